@@ -1,0 +1,309 @@
+"""Painted birds: a data set of drawn birds whose attributes are known, described in sentences.
+
+    python data_prep/painted_birds.py --output data/painted_birds
+    python data_prep/painted_birds.py --output data/judge_birds --independent 6000
+
+The first makes species: attribute tuples. Half of the training species stand alone, half come in genera of
+three or four: a first one and sisters that differ from it in one or two attributes, so that matching species
+to captions takes every part. Validation and test species are unseen combinations: each differs from every
+training species in at least two attributes, and from every other held-out one in at least three. The second
+makes pictures without species, each attribute drawn by itself, for a judge of attributes. Captions are only
+written; `synthesize_speech.py` speaks them.
+
+The folder gets `manifest.jsonl`, `attributes.json` (all values, in order), `card.json` (settings and counts)
+and `images/<class>/<id>.png`. The same settings give the same bytes, however many processes draw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.bird_captions import describe
+from data_prep.bird_drawing import ATTRIBUTES, LARGEST, SMALLEST, draw_bird
+from s2i.data.manifest import Caption, Picture, write_manifest
+from s2i.errors import InputError, exit_on_input_error
+from s2i.files import write_atomically
+from s2i.progress import progress, say
+
+__all__ = ["ATTRIBUTES", "Settings", "describe", "draw_bird", "main", "make_data_set", "make_species"]
+
+VERSION = 1  # raised whenever the same settings would give other pictures or captions
+HELD_OUT_DISTANCE = 3  # attributes in which two validation or test species differ at least
+TRAIN_DISTANCE = 2  # attributes in which a training species differs from each of those at least
+_GENUS_CHANCE = 0.222  # of a genus, against a lone species: half of the species are then in genera
+_ATTEMPTS = 10_000  # draws for one species before the request counts as impossible
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the bytes of a data set."""
+
+    size: int = 80  # px
+    seed: int = 0
+    train_species: int = 480
+    val_species: int = 48
+    test_species: int = 60
+    train_pictures: int = 6  # a species
+    val_pictures: int = 6
+    test_pictures: int = 10
+    captions: int = 10  # a picture
+    independent: int = 0  # pictures of no species, nine tenths train and the rest val; 0: species
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Species:
+    """A class: the same attributes in each of its pictures."""
+
+    class_id: int
+    name: str
+    split: str
+    attributes: dict[str, str]
+
+
+def make_species(settings: Settings) -> list[Species]:
+    """Every species of a data set: training, validation, test; class ids count from 0.
+
+    The held-out species depend on their own numbers and the seed alone. Raises InputError where so many
+    distinct species were not found.
+    """
+    held_out: list[tuple[int, ...]] = []
+    rng = random.Random(f"painted birds/{settings.seed}/held out")
+    for _ in range(settings.val_species + settings.test_species):
+        held_out.append(_draw_apart(rng, _random_tuple, ((held_out, HELD_OUT_DISTANCE),)))
+    rng = random.Random(f"painted birds/{settings.seed}/training")
+    train: list[tuple[int, ...]] = []
+    while len(train) < settings.train_species:
+        apart = ((held_out, TRAIN_DISTANCE), (train, 1))
+        first = _draw_apart(rng, _random_tuple, apart)
+        train.append(first)
+        sisters = rng.choice((2, 3)) if rng.random() < _GENUS_CHANCE else 0
+        for _ in range(min(sisters, settings.train_species - len(train))):
+            train.append(_draw_apart(rng, functools.partial(_sister, first), apart))
+    splits = ["train"] * len(train) + ["val"] * settings.val_species + ["test"] * settings.test_species
+    found = []
+    for class_id, (split, values) in enumerate(zip(splits, train + held_out, strict=True)):
+        attributes = _named(values)
+        name = f"{class_id:04d}_{attributes['crown']}-crowned_{attributes['wing']}-winged"
+        found.append(Species(class_id, name, split, attributes))
+    return found
+
+
+def plan_pictures(settings: Settings) -> list[Picture]:
+    """Every picture of a data set, its captions not yet written."""
+    if settings.independent:
+        pictures = []
+        rng = random.Random(f"painted birds/{settings.seed}/independent")
+        for index in range(settings.independent):
+            name = f"independent-{index:06d}"
+            split = "val" if index % 10 == 9 else "train"
+            image = f"images/independent/{index // 1000:03d}/{name}.png"
+            pictures.append(Picture(name, image, None, index, name, split, (), _named(_random_tuple(rng))))
+        return pictures
+    counts = {"train": settings.train_pictures, "val": settings.val_pictures, "test": settings.test_pictures}
+    return [
+        Picture(
+            id=f"{species.class_id:04d}-{index:03d}",
+            image=f"images/{species.name}/{species.class_id:04d}-{index:03d}.png",
+            box=None,
+            class_id=species.class_id,
+            class_name=species.name,
+            split=species.split,
+            captions=(),
+            attributes=species.attributes,
+        )
+        for species in make_species(settings)
+        for index in range(counts[species.split])
+    ]
+
+
+def make_data_set(output: str | Path, settings: Settings, processes: int = 1) -> None:
+    """Make a data set in a folder of its own; finish one that was interrupted; leave a finished one alone.
+
+    Raises InputError for settings out of range, and for a folder that holds something else or was made with
+    other settings.
+    """
+    output = Path(output)
+    _check_settings(settings)
+    if _is_finished(output, settings):
+        say(f"painted birds: {output} is finished already, with the same settings")
+        return
+    card = {"data": "painted birds", "settings": asdict(settings), "finished": False}
+    _write_json(output / "card.json", card)
+    for left_over in (output / "images").rglob(".*.png.*"):  # of a process that was killed while writing
+        left_over.unlink()
+    planned = plan_pictures(settings)
+    made = list(progress(_make_all(output, settings, planned, processes), len(planned), "painted birds"))
+    _write_json(output / "attributes.json", ATTRIBUTES)
+    write_manifest(output / "manifest.jsonl", made)
+    _write_json(output / "card.json", {**card, "finished": True, **_count(made)})
+    say(f"painted birds: {len(made)} pictures in {output}")
+
+
+def _make_all(output: Path, settings: Settings, planned: list[Picture], processes: int) -> Iterator[Picture]:
+    make = functools.partial(_make_picture, output, settings)
+    if processes == 1:
+        yield from map(make, planned)
+        return
+    with multiprocessing.Pool(processes, _ignore_interrupts) as pool:
+        yield from pool.imap(make, planned, chunksize=16)
+
+
+def _ignore_interrupts() -> None:
+    """Control-C reaches every process; the parent alone reports it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _make_picture(output: Path, settings: Settings, planned: Picture) -> Picture:
+    """Draw and describe one picture; a drawing that is there already stays."""
+    stream = f"{settings.seed}/{planned.id}"
+    path = output / planned.image
+    if not path.exists():
+        picture = draw_bird(planned.attributes, _number(f"{stream}/drawing"), settings.size)
+        with write_atomically(path, "wb") as file:
+            picture.save(file, format="png", compress_level=3)
+    captions: dict[str, Caption] = {}  # by text: no sentence twice for a picture
+    rng = random.Random(f"{stream}/captions")
+    while not settings.independent and len(captions) < settings.captions:
+        text, mentions = describe(planned.attributes, rng)
+        captions[text] = Caption(text=text, audio=None, speaker=None, language="en", mentions=mentions)
+    return replace(planned, captions=tuple(captions.values()))
+
+
+def _is_finished(output: Path, settings: Settings) -> bool:
+    """Whether a folder holds this data set whole; refuse one that holds another."""
+    path = output / "card.json"
+    if not path.exists():
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise InputError(f"expected a new or empty folder, found something in {output}: choose another")
+        return False
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        made_with, is_finished = dict(card["settings"]), bool(card["finished"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"expected the card of painted birds in {path}, found {error!r}: remove the folder"
+        ) from error
+    differing = [
+        f"{name} {made_with.get(name)} there and {value} now"
+        for name, value in asdict(settings).items()
+        if made_with.get(name) != value
+    ]
+    if differing:
+        raise InputError(
+            f"expected the settings that {output} was made with, found {', '.join(differing)}:"
+            " choose another --output or remove the folder"
+        )
+    return is_finished
+
+
+def _check_settings(settings: Settings) -> None:
+    if not SMALLEST <= settings.size <= LARGEST:
+        raise InputError(f"expected --size from {SMALLEST} to {LARGEST} px, found {settings.size}")
+    for name, value in asdict(settings).items():
+        if value < 0:
+            raise InputError(f"expected --{name.replace('_', '-')} of 0 or more, found {value}")
+    if not settings.independent and not settings.train_species * settings.train_pictures:
+        raise InputError("expected training pictures, found none: raise --train-species or --train-pictures")
+
+
+def _count(pictures: list[Picture]) -> dict:
+    """What the card tells of a data set beyond its settings."""
+    captions = [caption for picture in pictures for caption in picture.captions]
+    found: dict = {"pictures": {}, "classes": {}, "captions": len(captions)}
+    for split in dict.fromkeys(picture.split for picture in pictures):
+        of_split = [picture for picture in pictures if picture.split == split]
+        found["pictures"][split] = len(of_split)
+        found["classes"][split] = len({picture.class_id for picture in of_split})
+    if captions:
+        words = [len(caption.text.replace("-", " ").split()) for caption in captions]
+        told = [len(caption.mentions) for caption in captions]
+        found["words_a_caption"] = round(sum(words) / len(words), 2)
+        found["attributes_a_caption"] = round(sum(told) / len(told), 2)
+    return found
+
+
+def _random_tuple(rng: random.Random) -> tuple[int, ...]:
+    """An attribute tuple as the place of each value in its list."""
+    return tuple(rng.randrange(len(values)) for values in ATTRIBUTES.values())
+
+
+def _sister(first: tuple[int, ...], rng: random.Random) -> tuple[int, ...]:
+    """A tuple with one or two attributes unlike the first of its genus."""
+    values = list(first)
+    for place, choices in rng.sample(list(enumerate(ATTRIBUTES.values())), rng.choice((1, 2))):
+        values[place] = (values[place] + rng.randrange(1, len(choices))) % len(choices)
+    return tuple(values)
+
+
+def _draw_apart(
+    rng: random.Random,
+    draw: Callable[[random.Random], tuple[int, ...]],
+    others: tuple[tuple[list[tuple[int, ...]], int], ...],
+) -> tuple[int, ...]:
+    """A tuple that differs from each of some others in at least as many attributes as asked."""
+    for _ in range(_ATTEMPTS):
+        values = draw(rng)
+        if all(not those or (np.array(those) != values).sum(1).min() >= least for those, least in others):
+            return values
+    raise InputError(
+        f"expected one more distinct species, found none in {_ATTEMPTS} attempts: ask for fewer species"
+    )
+
+
+def _named(values: tuple[int, ...]) -> dict[str, str]:
+    return {name: choices[place] for (name, choices), place in zip(ATTRIBUTES.items(), values, strict=True)}
+
+
+def _number(words: str) -> int:
+    """A seed from words, alike on every machine."""
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big")
+
+
+def _write_json(path: Path, content: dict) -> None:
+    with write_atomically(path) as stream:
+        stream.write(json.dumps(content, indent=2) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command."""
+    defaults = Settings()
+    parser = argparse.ArgumentParser(description="Draw painted birds and write captions for them.")
+    parser.add_argument("--output", required=True, help="folder of the data set: new, or to be continued")
+    helps = {
+        "size": f"side of the pictures in px, {SMALLEST} to {LARGEST}",
+        "seed": "of everything drawn by chance",
+        "train_species": "species to train on",
+        "val_species": "species to validate on",
+        "test_species": "species to test on",
+        "train_pictures": "pictures of each training species",
+        "val_pictures": "pictures of each validation species",
+        "test_pictures": "pictures of each test species",
+        "captions": "captions of each picture",
+        "independent": "make this many pictures without species or captions, for a judge; 0: species",
+    }
+    for name, text in helps.items():
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=int, default=getattr(defaults, name), help=f"{text} [%(default)s]")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that draw [%(default)s]")
+    given = vars(parser.parse_args(arguments))
+    if given["processes"] < 1:
+        raise InputError(f"expected --processes of 1 or more, found {given['processes']}")
+    settings = Settings(**{name: given[name] for name in helps})
+    make_data_set(given["output"], settings, given["processes"])
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

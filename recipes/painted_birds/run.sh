@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Birds that the project draws and speaks itself: from nothing to a comparison of speech and text.
+# `run.sh --help` has the options, `run.sh --list` the recipe stages.
+set -euo pipefail
+last_stage=11
+source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
+begin "$@"
+
+# The drawn data of a preset; presets that draw alike share them.
+case "$preset" in
+    smoke)
+        birds=(--train-species 12 --val-species 4 --test-species 4 --train-pictures 6 --val-pictures 4 --test-pictures 4)
+        judge_birds=(--independent 256)
+        root=${root:-$folder/data/smoke}
+        ;;
+    *)
+        birds=()
+        judge_birds=(--independent 6000)
+        root=${root:-$folder/data/birds}
+        ;;
+esac
+
+# Where everything lies, as every command below that reads a configuration is told.
+runs="$folder/exp/$exp"
+judge_root="$root/judge"
+data=(data.root="$root" data.manifest="$root/spoken.jsonl" data.pack="$root/pack")
+settings=(
+    --config "$config" "${data[@]}" judge.pack="$judge_root/pack" evaluation.judge="$runs-judge"
+    ${overrides[@]+"${overrides[@]}"}
+)
+
+if stage 1 draw "draw the birds, and other ones for the judge"; then
+    run "$python" -m data_prep.painted_birds --output "$root" ${birds[@]+"${birds[@]}"}
+    run "$python" -m data_prep.painted_birds --output "$judge_root" --seed 1 "${judge_birds[@]}"
+fi
+
+if stage 2 speak "speak the captions"; then
+    run "$python" -m data_prep.synthesize_speech --manifest "$root/manifest.jsonl" --root "$root" \
+        --output "$root/spoken.jsonl"
+fi
+
+if stage 3 pack "check both data sets and pack them for training"; then
+    run "$python" -m data_prep.check "$root/spoken.jsonl" --root "$root"
+    run "$python" -m data_prep.check "$judge_root/manifest.jsonl" --root "$judge_root"
+    run "$python" -m data_prep.pack --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
+    run "$python" -m data_prep.pack --splits train val --config "$config" data.root="$judge_root" \
+        data.manifest="$judge_root/manifest.jsonl" data.pack="$judge_root/pack" \
+        ${overrides[@]+"${overrides[@]}"}
+fi
+
+if stage 4 judge "train the judge, which only scores"; then
+    run "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge"
+fi
+
+if stage 5 speech-encoder "match speech with pictures"; then
+    run "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder"
+fi
+
+if stage 6 text-encoder "match text with pictures"; then
+    run "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
+fi
+
+if stage 7 speech-gan "train the generator from speech"; then
+    run "$python" -m s2i train-gan "${settings[@]}" modality=speech gan.encoder="$runs-speech-encoder" \
+        run="$runs-speech-gan"
+fi
+
+if stage 8 text-gan "train the same generator from text"; then
+    run "$python" -m s2i train-gan "${settings[@]}" modality=text gan.encoder="$runs-text-encoder" \
+        run="$runs-text-gan"
+fi
+
+if stage 9 evaluate "measure both on the test species"; then
+    run "$python" -m s2i evaluate "$runs-speech-gan"
+    run "$python" -m s2i evaluate "$runs-text-gan"
+fi
+
+if stage 10 compare "report both side by side"; then
+    run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
+fi
+
+if stage 11 export "write one model folder that draws from speech and from text"; then
+    run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model"
+fi
+
+finish

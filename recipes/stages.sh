@@ -1,0 +1,144 @@
+# Options, recipe stages and their timing, for recipes/<name>/run.sh:
+#
+#     last_stage=2
+#     source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
+#     begin "$@"                         # reads the options, leaves the shell in the repository's root
+#     if stage 1 draw "draw the birds"; then
+#         run "$python" -m data_prep.painted_birds --output "$root"
+#     fi
+#     ...
+#     finish
+#
+# begin sets preset, root, exp (with their defaults), config (the preset's file), folder (the recipe's),
+# overrides (array) and python. Each stage's seconds go into <folder>/exp/<exp>-report/seconds.json.
+
+usage() {
+    cat <<END
+usage: $folder/run.sh [--preset NAME] [--root DATA] [--stage N] [--stop-stage M] [--list] [--dry-run] [--exp NAME]
+           [-- key=value ...]
+
+  --preset NAME     choices in $folder/conf/NAME.yaml (default: default)
+  --root DATA       folder of the data (default: in $folder/data)
+  --stage N         first recipe stage (default: 1)
+  --stop-stage M    last recipe stage (default: $last_stage)
+  --list            name the recipe stages and end
+  --dry-run         print the commands and run none
+  --exp NAME        runs are called exp/NAME-... (default: the preset's name)
+  -- key=value ...  further changes to the configuration, for every recipe stage that reads one
+
+The first call makes .venv; recipes/environment.sh says how to use a Python of your own instead.
+END
+}
+
+usage_error() {
+    printf 's2i: error: %s: see %s/run.sh --help\n' "$*" "$folder" >&2
+    exit 2
+}
+
+begin() {
+    local top
+    top="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+    folder="recipes/$(basename -- "$(cd -- "$(dirname -- "${BASH_SOURCE[1]}")" && pwd)")"
+    preset=default root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --preset | --root | --exp | --stage | --stop-stage)
+                [ $# -ge 2 ] || usage_error "expected a value after $1, found none"
+                case "$1" in
+                    --preset) preset=$2 ;;
+                    --root) root=$2 ;;
+                    --exp) exp=$2 ;;
+                    --stage) first=$2 ;;
+                    --stop-stage) last=$2 ;;
+                esac
+                shift 2
+                ;;
+            --list) list=yes && shift ;;
+            --dry-run) dry_run=yes && shift ;;
+            --help | -h) usage && exit 0 ;;
+            --) shift && overrides=("$@") && break ;;
+            *) usage_error "expected an option, found '$1'" ;;
+        esac
+    done
+    check_stage --stage "$first"
+    check_stage --stop-stage "$last"
+    [ "$first" -le "$last" ] || usage_error "expected --stop-stage of at least $first, found '$last'"
+    check_name --preset "$preset"
+    exp=${exp:-$preset}
+    check_name --exp "$exp"
+    local word
+    for word in ${overrides[@]+"${overrides[@]}"}; do
+        [[ "$word" == ?*=* ]] || usage_error "expected key=value after --, found '$word'"
+    done
+    case "$root" in
+        "" | /*) ;;
+        *) [ "$PWD" -ef "$top" ] || root="$PWD/$root" ;;
+    esac
+    config="$folder/conf/$preset.yaml"
+    if [ ! -f "$top/$config" ]; then
+        usage_error "expected a preset ($(cd -- "$top/$folder/conf" && echo *.yaml)), found '$preset'"
+    fi
+
+    if [ -z "$list" ] && [ -z "$dry_run" ]; then
+        source "$top/recipes/environment.sh"
+    else
+        cd -- "$top"
+        python=${S2I_PYTHON:-.venv/bin/python}
+    fi
+    begun=$SECONDS
+}
+
+check_stage() {
+    [[ "$2" =~ ^[0-9]{1,3}$ ]] && [ "$((10#$2))" -ge 1 ] && [ "$((10#$2))" -le "$last_stage" ] ||
+        usage_error "expected $1 of 1 to $last_stage, found '$2'"
+}
+
+check_name() {
+    [[ "$2" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
+        usage_error "expected a name of letters, digits, '.', '_' and '-' after $1, found '$2'"
+}
+
+# stage NUMBER NAME DESCRIPTION: ends the stage before; true where this one is to be run
+stage() {
+    end_stage
+    if [ -n "$list" ]; then
+        printf '%2d  %-15s  %s\n' "$1" "$2" "$3"
+        return 1
+    fi
+    [ "$1" -ge "$first" ] && [ "$1" -le "$last" ] || return 1
+    printf '\n# recipe stage %d, %s: %s\n' "$1" "$2" "$3" >&2
+    stage_name=$2 stage_begun=$SECONDS
+}
+
+# Notes the seconds of a stage. The longest time stays: a stage that is finished already takes next to none.
+end_stage() {
+    [ -n "$stage_name" ] && [ -z "$dry_run" ] || return 0
+    "$python" - "$folder/exp/$exp-report" "$stage_name" "$((SECONDS - stage_begun))" <<'END'
+import json, os, pathlib, sys
+
+folder, stage, seconds = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+path, new = folder / "seconds.json", folder / ".seconds.json.new"
+folder.mkdir(parents=True, exist_ok=True)
+known = json.loads(path.read_text()) if path.exists() else {}
+known[stage] = max(seconds, known.get(stage, 0))
+new.write_text(json.dumps(known, indent=2) + "\n")
+os.replace(new, path)
+END
+    stage_name=""
+}
+
+# run COMMAND...: prints it, as a person can copy it into a shell in the repository's root, and runs it
+run() {
+    if [ -n "$dry_run" ]; then
+        printf '%q' "$1" && printf ' %q' "${@:2}" && printf '\n'
+    else
+        { printf '%q' "$1" && printf ' %q' "${@:2}" && printf '\n'; } >&2
+        "$@"
+    fi
+}
+
+finish() {
+    end_stage
+    [ -n "$list$dry_run" ] || printf '\ns2i: recipe stages %d to %d took %d s\n' \
+        "$first" "$last" "$((SECONDS - begun))" >&2
+}

@@ -1,0 +1,34 @@
+"""s2i: pictures from speech, with no text in between.
+
+    import s2i
+    model = s2i.load("checkpoints/painted_birds")
+
+Layouts and units, everywhere in the package:
+
+    pictures   (B, 3, H, W) float32 in [-1, 1] inside models; uint8 (H, W, 3) at the edges
+    waveform   (N,) float32 in [-1, 1], mono, at `audio.sample_rate` Hz
+    log-mel    (T, M) in files, (B, M, T) in models; natural logarithm; T in frames of `audio.hop` seconds
+    tokens     (B, L) int64; 0 = padding, 1 = a word outside the vocabulary
+    lengths    (B,) int64: frames of speech, words of text
+    masks      bool, True = valid
+    embedding  a caption's `sentence` (B, D) and its `sequence` (B, D, T) of segments or words
+    noise      (B, Z) standard normal
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from s2i.pipeline import load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`load` on first use: importing s2i must not import torch."""
+    if name == "load":
+        from s2i.pipeline import load
+
+        return load
+    raise AttributeError(f"module 's2i' has no attribute {name!r}")

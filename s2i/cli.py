@@ -1,0 +1,174 @@
+"""The `s2i` command: parsing and error text. Each command imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from s2i.errors import InputError, exit_on_input_error
+
+if TYPE_CHECKING:
+    from s2i.config import Config
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong use as every other bad input is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"s2i: error: {' '.join(message.split())}: see `{self.prog} --help`", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line `arguments`, by default the program's own."""
+    given = vars(_parser().parse_args(arguments))
+    command = given.pop("command")
+    exit_on_input_error(partial(command, **given))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="s2i", description="Pictures from speech: train, draw, measure.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, command: Any, description: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=description, description=description, allow_abbrev=False)
+        added.set_defaults(command=command)
+        return added
+
+    for name, command, description in (
+        ("train-encoder", _train_encoder, "train a speech or text encoder against pictures"),
+        ("train-gan", _train_gan, "train a generator on a trained encoder"),
+        ("train-judge", _train_judge, "train a network that only scores pictures"),
+        ("show-config", _show_config, "print the complete configuration of a run as YAML"),
+    ):
+        training = add(name, command, description)
+        training.add_argument("--config", required=True, metavar="FILE", help="YAML; names only changes")
+        training.add_argument("overrides", nargs="*", metavar="key=value", help="further changes")
+
+    drawing = add("generate", _generate, "draw pictures of a sentence, spoken or written")
+    drawing.add_argument("--model", required=True, type=Path, metavar="DIR", help="exported model or GAN run")
+    sentence = drawing.add_mutually_exclusive_group(required=True)
+    sentence.add_argument("--speech", type=Path, metavar="WAV", help="a recording of the sentence")
+    sentence.add_argument("--text", metavar="WORDS", help="the sentence")
+    drawing.add_argument("--output", required=True, type=Path, metavar="PNG", help="file to write")
+    drawing.add_argument("--count", type=_number(1), default=1, metavar="N", help="pictures (default: 1)")
+    drawing.add_argument("--seed", type=_number(0), default=0, metavar="S", help="of the noise (default: 0)")
+    drawing.add_argument("--stages", action="store_true", help="show the picture of every stage")
+    drawing.add_argument(
+        "--attention", type=Path, metavar="PNG", help="file for where each segment or word looked"
+    )
+    drawing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+
+    measuring = add("evaluate", _evaluate, "measure a run by named protocols")
+    measuring.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    measuring.add_argument(
+        "--protocol",
+        action="append",
+        default=[],
+        dest="protocols",
+        metavar="NAME",
+        help="may be given again (default: all that the run can be measured by)",
+    )
+    measuring.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
+
+    comparing = add("compare", _compare, "report the same captions drawn from speech and from text")
+    comparing.add_argument("speech_run", type=Path, metavar="SPEECH_RUN", help="GAN run from speech")
+    comparing.add_argument("text_run", type=Path, metavar="TEXT_RUN", help="GAN run from text")
+    comparing.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder for index.html and results.json"
+    )
+
+    exporting = add("export", _export, "write the drawing part of runs as one model folder")
+    exporting.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN run, one a modality")
+    exporting.add_argument("folder", type=Path, metavar="DIR", help="model folder to write")
+    exporting.add_argument("--half", action="store_true", help="store the weights in half the size (float16)")
+    return parser
+
+
+def _number(least: int) -> Any:
+    def parse(word: str) -> int:
+        if not word.isascii() or not word.isdigit() or int(word) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, found {word!r}")
+        return int(word)
+
+    return parse
+
+
+def _config(config: str, overrides: list[str]) -> Config:
+    from s2i.config import load_config
+
+    return load_config(config, overrides)
+
+
+def _train_encoder(**given: Any) -> None:
+    config = _config(**given)
+    from s2i.training.encoder import train_encoder
+
+    train_encoder(config)
+
+
+def _train_gan(**given: Any) -> None:
+    config = _config(**given)
+    from s2i.training.gan import train_gan
+
+    train_gan(config)
+
+
+def _train_judge(**given: Any) -> None:
+    config = _config(**given)
+    from s2i.evaluation.judges import train_judge
+
+    train_judge(config)
+
+
+def _show_config(**given: Any) -> None:
+    from omegaconf import OmegaConf
+
+    from s2i.config import config_to_dict
+
+    print(OmegaConf.to_yaml(OmegaConf.create(config_to_dict(_config(**given)))), end="")
+
+
+def _generate(speech: Path | None, **options: Any) -> None:
+    if speech is not None and not speech.is_file():  # known without loading anything
+        raise InputError(f"expected a recording, found none at {speech}: check --speech")
+    from s2i.generate import generate
+
+    for path in generate(speech=speech, **options):
+        print(path)
+
+
+def _evaluate(run: Path, protocols: list[str], as_json: bool) -> None:
+    from s2i.evaluation.protocols import evaluate
+
+    metrics = evaluate(run, protocols)
+    if as_json:
+        print(json.dumps(metrics, ensure_ascii=False, indent=2))
+        return
+    for metric in metrics:
+        print("  ".join(f"{name}={_shown(value)}" for name, value in metric.items()))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _compare(speech_run: Path, text_run: Path, output: Path) -> None:
+    from s2i.evaluation.compare import compare
+
+    compare(speech_run, text_run, output)
+    print(output / "index.html")
+
+
+def _export(runs: list[Path], folder: Path, half: bool) -> None:
+    from s2i.export import export
+
+    export(runs, folder, half)
+    print(folder)

@@ -1,0 +1,336 @@
+"""Every choice of a run: typed, with defaults, units and sources.
+
+A YAML file names only what it changes; `key=value` words on the command line change it further; the run
+folder keeps the whole, resolved. Defaults are the published S2IGAN / AttnGAN values where there is one.
+A key that does not exist is an error, with a suggestion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from s2i.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where pictures and captions come from."""
+
+    root: str = MISSING  # folder that relative paths in the manifest start from
+    manifest: str = MISSING  # JSON Lines, one picture a line
+    pack: str = MISSING  # folder that `data_prep/pack.py` writes, one sub-folder a split
+    margin: float = 76 / 64  # pictures are stored this much larger than drawn, for random crops (AttnGAN)
+    box_scale: float = 1.5  # side of the square crop over the longer side of the box (half side .75: S2IGAN)
+    workers: int = 0  # loader processes; 0 reads in the training process
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """Log-mel front end (S2IGAN's constants)."""
+
+    sample_rate: int = 22050  # Hz; any other rate is resampled
+    mels: int = 40
+    window: float = 0.025  # s; also the FFT length: 551 samples
+    hop: float = 0.010  # s
+    floor: float = 1e-6  # added before the logarithm
+    normalise: bool = True  # mean and variance of each mel bin over the utterance (CMVN)
+    longest: float = 60.0  # s; a longer recording is refused
+
+
+@dataclass(frozen=True)
+class SpeechEncoderConfig:
+    """CNN + BiGRU + attention pooling (S2IGAN's SEN). The embedding has 2 * hidden numbers."""
+
+    channels: tuple[int, ...] = (64, 128)  # one convolution each
+    kernel: int = 6  # frames
+    stride: int = 2
+    activation: Literal["none", "relu"] = "none"  # the published network has none
+    pool: int = 1  # convolution steps averaged before the GRU
+    hidden: int = 512  # of each direction
+    layers: int = 2
+    dropout: float = 0.0
+    pooling: Literal["attention", "mean"] = "attention"
+    attention: int = 128  # width of the attention's hidden layer
+    segment: int = 8  # GRU steps averaged into one segment of the sequence
+    unit: bool = True  # L2-normalise the sentence vector
+
+
+@dataclass(frozen=True)
+class TextEncoderConfig:
+    """BiLSTM (AttnGAN's). The embedding has 2 * hidden numbers."""
+
+    words: int = 18  # longest caption in words; the rest is cut
+    embedding: int = 300
+    dropout: float = 0.5
+    hidden: int = 128  # of each direction
+    layers: int = 1
+    pooling: Literal["last", "attention", "mean"] = "last"
+    attention: int = 128  # width of the attention's hidden layer
+    unit: bool = False  # L2-normalise the sentence vector
+
+
+@dataclass(frozen=True)
+class ImageEncoderConfig:
+    """Picture -> global vector and region vectors."""
+
+    kind: Literal["small"] = "small"  # trained from scratch with the caption encoder
+    image_size: int = 64  # px at its input
+    channels: tuple[int, ...] = (32, 64, 128, 256)  # one halving each; regions come from the last but one
+    unit: bool = True  # L2-normalise the global vector
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over a training, as a factor of the optimiser's `lr`."""
+
+    kind: Literal["constant", "linear", "step"] = "constant"
+    start: float = 0.6  # linear: falls to zero from this part of the steps on
+    every: int = 1000  # step: steps between two falls
+    factor: float = 0.1  # step: each fall
+    least: float = 0.0  # never below this factor
+    warmup: int = 0  # steps of linear rise
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam."""
+
+    lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.0
+    clip: float = 0.0  # largest gradient norm; 0 is off
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """Training of a caption encoder against pictures."""
+
+    steps: int = 10400  # S2IGAN: 150 epochs of 8,855 pictures in batches of 128
+    batch_size: int = 128
+    optimiser: OptimiserConfig = field(
+        default_factory=lambda: OptimiserConfig(lr=1e-3, betas=(0.95, 0.999), weight_decay=1e-3)
+    )
+    batch_weight: float = 1.0  # masked batch matching
+    scale: float = 10.0  # gamma of batch matching
+    class_weight: float = 1.0  # distinctive loss
+    region_weight: float = 0.0  # region-segment loss (DAMSM); 0 is off
+    gamma1: float = 4.0  # DAMSM: sharpness of a segment's attention to regions
+    gamma2: float = 5.0  # DAMSM: sharpness of the pooling over segments
+    gamma3: float = 10.0  # DAMSM: sharpness of the choice within the batch
+    region_group: int = 0  # pictures compared with each other in the region loss; 0: the whole batch
+    validate_every: int = 350  # steps; the best by validation mAP is kept
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Stacked stages; stage 0 draws `base_size` px, each further stage twice the one before."""
+
+    stages: int = 3
+    base_size: int = 64  # px of stage 0
+    noise: int = 100
+    condition: int = 128  # numbers after conditioning augmentation
+    channels: int = 64  # at the end of stage 0; each later stage has half, down to `least_channels`
+    least_channels: int = 16
+    keep_channels: bool = False  # AttnGAN: every stage as wide as the first
+    residual_blocks: int = 2
+    attention: bool = False  # later stages look at segments or words (AttnGAN)
+    tile: bool = True  # later stages see the condition at each place (StackGAN-v2, S2IGAN)
+    dense: bool = True  # the incoming map joins again before each upsampling (S2IGAN)
+    add_context: bool = False  # attention's context is added to the map, not set beside it: half the width
+    gate: Literal["glu", "relu"] = "glu"  # non-linearity; relu halves the convolutions before it
+    modulate: bool = False  # batch norms take scale and shift from condition and noise
+    upsample: Literal["nearest", "bilinear"] = "nearest"
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """One network a stage, each with a conditional and an unconditional head."""
+
+    channels: int = 64
+    most_channels: int = 2048
+    condition: Literal["mu", "sentence"] = "mu"  # what the conditional head sees: S2IGAN mu, AttnGAN sentence
+    norm: Literal["batch", "spectral", "none"] = "batch"
+
+
+@dataclass(frozen=True)
+class DiscriminatorTerms:
+    """Weights of a discriminator's terms; c: with its condition, u: alone. Defaults: S2IGAN's plain sum."""
+
+    real_c: float = 1.0
+    real_u: float = 2.0  # S2IGAN counts the wrong pairs' pictures, which are real, once more
+    wrong_c: float = 1.0
+    fake_c: float = 1.0
+    fake_u: float = 1.0
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """Training of a generator on the encodings of a trained caption encoder."""
+
+    encoder: str = MISSING  # run folder of `s2i train-encoder`
+    steps: int = 221_000  # S2IGAN: 600 epochs of 8,855 pictures in batches of 24
+    batch_size: int = 24
+    generator: OptimiserConfig = field(default_factory=OptimiserConfig)
+    discriminator: OptimiserConfig = field(default_factory=OptimiserConfig)
+    relation: OptimiserConfig = field(default_factory=OptimiserConfig)
+    loss: Literal["bce", "hinge", "least_squares"] = "bce"
+    terms: DiscriminatorTerms = field(default_factory=DiscriminatorTerms)
+    conditional_weight: float = 1.0  # of the generator's adversarial terms
+    unconditional_weight: float = 1.0
+    kl_weight: float = 2.0  # conditioning augmentation
+    matching_weight: float = 0.0  # of the drawn picture against its caption, on the last stage (AttnGAN: 5)
+    relation_weight: float = 0.0  # of the relation supervisor, on the last stage (S2IGAN: 1); 0 is off
+    penalty: Literal["none", "r1", "matching_aware"] = "none"
+    penalty_weight: float = 0.5
+    penalty_every: int = 8  # steps
+    ema: float = 0.999  # decay a step of the averaged generator
+    sample_every: int = 1000  # steps between grids of fixed noise and captions
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """A network that only scores. It reads attributes where the data has them, else classes."""
+
+    pack: str = MISSING  # what it is trained on: never what a generator is trained with
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    features: int = 256
+    steps: int = 1500
+    batch_size: int = 64
+    lr: float = 2e-3
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """How often a training speaks and saves."""
+
+    every: int = 50  # steps between two lines of log.jsonl
+    checkpoint_every: int = 500  # steps
+    keep: int = 0  # older checkpoints kept beside last.pt
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What `evaluate` and `compare` draw."""
+
+    split: Literal["val", "test"] = "test"
+    captions: int = 1  # drawn captions a picture, 1 to 10
+    batch_size: int = 64
+    judge: str = ""  # run folder of the judge; empty: no judge-based metric
+    seed: int = 0  # of the noise
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    run: str = MISSING  # the run's folder
+    modality: Literal["speech", "text"] = "speech"
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int = 0  # CPU threads; 0: as many as cores
+    data: DataConfig = field(default_factory=DataConfig)
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    speech_encoder: SpeechEncoderConfig = field(default_factory=SpeechEncoderConfig)
+    text_encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
+    image_encoder: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    @property
+    def image_size(self) -> int:
+        """Side, in px, of the largest picture that the generator draws."""
+        return self.generator.base_size * 2 ** (self.generator.stages - 1)
+
+    @property
+    def embedding(self) -> int:
+        """Numbers in a caption's embedding (D)."""
+        encoder = self.speech_encoder if self.modality == "speech" else self.text_encoder
+        return 2 * encoder.hidden
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file over the defaults, then `key=value` overrides over both.
+
+    Raises InputError for a missing file, a misspelt key or a value of the wrong type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"expected a configuration file, found none at {path}: check --config")
+    try:
+        given = OmegaConf.load(path)
+    except Exception as error:  # the YAML parser has a family of its own
+        raise InputError(f"expected YAML in {path}, found: {' '.join(str(error).split())}") from error
+    return _merge(given, overrides, str(path))
+
+
+def config_from_dict(values: dict[str, Any], origin: str) -> Config:
+    """Config from plain containers, as a checkpoint or an exported model holds them."""
+    return _merge(OmegaConf.create(values), (), origin)
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Plain containers, without the values that were never given."""
+    found = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            found[item.name] = config_to_dict(value)
+        elif value != MISSING:
+            found[item.name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Write the resolved configuration as YAML."""
+    Path(path).write_text(OmegaConf.to_yaml(OmegaConf.create(config_to_dict(config))))
+
+
+def require(config: Config, *keys: str) -> None:
+    """Refuse a configuration in which one of the dotted keys was never given."""
+    for key in keys:
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        if value == MISSING:
+            raise InputError(f"expected a value for {key}, found none: add {key}=... to the command")
+
+
+def _merge(given: Any, overrides: Sequence[str], origin: str) -> Config:
+    for word in overrides:
+        if "=" not in word:
+            raise InputError(f"expected key=value on the command line, found {word!r}")
+    schema = OmegaConf.structured(Config)
+    try:
+        merged = OmegaConf.merge(schema, given, OmegaConf.from_dotlist(list(overrides)))
+        return _freeze(Config, merged)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{origin}: {reason} (key {getattr(error, 'full_key', None) or '?'})") from error
+
+
+def _freeze(kind: type, node: Any) -> Any:
+    """A frozen dataclass from a merged node; a value never given stays MISSING."""
+    values = {}
+    for item in fields(kind):
+        if OmegaConf.is_missing(node, item.name):
+            values[item.name] = MISSING
+            continue
+        value = node[item.name]
+        if OmegaConf.is_config(value) and is_dataclass(OmegaConf.get_type(value)):
+            values[item.name] = _freeze(OmegaConf.get_type(value), value)
+        else:
+            values[item.name] = tuple(value) if OmegaConf.is_config(value) else value
+    return kind(**values)

@@ -1,0 +1,33 @@
+"""Noise that belongs to a caption, so that its picture depends neither on its batch nor on who draws it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def caption_noise(keys: Sequence[str], seed: int, widths: Sequence[int]) -> list[Tensor]:
+    """Standard normal numbers for each caption: a function of (seed, its key) and nothing else.
+
+    They are drawn on the CPU, so they are the same whatever the device, and the global random state stays as
+    it is. Two modalities that draw the same keys with the same seed draw from the same noise.
+
+    Args:
+        keys: one name a caption.
+        seed: of all captions together.
+        widths: numbers in each tensor.
+
+    Returns:
+        One (len(keys), width) float32 tensor for each of `widths`.
+    """
+    rows = [_normal(key, seed, sum(widths)) for key in keys]
+    return list(torch.stack(rows).split(list(widths), 1))
+
+
+def _normal(key: str, seed: int, width: int) -> Tensor:
+    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
+    # The CPU generator keeps 32 bits of its seed.
+    return torch.randn(width, generator=torch.Generator().manual_seed(int.from_bytes(digest[:4], "little")))

@@ -1,0 +1,95 @@
+"""Written captions: words, and their numbers in a vocabulary."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from s2i.errors import InputError
+
+PADDING, UNKNOWN = 0, 1
+_SPECIAL = ["<padding>", "<unknown>"]
+_APOSTROPHES = "'\u2019"
+
+
+def tokenise(text: str) -> list[str]:
+    """Lower-case words of a text in any script.
+
+    Letters, their marks and digits make words; an apostrophe inside a word stays, a hyphen divides.
+    Han and kana, which are written without spaces, are a word a character.
+
+    >>> tokenise("A black-and-white bird, 2 of the robin's wings")
+    ['a', 'black', 'and', 'white', 'bird', '2', 'of', 'the', "robin's", 'wings']
+    """
+    spaced = "".join(map(_spaced, unicodedata.normalize("NFC", text).lower()))
+    return [word for word in (part.strip("'") for part in spaced.split()) if word]
+
+
+def _spaced(character: str) -> str:
+    if "\u3040" <= character <= "\u30ff" or "\u3400" <= character <= "\u9fff":
+        return f" {character} "
+    if character in _APOSTROPHES:
+        return "'"
+    kind = unicodedata.category(character)
+    if kind == "Cf":  # soft hyphens and joiners are inside words
+        return ""
+    return character if kind[0] in "LMN" else " "
+
+
+class Vocabulary:
+    """The words of the training captions, numbered from 2 on; 0 is padding, 1 any other word."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        """`words` without the two special entries, each once."""
+        self._words = list(words)
+        self._numbers = {word: number for number, word in enumerate(self._words, len(_SPECIAL))}
+
+    @classmethod
+    def build(cls, texts: Iterable[str]) -> Vocabulary:
+        """From the captions of the training split, and of no other. Raises InputError without any word."""
+        words = sorted({word for text in texts for word in tokenise(text)})
+        if not words:
+            raise InputError(
+                "expected written captions in the training split, found none:"
+                " train with modality=speech or add text to the manifest"
+            )
+        return cls(words)
+
+    @classmethod
+    def from_list(cls, entries: list[str]) -> Vocabulary:
+        """From what `to_list` gave. Raises InputError for anything else."""
+        words = entries[len(_SPECIAL) :]
+        if entries[: len(_SPECIAL)] != _SPECIAL or len(set(words)) != len(words):
+            raise InputError(
+                f"expected a vocabulary that starts with {' '.join(_SPECIAL)} and names each word once,"
+                f" found {' '.join(map(str, entries[:3]))} ...: export or import the model again"
+            )
+        return cls(words)
+
+    def to_list(self) -> list[str]:
+        """Every entry at the place of its number, the special ones first."""
+        return _SPECIAL + self._words
+
+    def __len__(self) -> int:
+        """Entries, the two special ones included: the rows of an embedding."""
+        return len(_SPECIAL) + len(self._words)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._numbers
+
+    def encode(self, text: str, words: int) -> list[int]:
+        """Numbers of the first `words` words. Raises InputError for an empty text or one of unknown words."""
+        found = tokenise(text)[:words]
+        if not found:
+            raise InputError(f"expected a sentence, found {text[:60]!r} without a word: say what to draw")
+        numbers = [self._numbers.get(word, UNKNOWN) for word in found]
+        if all(number == UNKNOWN for number in numbers):
+            raise InputError(
+                f"expected words of the training captions, such as {self._example()}, found none of them"
+                f" in {text[:60]!r}: use other words"
+            )
+        return numbers
+
+    def _example(self) -> str:
+        longest = sorted(self._words, key=len)[-3:]
+        return ", ".join(longest)

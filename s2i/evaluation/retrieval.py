@@ -1,0 +1,75 @@
+"""Retrieval: pictures by caption, captions by picture. Pure functions of unit vectors and class ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RANKS = (1, 5, 10)
+
+
+def rankings(queries: Tensor, gallery: Tensor, chunk: int = 1024) -> Iterator[tuple[slice, Tensor]]:
+    """Gallery indices by falling cosine, a chunk of queries at a time: (Q, D), (G, D) -> (chunk, G).
+
+    Ties fall in gallery order, so that a ranking is the same on every machine.
+    """
+    unit = F.normalize(gallery.float(), dim=1).t()
+    for start in range(0, len(queries), chunk):
+        part = slice(start, min(start + chunk, len(queries)))
+        cosines = F.normalize(queries[part].float(), dim=1) @ unit
+        yield part, cosines.argsort(dim=1, descending=True, stable=True)
+
+
+def average_precision(relevant: Tensor) -> Tensor:
+    """Average precision of ranked lists: (Q, G) bool, best first -> (Q,); NaN where nothing is relevant."""
+    hits = relevant.cumsum(1)
+    ranks = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
+    return (hits / ranks * relevant).sum(1) / relevant.sum(1)
+
+
+def retrieve_by_class(
+    queries: Tensor, gallery: Tensor, query_classes: Tensor, gallery_classes: Tensor
+) -> dict[str, Tensor]:
+    """One score a query: `recall@k` (an item of the query's class among the first k) and `mAP`.
+
+    Args:
+        queries: (Q, D); gallery: (G, D), of any length.
+        query_classes: (Q,); gallery_classes: (G,).
+
+    Returns:
+        each name -> (Q,) float32.
+    """
+    found: dict[str, list[Tensor]] = {f"recall@{k}": [] for k in RANKS} | {"mAP": []}
+    for part, order in rankings(queries, gallery):
+        relevant = gallery_classes[order] == query_classes[part].unsqueeze(1)
+        for k in RANKS:
+            found[f"recall@{k}"].append(relevant[:, :k].any(1).float())
+        found["mAP"].append(average_precision(relevant).float())
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def chance_by_class(query_classes: Tensor, gallery_classes: Tensor) -> dict[str, float]:
+    """What a random order scores on average, in closed form."""
+    total = len(gallery_classes)
+    counts = (gallery_classes.unsqueeze(0) == query_classes.unsqueeze(1)).sum(1)
+    chances = {}
+    for k in RANKS:
+        miss = torch.ones(len(counts), dtype=torch.float64)
+        for i in range(min(k, total)):
+            miss *= ((total - counts - i).clamp(min=0)) / (total - i)
+        chances[f"recall@{k}"] = float((1 - miss).mean())
+    chances["mAP"] = float(random_average_precision(counts, total).mean())
+    return chances
+
+
+def random_average_precision(relevant: Tensor, total: int) -> Tensor:
+    """Expected average precision of a random order with so many relevant items: (Q,) -> (Q,) float64.
+
+    With R of N relevant: E = (1/N) sum_i [ (R-1)/(N-1) (i-1)/i + 1/i ] = ((R-1)(N-H) / (N-1) + H) / N,
+    H the N-th harmonic number.
+    """
+    harmonic = (1 / torch.arange(1, total + 1, dtype=torch.float64)).sum()
+    return ((relevant.double() - 1) * (total - harmonic) / max(total - 1, 1) + harmonic) / total

@@ -1,0 +1,212 @@
+"""The `export` command: trained runs -> a folder of safetensors, `config.json` and a card; no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from s2i.config import MISSING, config_to_dict
+from s2i.errors import InputError
+from s2i.pipeline import FORMAT, MODALITIES, DrawingPath, load
+from s2i.progress import say
+from s2i.training.checkpoint import read_checkpoint
+from s2i.training.runlog import Run
+
+# Where the training found its data and runs: of no use on another machine, and nobody's business.
+LOCAL_KEYS = (
+    "run",
+    "data.root",
+    "data.manifest",
+    "data.pack",
+    "gan.encoder",
+    "judge.pack",
+    "evaluation.judge",
+)
+FILES = {"config.json", "README.md", *(f"{modality}.safetensors" for modality in MODALITIES)}
+
+
+def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -> None:
+    """Write the path of each run into one model folder, whole or not at all.
+
+    Args:
+        runs: GAN runs, one a modality; their averaged generator is what is kept.
+        folder: made, or replaced where it is an exported model.
+        half: store weights as float16, half the size; they are read back into float32.
+
+    Raises:
+        InputError: a run can't be read, two have one modality, or `folder` is something else.
+    """
+    folder = Path(os.path.abspath(folder))
+    _refuse_other_folder(folder)
+    found: dict[str, tuple[Path, DrawingPath]] = {}
+    for run in map(Path, runs):
+        for modality, path in load(run, "cpu").paths.items():
+            if modality in found:
+                raise InputError(
+                    f"expected one run from {modality}, found two:"
+                    f" {found[modality][0]} and {run}: leave one out"
+                )
+            found[modality] = run, path
+    if not found:
+        raise InputError("expected at least one run to export, found none: name a run of s2i train-gan")
+
+    temporary = folder.parent / f".{folder.name}.{os.getpid()}"
+    try:
+        temporary.mkdir(parents=True)
+        _write_model(temporary, found, folder.name, half)
+        load(temporary, "cpu")  # what can't be read isn't exported
+        _replace(folder, temporary)
+    except OSError as error:
+        raise InputError(f"expected to write {folder}, found: {error.strerror or error}: mend it") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(folder.iterdir())}
+    each = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items())
+    say(f"{folder}: {sum(sizes.values()):.2f} MB ({each})")
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    if not folder.exists():
+        return
+    inside = {file.name for file in folder.iterdir()} if folder.is_dir() else {"a file of that name"}
+    if inside and not ("config.json" in inside and inside <= FILES):
+        odd = sorted(inside - FILES) or sorted(inside)
+        raise InputError(
+            f"expected a new folder or an exported model to replace at {folder},"
+            f" found {odd[0]} there: name another"
+        )
+
+
+def _replace(folder: Path, temporary: Path) -> None:
+    """Rename `temporary` onto `folder`; what was there goes when the new one is in its place."""
+    if not folder.exists():
+        os.rename(temporary, folder)
+        return
+    old = temporary.with_name(f"{temporary.name}.old")
+    os.rename(folder, old)
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        os.rename(old, folder)
+        raise
+    shutil.rmtree(old)
+
+
+def _write_model(folder: Path, found: dict[str, tuple[Path, DrawingPath]], name: str, half: bool) -> None:
+    described: dict[str, Any] = {"format": FORMAT, "paths": {}}
+    card = [
+        f"# {name}",
+        "",
+        f"Draws pictures from {' and from '.join(found)}. Made by `s2i export`; read by"
+        f" `s2i generate --model {name}` and by `s2i.load({name!r})`.",
+        "",
+        "| path | pictures | steps | parameters to draw | file | MB | stored as |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    sections: list[str] = []
+    for modality, (run, path) in found.items():
+        weights = _weights(path, half)
+        file = folder / f"{modality}.safetensors"
+        save_file(weights, file)
+        described["paths"][modality] = {
+            "config": _portable(config_to_dict(path.config)),
+            "vocabulary": path.vocabulary.to_list() if path.vocabulary else None,
+            "step": path.step,
+        }
+        to_draw = sum(value.numel() for key, value in weights.items() if not key.startswith("image_encoder."))
+        card.append(
+            f"| {modality} | {path.config.image_size} px, {path.config.generator.stages} stages | {path.step}"
+            f" | {to_draw:,} | `{file.name}` | {file.stat().st_size / 1e6:.2f}"
+            f" | {'float16' if half else 'float32'} |"
+        )
+        sections += _describe_run(modality, run, path)
+    text = json.dumps(described, indent=1, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "README.md").write_text("\n".join(card + sections) + "\n", encoding="utf-8")
+
+
+def _weights(path: DrawingPath, half: bool) -> dict[str, Tensor]:
+    networks = {
+        "caption_encoder": path.encoder,
+        "image_encoder": path.image_encoder,
+        "generator": path.generator,
+    }
+    return {
+        f"{name}.{key}": (
+            value.to(torch.float16) if half and value.is_floating_point() else value
+        ).contiguous()
+        for name, network in networks.items()
+        for key, value in network.state_dict().items()
+    }
+
+
+def _portable(config: dict[str, Any]) -> dict[str, Any]:
+    for key in LOCAL_KEYS:
+        section, _, name = key.rpartition(".")
+        (config.get(section, {}) if section else config).pop(name, None)
+    return config
+
+
+def _describe_run(modality: str, run: Path, path: DrawingPath) -> list[str]:
+    """The card's part about one path: data, how it was made, and what was measured."""
+    config = path.config
+    lines = ["", f"## From {modality}", ""]
+    if config.data.manifest != MISSING:
+        lines.append(f"Data: the split `train` of `{_shown(config.data.manifest)}`.")
+    lines.append(f"Seed {config.seed}, {config.precision}. Every setting is in `config.json`.")
+    if config.gan.encoder != MISSING:
+        encoder = Path(config.gan.encoder)
+        best = encoder / "checkpoints" / "best.pt"
+        lines += _describe_training("encoder", encoder)
+        lines += _table([read_checkpoint(best)["metrics"]] if best.is_file() else [])
+    lines += _describe_training("generator", run)
+    lines += _table(_latest(Run(run).read_metrics()))
+    return lines
+
+
+def _describe_training(what: str, run: Path) -> list[str]:
+    environment = run / "env.json"
+    if not environment.is_file():
+        return []
+    made = json.loads(environment.read_text(encoding="utf-8"))
+    commit = made.get("commit") or "unknown"
+    dirty = " with changes" if made.get("dirty") else ""
+    return ["", f"The {what}, at commit {commit}{dirty}:", "", f"    {_shown(made['command'])}"]
+
+
+def _latest(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the lines that measure the same, the last: the same are those whose words agree."""
+    latest = {}
+    for line in metrics:
+        latest[tuple((key, value) for key, value in line.items() if isinstance(value, str))] = line
+    return list(latest.values())
+
+
+def _table(metrics: list[dict[str, Any]]) -> list[str]:
+    """What was measured, a line each; the columns are all keys that occur, in the order in which they do."""
+    columns = list(dict.fromkeys(key for line in metrics for key in line))
+    if not columns:
+        return []
+    rows = ["| " + " | ".join(_cell(line.get(key, "")) for key in columns) + " |" for line in metrics]
+    return ["", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *rows]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, ensure_ascii=False)
+    return _shown(str(value)).replace("|", "\\|")
+
+
+def _shown(text: str) -> str:
+    """Without this machine's folders."""
+    return text.replace(f"{Path.cwd()}/", "").replace(f"{Path.home()}/", "~/")

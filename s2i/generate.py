@@ -1,0 +1,111 @@
+"""The `generate` command: pictures from one sentence, spoken or written, as PNG."""
+
+from __future__ import annotations
+
+import os
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from s2i.data.audio import load_waveform
+from s2i.data.images import grid, save_png, to_uint8
+from s2i.errors import InputError
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.generator import Drawing
+from s2i.overlays import attention_overlay, enlarge, segment_labels
+from s2i.pipeline import DrawingPath, load
+from s2i.progress import progress
+
+
+def generate(
+    model: str | Path,
+    speech: str | Path | None,
+    text: str | None,
+    output: str | Path,
+    count: int = 1,
+    seed: int = 0,
+    stages: bool = False,
+    attention: str | Path | None = None,
+    device: str = "auto",
+) -> list[Path]:
+    """Draw `count` pictures of a sentence, with the seeds `seed` to `seed + count - 1`.
+
+    Each is drawn alone, so a seed's picture has the same bytes however many are drawn beside it.
+
+    Args:
+        model: an exported model's folder or a GAN run.
+        speech: a recording; or
+        text: a sentence; one of the two.
+        output: a .png file; several pictures are tiled.
+        stages: show every stage's picture in a row, enlarged to the size of the last.
+        attention: a .png file for where each segment or word looked in the first picture, at the last stage
+            that attends.
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        The files written; each is whole or absent. Raises InputError for anything it can't use.
+    """
+    if (speech is None) == (text is None):
+        raise InputError(
+            "expected either speech or text, found both or none: give one of --speech and --text"
+        )
+    if count < 1:
+        raise InputError(f"expected a count of 1 or more, found {count}: check --count")
+    outputs = [Path(output)] + ([Path(attention)] if attention is not None else [])
+    _check_outputs(outputs)
+
+    path = load(model, device).path("speech" if text is None else "text")
+    if attention is not None and not path.config.generator.attention:
+        raise InputError(f"expected a generator that attends in {model}, found none: leave out --attention")
+    encoding = _encode(path, speech, text)
+    drawings = [path.draw(encoding, [str(seed + i)]) for i in progress(range(count), count, "pictures drawn")]
+    pages = [_tile(drawings, stages)]
+    if attention is not None:
+        labels = segment_labels(path.config, int(encoding.mask.sum()), text)
+        pages.append(attention_overlay(drawings[0].pictures[-1][0], drawings[0].attention[-1][0], labels))
+    for page, file in zip(pages, outputs, strict=True):
+        save_png(page, file)
+    return outputs
+
+
+def _encode(path: DrawingPath, speech: str | Path | None, text: str | None) -> CaptionEncoding:
+    if speech is None:
+        return path.encode_text([text])
+    waveform = load_waveform(speech, path.config.audio)
+    try:
+        return path.encode_speech([waveform])
+    except InputError as error:
+        raise InputError(f"{speech}: {error}") from error
+
+
+def _tile(drawings: list[Drawing], stages: bool) -> Image.Image:
+    if stages:
+        largest = drawings[0].pictures[-1].shape[-1]
+        shown = [enlarge(stage[0], largest) for drawing in drawings for stage in drawing.pictures]
+        columns = len(drawings[0].pictures)
+    else:
+        shown = [drawing.pictures[-1][0] for drawing in drawings]
+        columns = ceil(sqrt(len(shown)))
+    return grid(np.stack([to_uint8(picture) for picture in shown]), columns)
+
+
+def _check_outputs(files: list[Path]) -> None:
+    """Refuse early what would fail only after the drawing."""
+    for file in files:
+        if file.suffix.lower() != ".png":
+            raise InputError(
+                f"expected an output that ends in .png, found {file}: pictures are written as PNG"
+            )
+        if file.is_dir():
+            raise InputError(f"expected a file to write, found a folder at {file}: name a file in it")
+        parent = next(folder for folder in file.absolute().parents if folder.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise InputError(
+                f"expected a folder that can be written for {file}, found {parent}: choose another"
+            )
+    if len({file.absolute() for file in files}) < len(files):
+        raise InputError(
+            f"expected two files for --output and --attention, found {files[0]} twice: name another"
+        )

@@ -1,0 +1,165 @@
+"""Losses: pure functions of tensors. The reader of a paper finds each equation here, by name."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def same_class_mask(class_ids: Tensor) -> Tensor:
+    """Pairs that are neither the pair itself nor of different classes: (B,) -> (B, B) bool.
+
+    Two captions of one class (or of one picture) are no negatives of each other.
+    """
+    same = class_ids.unsqueeze(0) == class_ids.unsqueeze(1)
+    return same & ~torch.eye(len(class_ids), dtype=torch.bool, device=class_ids.device)
+
+
+def match_both_ways(scores: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy of the right partner in a batch, in both directions, in float32.
+
+    Args:
+        scores: (B, B), picture i against caption j.
+        class_ids: (B,); other pairs of the same class are left out.
+
+    Returns:
+        picture -> caption and caption -> picture, each a mean over the batch.
+    """
+    scores = scores.float().masked_fill(same_class_mask(class_ids), float("-inf"))
+    target = torch.arange(len(scores), device=scores.device)
+    return F.cross_entropy(scores, target), F.cross_entropy(scores.t(), target)
+
+
+def batch_matching_loss(
+    image: Tensor, caption: Tensor, class_ids: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Masked batch matching of global vectors (S2IGAN's matching loss; AttnGAN's sentence-level DAMSM).
+
+    Args:
+        image, caption: (B, D), of any length: cosines are taken.
+        class_ids: (B,).
+        scale: gamma (S2IGAN: 10), gamma3 (AttnGAN: 10).
+    """
+    cosines = F.normalize(image.float(), dim=1) @ F.normalize(caption.float(), dim=1).t()
+    return match_both_ways(scale * cosines, class_ids)
+
+
+def region_scores(
+    regions: Tensor, sequence: Tensor, mask: Tensor, gamma1: float, gamma2: float
+) -> tuple[Tensor, Tensor]:
+    """How well each caption's segments find their regions in each picture (DAMSM; AttnGAN, eq. 7-10).
+
+    The context vectors c = sum_r alpha_r v_r are never made: cos(c, e) needs only <c, e> = alpha . s and
+    |c|^2 = alpha' G alpha, with s the region-segment products and G the picture's Gram matrix. That is the
+    same number at a fraction of the time and memory. As in the published code, and unlike the paper, the
+    result isn't divided by gamma2.
+
+    Args:
+        regions: (B, D, R); sequence: (C, D, T); mask: (C, T), True = valid.
+        gamma1: sharpness of the attention to regions; gamma2: of the pooling over segments.
+
+    Returns:
+        scores (B, C) before gamma3, float32; attention (B, C, T, R).
+    """
+    regions, sequence = regions.float(), sequence.float()
+    pictures, captions, steps = len(regions), len(sequence), sequence.shape[2]
+    words = sequence.transpose(1, 2).reshape(captions * steps, -1)  # (C T, D)
+    products = (words @ regions).unflatten(1, (captions, steps))  # (B, C, T, R)
+    padding = ~mask[None, :, :, None]
+    over_words = products.masked_fill(padding, float("-inf")).softmax(2)
+    attention = (gamma1 * over_words).softmax(3)
+    gram = regions.transpose(1, 2) @ regions  # (B, R, R)
+    flat = attention.reshape(pictures, captions * steps, -1)
+    squared = ((flat @ gram) * flat).sum(2).unflatten(1, (captions, steps))
+    lengths = sequence.square().sum(1).clamp(min=1e-8).sqrt()  # (C, T)
+    cosines = (attention * products).sum(3) / (squared.clamp(min=1e-8).sqrt() * lengths)
+    pooled = (gamma2 * cosines).masked_fill(padding[..., 0], float("-inf")).logsumexp(2)
+    return pooled, attention
+
+
+def region_loss(
+    regions: Tensor,
+    sequence: Tensor,
+    mask: Tensor,
+    class_ids: Tensor,
+    gammas: tuple[float, float, float],
+    group: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Region-segment (word-level DAMSM) loss, in both directions (AttnGAN, eq. 11-12).
+
+    `group` compares only so many neighbouring pictures with each other, in place of the whole batch: the cost
+    falls by batch / group, and the choice gets easier.
+    """
+    size = group or len(regions)
+    ways = []
+    for start in range(0, len(regions), size):
+        part = slice(start, start + size)
+        scores, _ = region_scores(regions[part], sequence[part], mask[part], gammas[0], gammas[1])
+        ways.append(match_both_ways(gammas[2] * scores, class_ids[part]))
+    first, second = zip(*ways, strict=True)
+    return torch.stack(first).mean(), torch.stack(second).mean()
+
+
+def adversarial_loss(logits: Tensor, real: bool, kind: str) -> Tensor:
+    """A discriminator's loss on pictures whose target is `real`; also a generator's, with `real=True`.
+
+    "bce" is on logits (the published sigmoid + BCE has the same optimum and saturates), "hinge" as in
+    SAGAN, "least_squares" as in LSGAN. For hinge a generator wants -mean(logits): see `generator_loss`.
+    """
+    logits = logits.float()
+    if kind == "bce":
+        return F.softplus(-logits if real else logits).mean()
+    if kind == "hinge":
+        return F.relu(1 - logits if real else 1 + logits).mean()
+    return (logits - float(real)).square().mean()
+
+
+def generator_loss(logits: Tensor, kind: str) -> Tensor:
+    """A generator's adversarial loss."""
+    return -logits.float().mean() if kind == "hinge" else adversarial_loss(logits, True, kind)
+
+
+def augmentation_loss(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL of N(mu, exp(logvar)) from N(0, 1), averaged over batch and dimensions (StackGAN's mean form)."""
+    mu, logvar = mu.float(), logvar.float()
+    return -0.5 * (1 + logvar - mu.square() - logvar.exp()).mean()
+
+
+def squared_gradient(outputs: Tensor, inputs: list[Tensor]) -> Tensor:
+    """|d outputs / d inputs|^2 of each item: (B,); differentiable, for R1 and DF-GAN's penalty."""
+    gradients = torch.autograd.grad(outputs.sum(), inputs, create_graph=True)
+    return sum(gradient.float().square().flatten(1).sum(1) for gradient in gradients)
+
+
+def r1_penalty(squared: Tensor) -> Tensor:
+    """R1 (Mescheder et al. 2018, eq. 9, without its gamma / 2): mean squared gradient on real pictures."""
+    return squared.mean()
+
+
+def matching_aware_penalty(squared: Tensor) -> Tensor:
+    """DF-GAN's matching-aware penalty, without its weight: mean of the gradient's norm to the sixth power."""
+    return squared.pow(3).mean()
+
+
+def wrong_partner(class_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """For each item the next one in the batch of another class: index (B,), and whether there is one (B,).
+
+    The published code shifts by one, or redraws once: some of its wrong pairs are right pairs.
+    """
+    count = len(class_ids)
+    places = torch.arange(count, device=class_ids.device)
+    order = (places.unsqueeze(1) + places.unsqueeze(0)) % count  # row i: i, i + 1, ...
+    other = class_ids[order] != class_ids.unsqueeze(1)
+    step = other.float().argmax(1)
+    return order[places, step], other.any(1)
+
+
+def class_loss(image_logits: Tensor, caption_logits: Tensor, class_ids: Tensor) -> Tensor:
+    """Distinctive loss (S2IGAN, eq. 5): both modalities name the class, by one shared linear layer.
+
+    Args:
+        image_logits, caption_logits: (B, K); class_ids: (B,).
+    """
+    image = F.cross_entropy(image_logits.float(), class_ids)
+    return image + F.cross_entropy(caption_logits.float(), class_ids)

@@ -1,0 +1,108 @@
+"""Building blocks of generators (StackGAN-v2, AttnGAN): norms, upsampling, residual blocks, attention."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Norm(nn.Module):
+    """Batch norm; with `modulation` numbers of condition, their linear maps move its scale and shift."""
+
+    def __init__(self, channels: int, modulation: int = 0) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.modulation = nn.Linear(modulation, 2 * channels) if modulation else None
+        if self.modulation is not None:
+            nn.init.zeros_(self.modulation.bias)
+            nn.init.normal_(self.modulation.weight, std=0.02)
+
+    def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
+        """(B, C, H, W), (B, modulation) -> (B, C, H, W)."""
+        hidden = self.norm(hidden)
+        if self.modulation is None:
+            return hidden
+        scale, shift = self.modulation(condition).to(hidden.dtype)[..., None, None].chunk(2, 1)
+        return torch.addcmul(hidden + shift, hidden, scale)
+
+
+class Gate(nn.Module):
+    """A stage's non-linearity: "glu" (published) halves the channels, "relu" costs half the convolution."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.widening = 2 if kind == "glu" else 1
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, widening * C, ...) -> (B, C, ...)."""
+        return F.glu(hidden, 1) if self.widening == 2 else F.leaky_relu(hidden, 0.2)
+
+
+class Upsample(nn.Module):
+    """Twice the size, convolution, norm, non-linearity."""
+
+    def __init__(self, before: int, after: int, mode: str, gate: str = "glu", modulation: int = 0) -> None:
+        super().__init__()
+        self.mode, self.gate = mode, Gate(gate)
+        self.convolution = nn.Conv2d(before, self.gate.widening * after, 3, 1, 1, bias=False)
+        self.norm = Norm(self.gate.widening * after, modulation)
+
+    def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
+        """(B, before, H, W) -> (B, after, 2H, 2W)."""
+        corners = None if self.mode == "nearest" else False
+        hidden = F.interpolate(hidden, scale_factor=2, mode=self.mode, align_corners=corners)
+        return self.gate(self.norm(self.convolution(hidden), condition))
+
+
+class Residual(nn.Module):
+    """Convolution, norm, non-linearity, convolution, norm; plus the input."""
+
+    def __init__(self, channels: int, gate: str = "glu", modulation: int = 0) -> None:
+        super().__init__()
+        self.gate = Gate(gate)
+        self.convolution1 = nn.Conv2d(channels, self.gate.widening * channels, 3, 1, 1, bias=False)
+        self.norm1 = Norm(self.gate.widening * channels, modulation)
+        self.convolution2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = Norm(channels, modulation)
+
+    def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        inner = self.gate(self.norm1(self.convolution1(hidden), condition))
+        return hidden + self.norm2(self.convolution2(inner), condition)
+
+
+class SegmentAttention(nn.Module):
+    """Each place of a map looks at the caption's segments or words (AttnGAN, eq. 4-6)."""
+
+    def __init__(self, embedding: int, channels: int) -> None:
+        super().__init__()
+        self.project = nn.Conv1d(embedding, channels, 1, bias=False)
+
+    def forward(self, hidden: Tensor, sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend.
+
+        Args:
+            hidden: (B, C, H, W); sequence: (B, D, T); mask: (B, T), True = valid.
+
+        Returns:
+            context (B, C, H, W) and attention (B, T, H, W), which sums to one over valid T at each place.
+        """
+        keys = self.project(sequence)  # (B, C, T)
+        scores = torch.einsum("bchw,bct->bthw", hidden, keys).float()
+        attention = scores.masked_fill(~mask[..., None, None], float("-inf")).softmax(1)
+        context = torch.einsum("bthw,bct->bchw", attention.to(keys.dtype), keys)
+        return context, attention
+
+
+class ConditioningAugmentation(nn.Module):
+    """A Gaussian around the sentence: linear, gated linear unit, mean and log variance (StackGAN-v2)."""
+
+    def __init__(self, embedding: int, condition: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(embedding, 4 * condition)
+
+    def forward(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, D) -> mu (B, C), log variance (B, C)."""
+        mu, logvar = F.glu(self.linear(sentence), 1).chunk(2, 1)
+        return mu, logvar

@@ -1,0 +1,45 @@
+"""Networks from a configuration."""
+
+from __future__ import annotations
+
+from s2i.config import Config
+from s2i.models.discriminator import Discriminators
+from s2i.models.generator import StackedGenerator, initialise_orthogonally
+from s2i.models.image_encoder import ImageEncoder
+from s2i.models.speech_encoder import SpeechEncoder
+from s2i.models.text_encoder import TextEncoder
+
+CaptionEncoder = SpeechEncoder | TextEncoder  # both: (inputs, lengths) -> CaptionEncoding
+
+
+def build_caption_encoder(config: Config, vocabulary: int) -> CaptionEncoder:
+    """The encoder of the run's modality; `vocabulary` (its size) is read for text alone."""
+    if config.modality == "speech":
+        return SpeechEncoder(config.speech_encoder, config.audio)
+    return TextEncoder(config.text_encoder, vocabulary)
+
+
+def build_image_encoder(config: Config) -> ImageEncoder:
+    """The image encoder that the caption encoder is matched against."""
+    return ImageEncoder(config.image_encoder, config.embedding)
+
+
+def build_generator(config: Config) -> StackedGenerator:
+    """The generator, with orthogonal weights."""
+    generator = StackedGenerator(config.generator, config.embedding)
+    initialise_orthogonally(generator)
+    return generator
+
+
+def image_sizes(config: Config) -> list[int]:
+    """Side in px of each stage's pictures, smallest first."""
+    return [config.generator.base_size * 2**i for i in range(config.generator.stages)]
+
+
+def build_discriminators(config: Config) -> Discriminators:
+    """One discriminator a stage, with orthogonal weights."""
+    width = config.generator.condition if config.discriminator.condition == "mu" else config.embedding
+    networks = Discriminators(config.discriminator, image_sizes(config), width)
+    if config.discriminator.norm != "spectral":  # a normed layer holds its weight in parts
+        initialise_orthogonally(networks)
+    return networks

@@ -1,0 +1,84 @@
+"""Discriminators: one a stage, each with a conditional and an unconditional head (StackGAN-v2, AttnGAN)."""
+
+from __future__ import annotations
+
+from math import log2
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from s2i.config import DiscriminatorConfig
+
+
+class Discriminator(nn.Module):
+    """Judges pictures of one size.
+
+    Four halvings, or as many as lead to 4 px; above 64 px further halvings widen the map and 3x3 convolutions
+    bring it back to 8 * channels. Heads give logits: the published code ends in a sigmoid, which saturates.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, image_size: int, condition: int) -> None:
+        super().__init__()
+        halvings = int(log2(image_size // 4))
+        widths = [min(config.channels * 2**i, config.most_channels) for i in range(halvings)]
+        layers: list[nn.Module] = []
+        before = 3
+        for i, width in enumerate(widths):
+            layers += _layer(before, width, 4, 2, config.norm if i else _first(config.norm))
+            before = width
+        joined = min(8 * config.channels, config.most_channels)
+        while before > joined:
+            layers += _layer(before, before // 2, 3, 1, config.norm)
+            before //= 2
+        self.trunk = nn.Sequential(*layers)
+        self.joint = nn.Sequential(*_layer(before + condition, before, 3, 1, config.norm))
+        self.conditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
+        self.unconditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] -> map (B, C, 4, 4)."""
+        return self.trunk(pictures)
+
+    def judge(self, hidden: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B,) of "real, and of this caption": map (B, C, 4, 4), condition (B, condition)."""
+        tiled = condition[..., None, None].expand(-1, -1, 4, 4)
+        return self.conditional(self.joint(torch.cat((hidden, tiled.to(hidden.dtype)), 1))).flatten()
+
+    def judge_alone(self, hidden: Tensor) -> Tensor:
+        """Logits (B,) of "real": map (B, C, 4, 4)."""
+        return self.unconditional(hidden).flatten()
+
+
+class Discriminators(nn.Module):
+    """One discriminator a stage, in one module."""
+
+    def __init__(self, config: DiscriminatorConfig, image_sizes: list[int], condition: int) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(Discriminator(config, size, condition) for size in image_sizes)
+
+    def __iter__(self):
+        return iter(self.scales)
+
+
+def picture_pyramid(pictures: Tensor, image_sizes: list[int]) -> list[Tensor]:
+    """Real pictures at each stage's size, by area averaging: (B, 3, S, S) -> one tensor a size."""
+    return [
+        pictures if size == pictures.shape[-1] else F.adaptive_avg_pool2d(pictures, size)
+        for size in image_sizes
+    ]
+
+
+def _first(norm: str) -> str:
+    return "none" if norm == "batch" else norm  # the published networks have no batch norm after the first
+
+
+def _normed(layer: nn.Module, norm: str) -> nn.Module:
+    return spectral_norm(layer) if norm == "spectral" else layer
+
+
+def _layer(before: int, after: int, kernel: int, stride: int, norm: str) -> list[nn.Module]:
+    convolution = _normed(nn.Conv2d(before, after, kernel, stride, 1, bias=norm != "batch"), norm)
+    batch_norm = [nn.BatchNorm2d(after)] if norm == "batch" else []
+    return [convolution, *batch_norm, nn.LeakyReLU(0.2)]

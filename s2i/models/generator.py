@@ -1,0 +1,165 @@
+"""Stacked generator: one for speech and text, for S2IGAN's, StackGAN-v2's and AttnGAN's layouts and ours.
+
+Stage 0 makes a map from condition and noise, each later stage refines and doubles it; each has an image head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log2
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from s2i.config import GeneratorConfig
+from s2i.models.blocks import ConditioningAugmentation, Gate, Norm, Residual, SegmentAttention, Upsample
+from s2i.models.caption_encoding import CaptionEncoding
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a generator returns.
+
+    Attributes:
+        pictures: one (B, 3, S, S) in [-1, 1] a stage, smallest first.
+        attention: one (B, T, H, W) a stage that attends; empty without attention.
+        mu, logvar: (B, C) of conditioning augmentation.
+    """
+
+    pictures: list[Tensor]
+    attention: list[Tensor]
+    mu: Tensor
+    logvar: Tensor
+
+
+class FirstStage(nn.Module):
+    """Condition and noise -> (B, channels, base_size, base_size)."""
+
+    def __init__(self, config: GeneratorConfig, channels: int, modulation: int) -> None:
+        super().__init__()
+        doublings = int(log2(config.base_size // 4))
+        self.widest = channels * 2**doublings
+        self.linear = nn.Linear(config.condition + config.noise, self.widest * 16 * 2, bias=False)
+        self.norm = nn.BatchNorm1d(self.widest * 16 * 2)
+        self.blocks = nn.ModuleList(
+            Upsample(
+                self.widest // 2**i, self.widest // 2 ** (i + 1), config.upsample, config.gate, modulation
+            )
+            for i in range(doublings)
+        )
+
+    def forward(self, code: Tensor) -> Tensor:
+        """(B, condition + noise) -> (B, channels, base_size, base_size)."""
+        hidden = F.glu(self.norm(self.linear(code)), 1).unflatten(1, (self.widest, 4, 4))
+        for block in self.blocks:
+            hidden = block(hidden, code)
+        return hidden
+
+
+class NextStage(nn.Module):
+    """A map and the caption -> the map at twice the size."""
+
+    def __init__(
+        self, config: GeneratorConfig, embedding: int, before: int, after: int, modulation: int
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.attention = SegmentAttention(embedding, before) if config.attention else None
+        extra = before if config.attention and not config.add_context else 0
+        # AttnGAN keeps the widened map through its residual blocks; StackGAN-v2 first joins to one width.
+        gate = Gate(config.gate)
+        self.join = self.join_norm = None
+        if config.tile:
+            joined = before + extra + config.condition
+            self.join = nn.Conv2d(joined, gate.widening * before, 3, 1, 1, bias=False)
+            self.join_norm = Norm(gate.widening * before, modulation)
+        self.gate = gate
+        inner = before if config.tile else before + extra
+        self.residuals = nn.ModuleList(
+            Residual(inner, config.gate, modulation) for _ in range(config.residual_blocks)
+        )
+        skip = before if config.dense else 0
+        self.upsample = Upsample(inner + skip, after, config.upsample, config.gate, modulation)
+
+    def forward(
+        self, hidden: Tensor, encoding: CaptionEncoding, condition: Tensor, code: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, before, H, W) -> (B, after, 2H, 2W) and the attention (B, T, H, W), if any."""
+        parts, attention = [hidden], None
+        if self.attention is not None:
+            context, attention = self.attention(hidden, encoding.sequence, encoding.mask)
+            parts = [hidden + context] if self.config.add_context else [hidden, context]
+        if self.config.tile:
+            parts.append(condition[..., None, None].expand(-1, -1, *hidden.shape[2:]))
+        inner = torch.cat(parts, 1)
+        if self.join is not None:
+            inner = self.gate(self.join_norm(self.join(inner), code))
+        for block in self.residuals:
+            inner = block(inner, code)
+        if self.config.dense:
+            inner = torch.cat((inner, hidden), 1)
+        return self.upsample(inner, code), attention
+
+
+class StackedGenerator(nn.Module):
+    """CaptionEncoding and noise -> pictures at each stage's size.
+
+    `base_size` is 4 times a power of two.
+    """
+
+    def __init__(self, config: GeneratorConfig, embedding: int) -> None:
+        super().__init__()
+        self.config = config
+        self.augmentation = ConditioningAugmentation(embedding, config.condition)
+        modulation = config.condition + config.noise if config.modulate else 0
+        widths = stage_widths(config)
+        self.first = FirstStage(config, widths[0], modulation)
+        self.later = nn.ModuleList(
+            NextStage(config, embedding, before, after, modulation)
+            for before, after in zip(widths, widths[1:], strict=False)
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(width, 3, 3, 1, 1, bias=False) for width in widths)
+
+    def forward(self, encoding: CaptionEncoding, noise: Tensor, condition_noise: Tensor | None) -> Drawing:
+        """Draw.
+
+        Args:
+            encoding: of B captions.
+            noise: (B, noise) standard normal.
+            condition_noise: (B, condition) standard normal of conditioning augmentation; None: use mu.
+        """
+        mu, logvar = self.augmentation(encoding.sentence)
+        condition = mu if condition_noise is None else mu + (0.5 * logvar).exp() * condition_noise
+        code = torch.cat((condition, noise), 1)
+        hidden = self.first(code)
+        pictures, attentions = [self.heads[0](hidden).tanh()], []
+        for stage, head in zip(self.later, self.heads[1:], strict=True):
+            hidden, attention = stage(hidden, encoding, condition, code)
+            pictures.append(head(hidden).tanh())
+            if attention is not None:
+                attentions.append(attention)
+        return Drawing(pictures, attentions, mu, logvar)
+
+
+def stage_widths(config: GeneratorConfig) -> list[int]:
+    """Channels at the end of each stage."""
+    if config.keep_channels:
+        return [config.channels] * config.stages
+    return [max(config.least_channels, config.channels // 2**i) for i in range(config.stages)]
+
+
+def initialise_orthogonally(network: nn.Module) -> None:
+    """Orthogonal weights for every convolution and linear layer, zero biases (StackGAN-v2, S2IGAN, AttnGAN).
+
+    Modulations of norms are left near zero: they start as plain norms.
+    """
+    modulations = {part.modulation for part in network.modules() if isinstance(part, Norm)}
+    for part in network.modules():
+        if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Linear)) and part not in modulations:
+            nn.init.orthogonal_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.normal_(part.weight, 1.0, 0.02)
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,90 @@
+"""Parts that the speech and the text encoder share: two-way recurrence and pooling over time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from s2i.models.caption_encoding import length_mask, masked_mean
+
+
+class Bidirectional(nn.Module):
+    """Recurrent layers read in both directions, over valid steps alone.
+
+    The same numbers as nn.GRU or nn.LSTM with `bidirectional=True` on packed sequences. On a CPU those spend
+    most of a training step on slices of the packed data; here each direction runs over padded steps, which
+    its valid ones never see, the backward one on each sequence reversed within its own length.
+    """
+
+    def __init__(
+        self, kind: type[nn.GRU] | type[nn.LSTM], inputs: int, hidden: int, layers: int, dropout: float
+    ) -> None:
+        super().__init__()
+        widths = [inputs] + [2 * hidden] * (layers - 1)
+        self.onward = nn.ModuleList(kind(width, hidden, batch_first=True) for width in widths)
+        self.back = nn.ModuleList(kind(width, hidden, batch_first=True) for width in widths)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read padded sequences.
+
+        Args:
+            inputs: (B, T, C).
+            lengths: (B,) int64, each at least 1.
+
+        Returns:
+            states (B, T, 2 * hidden), zero over padding; the last layer's final state of each direction
+            (B, 2 * hidden); the mask (B, T).
+        """
+        mask = length_mask(lengths, inputs.shape[1])
+        steps = torch.arange(inputs.shape[1], device=inputs.device)
+        mirrored = torch.where(mask, lengths.unsqueeze(1) - 1 - steps, steps)  # its own inverse
+        states = inputs
+        for number, (onward, backward) in enumerate(zip(self.onward, self.back, strict=True)):
+            states = self.dropout(states) if number else states
+            ahead, _ = onward(states)
+            behind, _ = backward(_pick(states, mirrored))
+            states = torch.cat((ahead, _pick(behind, mirrored)), 2)
+        half = states.shape[2] // 2
+        last = (lengths - 1).view(-1, 1, 1).expand(-1, 1, half)
+        final = torch.cat((states[:, :, :half].gather(1, last).squeeze(1), states[:, 0, half:]), 1)
+        return states * mask.unsqueeze(2), final, mask
+
+
+def _pick(sequence: Tensor, steps: Tensor) -> Tensor:
+    """Steps of each sequence in another order: (B, T, C), (B, T) -> (B, T, C)."""
+    return sequence.gather(1, steps.unsqueeze(2).expand_as(sequence))
+
+
+class AttentionPooling(nn.Module):
+    """One vector from a sequence: per channel, a softmax over valid time steps (S2IGAN, section 2.1).
+
+    The published code lets padded steps take part in the softmax; here they are masked, so that a caption's
+    vector does not depend on its batch.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, width)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D), (B, T) -> (B, D)."""
+        scores = self.out(self.hidden(states).tanh()).float()
+        weights = scores.masked_fill(~mask.unsqueeze(-1), float("-inf")).softmax(1)
+        return (weights.to(states.dtype) * states).sum(1)
+
+
+class Pooling(nn.Module):
+    """Sentence vector from recurrent states: `attention`, `mean` or `last` (final states)."""
+
+    def __init__(self, kind: str, width: int, hidden: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.attention = AttentionPooling(width, hidden) if kind == "attention" else None
+
+    def forward(self, states: Tensor, final: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D), (B, D), (B, T) -> (B, D)."""
+        if self.attention is not None:
+            return self.attention(states, mask)
+        return masked_mean(states, mask) if self.kind == "mean" else final

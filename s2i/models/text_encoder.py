@@ -1,0 +1,34 @@
+"""Text encoder: tokens -> BiLSTM (AttnGAN's)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from s2i.config import TextEncoderConfig
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.recurrent import Bidirectional, Pooling
+
+
+class TextEncoder(nn.Module):
+    """Tokens (B, T), 0 = padding -> CaptionEncoding with D = 2 * hidden."""
+
+    def __init__(self, config: TextEncoderConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(vocabulary, config.embedding)
+        self.dropout = nn.Dropout(config.dropout)
+        self.recurrent = Bidirectional(
+            nn.LSTM, config.embedding, config.hidden, config.layers, config.dropout
+        )
+        self.pooling = Pooling(config.pooling, 2 * config.hidden, config.attention)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)  # AttnGAN
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> CaptionEncoding:
+        """Encode padded tokens: (B, T) int64, (B,) int64 with each at least 1."""
+        embedded = self.dropout(self.embedding(tokens))
+        states, final, mask = self.recurrent(embedded, lengths)
+        sentence = self.pooling(states, final, mask)
+        if self.config.unit:
+            sentence = F.normalize(sentence, dim=1)
+        return CaptionEncoding(sentence, states.transpose(1, 2), mask)

@@ -1,0 +1,101 @@
+"""Where each segment or word of a caption looked: heat over the picture."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from s2i.config import Config
+from s2i.data.images import grid, to_uint8
+from s2i.data.text import tokenise
+
+STRIP = 18  # px under a tile, for its label
+LEAST_SIDE = 128  # px of a tile, so that a label fits
+COLUMNS = 8
+HEAT = torch.tensor([[0.25, 0.0, 0.45], [0.85, 0.1, 0.2], [1.0, 0.9, 0.3]])  # RGB: least, half, most
+
+
+def segment_times(config: Config) -> float:
+    """Seconds of speech that one segment stands for: hop * strides * pool * segment.
+
+    Segment i begins at i times as much. What it has heard is a little more, through the kernels, and all of
+    the sentence through the GRU.
+    """
+    encoder = config.speech_encoder
+    return config.audio.hop * encoder.stride ** len(encoder.channels) * encoder.pool * encoder.segment
+
+
+def segment_labels(config: Config, steps: int, text: str | None = None) -> list[str]:
+    """A name for each valid step of a caption's sequence: its word, or the seconds it spans."""
+    if config.modality == "text":
+        return tokenise(text or "")[:steps]
+    each = segment_times(config)
+    return [f"{i * each:.2f} - {(i + 1) * each:.2f} s" for i in range(steps)]
+
+
+def heat(attention: Tensor) -> Tensor:
+    """How much more than evenly each place looked at each step: (T, H, W) -> the same, in [0, 1].
+
+    0 is an even share, 1 / T, or less; 1 is the largest share in all T maps, and at least two even ones, so
+    that an attention that hardly prefers anything stays cold.
+    """
+    even = 1 / len(attention)
+    most = max(float(attention.max()), 2 * even)
+    return ((attention - even) / (most - even)).clamp(0, 1)
+
+
+def heat_over(picture: Tensor, strength: Tensor) -> np.ndarray:
+    """One overlay: the picture in grey under the heat of one step.
+
+    Args:
+        picture: (3, S, S) in [-1, 1].
+        strength: (H, W) in [0, 1].
+
+    Returns:
+        uint8 (S, S, 3).
+    """
+    strength = F.interpolate(strength[None, None], picture.shape[-2:], mode="bilinear")[0, 0, ..., None]
+    step = 2 * strength
+    colour = torch.where(
+        step < 1, HEAT[0] + step * (HEAT[1] - HEAT[0]), HEAT[1] + (step - 1) * (HEAT[2] - HEAT[1])
+    )
+    grey = ((picture + 1) / 2).mean(0)[..., None]
+    cover = 0.75 * strength
+    mixed = grey * (1 - cover) + colour * cover
+    return to_uint8(mixed.movedim(-1, 0) * 2 - 1)
+
+
+def attention_overlay(picture: Tensor, attention: Tensor, labels: list[str]) -> Image.Image:
+    """The picture and, one tile a segment or word, where it looked; the scale is common to all tiles.
+
+    Args:
+        picture: (3, S, S) in [-1, 1].
+        attention: (T, H, W), as a stage returns it; steps after the labels' end are padding.
+        labels: one a valid step.
+    """
+    picture, attention = picture.cpu(), attention.cpu()[: len(labels)]
+    larger = enlarge(picture, LEAST_SIDE)
+    tiles = [_labelled(to_uint8(larger), "picture")]
+    for label, strength in zip(labels, heat(attention), strict=True):
+        tiles.append(_labelled(heat_over(larger, strength), label))
+    return grid(np.stack(tiles), min(len(tiles), COLUMNS))
+
+
+def enlarge(picture: Tensor, least: int) -> Tensor:
+    """(3, S, S) -> a whole multiple of S, at least `least`, without smoothing."""
+    factor = ceil(least / picture.shape[-1])
+    return picture.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+def _labelled(tile: np.ndarray, label: str) -> np.ndarray:
+    height, width, _ = tile.shape
+    canvas = Image.new("RGB", (width, height + STRIP), "white")
+    canvas.paste(Image.fromarray(tile))
+    centre = (width // 2, height + STRIP // 2)
+    ImageDraw.Draw(canvas).text(centre, label, fill="black", font=ImageFont.load_default(12), anchor="mm")
+    return np.asarray(canvas)

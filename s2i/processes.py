@@ -1,0 +1,61 @@
+"""Work in several processes, with memory that does not grow with the number of jobs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+import torch
+
+from s2i.errors import InputError
+
+Result = TypeVar("Result")
+
+
+def in_processes(
+    function: Callable[..., Result], jobs: Iterable[tuple], processes: int
+) -> Iterator[Result]:
+    """Results of `function(*job)` in the order in which they end; one process: here, without starting any.
+
+    Jobs are taken from the iterable as they are needed. Each process has one thread. What `function` raises
+    is raised here; InputError for a process that was killed.
+    """
+    if processes <= 1:
+        yield from (function(*job) for job in jobs)
+        return
+    # spawn: forking a process in which torch has threads may hang.
+    context = multiprocessing.get_context("spawn")
+    pending = set()
+    try:
+        with ProcessPoolExecutor(processes, context, initializer=_begin_process) as pool:
+            for job in jobs:
+                pending.add(pool.submit(function, *job))
+                if len(pending) >= 2 * processes:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            yield from (future.result() for future in pending)
+    except BrokenProcessPool as error:
+        raise InputError(
+            "expected every process to finish its work, found one killed (out of memory?):"
+            " run the same command again, with fewer processes"
+        ) from error
+
+
+def _begin_process() -> None:
+    torch.set_num_threads(1)  # the processes are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops them
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent can't stop its processes, and they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

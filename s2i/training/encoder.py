@@ -1,0 +1,147 @@
+"""Training a caption encoder against pictures: `s2i train-encoder`.
+
+Caption and image encoder learn together; the pair with the best class mAP of caption -> picture on the
+validation split is kept as `checkpoints/best.pt`. The test split is never opened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from s2i import losses
+from s2i.config import Config, require
+from s2i.data.dataset import (
+    Batch,
+    CaptionedPictures,
+    endless_batches,
+    evaluation_batches,
+    picture_batches,
+)
+from s2i.data.pack import Pack
+from s2i.data.text import Vocabulary
+from s2i.evaluation.retrieval import retrieve_by_class
+from s2i.models.build import build_caption_encoder, build_image_encoder
+from s2i.progress import progress, say
+from s2i.training.checkpoint import write_checkpoint
+from s2i.training.engine import Engine, Training, adam, clip_gradients, set_learning_rate
+from s2i.training.objectives import Terms, matching_objective
+
+BEST = "best.pt"
+
+
+class EncoderNetworks(nn.Module):
+    """What learns: a caption encoder, an image encoder and the classifier that both share."""
+
+    def __init__(self, config: Config, vocabulary: int, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.caption_encoder = build_caption_encoder(config, vocabulary)
+        self.image_encoder = build_image_encoder(config)
+        self.classifier = nn.Linear(config.embedding, classes)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
+        """Loss of a batch and its terms: batch matching, region-segment and class ("distinctive") loss."""
+        encoding = self.caption_encoder(batch.inputs, batch.lengths)
+        vectors, regions = self.image_encoder(batch.pictures)
+        total, terms = matching_objective(vectors, regions, encoding, batch.class_ids, self.config.matching)
+        if self.config.matching.class_weight:
+            value = losses.class_loss(
+                self.classifier(vectors), self.classifier(encoding.sentence), batch.class_ids
+            )
+            total = total + self.config.matching.class_weight * value
+            terms["loss/class"] = value.detach()
+        return total, terms
+
+
+def train_encoder(config: Config) -> Path:
+    """Train, continue or find finished; returns the run's folder."""
+    require(config, "run", "data.pack")
+    train_pack, val_pack = (Pack(Path(config.data.pack) / split, config) for split in ("train", "val"))
+    vocabulary = Vocabulary.build(train_pack.texts()) if config.modality == "text" else None
+    settings, engine = config.matching, Engine.start(config)
+    networks = EncoderNetworks(config, len(vocabulary or ()), len(train_pack.class_labels)).to(engine.device)
+    networks, optimiser = engine.prepare(networks, adam(networks.parameters(), settings.optimiser))
+    dataset = CaptionedPictures(
+        train_pack, config.seed, config.image_size, config.modality, vocabulary, config.text_encoder.words
+    )
+    parts = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
+    facts = {"kind": "encoder", "vocabulary": vocabulary.to_list() if vocabulary else None}
+    with Training(engine, settings.steps, parts, facts) as training:
+        batches = endless_batches(
+            dataset,
+            settings.batch_size,
+            config.seed,
+            training.step,
+            config.data.workers,
+            engine.rank,
+            engine.world,
+        )
+        steps = range(training.step, settings.steps)
+        for step in progress(steps, settings.steps, training.run.label, training.step):
+            rate = set_learning_rate(optimiser, settings.optimiser, step, settings.steps)
+            total, terms = networks(next(batches).to(engine.device))
+            optimiser.zero_grad(set_to_none=True)
+            engine.backward(total)
+            norm = clip_gradients(networks.parameters(), settings.optimiser.clip)
+            optimiser.step()
+            training.record(terms | {"loss/all": total, "grad_norm/all": norm, "lr/all": rate})
+            if training.every(settings.validate_every):
+                _validate(training, engine.unwrap(networks), val_pack, vocabulary)
+            training.save_if_due()
+    return training.run.folder
+
+
+def _validate(
+    training: Training, networks: EncoderNetworks, pack: Pack, vocabulary: Vocabulary | None
+) -> None:
+    """Measure on the validation split; keep the networks if they are the best so far."""
+    config = networks.config
+    if not training.engine.is_main:
+        return
+    networks.eval()
+    scores = retrieval_scores(networks.caption_encoder, networks.image_encoder, pack, config, vocabulary)
+    networks.train()
+    means = {name: round(float(values.mean()), 5) for name, values in scores.items()}
+    count = len(scores["mAP"])
+    for name, value in means.items():
+        training.run.metric(
+            {"step": training.step, "metric": name, "value": value, "split": "val", "count": count}
+            | {"protocol": "retrieval_by_caption", "weights": "live", "seed": config.seed}
+        )
+    say(f"{training.run.label}: step {training.step}, validation " + _listed(means))
+    if means["mAP"] > training.extra.get("best", {}).get("mAP", -1.0):
+        training.extra["best"] = {"step": training.step, **means}
+        write_checkpoint(training.run.checkpoints / BEST, {**training.snapshot(), "metrics": means})
+
+
+@torch.no_grad()
+def retrieval_scores(
+    caption_encoder: nn.Module,
+    image_encoder: nn.Module,
+    pack: Pack,
+    config: Config,
+    vocabulary: Vocabulary | None,
+) -> dict[str, Tensor]:
+    """`recall@k` and `mAP` of every usable caption of a pack: captions ask, the pack's pictures answer."""
+    vectors, captions = [], []
+    device = next(caption_encoder.parameters()).device
+    sizes = config.matching.batch_size, config.modality, vocabulary, config.text_encoder.words
+    usable = pack.usable(config.modality)
+    for batch in evaluation_batches(pack, usable, *sizes, config.image_size):
+        batch = batch.to(device)
+        vectors.append(caption_encoder(batch.inputs, batch.lengths).sentence.cpu())
+        captions.append(batch.captions.cpu())
+    order = torch.cat(captions)
+    gallery = torch.cat(
+        [image_encoder(part.to(device))[0].cpu() for part in picture_batches(pack, config.image_size)]
+    )
+    labels = torch.from_numpy(pack.labels)
+    asked = labels[torch.from_numpy(pack.caption_picture)[order]]
+    return retrieve_by_class(torch.cat(vectors), gallery, asked, labels)
+
+
+def _listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())

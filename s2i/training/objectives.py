@@ -1,0 +1,177 @@
+"""What a GAN step minimises: the losses of the discriminators, the generator and the relation supervisor.
+
+Each function returns its total and a flat dict of detached terms for the log.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from s2i import losses
+from s2i.config import GanConfig, MatchingConfig
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.discriminator import Discriminators
+from s2i.models.generator import Drawing
+from s2i.models.image_encoder import ImageEncoder
+from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
+
+Terms = dict[str, Tensor]
+
+
+def discriminator_objective(
+    networks: Discriminators,
+    reals: list[Tensor],
+    fakes: list[Tensor],
+    condition: Tensor,
+    class_ids: Tensor,
+    config: GanConfig,
+) -> tuple[Tensor, Terms]:
+    """Sum over scales of the weighted terms of `config.terms`.
+
+    A wrong pair is a real picture with the caption of another class in the batch (AttnGAN). S2IGAN draws an
+    extra picture of another class for the caption: the same pairs in distribution, for one more trunk pass.
+
+    Args:
+        reals, fakes: one (B, 3, S, S) a scale; fakes without history.
+        condition: (B, C), without history.
+        class_ids: (B,).
+    """
+    weights, kind = config.terms, config.loss
+    partner, has_partner = losses.wrong_partner(class_ids)
+    total, terms = condition.new_zeros(()), {}
+    for network, real, fake in zip(networks, reals, fakes, strict=True):
+        hidden_real, hidden_fake = network(real), network(fake)
+        wrong = network.judge(hidden_real, condition[partner])[has_partner]
+        found = {
+            "real_c": losses.adversarial_loss(network.judge(hidden_real, condition), True, kind),
+            "real_u": losses.adversarial_loss(network.judge_alone(hidden_real), True, kind),
+            "wrong_c": losses.adversarial_loss(wrong, False, kind) if len(wrong) else condition.new_zeros(()),
+            "fake_c": losses.adversarial_loss(network.judge(hidden_fake, condition), False, kind),
+            "fake_u": losses.adversarial_loss(network.judge_alone(hidden_fake), False, kind),
+        }
+        for name, value in found.items():
+            total = total + getattr(weights, name) * value
+            terms[f"d_{real.shape[-1]}/{name}"] = value.detach()
+    return total, terms
+
+
+def penalty_objective(
+    networks: Discriminators, reals: list[Tensor], condition: Tensor, config: GanConfig
+) -> tuple[Tensor, Terms]:
+    """Gradient penalty at real pictures, in float32; weighted for a step every `penalty_every` steps.
+
+    "r1" (Mescheder et al. 2018) takes the gradient by the picture, "matching_aware" (DF-GAN) by picture and
+    condition.
+    """
+    total, terms = condition.new_zeros(()), {}
+    for network, real in zip(networks, reals, strict=True):
+        real = real.float().requires_grad_()
+        inputs, given = [real], condition.float()
+        if config.penalty == "matching_aware":
+            given = given.requires_grad_()
+            inputs.append(given)
+        hidden = network(real)
+        logits = network.judge(hidden, given) + network.judge_alone(hidden)
+        squared = losses.squared_gradient(logits, inputs)
+        if config.penalty == "r1":
+            value = losses.r1_penalty(squared)
+        else:
+            value = losses.matching_aware_penalty(squared)
+        total = total + config.penalty_weight * config.penalty_every * value
+        terms[f"d_{real.shape[-1]}/penalty"] = value.detach()
+    return total, terms
+
+
+def generator_objective(
+    networks: Discriminators,
+    drawing: Drawing,
+    encoding: CaptionEncoding,
+    condition: Tensor,
+    class_ids: Tensor,
+    image_encoder: ImageEncoder,
+    config: GanConfig,
+    matching: MatchingConfig,
+) -> tuple[Tensor, Terms, Tensor]:
+    """Adversarial terms of every scale, conditioning augmentation, and matching on the last stage.
+
+    Returns also the last stage's global vectors (B, D), which the relation supervisor looks at.
+    """
+    total, terms = condition.new_zeros(()), {}
+    for network, fake in zip(networks, drawing.pictures, strict=True):
+        hidden = network(fake)
+        found = {
+            "conditional": losses.generator_loss(network.judge(hidden, condition), config.loss),
+            "unconditional": losses.generator_loss(network.judge_alone(hidden), config.loss),
+        }
+        for name, value in found.items():
+            total = total + getattr(config, f"{name}_weight") * value
+            terms[f"g_{fake.shape[-1]}/{name}"] = value.detach()
+    kl = losses.augmentation_loss(drawing.mu, drawing.logvar)
+    total = total + config.kl_weight * kl
+    terms["g/kl"] = kl.detach()
+    vectors = encoding.sentence.new_zeros(0)
+    if config.matching_weight or config.relation_weight:
+        vectors, regions = image_encoder(drawing.pictures[-1])
+    if config.matching_weight:
+        value, _ = matching_objective(vectors, regions, encoding, class_ids, matching)
+        total = total + config.matching_weight * value
+        terms["g/matching"] = value.detach()
+    return total, terms, vectors
+
+
+def matching_objective(
+    vectors: Tensor, regions: Tensor, encoding: CaptionEncoding, class_ids: Tensor, config: MatchingConfig
+) -> tuple[Tensor, Terms]:
+    """Masked batch matching and region-segment loss, both ways, as the encoder was trained with."""
+    total, terms = vectors.new_zeros(()), {}
+    if config.batch_weight:
+        value = sum(losses.batch_matching_loss(vectors, encoding.sentence, class_ids, config.scale))
+        total = total + config.batch_weight * value
+        terms["loss/batch"] = value.detach()
+    if config.region_weight:
+        gammas = (config.gamma1, config.gamma2, config.gamma3)
+        value = sum(
+            losses.region_loss(
+                regions, encoding.sequence, encoding.mask, class_ids, gammas, config.region_group
+            )
+        )
+        total = total + config.region_weight * value
+        terms["loss/region"] = value.detach()
+    return total, terms
+
+
+def relation_objective(
+    network: RelationSupervisor, real: Tensor, same: Tensor, fake: Tensor, class_ids: Tensor
+) -> tuple[Tensor, Terms]:
+    """The relation supervisor's own step (S2IGAN, eq. 7-8): four kinds of pairs.
+
+    A drawn picture counts as another picture of the class here too, as in the published code: the supervisor
+    helps, it doesn't oppose.
+
+    Args:
+        real, same, fake: (B, D) vectors of a real picture, another one of its class, and the drawn one.
+        class_ids: (B,).
+    """
+    partner, has_partner = losses.wrong_partner(class_ids)
+    pairs = {
+        "identical": (real, real, IDENTICAL),
+        "same_class": (real, same, SAME_CLASS),
+        "drawn": (real, fake, SAME_CLASS),
+        "other_class": (real[has_partner], real[partner][has_partner], OTHER_CLASS),
+    }
+    total, terms = real.new_zeros(()), {}
+    for name, (first, second, label) in pairs.items():
+        if len(first) < 2:  # a batch norm needs two
+            continue
+        value = relation_loss(network, first, second, label)
+        total = total + value
+        terms[f"relation/{name}"] = value.detach()
+    return total, terms
+
+
+def relation_loss(network: RelationSupervisor, first: Tensor, second: Tensor, label: int) -> Tensor:
+    """Cross entropy of the pairs' relation; the generator's term has `label=SAME_CLASS`."""
+    logits = network(first, second).float()
+    return F.cross_entropy(logits, torch.full((len(logits),), label, device=logits.device))

@@ -1,0 +1,205 @@
+"""A run's folder: its configuration, its environment and what was measured in it.
+
+    config.yaml     complete and resolved: the only thing that later commands read
+    env.json        versions, device, commit and command of the latest start that trained
+    log.jsonl       one object a log step: {"step", "seconds", term: mean since the line before}
+    metrics.jsonl   one object a measured number
+    samples/        grids of pictures
+    checkpoints/    last.pt and kept ones
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from s2i.config import Config, config_to_dict, load_config, require, save_config
+from s2i.errors import InputError
+from s2i.files import write_atomically
+from s2i.progress import say
+
+# What may change when a run goes on: it decides nothing that is learnt. The folder itself may have moved.
+CHANGEABLE = ("device", "threads", "log.", "data.workers", "run")
+PACKAGES = ("s2i", "torch", "torchaudio", "torchvision", "accelerate", "librosa", "numpy", "omegaconf")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training's folder."""
+
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """The name to show a person."""
+        return self.folder.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples"
+
+    def log(self, values: dict[str, Any]) -> None:
+        """Append a line to log.jsonl; `values` has its step."""
+        _append(self.folder / "log.jsonl", values)
+
+    def metric(self, values: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl: a number with protocol, counts, weights, seed, and step if any."""
+        _append(self.folder / "metrics.jsonl", values)
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl; one that a kill cut short is left out."""
+        return _read(self.folder / "log.jsonl")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; one that a kill cut short is left out."""
+        return _read(self.folder / "metrics.jsonl")
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines of steps after `step`: the training goes on from there and writes them again."""
+        for name in ("log.jsonl", "metrics.jsonl"):
+            path = self.folder / name
+            if not path.exists():
+                continue
+            kept = [line for line in _read(path) if line.get("step", 0) <= step]
+            text = "".join(_line(line) for line in kept)
+            if text != path.read_text():
+                with write_atomically(path) as stream:
+                    stream.write(text)
+
+    def write_environment(self, **facts: Any) -> None:
+        """Write env.json: `facts` (device, processes, ...) beside versions, commit and command."""
+        commit, dirty = _commit()
+        found = {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "packages": {name: _version(name) for name in PACKAGES},
+            "commit": commit,
+            "dirty": dirty,
+            "command": shlex.join([_program(), *sys.argv[1:]]),
+            **facts,
+        }
+        with write_atomically(self.folder / "env.json") as stream:
+            stream.write(json.dumps(found, indent=2) + "\n")
+
+
+def open_run(config: Config, writes: bool = True) -> Run:
+    """The folder `config.run`: made with its config.yaml, or found and continued.
+
+    Raises InputError where it holds a run of another configuration, naming each key that differs.
+
+    Args:
+        writes: False in all processes of a distributed training but the first.
+    """
+    require(config, "run")
+    run = Run(Path(config.run))
+    path = run.folder / "config.yaml"
+    if path.exists():
+        changes = _changes(load_config(path), config)
+        fixed = {key: change for key, change in changes.items() if not key.startswith(CHANGEABLE)}
+        if fixed:
+            listed = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in fixed.items())
+            raise InputError(
+                f"expected the configuration with which the run in {run.folder} was begun, found {listed}:"
+                " give another run=FOLDER, or these values back"
+                " (device, threads, log.* and data.workers may change)"
+            )
+        if changes and writes:
+            say(f"{run.label}: continued with other {', '.join(changes)}")
+        if not changes:
+            return run
+    if writes:
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            new = run.folder / ".config.yaml.new"
+            save_config(config, new)
+            os.replace(new, path)
+        except OSError as error:
+            raise InputError(
+                f"expected to write the run's folder {run.folder}, found: {error.strerror}: free or change it"
+            ) from error
+    return run
+
+
+def _changes(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    before, after = _flat(config_to_dict(old)), _flat(config_to_dict(new))
+    return {
+        key: (before.get(key, "nothing"), after.get(key, "nothing"))
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
+    }
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def _append(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(_line(values))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break  # a kill in the middle of the last line
+            raise InputError(
+                f"expected a JSON object, found {line.strip()[:40]!r} in {path}, line {number}: delete it"
+            ) from error
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name
+    return "s2i" if name == "__main__.py" else name
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Commit and whether files differ from it, if the package lies in its own git repository."""
+    package = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str | None:
+        command = ["git", "-C", str(package), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:  # git is not installed
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None or git("rev-parse", "--show-prefix") != "s2i/":
+        return None, None
+    return commit, git("status", "--porcelain") != ""

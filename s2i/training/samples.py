@@ -1,0 +1,48 @@
+"""Sample grids of a training: fixed captions, fixed noise, the same grid each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from s2i.config import Config
+from s2i.data.dataset import evaluation_batches
+from s2i.data.images import grid, save_png, to_uint8
+from s2i.data.noise import caption_noise
+from s2i.data.pack import Pack
+from s2i.data.text import Vocabulary
+
+CAPTIONS = 8  # columns of the grid
+DRAWINGS = 4  # rows of it below the real pictures
+
+
+class SampleGrid:
+    """A row of real validation pictures; below it, drawings from one caption of each, a noise a row."""
+
+    def __init__(self, folder: Path, pack: Pack, config: Config, vocabulary: Vocabulary | None) -> None:
+        """`pack`: the split that lends the captions; they are spread evenly over it."""
+        self.folder, self.config = folder, config
+        usable = pack.usable(config.modality)
+        spread = np.linspace(0, len(usable) - 1, min(CAPTIONS, len(usable))).astype(int)
+        words = config.text_encoder.words
+        (self.batch,) = evaluation_batches(
+            pack, usable[spread], CAPTIONS, config.modality, vocabulary, words, config.image_size
+        )
+
+    @torch.no_grad()
+    def draw(self, generator: nn.Module, encoder: nn.Module, step: int) -> None:
+        """Write `samples/step-00001000.png`."""
+        device = next(generator.parameters()).device
+        batch = self.batch.to(device)
+        encoding = encoder(batch.inputs, batch.lengths)
+        rows = [batch.pictures]
+        widths = (self.config.generator.noise, self.config.generator.condition)
+        for row in range(DRAWINGS):
+            keys = [f"{row} {caption}" for caption in batch.captions.tolist()]
+            noises = (part.to(device) for part in caption_noise(keys, self.config.seed, widths))
+            rows.append(generator(encoding, *noises).pictures[-1])
+        pictures = to_uint8(torch.cat(rows).cpu())
+        save_png(grid(pictures, columns=len(batch)), self.folder / f"step-{step:08d}.png")

@@ -1,0 +1,35 @@
+"""Packaging of s2i; `pip install -e .` in a clone is the usual way in."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="s2i",
+    version="0.1.0",
+    description="Pictures from speech: training, drawing and honest measuring",
+    author="The s2i authors",
+    license="MIT",
+    python_requires=">=3.10,<3.13",
+    packages=find_packages(include=["s2i", "s2i.*", "data_prep"]),
+    install_requires=[
+        "torch==2.11.*",  # one matched set of three: later ones of torch have no torchaudio beside them
+        "torchaudio==2.11.*",
+        "torchvision==0.26.*",
+        "accelerate>=1.10",
+        "espeakng-loader",  # the espeak-ng library and its voices in a wheel
+        "librosa>=0.10",
+        "numpy",
+        "omegaconf>=2.4",
+        "pillow",
+        "safetensors",
+        "scipy",
+        "soundfile",
+        "tqdm",
+    ],
+    extras_require={
+        "eval": ["torch-fidelity>=0.4", "clean-fid"],
+        "app": ["gradio>=6"],
+        "log": ["tensorboard"],
+        "dev": ["pytest", "ruff", "hypothesis"],
+    },
+    entry_points={"console_scripts": ["s2i = s2i.cli:main"]},
+)

@@ -1,0 +1,170 @@
+"""The command line: parsing, one line for what is wrong, and nothing imported that is not needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from s2i import cli
+from s2i.config import Config, load_config
+
+COMMANDS = (
+    "train-encoder",
+    "train-gan",
+    "train-judge",
+    "show-config",
+    "generate",
+    "evaluate",
+    "compare",
+    "export",
+)
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list:
+    """Stands in for what the commands call; holds (name, arguments, options) of each call."""
+    found: list = []
+
+    def stand_in(module: str, name: str, result=None) -> None:
+        def call(*arguments, **options):
+            found.append((name, arguments, options))
+            return result
+
+        fake = types.ModuleType(module)
+        setattr(fake, name, call)
+        monkeypatch.setitem(sys.modules, module, fake)
+
+    metrics = [{"metric": "mAP", "value": 0.51239, "interval95": [0.5, 0.53331], "protocol": "by_class"}]
+    stand_in("s2i.training.encoder", "train_encoder")
+    stand_in("s2i.training.gan", "train_gan")
+    stand_in("s2i.evaluation.judges", "train_judge")
+    stand_in("s2i.generate", "generate", [Path("out.png"), Path("where.png")])
+    stand_in("s2i.evaluation.protocols", "evaluate", metrics)
+    stand_in("s2i.evaluation.compare", "compare")
+    stand_in("s2i.export", "export")
+    return found
+
+
+@pytest.fixture
+def config_file(tmp_path) -> Path:
+    path = tmp_path / "some.yaml"
+    path.write_text("seed: 3\n")
+    return path
+
+
+def refused(capsys, *words: str) -> str:
+    """The one line on stderr of a command that exits with status 2."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("s2i: error: ") and printed.err.count("\n") == 1
+    return printed.err
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("train-encoder", "train_encoder"), ("train-gan", "train_gan"), ("train-judge", "train_judge")],
+)
+def test_a_training_gets_the_file_with_its_overrides(calls, config_file, command, name):
+    cli.main([command, "--config", str(config_file), "run=here", "gan.steps=7"])
+    [(called, (config,), _)] = calls
+    assert called == name and isinstance(config, Config)
+    assert (config.seed, config.run, config.gan.steps) == (3, "here", 7)
+
+
+@pytest.mark.parametrize("words", [("seedd=1",), ("seed=x",), ("seed",), ("modality=picture",)])
+def test_a_bad_override_is_one_line(capsys, calls, config_file, words):
+    refused(capsys, "train-gan", "--config", str(config_file), *words)
+    assert not calls
+
+
+def test_show_config_prints_what_reads_back_as_the_same_configuration(capsys, config_file, tmp_path):
+    cli.main(["show-config", "--config", str(config_file), "run=here"])
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    assert load_config(tmp_path / "printed.yaml") == load_config(config_file, ["run=here"])
+
+
+def test_generate_passes_every_option_on(capsys, calls, tmp_path):
+    (tmp_path / "x.wav").touch()
+    words = f"--model m --speech {tmp_path}/x.wav --output out.png --count 4 --seed 9 --stages"
+    cli.main(["generate", *words.split(), "--attention", "where.png", "--device", "cpu"])
+    [(_, _, options)] = calls
+    assert options == {
+        "model": Path("m"),
+        "speech": tmp_path / "x.wav",
+        "text": None,
+        "output": Path("out.png"),
+        "count": 4,
+        "seed": 9,
+        "stages": True,
+        "attention": Path("where.png"),
+        "device": "cpu",
+    }
+    assert capsys.readouterr().out == "out.png\nwhere.png\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "COMMAND"),
+        (("paint",), "paint"),
+        (("train-gan",), "--config"),
+        (("train-gan", "--config", "nowhere.yaml"), "nowhere.yaml"),
+        (("train-gan", "--conf", "nowhere.yaml"), "--config"),
+        (("generate", "--model", "m", "--output", "o.png"), "--speech"),
+        (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--speech", "b"), "not allowed"),
+        (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--count", "0"), "1 or more"),
+        (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--seed", "-1"), "--seed"),
+        (("generate", "--model", "m", "--output", "o.png", "--speech", "nowhere.wav"), "nowhere.wav"),
+        (("compare", "a", "b"), "--output"),
+        (("export", "only-one"), "DIR"),
+    ],
+)
+def test_a_wrong_use_is_one_line_and_status_2(capsys, calls, words, expected):
+    assert expected in refused(capsys, *words)
+    assert not calls
+
+
+def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
+    cli.main(["evaluate", "run", "--protocol", "a", "--protocol", "b"])
+    expected = "metric=mAP  value=0.5124  interval95=[0.5000, 0.5333]  protocol=by_class\n"
+    assert capsys.readouterr().out == expected
+    cli.main(["evaluate", "run", "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["value"] == 0.51239
+    assert [arguments for _, arguments, _ in calls] == [(Path("run"), ["a", "b"]), (Path("run"), [])]
+
+
+def test_compare_and_export_get_their_folders(capsys, calls):
+    cli.main(["compare", "s", "t", "--output", "report"])
+    cli.main(["export", "s", "t", "model"])
+    assert [arguments for _, arguments, _ in calls] == [
+        (Path("s"), Path("t"), Path("report")),
+        ([Path("s"), Path("t")], Path("model"), False),
+    ]
+    assert capsys.readouterr().out == "report/index.html\nmodel\n"
+
+
+def test_help_names_every_command_and_loads_nothing_heavy():
+    program = (
+        "import sys\nfrom s2i.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "finally:\n    print(sorted({'torch', 'numpy', 'librosa', 'omegaconf', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert all(command in done.stdout for command in COMMANDS)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: s2i {command}" in capsys.readouterr().out

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import write_tiny_run
+
+from s2i import export as export_module
+from s2i.errors import InputError
+from s2i.export import export
+from s2i.pipeline import load
+from s2i.training.checkpoint import write_checkpoint
+
+
+@pytest.fixture()
+def runs(tmp_path):
+    return write_tiny_run(tmp_path / "speech"), write_tiny_run(tmp_path / "text", "text")
+
+
+def test_an_exported_model_holds_the_averaged_weights_and_no_pickle(runs, tmp_path):
+    export(runs, tmp_path / "model")
+    names = {"README.md", "config.json", "speech.safetensors", "text.safetensors"}
+    assert {file.name for file in (tmp_path / "model").iterdir()} == names
+    described = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert described["format"] == 1 and list(described["paths"]) == ["speech", "text"]
+    assert described["paths"]["speech"]["vocabulary"] is None and described["paths"]["text"]["step"] == 7
+    assert "bird" in described["paths"]["text"]["vocabulary"]
+    weights = load_file(tmp_path / "model" / "speech.safetensors")
+    assert {key.partition(".")[0] for key in weights} == {"caption_encoder", "image_encoder", "generator"}
+    for key, value in load(runs[0]).path("speech").generator.state_dict().items():
+        assert torch.equal(weights[f"generator.{key}"], value)
+
+
+def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
+    for name in ("a/model", "b/model"):
+        export(runs, tmp_path / name)
+    for file in (tmp_path / "a/model").iterdir():
+        assert file.read_bytes() == (tmp_path / "b/model" / file.name).read_bytes()
+
+
+def test_the_card_tells_data_commands_commit_sizes_and_the_latest_metrics(runs, tmp_path):
+    export(runs, tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    for said in (
+        "data/manifest.jsonl",
+        "s2i train-gan --config x.yaml",
+        "c0ffee",
+        "speech.safetensors",
+        "MB",
+    ):
+        assert said in card
+    assert "| judge | 6 | 0.75 |" in card and "0.375" not in card
+
+
+def test_an_exported_model_names_no_folder_of_this_machine(runs, tmp_path):
+    checkpoint = torch.load(runs[0] / "checkpoints" / "last.pt", weights_only=True)
+    checkpoint["config"]["data"] = {
+        "root": str(tmp_path),
+        "pack": str(tmp_path),
+        "manifest": f"{Path.cwd()}/birds.jsonl",
+    }
+    checkpoint["config"]["run"] = str(tmp_path / "run")
+    write_checkpoint(runs[0] / "checkpoints" / "last.pt", checkpoint)
+    export(runs, tmp_path / "model")
+    for name in ("README.md", "config.json"):
+        text = (tmp_path / "model" / name).read_text()
+        assert str(tmp_path) not in text and str(Path.cwd()) not in text
+    assert "`birds.jsonl`" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_half_is_half_the_size_and_read_back_into_float32(runs, tmp_path):
+    export(runs[:1], tmp_path / "whole")
+    export(runs[:1], tmp_path / "half", half=True)
+    whole, half = (load(tmp_path / name).path("speech").generator.state_dict() for name in ("whole", "half"))
+    for key, value in whole.items():
+        assert half[key].dtype == value.dtype
+        torch.testing.assert_close(half[key], value, atol=1e-3, rtol=1e-3)
+    sizes = [
+        sum(v.nbytes for v in load_file(tmp_path / n / "speech.safetensors").values())
+        for n in ("half", "whole")
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_an_exported_model_is_replaced_and_nothing_else_is(runs, tmp_path):
+    model = tmp_path / "model"
+    export(runs, model)
+    export(runs[:1], model)
+    assert list(load(model).paths) == ["speech"] and not (model / "text.safetensors").exists()
+    (model / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="notes.txt"):
+        export(runs, model)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "README.md").write_text("mine")
+    with pytest.raises(InputError, match="README.md"):
+        export(runs, other)
+    with pytest.raises(InputError, match="a file of that name"):
+        export(runs, model / "notes.txt")
+    assert (other / "README.md").read_text() == "mine" and list(load(model).paths) == ["speech"]
+
+
+def test_an_empty_folder_is_filled(runs, tmp_path):
+    (tmp_path / "model").mkdir()
+    export(runs, tmp_path / "model")
+    load(tmp_path / "model")
+
+
+def test_what_fails_leaves_what_was_there_and_nothing_beside_it(runs, tmp_path, monkeypatch):
+    model = tmp_path / "models" / "model"
+    export(runs[:1], model)
+    before = {file.name: file.read_bytes() for file in model.iterdir()}
+
+    def fails_at_text(weights, file):
+        if file.name == "text.safetensors":
+            raise OSError(28, "No space left on device")
+        file.write_bytes(b"")
+
+    monkeypatch.setattr(export_module, "save_file", fails_at_text)
+    with pytest.raises(InputError, match="No space left"):
+        export(runs, model)
+    assert {file.name: file.read_bytes() for file in model.iterdir()} == before
+    assert [file.name for file in model.parent.iterdir()] == ["model"]
+
+
+def test_runs_that_can_not_be_exported_are_named(runs, tmp_path):
+    with pytest.raises(InputError, match="found two"):
+        export([runs[0], runs[0]], tmp_path / "model")
+    with pytest.raises(InputError, match="no such folder"):
+        export([runs[0], tmp_path / "nothing"], tmp_path / "model")
+    with pytest.raises(InputError, match="at least one run"):
+        export([], tmp_path / "model")
+    assert not (tmp_path / "model").exists()

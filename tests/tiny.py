@@ -1,0 +1,95 @@
+"""A GAN run of random weights, small enough to make in every test, and a recording for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from s2i.config import (
+    Config,
+    DataConfig,
+    GanConfig,
+    GeneratorConfig,
+    ImageEncoderConfig,
+    SpeechEncoderConfig,
+    TextEncoderConfig,
+    config_to_dict,
+)
+from s2i.data.text import Vocabulary
+from s2i.models.build import build_caption_encoder, build_generator, build_image_encoder
+from s2i.training.checkpoint import write_checkpoint
+
+SENTENCES = ["a small red bird with a black wing", "this bird is blue"]
+
+
+def tiny_model_config(modality: str, attention: bool = True) -> Config:
+    return Config(
+        run="somewhere",
+        modality=modality,
+        data=DataConfig(root="somewhere", manifest="data/manifest.jsonl", pack="data/pack"),
+        gan=GanConfig(encoder="no/such/run"),
+        speech_encoder=SpeechEncoderConfig(channels=(8, 8), hidden=8, layers=1, attention=4, segment=4),
+        text_encoder=TextEncoderConfig(embedding=8, hidden=8),
+        image_encoder=ImageEncoderConfig(image_size=16, channels=(8, 8)),
+        generator=GeneratorConfig(
+            stages=3,
+            base_size=8,
+            noise=6,
+            condition=4,
+            channels=8,
+            least_channels=8,
+            residual_blocks=1,
+            attention=attention,
+            modulate=True,
+        ),
+    )
+
+
+def write_tiny_run(folder: Path, modality: str = "speech", attention: bool = True, seed: int = 0) -> Path:
+    """A run folder whose last.pt a GAN training might have written; the weights that must not be used for
+    drawing are not numbers."""
+    config = tiny_model_config(modality, attention)
+    vocabulary = Vocabulary.build(SENTENCES) if modality == "text" else None
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        average = build_generator(config)
+        # Running statistics that no batch has: whoever normalises by the batch draws something else.
+        for part in average.modules():
+            if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+                part.running_mean.normal_(std=0.3)
+                part.running_var.uniform_(0.5, 2.0)
+        nets = {
+            "generator": {key: torch.full_like(value, -1) for key, value in average.state_dict().items()},
+            "ema": average.state_dict(),
+            "caption_encoder": build_caption_encoder(config, len(vocabulary or ())).state_dict(),
+            "image_encoder": build_image_encoder(config).state_dict(),
+        }
+    state = {
+        "kind": "gan",
+        "config": config_to_dict(config),
+        "vocabulary": vocabulary.to_list() if vocabulary else None,
+        "step": 7,
+        "nets": nets,
+    }
+    write_checkpoint(folder / "checkpoints" / "last.pt", state)
+    (folder / "env.json").write_text(
+        json.dumps({"commit": "c0ffee", "command": "s2i train-gan --config x.yaml"})
+    )
+    lines = [{"protocol": "judge", "step": step, "attribute_accuracy": step / 8} for step in (3, 6)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def write_recording(path: Path, seconds: float = 1.5, seed: int = 0, rate: int = 22050) -> Path:
+    """A tone that wanders, in a little noise."""
+    random = np.random.default_rng(seed)
+    steps = random.uniform(0.02, 0.2, size=int(seconds * rate) // 1000 + 1).repeat(1000)[
+        : int(seconds * rate)
+    ]
+    tone = 0.3 * np.sin(np.cumsum(steps)) + 0.02 * random.normal(size=len(steps))
+    soundfile.write(path, tone.astype(np.float32), rate, subtype="FLOAT")
+    return path

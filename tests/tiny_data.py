@@ -1,0 +1,46 @@
+"""A data set of a few pictures with tones for speech, small enough to pack in a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from s2i.config import Config, DataConfig, GeneratorConfig
+from s2i.data.manifest import Caption, Picture, write_manifest
+
+
+def tiny_config(folder: Path, image_size: int = 16) -> Config:
+    data = DataConfig(root=str(folder), manifest=str(folder / "manifest.jsonl"), pack=str(folder / "pack"))
+    return Config(data=data, generator=GeneratorConfig(stages=1, base_size=image_size))
+
+
+def write_tiny_data(
+    folder: Path, train: int = 12, val: int = 4, classes: int = 4, captions: int = 2, text: bool = True
+) -> list[Picture]:
+    """Noise pictures of several sizes; captions are tones of .2 to .6 s; class ids 10, 20, ..."""
+    random = np.random.default_rng(0)
+    pictures = []
+    for number in range(train + val):
+        split = "train" if number < train else "val"
+        width, height = random.integers(24, 48, size=2)
+        pixels = random.integers(256, size=(height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        spoken = []
+        for index in range(captions):
+            name = f"{number}-{index}.wav"
+            samples = int(22050 * random.uniform(0.2, 0.6))
+            tone = 0.3 * np.sin(np.arange(samples) * random.uniform(0.02, 0.5))
+            tone += 0.01 * random.normal(size=samples)
+            soundfile.write(folder / name, tone, 22050)
+            words = " ".join(["a", "small", "bird", "with", "wings"][: 1 + (number + index) % 5])
+            spoken.append(Caption(words if text else None, name, "voice", "en"))
+        class_id = 10 * (1 + number % classes)
+        box = (2.0, 2.0, 16.0, 12.0) if number % 2 else None
+        pictures.append(
+            Picture(str(number), f"{number}.png", box, class_id, f"bird {class_id}", split, tuple(spoken))
+        )
+    write_manifest(folder / "manifest.jsonl", pictures)
+    return pictures
