@@ -47,7 +47,7 @@ ACCENTS = {"en": ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp")}
 VARIANTS = ("m1", "m2", "m3", "m4", "m6", "f1", "f2", "f4")
 HELD_OUT_VARIANTS = ("m5", "m7", "f3")
 
-RATES = (150, 210)  # words a minute
+RATES = (165, 225)  # words a minute
 PITCHES = (35, 65)  # of espeak-ng's 0 to 100
 
 # Of a clip's 16 bits the last two are rounded away: 84 dB below full scale, and a fifth of a FLAC's bytes.

@@ -137,6 +137,30 @@ run() {
     fi
 }
 
+# together COMMAND... and COMMAND...: two runs side by side, each on half of the cores: small networks leave a
+# core idle that is given to both. Each prints its lines; the stage fails if either does.
+together() {
+    local first_command=() status=0
+    while [ "$1" != and ]; do
+        first_command+=("$1") && shift
+    done
+    shift
+    if [ -n "$dry_run" ]; then
+        run "${first_command[@]}"
+        run "$@"
+        return
+    fi
+    export OMP_NUM_THREADS=$(($(nproc) > 1 ? $(nproc) / 2 : 1))
+    run "${first_command[@]}" 2> >(cat >&2) &
+    local other=$!
+    trap 'kill -TERM $other 2>/dev/null; wait $other; exit 130' INT TERM
+    run "$@" || status=$?
+    wait "$other" || status=$?
+    trap - INT TERM
+    unset OMP_NUM_THREADS
+    [ "$status" -eq 0 ] || exit "$status"
+}
+
 finish() {
     end_stage
     [ -n "$list$dry_run" ] || printf '\ns2i: recipe stages %d to %d took %d s\n' \

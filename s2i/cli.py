@@ -87,6 +87,18 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN run, one a modality")
     exporting.add_argument("folder", type=Path, metavar="DIR", help="model folder to write")
     exporting.add_argument("--half", action="store_true", help="store the weights in half the size (float16)")
+
+    importing = add("import", _import, "turn published weights into a model folder")
+    importing.add_argument("system", choices=("attngan", "s2igan", "stackgan-v2"), help="who published them")
+    importing.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="weights (.pth) of generator and encoder in any order; for attngan also its vocabulary"
+        " (captions.pickle, or .txt with one word a line)",
+    )
+    importing.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
     return parser
 
 
@@ -172,3 +184,10 @@ def _export(runs: list[Path], folder: Path, half: bool) -> None:
 
     export(runs, folder, half)
     print(folder)
+
+
+def _import(system: str, files: list[Path], output: Path) -> None:
+    from s2i.published.importer import import_model
+
+    import_model(system, files, output)
+    print(output)

@@ -58,7 +58,7 @@ class SpeechEncoderConfig:
     pooling: Literal["attention", "mean"] = "attention"
     attention: int = 128  # width of the attention's hidden layer
     segment: int = 8  # GRU steps averaged into one segment of the sequence
-    unit: bool = True  # L2-normalise the sentence vector
+    length: Literal["free", "unit", "root"] = "unit"  # of the sentence vector: as pooled, 1, sqrt(2 hidden)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TextEncoderConfig:
     layers: int = 1
     pooling: Literal["last", "attention", "mean"] = "last"
     attention: int = 128  # width of the attention's hidden layer
-    unit: bool = False  # L2-normalise the sentence vector
+    length: Literal["free", "unit", "root"] = "free"  # of the sentence vector: as pooled, 1, sqrt(2 hidden)
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class GeneratorConfig:
     base_size: int = 64  # px of stage 0
     noise: int = 100
     condition: int = 128  # numbers after conditioning augmentation
+    spread: float = 1.0  # standard deviation of conditioning augmentation before training
     channels: int = 64  # at the end of stage 0; each later stage has half, down to `least_channels`
     least_channels: int = 16
     keep_channels: bool = False  # AttnGAN: every stage as wide as the first
@@ -147,6 +148,7 @@ class GeneratorConfig:
     gate: Literal["glu", "relu"] = "glu"  # non-linearity; relu halves the convolutions before it
     modulate: bool = False  # batch norms take scale and shift from condition and noise
     upsample: Literal["nearest", "bilinear"] = "nearest"
+    accumulate: bool = False  # a stage's picture adds to the one before, enlarged (StyleGAN2's skips)
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class DiscriminatorConfig:
 
     channels: int = 64
     most_channels: int = 2048
+    matched: bool = False  # a smaller picture's network starts as wide as a larger one's is at that size
     condition: Literal["mu", "sentence"] = "mu"  # what the conditional head sees: S2IGAN mu, AttnGAN sentence
     norm: Literal["batch", "spectral", "none"] = "batch"
 
@@ -177,6 +180,7 @@ class GanConfig:
     encoder: str = MISSING  # run folder of `s2i train-encoder`
     steps: int = 221_000  # S2IGAN: 600 epochs of 8,855 pictures in batches of 24
     batch_size: int = 24
+    grow: tuple[float, ...] = ()  # part of the steps from which each later stage trains; empty: all from 0
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
     discriminator: OptimiserConfig = field(default_factory=OptimiserConfig)
     relation: OptimiserConfig = field(default_factory=OptimiserConfig)

@@ -44,8 +44,6 @@ def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -
     Raises:
         InputError: a run can't be read, two have one modality, or `folder` is something else.
     """
-    folder = Path(os.path.abspath(folder))
-    _refuse_other_folder(folder)
     found: dict[str, tuple[Path, DrawingPath]] = {}
     for run in map(Path, runs):
         for modality, path in load(run, "cpu").paths.items():
@@ -57,11 +55,36 @@ def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -
             found[modality] = run, path
     if not found:
         raise InputError("expected at least one run to export, found none: name a run of s2i train-gan")
+    sections = [line for modality, made in found.items() for line in _describe_run(modality, *made)]
+    paths = {modality: path for modality, (_, path) in found.items()}
+    write_model(folder, paths, "s2i export", sections, half)
 
+
+def write_model(
+    folder: str | Path,
+    paths: dict[str, DrawingPath],
+    command: str,
+    sections: Sequence[str],
+    half: bool = False,
+) -> None:
+    """Write paths into one model folder, whole or not at all.
+
+    Args:
+        folder: made, or replaced where it is an exported model.
+        paths: by modality.
+        command: what made it, and
+        sections: lines on where each path comes from, for the card.
+        half: as `export`.
+
+    Raises:
+        InputError: `folder` is something else, or can't be written.
+    """
+    folder = Path(os.path.abspath(folder))
+    _refuse_other_folder(folder)
     temporary = folder.parent / f".{folder.name}.{os.getpid()}"
     try:
         temporary.mkdir(parents=True)
-        _write_model(temporary, found, folder.name, half)
+        _write_files(temporary, paths, folder.name, command, sections, half)
         load(temporary, "cpu")  # what can't be read isn't exported
         _replace(folder, temporary)
     except OSError as error:
@@ -100,19 +123,20 @@ def _replace(folder: Path, temporary: Path) -> None:
     shutil.rmtree(old)
 
 
-def _write_model(folder: Path, found: dict[str, tuple[Path, DrawingPath]], name: str, half: bool) -> None:
+def _write_files(
+    folder: Path, paths: dict[str, DrawingPath], name: str, command: str, sections: Sequence[str], half: bool
+) -> None:
     described: dict[str, Any] = {"format": FORMAT, "paths": {}}
     card = [
         f"# {name}",
         "",
-        f"Draws pictures from {' and from '.join(found)}. Made by `s2i export`; read by"
+        f"Draws pictures from {' and from '.join(paths)}. Made by `{command}`; read by"
         f" `s2i generate --model {name}` and by `s2i.load({name!r})`.",
         "",
         "| path | pictures | steps | parameters to draw | file | MB | stored as |",
         "|---|---|---|---|---|---|---|",
     ]
-    sections: list[str] = []
-    for modality, (run, path) in found.items():
+    for modality, path in paths.items():
         weights = _weights(path, half)
         file = folder / f"{modality}.safetensors"
         save_file(weights, file)
@@ -123,14 +147,14 @@ def _write_model(folder: Path, found: dict[str, tuple[Path, DrawingPath]], name:
         }
         to_draw = sum(value.numel() for key, value in weights.items() if not key.startswith("image_encoder."))
         card.append(
-            f"| {modality} | {path.config.image_size} px, {path.config.generator.stages} stages | {path.step}"
+            f"| {modality} | {path.config.image_size} px, {path.config.generator.stages} stages"
+            f" | {path.step or 'unknown'}"
             f" | {to_draw:,} | `{file.name}` | {file.stat().st_size / 1e6:.2f}"
             f" | {'float16' if half else 'float32'} |"
         )
-        sections += _describe_run(modality, run, path)
     text = json.dumps(described, indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "README.md").write_text("\n".join(card + sections) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text("\n".join([*card, *sections]) + "\n", encoding="utf-8")
 
 
 def _weights(path: DrawingPath, half: bool) -> dict[str, Tensor]:
@@ -144,6 +168,7 @@ def _weights(path: DrawingPath, half: bool) -> dict[str, Tensor]:
             value.to(torch.float16) if half and value.is_floating_point() else value
         ).contiguous()
         for name, network in networks.items()
+        if network is not None
         for key, value in network.state_dict().items()
     }
 

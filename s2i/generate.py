@@ -63,7 +63,8 @@ def generate(
     drawings = [path.draw(encoding, [str(seed + i)]) for i in progress(range(count), count, "pictures drawn")]
     pages = [_tile(drawings, stages)]
     if attention is not None:
-        labels = segment_labels(path.config, int(encoding.mask.sum()), text)
+        read = None if text is None else " ".join(path.vocabulary.read(text))
+        labels = segment_labels(path.config, int(encoding.mask.sum()), read)
         pages.append(attention_overlay(drawings[0].pictures[-1][0], drawings[0].attention[-1][0], labels))
     for page, file in zip(pages, outputs, strict=True):
         save_png(page, file)

@@ -41,7 +41,8 @@ def batch_matching_loss(
         class_ids: (B,).
         scale: gamma (S2IGAN: 10), gamma3 (AttnGAN: 10).
     """
-    cosines = F.normalize(image.float(), dim=1) @ F.normalize(caption.float(), dim=1).t()
+    with _float32(image):
+        cosines = F.normalize(image.float(), dim=1) @ F.normalize(caption.float(), dim=1).t()
     return match_both_ways(scale * cosines, class_ids)
 
 
@@ -65,13 +66,14 @@ def region_scores(
     regions, sequence = regions.float(), sequence.float()
     pictures, captions, steps = len(regions), len(sequence), sequence.shape[2]
     words = sequence.transpose(1, 2).reshape(captions * steps, -1)  # (C T, D)
-    products = (words @ regions).unflatten(1, (captions, steps))  # (B, C, T, R)
     padding = ~mask[None, :, :, None]
-    over_words = products.masked_fill(padding, float("-inf")).softmax(2)
-    attention = (gamma1 * over_words).softmax(3)
-    gram = regions.transpose(1, 2) @ regions  # (B, R, R)
-    flat = attention.reshape(pictures, captions * steps, -1)
-    squared = ((flat @ gram) * flat).sum(2).unflatten(1, (captions, steps))
+    with _float32(regions):
+        products = (words @ regions).unflatten(1, (captions, steps))  # (B, C, T, R)
+        over_words = products.masked_fill(padding, float("-inf")).softmax(2)
+        attention = (gamma1 * over_words).softmax(3)
+        gram = regions.transpose(1, 2) @ regions  # (B, R, R)
+        flat = attention.reshape(pictures, captions * steps, -1)
+        squared = ((flat @ gram) * flat).sum(2).unflatten(1, (captions, steps))
     lengths = sequence.square().sum(1).clamp(min=1e-8).sqrt()  # (C, T)
     cosines = (attention * products).sum(3) / (squared.clamp(min=1e-8).sqrt() * lengths)
     pooled = (gamma2 * cosines).masked_fill(padding[..., 0], float("-inf")).logsumexp(2)
@@ -163,3 +165,8 @@ def class_loss(image_logits: Tensor, caption_logits: Tensor, class_ids: Tensor) 
     """
     image = F.cross_entropy(image_logits.float(), class_ids)
     return image + F.cross_entropy(caption_logits.float(), class_ids)
+
+
+def _float32(values: Tensor) -> torch.autocast:
+    """Matrix products in float32, in a bfloat16 training too: cosines need more than its 8 bits."""
+    return torch.autocast(values.device.type, enabled=False)

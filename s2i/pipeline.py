@@ -36,10 +36,10 @@ class DrawingPath:
 
     config: Config
     vocabulary: Vocabulary | None  # of text alone
-    step: int  # optimiser steps that the generator was trained for
+    step: int  # optimiser steps that the generator was trained for; 0: published weights, unknown
     device: torch.device
-    encoder: CaptionEncoder
-    image_encoder: ImageEncoder
+    encoder: CaptionEncoder | None  # None: a published generator alone, that draws from embeddings
+    image_encoder: ImageEncoder | None  # None: imported without one
     generator: StackedGenerator
 
     @torch.no_grad()
@@ -72,6 +72,7 @@ class DrawingPath:
     @torch.no_grad()
     def encode(self, batch: Batch) -> CaptionEncoding:
         """Encode the captions of a batch from a pack."""
+        self._expect(self.config.modality)
         return self.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device))
 
     @torch.no_grad()
@@ -89,6 +90,11 @@ class DrawingPath:
     def _expect(self, modality: str) -> None:
         if self.config.modality != modality:
             raise TypeError(f"expected a path from {modality}, found one from {self.config.modality}")
+        if self.encoder is None:
+            raise InputError(
+                f"expected a model that encodes {modality}, found a generator alone:"
+                " import it again with the encoder that it was trained on"
+            )
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ def _make_parts(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str
             f"expected a configuration and a step in {origin}, found none: it is cut short, export it again"
         )
     config = config_from_dict(config, str(origin))
-    if config.modality == "text" and not words:
+    if config.modality == "text" and not words and weights["caption_encoder"]:
         raise InputError(
             f"expected a vocabulary for text in {origin}, found none: it is cut short, export it again"
         )
@@ -225,7 +231,7 @@ def _make_parts(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str
 
 def _assemble(parts: _Parts, device: torch.device) -> DrawingPath:
     config = parts.config
-    vocabulary = Vocabulary.from_list(parts.vocabulary) if config.modality == "text" else None
+    vocabulary = Vocabulary.from_list(parts.vocabulary) if parts.vocabulary else None
     try:
         with torch.random.fork_rng(devices=[]):  # the weights made here are random, and replaced below
             networks = {
@@ -234,6 +240,8 @@ def _assemble(parts: _Parts, device: torch.device) -> DrawingPath:
                 # Not build_generator: orthogonal weights take long.
                 "generator": StackedGenerator(config.generator, config.embedding),
             }
+        # What a published model came without.
+        networks = {name: network for name, network in networks.items() if parts.weights[name]}
         for name, network in networks.items():
             network.load_state_dict(parts.weights[name])  # float16 becomes float32
             network.requires_grad_(False).eval().to(device)
@@ -244,8 +252,8 @@ def _assemble(parts: _Parts, device: torch.device) -> DrawingPath:
         vocabulary=vocabulary,
         step=parts.step,
         device=device,
-        encoder=networks["caption_encoder"],
-        image_encoder=networks["image_encoder"],
+        encoder=networks.get("caption_encoder"),
+        image_encoder=networks.get("image_encoder"),
         generator=networks["generator"],
     )
 

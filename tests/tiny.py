@@ -1,8 +1,9 @@
-"""A GAN run of random weights, small enough to make in every test, and a recording for it."""
+"""Configurations small enough to train in every test, a GAN run of random weights, and a recording for it."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ import torch
 from s2i.config import (
     Config,
     DataConfig,
+    DiscriminatorConfig,
     GanConfig,
     GeneratorConfig,
     ImageEncoderConfig,
+    LogConfig,
+    MatchingConfig,
+    OptimiserConfig,
     SpeechEncoderConfig,
     TextEncoderConfig,
     config_to_dict,
@@ -46,6 +51,41 @@ def tiny_model_config(modality: str, attention: bool = True) -> Config:
             attention=attention,
             modulate=True,
         ),
+    )
+
+
+def tiny_training_config(data: Path, run: Path, modality: str = "speech") -> Config:
+    """To train for a few steps on the data in a folder, with every term of the losses: 8 and 16 px."""
+    config = tiny_model_config(modality)
+    optimiser = OptimiserConfig(lr=5e-3, betas=(0.5, 0.99), clip=1.0)
+    return replace(
+        config,
+        run=str(run),
+        device="cpu",
+        threads=1,
+        data=DataConfig(
+            root=str(data), manifest=str(data / "manifest.jsonl"), pack=str(data / "pack"), margin=1.25
+        ),
+        generator=replace(config.generator, stages=2),
+        matching=MatchingConfig(
+            steps=9, batch_size=4, optimiser=optimiser, region_weight=1.0, validate_every=3
+        ),
+        discriminator=DiscriminatorConfig(channels=4),
+        gan=GanConfig(
+            encoder=str(run.with_name(f"{modality}-encoder")),
+            steps=9,
+            batch_size=4,
+            generator=optimiser,
+            discriminator=optimiser,
+            relation=optimiser,
+            matching_weight=1.0,
+            relation_weight=1.0,
+            penalty="r1",
+            penalty_every=2,
+            ema=0.9,
+            sample_every=4,
+        ),
+        log=LogConfig(every=2, checkpoint_every=4),
     )
 
 

@@ -1,4 +1,4 @@
-"""A data set of a few pictures with tones for speech, small enough to pack in a test."""
+"""Data sets of a few pictures with tones for speech, small enough to pack in a test."""
 
 from __future__ import annotations
 
@@ -41,6 +41,35 @@ def write_tiny_data(
         box = (2.0, 2.0, 16.0, 12.0) if number % 2 else None
         pictures.append(
             Picture(str(number), f"{number}.png", box, class_id, f"bird {class_id}", split, tuple(spoken))
+        )
+    write_manifest(folder / "manifest.jsonl", pictures)
+    return pictures
+
+
+COLOURS = {"red": (210, 40, 40), "green": (40, 190, 40), "blue": (40, 40, 210), "white": (240, 240, 240)}
+
+
+def write_telling_data(folder: Path, train: int = 16, val: int = 8) -> list[Picture]:
+    """Pictures of one colour each; the captions tell it, in words and by the pitch of a tone. Validation
+    captions have a word, "zebra", that no training caption has."""
+    random = np.random.default_rng(0)
+    pictures = []
+    for number in range(train + val):
+        split = "train" if number < train else "val"
+        class_id = number % len(COLOURS)
+        name, colour = list(COLOURS.items())[class_id]
+        pixels = np.clip(colour + random.normal(scale=12, size=(24, 24, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        captions = []
+        for index in range(2):
+            time = np.arange(int(22050 * random.uniform(0.25, 0.6))) / 22050
+            tone = 0.3 * np.sin(2 * np.pi * 250 * 2**class_id * time) + 0.01 * random.normal(size=len(time))
+            soundfile.write(folder / f"{number}-{index}.wav", tone, 22050)
+            words = ["a", "bird", "that", "is", name, *(["zebra"] if split == "val" else [])]
+            text = " ".join(words[index * 3 :])
+            captions.append(Caption(text, f"{number}-{index}.wav", "voice", "en"))
+        pictures.append(
+            Picture(str(number), f"{number}.png", None, class_id, f"{name} bird", split, tuple(captions))
         )
     write_manifest(folder / "manifest.jsonl", pictures)
     return pictures

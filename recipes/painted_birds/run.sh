@@ -2,7 +2,7 @@
 # Birds that the project draws and speaks itself: from nothing to a comparison of speech and text.
 # `run.sh --help` has the options, `run.sh --list` the recipe stages.
 set -euo pipefail
-last_stage=11
+last_stage=9
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
 
@@ -52,34 +52,27 @@ if stage 4 judge "train the judge, which only scores"; then
     run "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge"
 fi
 
-if stage 5 speech-encoder "match speech with pictures"; then
-    run "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder"
+if stage 5 encoders "match speech with pictures, and text with pictures"; then
+    together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
+        and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
 fi
 
-if stage 6 text-encoder "match text with pictures"; then
-    run "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
+if stage 6 generators "train one generator from speech, the same one from text"; then
+    together "$python" -m s2i train-gan "${settings[@]}" modality=speech \
+        gan.encoder="$runs-speech-encoder" run="$runs-speech-gan" \
+        and "$python" -m s2i train-gan "${settings[@]}" modality=text \
+        gan.encoder="$runs-text-encoder" run="$runs-text-gan"
 fi
 
-if stage 7 speech-gan "train the generator from speech"; then
-    run "$python" -m s2i train-gan "${settings[@]}" modality=speech gan.encoder="$runs-speech-encoder" \
-        run="$runs-speech-gan"
+if stage 7 evaluate "measure both on the test species"; then
+    together "$python" -m s2i evaluate "$runs-speech-gan" and "$python" -m s2i evaluate "$runs-text-gan"
 fi
 
-if stage 8 text-gan "train the same generator from text"; then
-    run "$python" -m s2i train-gan "${settings[@]}" modality=text gan.encoder="$runs-text-encoder" \
-        run="$runs-text-gan"
-fi
-
-if stage 9 evaluate "measure both on the test species"; then
-    run "$python" -m s2i evaluate "$runs-speech-gan"
-    run "$python" -m s2i evaluate "$runs-text-gan"
-fi
-
-if stage 10 compare "report both side by side"; then
+if stage 8 compare "report both side by side"; then
     run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
 fi
 
-if stage 11 export "write one model folder that draws from speech and from text"; then
+if stage 9 export "write one model folder that draws from speech and from text"; then
     run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model"
 fi
 

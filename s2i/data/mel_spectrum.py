@@ -12,51 +12,88 @@ product's matrices take the window in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor
 
-CHUNK = 320  # frames transformed at once, so that their tables stay in a core's cache
+CHUNK = 320  # frames transformed at once, at most: their tables (2 MB) stay in a core's cache
 ALIGN = 16  # rows of tables are whole cache lines: 16 float32
 GROUPS = 3  # of mels, each multiplied with the part of the spectrum that it covers
 
 
-@dataclass(frozen=True)
 class MelSpectrum:
-    """The matrices for one sample rate, frame length and number of mels; made by `mel_spectrum`."""
+    """Mel power for one sample rate, frame length and number of mels; made by `mel_spectrum`."""
 
-    first: Tensor  # (P, 2 (Q // 2 + 1), Q): cosines, then negative sines, of each k'
-    second: Tensor  # (2 P, 2 P): real, then imaginary parts of each k" from those of each p
-    filters: list[tuple[slice, Tensor]]  # of each group of mels: the k" it covers, (mels, k" * k')
-    mels: int
+    def __init__(self, first: Tensor, second: Tensor, filters: list[tuple[slice, Tensor]]) -> None:
+        """Take the matrices.
+
+        Args:
+            first: (P, 2 (Q // 2 + 1), Q), cosines, then negative sines, of each k'.
+            second: (2 P, 2 P), real, then imaginary parts of each k" from those of each p.
+            filters: of each group of mels, in order: the k" that it covers, and (mels, k" * k').
+        """
+        self._first, self._second, self._filters = first, second, filters
+        self._mels = sum(len(matrix) for _, matrix in filters)
+        self._tables: dict[int, _Tables] = {}  # kept between calls: fresh memory would cost a fifth more
+        self._lock = Lock()
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Frames (..., T, P Q), not windowed yet -> mel power (..., T, M)."""
-        power = frames.new_empty(*frames.shape[:-1], self.mels)
-        utterances = zip(
-            frames.reshape(-1, *frames.shape[-2:]), power.view(-1, *power.shape[-2:]), strict=True
-        )
-        for samples, found in utterances:
-            for part, place in zip(samples.split(CHUNK), found.split(CHUNK), strict=True):
-                place.copy_(self._transform(part))
-        return power
+        *leading, count, size = frames.shape
+        pieces = -(-count // CHUNK)
+        width = -(-count // (pieces * ALIGN)) * ALIGN
+        power = np.empty((*leading, count, self._mels), np.float32)
+        utterances = frames.numpy().reshape(-1, count, size)
+        with self._lock:
+            if width not in self._tables:
+                self._tables[width] = _Tables(width, self._first, self._second, self._filters)
+            tables = self._tables[width]
+            for utterance, found in zip(utterances, power.reshape(-1, count, self._mels), strict=True):
+                for start in range(0, count, width):
+                    tables.transform(utterance[start : start + width], found[start : start + width])
+        return torch.from_numpy(power)
 
-    def _transform(self, frames: Tensor) -> Tensor:
-        """Frames (T, P Q) -> mel power (T, M)."""
-        (inner, _, outer), (count, size) = self.first.shape, frames.shape
-        width = -(-count // ALIGN) * ALIGN
-        # Frames along the rows: then each product is dense, and none needs a copy of the one before it.
-        samples = frames.new_empty(size, width)
-        samples[:, :count] = frames.T
-        samples[:, count:] = 0
-        partial = torch.bmm(self.first, samples.view(outer, inner, width).transpose(0, 1))
-        real, imaginary = torch.mm(self.second, partial.view(2 * inner, -1)).view(2, inner, -1)
-        power = real.square_().addcmul_(imaginary, imaginary)
-        mel = [torch.mm(filters, power[rows].view(-1, width)) for rows, filters in self.filters]
-        return torch.cat(mel)[:, :count].T
+
+class _Tables:
+    """Everything between frames and mels, for up to `width` frames.
+
+    Frames run along the rows: then each product is dense, and none needs a copy of the one before it.
+    """
+
+    def __init__(
+        self, width: int, first: Tensor, second: Tensor, filters: list[tuple[slice, Tensor]]
+    ) -> None:
+        inner, rows, outer = first.shape
+        samples = torch.zeros(inner * outer, width)
+        self.first, self.second = first, second
+        self.samples = samples.numpy()
+        self.by_residue = samples.view(outer, inner, width).transpose(0, 1)
+        self.partial = torch.zeros(inner, rows, width)
+        self.partial_rows = self.partial.view(2 * inner, -1)
+        self.bins = torch.zeros(2 * inner, rows // 2 * width)
+        self.real, self.imaginary = self.bins[:inner], self.bins[inner:]
+        power = self.real.view(inner, -1, width)
+        mels = [len(matrix) for _, matrix in filters]
+        mel = torch.zeros(sum(mels), width)
+        self.mel = mel.numpy()
+        self.groups = [
+            (matrix, power[covered].view(-1, width), part)
+            for (covered, matrix), part in zip(filters, mel.split(mels), strict=True)
+        ]
+
+    def transform(self, frames: np.ndarray, power: np.ndarray) -> None:
+        """Frames (T, P Q) -> power (T, M), in place. Beyond T the tables hold an earlier call: unused."""
+        count = len(frames)
+        np.copyto(self.samples[:, :count], frames.T)
+        torch.bmm(self.first, self.by_residue, out=self.partial)
+        torch.mm(self.second, self.partial_rows, out=self.bins)
+        self.real.square_().addcmul_(self.imaginary, self.imaginary)
+        for matrix, spectrum, part in self.groups:
+            torch.mm(matrix, spectrum, out=part)
+        np.copyto(power, self.mel[:, :count].T)
 
 
 @lru_cache(maxsize=8)
@@ -70,9 +107,7 @@ def mel_spectrum(sample_rate: int, size: int, mels: int) -> MelSpectrum:
     angle = 2 * np.pi / size * (sample * low[:, None] % size)
     first = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[sample]
 
-    high = np.array(
-        sorted(range(inner), key=lambda k: min(k, inner - k))
-    )  # k", by frequency: 0, 1, -1, 2, ...
+    high = np.array(sorted(range(inner), key=lambda k: min(k, inner - k)))  # k": 0, 1, -1, 2, -2, ...
     angle = 2 * np.pi / inner * (np.outer(high, np.arange(inner)) % inner)
     cosine, sine = np.cos(angle), np.sin(angle)
     second = np.stack([np.stack([cosine, sine], axis=-1), np.stack([-sine, cosine], axis=-1)])
@@ -82,12 +117,12 @@ def mel_spectrum(sample_rate: int, size: int, mels: int) -> MelSpectrum:
     weights = np.zeros((mels, inner, len(low)))
     _, once = np.unique(place, return_index=True)  # some places come twice
     weights.reshape(mels, -1)[:, once] = mel_filters(sample_rate, size, mels)
-    groups = []
+    filters = []
     for group in np.array_split(weights, min(GROUPS, mels)):
-        covered = np.flatnonzero(group.any(axis=(0, 2)))
-        part = slice(int(covered.min(initial=0)), int(covered.max(initial=0)) + 1)
-        groups.append((part, _tensor(group[:, part].reshape(len(group), -1))))
-    return MelSpectrum(_tensor(first), _tensor(second.reshape(2 * inner, -1)), groups, mels)
+        reached = np.flatnonzero(group.any(axis=(0, 2)))
+        covered = slice(int(reached.min(initial=0)), int(reached.max(initial=0)) + 1)
+        filters.append((covered, _tensor(group[:, covered].reshape(len(group), -1))))
+    return MelSpectrum(_tensor(first), _tensor(second.reshape(2 * inner, -1)), filters)
 
 
 def mel_filters(sample_rate: int, size: int, mels: int) -> np.ndarray:

@@ -37,12 +37,17 @@ def _spaced(character: str) -> str:
 
 
 class Vocabulary:
-    """The words of the training captions, numbered from 2 on; 0 is padding, 1 any other word."""
+    """The words of the training captions, numbered from 2 on; 0 is padding, 1 any other word.
 
-    def __init__(self, words: Iterable[str]) -> None:
-        """`words` without the two special entries, each once."""
+    Published vocabularies (AttnGAN's) have no number for other words: theirs count from 1 on, and other words
+    are left out of a caption.
+    """
+
+    def __init__(self, words: Iterable[str], unknown: bool = True) -> None:
+        """`words` without the special entries, each once; `unknown`: other words have a number."""
         self._words = list(words)
-        self._numbers = {word: number for number, word in enumerate(self._words, len(_SPECIAL))}
+        self._special = _SPECIAL if unknown else _SPECIAL[:UNKNOWN]
+        self._numbers = {word: number for number, word in enumerate(self._words, len(self._special))}
 
     @classmethod
     def build(cls, texts: Iterable[str]) -> Vocabulary:
@@ -58,37 +63,46 @@ class Vocabulary:
     @classmethod
     def from_list(cls, entries: list[str]) -> Vocabulary:
         """From what `to_list` gave. Raises InputError for anything else."""
-        words = entries[len(_SPECIAL) :]
-        if entries[: len(_SPECIAL)] != _SPECIAL or len(set(words)) != len(words):
+        unknown = entries[: len(_SPECIAL)] == _SPECIAL
+        words = entries[len(_SPECIAL) if unknown else UNKNOWN :]
+        if entries[:UNKNOWN] != _SPECIAL[:UNKNOWN] or len(set(words)) != len(words):
             raise InputError(
-                f"expected a vocabulary that starts with {' '.join(_SPECIAL)} and names each word once,"
+                f"expected a vocabulary that starts with {_SPECIAL[PADDING]} and names each word once,"
                 f" found {' '.join(map(str, entries[:3]))} ...: export or import the model again"
             )
-        return cls(words)
+        return cls(words, unknown)
 
     def to_list(self) -> list[str]:
         """Every entry at the place of its number, the special ones first."""
-        return _SPECIAL + self._words
+        return self._special + self._words
 
     def __len__(self) -> int:
-        """Entries, the two special ones included: the rows of an embedding."""
-        return len(_SPECIAL) + len(self._words)
+        """Entries, the special ones included: the rows of an embedding."""
+        return len(self._special) + len(self._words)
 
     def __contains__(self, word: str) -> bool:
         return word in self._numbers
 
     def encode(self, text: str, words: int) -> list[int]:
         """Numbers of the first `words` words. Raises InputError for an empty text or one of unknown words."""
-        found = tokenise(text)[:words]
-        if not found:
+        if not tokenise(text):
             raise InputError(f"expected a sentence, found {text[:60]!r} without a word: say what to draw")
-        numbers = [self._numbers.get(word, UNKNOWN) for word in found]
-        if all(number == UNKNOWN for number in numbers):
+        found = self.read(text)[:words]
+        if not any(word in self for word in found):
             raise InputError(
                 f"expected words of the training captions, such as {self._example()}, found none of them"
                 f" in {text[:60]!r}: use other words"
             )
-        return numbers
+        return [self._numbers.get(word, UNKNOWN) for word in found]
+
+    def read(self, text: str) -> list[str]:
+        """The words of a text that have a number, in its order."""
+        words = tokenise(text)
+        if UNKNOWN < len(self._special):
+            return words
+        # Published tokenisers divide at an apostrophe: bird's is bird and s.
+        parts = (part for word in words for part in ([word] if word in self else word.split("'")))
+        return [part for part in parts if part in self]
 
     def _example(self) -> str:
         longest = sorted(self._words, key=len)[-3:]

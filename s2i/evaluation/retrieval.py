@@ -59,7 +59,7 @@ def chance_by_class(query_classes: Tensor, gallery_classes: Tensor) -> dict[str,
     for k in RANKS:
         miss = torch.ones(len(counts), dtype=torch.float64)
         for i in range(min(k, total)):
-            miss *= ((total - counts - i).clamp(min=0)) / (total - i)
+            miss *= (total - counts - i).clamp(min=0).double() / (total - i)
         chances[f"recall@{k}"] = float((1 - miss).mean())
     chances["mAP"] = float(random_average_precision(counts, total).mean())
     return chances

@@ -79,6 +79,8 @@ class Subject:
     @cached_property
     def gallery(self) -> Tensor:
         """Vectors of every real picture by the path's own image encoder: (pictures, D)."""
+        if self.path.image_encoder is None:
+            raise InputError("expected a model with an image encoder, found one imported without")
         with torch.inference_mode():
             batches = picture_batches(self.pack, self.path.config.image_size)
             return torch.cat(

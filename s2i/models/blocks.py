@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -102,7 +104,13 @@ class ConditioningAugmentation(nn.Module):
         super().__init__()
         self.linear = nn.Linear(embedding, 4 * condition)
 
+    def start_with(self, spread: float) -> None:
+        """Set the standard deviation with which an untrained network spreads; the published one has 1."""
+        condition = self.linear.out_features // 4
+        with torch.no_grad():  # the gate halves what the linear layer gives
+            self.linear.bias[condition : 2 * condition] = 4 * log(spread)
+
     def forward(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, D) -> mu (B, C), log variance (B, C)."""
-        mu, logvar = F.glu(self.linear(sentence), 1).chunk(2, 1)
+        """(B, D) -> mu (B, C), log variance (B, C); float32."""
+        mu, logvar = F.glu(self.linear(sentence).float(), 1).chunk(2, 1)
         return mu, logvar

@@ -25,9 +25,10 @@ def build_image_encoder(config: Config) -> ImageEncoder:
 
 
 def build_generator(config: Config) -> StackedGenerator:
-    """The generator, with orthogonal weights."""
+    """The generator, with orthogonal weights and the configured spread of its condition."""
     generator = StackedGenerator(config.generator, config.embedding)
     initialise_orthogonally(generator)
+    generator.augmentation.start_with(config.generator.spread)
     return generator
 
 

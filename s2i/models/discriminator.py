@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import log2
 
 import torch
@@ -19,16 +20,19 @@ class Discriminator(nn.Module):
     bring it back to 8 * channels. Heads give logits: the published code ends in a sigmoid, which saturates.
     """
 
-    def __init__(self, config: DiscriminatorConfig, image_size: int, condition: int) -> None:
+    def __init__(
+        self, config: DiscriminatorConfig, image_size: int, condition: int, widening: int = 1
+    ) -> None:
+        """`widening`: times `channels` in the first layer."""
         super().__init__()
         halvings = int(log2(image_size // 4))
-        widths = [min(config.channels * 2**i, config.most_channels) for i in range(halvings)]
+        widths = [min(widening * config.channels * 2**i, config.most_channels) for i in range(halvings)]
         layers: list[nn.Module] = []
         before = 3
         for i, width in enumerate(widths):
             layers += _layer(before, width, 4, 2, config.norm if i else _first(config.norm))
             before = width
-        joined = min(8 * config.channels, config.most_channels)
+        joined = min(8 * widening * config.channels, config.most_channels)
         while before > joined:
             layers += _layer(before, before // 2, 3, 1, config.norm)
             before //= 2
@@ -43,8 +47,11 @@ class Discriminator(nn.Module):
 
     def judge(self, hidden: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,) of "real, and of this caption": map (B, C, 4, 4), condition (B, condition)."""
-        tiled = condition[..., None, None].expand(-1, -1, 4, 4)
-        return self.conditional(self.joint(torch.cat((hidden, tiled.to(hidden.dtype)), 1))).flatten()
+        convolution = self.joint[0]
+        own, told = convolution.weight.split((hidden.shape[1], condition.shape[1]), 1)
+        joined = F.conv2d(hidden, own, convolution.bias, padding=1)
+        joined = joined + convolve_constant(condition.to(hidden.dtype), told, hidden.shape[2:])
+        return self.conditional(self.joint[1:](joined)).flatten()
 
     def judge_alone(self, hidden: Tensor) -> Tensor:
         """Logits (B,) of "real": map (B, C, 4, 4)."""
@@ -56,10 +63,36 @@ class Discriminators(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, image_sizes: list[int], condition: int) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(Discriminator(config, size, condition) for size in image_sizes)
+        self.scales = nn.ModuleList(
+            Discriminator(config, size, condition, image_sizes[-1] // size if config.matched else 1)
+            for size in image_sizes
+        )
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Discriminator]:
         return iter(self.scales)
+
+    def __len__(self) -> int:
+        return len(self.scales)
+
+
+def convolve_constant(values: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """A 3x3 convolution, padding 1, of a map that holds the same numbers at every place.
+
+    What the published networks do with a condition tiled over the map, without the map: each place sees the
+    sum of the taps that lie inside, so it takes H * W products of the condition in place of 9 * H * W.
+
+    Args:
+        values: (B, C); weight: (K, C, 3, 3); size: H and W of the map.
+
+    Returns:
+        (B, K, H, W).
+    """
+    inside = [
+        [[0 <= place + tap - 1 < side for tap in range(3)] for place in range(side)] for side in size
+    ]
+    rows, columns = (torch.tensor(part, dtype=weight.dtype, device=weight.device) for part in inside)
+    sums = torch.einsum("ha,wb,kcab->ckhw", rows, columns, weight)
+    return (values @ sums.flatten(1)).unflatten(1, (weight.shape[0], *size))
 
 
 def picture_pyramid(pictures: Tensor, image_sizes: list[int]) -> list[Tensor]:

@@ -22,7 +22,7 @@ class Drawing:
     """What a generator returns.
 
     Attributes:
-        pictures: one (B, 3, S, S) in [-1, 1] a stage, smallest first.
+        pictures: one (B, 3, S, S) float32 in [-1, 1] a stage, smallest first.
         attention: one (B, T, H, W) a stage that attends; empty without attention.
         mu, logvar: (B, C) of conditioning augmentation.
     """
@@ -121,22 +121,33 @@ class StackedGenerator(nn.Module):
         )
         self.heads = nn.ModuleList(nn.Conv2d(width, 3, 3, 1, 1, bias=False) for width in widths)
 
-    def forward(self, encoding: CaptionEncoding, noise: Tensor, condition_noise: Tensor | None) -> Drawing:
+    def forward(
+        self,
+        encoding: CaptionEncoding,
+        noise: Tensor,
+        condition_noise: Tensor | None,
+        stages: int | None = None,
+    ) -> Drawing:
         """Draw.
 
         Args:
             encoding: of B captions.
             noise: (B, noise) standard normal.
             condition_noise: (B, condition) standard normal of conditioning augmentation; None: use mu.
+            stages: draw so many of the stages alone; None: all.
         """
         mu, logvar = self.augmentation(encoding.sentence)
         condition = mu if condition_noise is None else mu + (0.5 * logvar).exp() * condition_noise
         code = torch.cat((condition, noise), 1)
         hidden = self.first(code)
-        pictures, attentions = [self.heads[0](hidden).tanh()], []
-        for stage, head in zip(self.later, self.heads[1:], strict=True):
+        colours = self.heads[0](hidden).float()
+        pictures, attentions = [colours.tanh()], []
+        for stage, head in list(zip(self.later, self.heads[1:], strict=True))[: stages and stages - 1]:
             hidden, attention = stage(hidden, encoding, condition, code)
-            pictures.append(head(hidden).tanh())
+            before, colours = colours, head(hidden).float()
+            if self.config.accumulate:
+                colours = colours + F.interpolate(before, scale_factor=2, mode="bilinear")
+            pictures.append(colours.tanh())
             if attention is not None:
                 attentions.append(attention)
         return Drawing(pictures, attentions, mu, logvar)

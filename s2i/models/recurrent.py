@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.models.caption_encoding import length_mask, masked_mean
@@ -76,15 +77,24 @@ class AttentionPooling(nn.Module):
 
 
 class Pooling(nn.Module):
-    """Sentence vector from recurrent states: `attention`, `mean` or `last` (final states)."""
+    """Sentence vector from recurrent states: `attention`, `mean` or `last` (final states), of a given length.
 
-    def __init__(self, kind: str, width: int, hidden: int) -> None:
+    `length`: "free" leaves it as pooled, "unit" makes it 1 (S2IGAN), "root" sqrt(D), so that a network that
+    reads it beside noise of variance 1 finds numbers of the same size.
+    """
+
+    def __init__(self, kind: str, width: int, hidden: int, length: str) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.length = kind, length
         self.attention = AttentionPooling(width, hidden) if kind == "attention" else None
 
     def forward(self, states: Tensor, final: Tensor, mask: Tensor) -> Tensor:
         """(B, T, D), (B, D), (B, T) -> (B, D)."""
         if self.attention is not None:
-            return self.attention(states, mask)
-        return masked_mean(states, mask) if self.kind == "mean" else final
+            sentence = self.attention(states, mask)
+        else:
+            sentence = masked_mean(states, mask) if self.kind == "mean" else final
+        if self.length == "free":
+            return sentence
+        unit = F.normalize(sentence, dim=1)
+        return unit if self.length == "unit" else unit * sentence.shape[1] ** 0.5

@@ -12,23 +12,26 @@ from s2i.models.recurrent import Bidirectional, Pooling
 
 
 class MaskedBatchNorm1d(nn.BatchNorm1d):
-    """Batch norm over (B, C, T) whose statistics leave padding out; state keys as nn.BatchNorm1d."""
+    """Batch norm over (B, C, T) whose statistics leave padding out; state keys as nn.BatchNorm1d.
+
+    Statistics are float32 whatever the inputs are: bfloat16 can't even count the frames of a batch.
+    """
 
     def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """(B, C, T), (B, T) -> (B, C, T), zero over padding."""
-        weights = mask.unsqueeze(1).to(inputs.dtype)
         if not self.training:
-            return super().forward(inputs) * weights
+            return super().forward(inputs) * mask.unsqueeze(1)
+        values, weights = inputs.float(), mask.unsqueeze(1).float()
         count = weights.sum()
-        mean = (inputs * weights).sum((0, 2)) / count
-        centred = (inputs - mean[:, None]) * weights
+        mean = (values * weights).sum((0, 2)) / count
+        centred = (values - mean[:, None]) * weights
         variance = centred.square().sum((0, 2)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None] + self.bias[:, None] * weights
+        return (centred * scale[:, None] + self.bias[:, None] * weights).to(inputs.dtype)
 
 
 class SpeechEncoder(nn.Module):
@@ -48,7 +51,7 @@ class SpeechEncoder(nn.Module):
         )
         self.norms = nn.ModuleList(MaskedBatchNorm1d(width) for width in config.channels)
         self.recurrent = Bidirectional(nn.GRU, widths[-1], config.hidden, config.layers, config.dropout)
-        self.pooling = Pooling(config.pooling, 2 * config.hidden, config.attention)
+        self.pooling = Pooling(config.pooling, 2 * config.hidden, config.attention, config.length)
 
     def steps(self, lengths: Tensor) -> Tensor:
         """Recurrent steps that so many frames give: (B,) -> (B,); 0 where a clip is too short."""
@@ -85,8 +88,6 @@ class SpeechEncoder(nn.Module):
         hidden, lengths = average_steps(hidden, lengths, self.config.pool)
         states, final, mask = self.recurrent(hidden.transpose(1, 2), lengths)
         sentence = self.pooling(states, final, mask)
-        if self.config.unit:
-            sentence = F.normalize(sentence, dim=1)
         sequence, lengths = average_steps(states.transpose(1, 2), lengths, self.config.segment)
         return CaptionEncoding(sentence, sequence, length_mask(lengths, sequence.shape[2]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.config import TextEncoderConfig
@@ -21,7 +20,7 @@ class TextEncoder(nn.Module):
         self.recurrent = Bidirectional(
             nn.LSTM, config.embedding, config.hidden, config.layers, config.dropout
         )
-        self.pooling = Pooling(config.pooling, 2 * config.hidden, config.attention)
+        self.pooling = Pooling(config.pooling, 2 * config.hidden, config.attention, config.length)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)  # AttnGAN
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> CaptionEncoding:
@@ -29,6 +28,4 @@ class TextEncoder(nn.Module):
         embedded = self.dropout(self.embedding(tokens))
         states, final, mask = self.recurrent(embedded, lengths)
         sentence = self.pooling(states, final, mask)
-        if self.config.unit:
-            sentence = F.normalize(sentence, dim=1)
         return CaptionEncoding(sentence, states.transpose(1, 2), mask)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +23,10 @@ from s2i.data.dataset import (
 )
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
+from s2i.errors import InputError
 from s2i.evaluation.retrieval import retrieve_by_class
-from s2i.models.build import build_caption_encoder, build_image_encoder
+from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
+from s2i.models.speech_encoder import SpeechEncoder
 from s2i.progress import progress, say
 from s2i.training.checkpoint import write_checkpoint
 from s2i.training.engine import Engine, Training, adam, clip_gradients, set_learning_rate
@@ -64,6 +67,8 @@ def train_encoder(config: Config) -> Path:
     settings, engine = config.matching, Engine.start(config)
     networks = EncoderNetworks(config, len(vocabulary or ()), len(train_pack.class_labels)).to(engine.device)
     networks, optimiser = engine.prepare(networks, adam(networks.parameters(), settings.optimiser))
+    for pack in (train_pack, val_pack):
+        refuse_short_recordings(engine.unwrap(networks).caption_encoder, pack)
     dataset = CaptionedPictures(
         train_pack, config.seed, config.image_size, config.modality, vocabulary, config.text_encoder.words
     )
@@ -141,6 +146,21 @@ def retrieval_scores(
     labels = torch.from_numpy(pack.labels)
     asked = labels[torch.from_numpy(pack.caption_picture)[order]]
     return retrieve_by_class(torch.cat(vectors), gallery, asked, labels)
+
+
+def refuse_short_recordings(encoder: CaptionEncoder, pack: Pack) -> None:
+    """Raises InputError for a recording that is too short for one step of a speech encoder."""
+    if not isinstance(encoder, SpeechEncoder):
+        return
+    lengths = pack.mel_lengths
+    short = np.flatnonzero((lengths > 0) & (lengths < encoder.shortest()))
+    if len(short):
+        first = int(short[0])
+        raise InputError(
+            f"expected recordings of {encoder.shortest()} frames or more in {pack.folder}, found {len(short)}"
+            f" shorter ones, {pack.caption(first).audio} ({lengths[first]} frames) the first:"
+            " take them out of the manifest and pack again"
+        )
 
 
 def _listed(values: dict[str, float]) -> str:

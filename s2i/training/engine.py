@@ -60,7 +60,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int, processes: int = 1) -> None:
-    """Use `threads` CPU threads; 0: as many as this process may have cores, shared among `processes`."""
+    """Use `threads` CPU threads; 0: OMP_NUM_THREADS, or all cores that this process may have, shared among
+    `processes`."""
+    if threads == 0 and os.environ.get("OMP_NUM_THREADS"):
+        return  # torch has read it
     if threads == 0:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = max(1, cores // processes)

@@ -29,7 +29,7 @@ from s2i.models.relation import SAME_CLASS, RelationSupervisor
 from s2i.progress import progress
 from s2i.training import objectives
 from s2i.training.checkpoint import read_checkpoint
-from s2i.training.encoder import BEST
+from s2i.training.encoder import BEST, refuse_short_recordings
 from s2i.training.engine import (
     Engine,
     Training,
@@ -49,6 +49,11 @@ def train_gan(config: Config) -> Path:
     require(config, "run", "data.pack", "gan.encoder")
     pack = Pack(Path(config.data.pack) / "train", config)
     settings, engine = config.gan, Engine.start(config)
+    if settings.grow and len(settings.grow) != config.generator.stages - 1:
+        raise InputError(
+            f"expected gan.grow with a number for each of {config.generator.stages - 1} later stages,"
+            f" found {list(settings.grow)}: mend the configuration"
+        )
     encoder, image_encoder, vocabulary = load_encoders(config)
     encoder, image_encoder = encoder.to(engine.device), image_encoder.to(engine.device)
     generator = build_generator(config).to(engine.device)
@@ -58,6 +63,7 @@ def train_gan(config: Config) -> Path:
     generator, g_optimiser = engine.prepare(generator, adam(generator.parameters(), settings.generator))
     networks, d_optimiser = engine.prepare(networks, adam(networks.parameters(), settings.discriminator))
     relation, r_optimiser = engine.prepare(relation, adam(relation.parameters(), settings.relation))
+    refuse_short_recordings(encoder, pack)
     parts = {
         "generator": generator,
         "ema": average,
@@ -104,16 +110,18 @@ def train_gan(config: Config) -> Path:
                 encoding = encoder(batch.inputs, batch.lengths)
             noise = torch.randn(len(batch), config.generator.noise, device=engine.device)
             condition_noise = torch.randn(len(batch), config.generator.condition, device=engine.device)
-            drawing = generator(encoding, noise, condition_noise)
+            stages = growing_stages(settings.grow, step / settings.steps, len(sizes))
+            drawing = generator(encoding, noise, condition_noise, stages)
             condition = drawing.mu if config.discriminator.condition == "mu" else encoding.sentence
 
             # Discriminators: pictures and condition without history.
-            reals = picture_pyramid(batch.pictures, sizes)
+            reals = picture_pyramid(batch.pictures, sizes[:stages])
             fakes = [picture.detach() for picture in drawing.pictures]
             networks.requires_grad_(True)
-            d_total, terms = objectives.discriminator_objective(
-                networks, reals, fakes, condition.detach(), batch.class_ids, settings
-            )
+            with engine.accelerator.autocast():
+                d_total, terms = objectives.discriminator_objective(
+                    networks, reals, fakes, condition.detach(), batch.class_ids, settings
+                )
             d_optimiser.zero_grad(set_to_none=True)
             engine.backward(d_total)
             if settings.penalty != "none" and step % settings.penalty_every == 0:
@@ -126,18 +134,19 @@ def train_gan(config: Config) -> Path:
             # Generator, against the discriminators as they now are. With condition="mu" the condition keeps
             # its history, as published: conditioning augmentation learns through it as well.
             networks.requires_grad_(False)
-            g_total, found, vectors = objectives.generator_objective(
-                networks,
-                drawing,
-                encoding,
-                condition,
-                batch.class_ids,
-                image_encoder,
-                settings,
-                config.matching,
-            )
+            with engine.accelerator.autocast():
+                g_total, found, vectors = objectives.generator_objective(
+                    networks,
+                    drawing,
+                    encoding,
+                    condition,
+                    batch.class_ids,
+                    image_encoder,
+                    settings,
+                    config.matching,
+                )
             terms |= found
-            if settings.relation_weight:
+            if settings.relation_weight and len(vectors):
                 with torch.no_grad():
                     real, same = image_encoder(batch.pictures)[0], image_encoder(batch.same_class)[0]
                 r_total, found = objectives.relation_objective(
@@ -162,6 +171,11 @@ def train_gan(config: Config) -> Path:
                 samples.draw(average.module, encoder, training.step)
             training.save_if_due()
     return training.run.folder
+
+
+def growing_stages(grow: tuple[float, ...], progress: float, stages: int) -> int:
+    """How many stages train when `progress` (0 to 1) of the steps are done."""
+    return stages if not grow else 1 + sum(progress >= part for part in grow)
 
 
 def load_encoders(config: Config) -> tuple[nn.Module, nn.Module, Vocabulary | None]:

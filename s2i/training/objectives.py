@@ -41,7 +41,7 @@ def discriminator_objective(
     weights, kind = config.terms, config.loss
     partner, has_partner = losses.wrong_partner(class_ids)
     total, terms = condition.new_zeros(()), {}
-    for network, real, fake in zip(networks, reals, fakes, strict=True):
+    for network, real, fake in zip(networks, reals, fakes, strict=False):  # stages yet to grow have no fake
         hidden_real, hidden_fake = network(real), network(fake)
         wrong = network.judge(hidden_real, condition[partner])[has_partner]
         found = {
@@ -66,9 +66,9 @@ def penalty_objective(
     condition.
     """
     total, terms = condition.new_zeros(()), {}
-    for network, real in zip(networks, reals, strict=True):
-        real = real.float().requires_grad_()
-        inputs, given = [real], condition.float()
+    for network, real in zip(networks, reals, strict=False):
+        real = real.detach().float().requires_grad_()
+        inputs, given = [real], condition.detach().float()
         if config.penalty == "matching_aware":
             given = given.requires_grad_()
             inputs.append(given)
@@ -94,12 +94,12 @@ def generator_objective(
     config: GanConfig,
     matching: MatchingConfig,
 ) -> tuple[Tensor, Terms, Tensor]:
-    """Adversarial terms of every scale, conditioning augmentation, and matching on the last stage.
+    """Adversarial terms of every scale, conditioning augmentation, and, with the last stage drawn, matching.
 
-    Returns also the last stage's global vectors (B, D), which the relation supervisor looks at.
+    Returns also the last stage's global vectors (B, D), which the relation supervisor looks at; or none (0,).
     """
     total, terms = condition.new_zeros(()), {}
-    for network, fake in zip(networks, drawing.pictures, strict=True):
+    for network, fake in zip(networks, drawing.pictures, strict=False):
         hidden = network(fake)
         found = {
             "conditional": losses.generator_loss(network.judge(hidden, condition), config.loss),
@@ -112,9 +112,10 @@ def generator_objective(
     total = total + config.kl_weight * kl
     terms["g/kl"] = kl.detach()
     vectors = encoding.sentence.new_zeros(0)
-    if config.matching_weight or config.relation_weight:
+    complete = len(drawing.pictures) == len(networks)
+    if complete and (config.matching_weight or config.relation_weight):
         vectors, regions = image_encoder(drawing.pictures[-1])
-    if config.matching_weight:
+    if complete and config.matching_weight:
         value, _ = matching_objective(vectors, regions, encoding, class_ids, matching)
         total = total + config.matching_weight * value
         terms["g/matching"] = value.detach()

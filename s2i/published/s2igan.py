@@ -1,0 +1,78 @@
+"""S2IGAN (Wang et al., Interspeech 2020): speech encoder, densely stacked generator, relation supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from s2i.config import AudioConfig, Config, SpeechEncoderConfig
+from s2i.errors import InputError
+from s2i.models.relation import RelationSupervisor
+from s2i.models.speech_encoder import SpeechEncoder
+from s2i.pipeline import DrawingPath
+from s2i.published.paths import make_path
+from s2i.published.recurrent import move_recurrent
+from s2i.published.stacked import read_generator
+from s2i.published.weights import Weights, read_parts
+
+SPEECH_ENCODER = "S2IGAN's speech encoder"
+
+
+def read_speech_encoder(weights: Weights) -> SpeechEncoder:
+    """CNN_RNN_ENCODER, with every size taken off its weights; strides are the published 2."""
+    convolutions = weights.count("Conv{}.weight", 1)
+    shapes = [weights.shape(f"Conv{i + 1}.weight", 3) for i in range(convolutions)]
+    if len({shape[2] for shape in shapes}) != 1:
+        raise InputError(
+            f"expected convolutions of one kernel in {weights.origin},"
+            f" found {[shape[2] for shape in shapes]}: another version of S2IGAN's speech encoder"
+        )
+    for i in range(convolutions):
+        weights.move(f"Conv{i + 1}", f"convolutions.{i}")
+        weights.move(f"bnorm{i + 1}", f"norms.{i}")
+    hidden, layers = move_recurrent(weights, "rnn", "recurrent", gates=3)
+    attention = weights.shape("att.att_heads.0.hidden.weight", 2)[0]
+    weights.move("att.att_heads.0", "pooling.attention")
+    config = SpeechEncoderConfig(
+        channels=tuple(shape[0] for shape in shapes),
+        kernel=shapes[0][2],
+        hidden=hidden,
+        layers=layers,
+        attention=attention,
+    )
+    return weights.build(lambda: SpeechEncoder(config, AudioConfig(mels=shapes[0][1])))
+
+
+def read_relation(weights: Weights) -> RelationSupervisor:
+    """RS, with every size taken off its weights."""
+    hidden, inputs = weights.shape("L1.weight", 2)
+    outputs = weights.shape("L2.weight", 2)[0]
+    for published, ours in (("L1", 0), ("b1", 1), ("L2", 3)):
+        weights.move(published, f"layers.{ours}")
+    return weights.build(lambda: RelationSupervisor(inputs // 2, hidden, outputs))
+
+
+def speech_path(parts: dict[str, Weights]) -> DrawingPath:
+    """A path from speech: a generator that draws from the embeddings of S2IGAN's speech encoder."""
+    encoder = read_speech_encoder(parts[SPEECH_ENCODER])
+    mels = encoder.convolutions[0].in_channels
+    return make_path(
+        Config(modality="speech", audio=AudioConfig(mels=mels), speech_encoder=encoder.config),
+        read_generator(parts["generator"]),
+        encoder,
+        {"generator": parts["generator"].origin, "encoder": parts[SPEECH_ENCODER].origin},
+    )
+
+
+def read_s2igan(files: Sequence[Path]) -> DrawingPath:
+    """The path from speech: generator and speech encoder (.pth).
+
+    Raises InputError where one of the two is missing, twice there, or of another system.
+    """
+    parts = read_parts("s2igan", files, [SPEECH_ENCODER])
+    if SPEECH_ENCODER not in parts:
+        raise InputError(
+            f"expected S2IGAN's generator and speech encoder, found no speech encoder beside"
+            f" {parts['generator'].origin}: add the .pth file of its audio model"
+        )
+    return speech_path(parts)

@@ -1,0 +1,30 @@
+"""StackGAN-v2 (Zhang et al., TPAMI 2018): a generator, whose captions somebody else encodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from s2i.config import Config, TextEncoderConfig
+from s2i.pipeline import DrawingPath
+from s2i.published.paths import make_path
+from s2i.published.s2igan import SPEECH_ENCODER, speech_path
+from s2i.published.stacked import read_generator
+from s2i.published.weights import read_parts
+
+
+def read_stackgan_v2(files: Sequence[Path]) -> DrawingPath:
+    """The path from speech, of a generator trained on S2IGAN's embeddings and its speech encoder (.pth each).
+
+    The authors' own generators draw from char-CNN-RNN embeddings of text, whose encoder was never a PyTorch
+    file: a generator alone makes a path without an encoder, which draws from embeddings that are at hand.
+    Raises InputError for weights of another system.
+    """
+    parts = read_parts("stackgan-v2", files, [SPEECH_ENCODER])
+    if SPEECH_ENCODER in parts:
+        return speech_path(parts)
+    generator = read_generator(parts["generator"])
+    # No encoder: of its configuration the width of an embedding alone is read.
+    width = TextEncoderConfig(hidden=generator.augmentation.linear.in_features // 2)
+    origins = {"generator": parts["generator"].origin}
+    return make_path(Config(modality="text", text_encoder=width), generator, None, origins)

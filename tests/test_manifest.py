@@ -1,0 +1,219 @@
+"""Manifests: what is written is read, and every fault is named with its line."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from data_prep import check
+from s2i.data.manifest import (
+    Caption,
+    Picture,
+    check_manifest,
+    iterate_manifest,
+    read_attributes,
+    read_manifest,
+    write_manifest,
+)
+from s2i.errors import InputError, exit_on_input_error
+
+SCHEMA = {"wing": ["red", "blue"]}
+
+
+def picture(number: int, split: str = "train", class_id: int = 1, **changes) -> Picture:
+    values = {
+        "id": str(number),
+        "image": "picture.png",
+        "box": (1.0, 2.0, 10.0, 8.0),
+        "class_id": class_id,
+        "class_name": f"class {class_id}",
+        "split": split,
+        "captions": (
+            Caption("a red wing", "speech.wav", "anna", "en", ("wing",)),
+            Caption(None, "speech.wav", None, "xx"),
+        ),
+        "attributes": {"wing": "red"},
+    }
+    return Picture(**{**values, **changes})
+
+
+def line(**changes) -> str:
+    values = {
+        "id": "a",
+        "image": "picture.png",
+        "box": None,
+        "class_id": 1,
+        "class_name": "class 1",
+        "split": "train",
+        "captions": [],
+    }
+    values.update(changes)
+    return json.dumps({key: value for key, value in values.items() if value != "left out"})
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder with one picture of 20 x 16 px, one recording and a sound manifest."""
+    Image.new("RGB", (20, 16)).save(tmp_path / "picture.png")
+    soundfile.write(tmp_path / "speech.wav", 0.1 * np.sin(np.arange(4410) * 0.1), 22050)
+    (tmp_path / "attributes.json").write_text(json.dumps(SCHEMA))
+    write_manifest(tmp_path / "manifest.jsonl", [picture(1), picture(2, "val"), picture(3, "test", 2)])
+    return tmp_path
+
+
+def problems_of(folder, *pictures) -> list[str]:
+    write_manifest(folder / "manifest.jsonl", pictures)
+    return check_manifest(folder / "manifest.jsonl", folder)
+
+
+def test_what_is_written_is_read_in_order(tmp_path):
+    pictures = [
+        picture(2),
+        picture(1, box=None, captions=(), attributes={}),
+        picture(3, class_name="Grünfink"),
+    ]
+    write_manifest(tmp_path / "m.jsonl", pictures)
+    assert read_manifest(tmp_path / "m.jsonl") == pictures
+    assert next(iterate_manifest(tmp_path / "m.jsonl")) == pictures[0]
+
+
+def test_a_manifest_that_cannot_be_made_leaves_the_old_one(tmp_path):
+    write_manifest(tmp_path / "m.jsonl", [picture(1)])
+
+    def broken():
+        yield picture(2)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_manifest(tmp_path / "m.jsonl", broken())
+    assert [found.id for found in read_manifest(tmp_path / "m.jsonl")] == ["1"]
+    assert [file.name for file in tmp_path.iterdir()] == ["m.jsonl"]
+
+
+CAPTION = {"text": "a bird", "audio": None, "speaker": None, "language": "en"}
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("{not json", "one JSON object"),
+        ("[1]", "a JSON object for the picture"),
+        (line(image="left out"), "no image"),
+        (line(colour="red"), "an unknown 'colour'"),
+        (line(id=3), "id"),
+        (line(id=""), "id"),
+        (line(class_id="1"), "class_id"),
+        (line(class_id=True), "class_id"),
+        (line(split="dev"), "train or val or test"),
+        (line(split=["train"]), "train or val or test"),
+        (line(box=[1, 2, 3]), "box"),
+        (line(box=[1, 2, 0, 3]), "box"),
+        (line(box=[1, 2, float("nan"), 3]), "box"),
+        (line(captions={}), "captions"),
+        (line(captions=["a bird"]), "caption 0"),
+        (line(captions=[CAPTION, {**CAPTION, "text": None}]), "text or audio in caption 1"),
+        (line(captions=[{**CAPTION, "text": " "}]), "text of caption 0"),
+        (line(captions=[{"text": "a bird"}]), "no audio"),
+        (line(captions=[{**CAPTION, "mentions": "wing"}]), "mentions of caption 0"),
+        (line(attributes={"wing": 3}), "attributes"),
+        (line(id="first"), "'first' of line 1 again"),
+    ],
+)
+def test_a_bad_line_is_refused_with_file_line_and_reason(tmp_path, bad, message):
+    path = tmp_path / "m.jsonl"
+    path.write_text(line(id="first") + "\n\n" + bad + "\n")
+    with pytest.raises(InputError) as caught:
+        read_manifest(path)
+    assert f"{path}, line 3: " in str(caught.value) and message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path):
+    (tmp_path / "m.jsonl").write_bytes(line().encode() + b"\n" + "é".encode("latin-1") + b"\n")
+    with pytest.raises(InputError, match="line 2: expected UTF-8"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_missing_manifest_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match="nowhere.jsonl"):
+        read_manifest(tmp_path / "nowhere.jsonl")
+
+
+def test_attributes_are_read_from_beside_the_manifest(data, tmp_path_factory):
+    assert read_attributes(data / "manifest.jsonl") == SCHEMA
+    assert read_attributes(tmp_path_factory.mktemp("bare") / "manifest.jsonl") == {}
+    (data / "attributes.json").write_text('{"wing": "red"}')
+    with pytest.raises(InputError, match="attributes.json"):
+        read_attributes(data / "manifest.jsonl")
+
+
+def test_a_sound_manifest_has_no_problems(data):
+    assert check_manifest(data / "manifest.jsonl", data) == []
+
+
+def test_a_class_of_test_that_training_has_seen_is_named(data):
+    (problem,) = problems_of(data, picture(1), picture(2, "test"))
+    assert "line 2" in problem and "unseen" in problem and "class 1" in problem
+    (problem,) = problems_of(data, picture(1, "test"), picture(2, "val"))
+    assert "line 2" in problem and "unseen" in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": "none.png"}, "none.png"),
+        ({"image": "speech.wav"}, "speech.wav"),
+        ({"box": (15.0, 2.0, 10.0, 8.0)}, "box inside the picture of 20 x 16 px"),
+        ({"box": (-2.0, 2.0, 10.0, 8.0)}, "box inside the picture of 20 x 16 px"),
+        ({"captions": (Caption(None, "none.wav", None, None),)}, "none.wav"),
+        ({"captions": (Caption(None, "picture.png", None, None),)}, "picture.png"),
+        ({"captions": (Caption("a tail", None, None, None, ("tail",)),)}, "mentions"),
+        ({"attributes": {"wing": "green"}}, "red, blue"),
+        ({"attributes": {"wing": "red", "tail": "red"}}, "tail"),
+        ({"class_name": "another"}, "class 1"),
+        ({"class_id": 9, "class_name": "class 1"}, "class 1"),
+        ({"id": "1"}, "'1' of line 1 again"),
+    ],
+)
+def test_a_bad_picture_is_named_with_its_line(data, changes, message):
+    problems = problems_of(data, picture(1), picture(2, **changes), picture(3))
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{data / 'manifest.jsonl'}, line 2: ") and message in problems[0]
+
+
+def test_every_bad_line_is_named_at_once(data):
+    path = data / "manifest.jsonl"
+    path.write_text("\n".join([line(id="1"), "{", line(id="1"), line(id="2", image="none.png")]))
+    problems = check_manifest(path, data)
+    assert [problem.split(": ")[0] for problem in problems] == [
+        f"{path}, line {number}" for number in (2, 3, 4)
+    ]
+
+
+def test_a_manifest_without_pictures_is_a_problem(data):
+    assert problems_of(data) != []
+
+
+def test_the_card_counts_what_each_split_holds(data, capsys):
+    check.main([str(data / "manifest.jsonl")])
+    rows = {row.split()[0]: row.split() for row in capsys.readouterr().out.splitlines() if row.split()}
+    #                              pictures classes captions written spoken words speakers languages
+    assert rows["train"] == ["train", "1", "1", "2", "1", "2", "3", "1", "2"]
+    assert rows["test"] == ["test", "1", "1", "2", "1", "2", "3", "1", "2"]
+    assert rows["classes"][-1] == "1" and rows["speakers"][-1] == "0"
+
+
+def test_the_check_ends_with_status_2_and_names_the_lines(data, capsys, monkeypatch):
+    write_manifest(data / "manifest.jsonl", [picture(1), picture(2, image="none.png")])
+    monkeypatch.setattr(sys, "argv", ["check.py", str(data / "manifest.jsonl")])
+    with pytest.raises(SystemExit) as ended:
+        exit_on_input_error(check.main)
+    captured = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "line 2" in captured.err and "s2i: error: expected no faults" in captured.err
+    assert captured.out == ""
