@@ -160,6 +160,8 @@ class DiscriminatorConfig:
     matched: bool = False  # a smaller picture's network starts as wide as a larger one's is at that size
     condition: Literal["mu", "sentence"] = "mu"  # what the conditional head sees: S2IGAN mu, AttnGAN sentence
     norm: Literal["batch", "spectral", "none"] = "batch"
+    contrast: bool = False  # a head that finds each picture's caption in the batch (XMC-GAN)
+    classify: bool = False  # a head that names each picture's class (AC-GAN)
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,8 @@ class GanConfig:
     terms: DiscriminatorTerms = field(default_factory=DiscriminatorTerms)
     conditional_weight: float = 1.0  # of the generator's adversarial terms
     unconditional_weight: float = 1.0
+    contrast_weight: float = 0.0  # of the discriminators' contrastive terms, for both sides (XMC-GAN)
+    class_weight: float = 0.0  # of the discriminators' class terms, for both sides (AC-GAN)
     kl_weight: float = 2.0  # conditioning augmentation
     matching_weight: float = 0.0  # of the drawn picture against its caption, on the last stage (AttnGAN: 5)
     relation_weight: float = 0.0  # of the relation supervisor, on the last stage (S2IGAN: 1); 0 is off

@@ -142,6 +142,15 @@ def test_epochs_and_seeds_differ_in_order_captions_and_crops(pack):
         assert (first != second).any() and (first != third).any()
 
 
+def test_speech_and_text_of_one_seed_see_the_same_captions_and_crops(pack, vocabulary):
+    """Else a comparison of the two would be one of other captions too."""
+    spoken, written = speech(pack), speech(pack, modality="text", vocabulary=vocabulary)
+    for epoch in range(3):
+        first, second = spoken.plan(epoch), written.plan(epoch)
+        for item in fields(first):
+            assert (getattr(first, item.name) == getattr(second, item.name)).all(), item.name
+
+
 def test_a_batch_holds_captions_of_about_one_length(pack):
     dataset = speech(pack)
     sampler = BucketSampler(dataset, batch_size=4, seed=1)

@@ -28,6 +28,7 @@ from s2i.training.engine import (
     set_learning_rate,
     update_average,
 )
+from tests.tiny import same
 
 STEPS = 23
 OPTIMISER = OptimiserConfig(lr=0.01, clip=1.0, schedule=ScheduleConfig(kind="linear", start=0.5))
@@ -73,16 +74,6 @@ def train(config: Config, until: int | None = None, during=None, steps: int = ST
                 break
             training.save_if_due()
     return training
-
-
-def same(first, second) -> bool:
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return first == second
 
 
 def without(state: dict, *keys: str) -> dict:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import write_tiny_run
 
 from s2i import export as export_module
 from s2i.errors import InputError
 from s2i.export import export
 from s2i.pipeline import load
 from s2i.training.checkpoint import write_checkpoint
+from tests.tiny import write_tiny_run
 
 
 @pytest.fixture()

@@ -7,7 +7,6 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
-from tiny import SENTENCES, write_recording, write_tiny_run
 
 from s2i.data.images import to_uint8
 from s2i.errors import InputError
@@ -15,6 +14,7 @@ from s2i.export import export
 from s2i.generate import generate
 from s2i.overlays import STRIP, attention_overlay, heat, heat_over, segment_labels
 from s2i.pipeline import load
+from tests.tiny import SENTENCES, write_recording, write_tiny_run
 
 RATE = 22050
 

@@ -55,6 +55,7 @@ LAYOUTS = {
         "gate": "relu",
         "modulate": True,
         "upsample": "bilinear",
+        "accumulate": True,
     },
 }
 
@@ -138,6 +139,7 @@ def test_statistics_of_batch_norm_in_training_leave_padding_out():
     found = masked(batch.transpose(1, 2), mask).transpose(1, 2)
     torch.testing.assert_close(found[mask], plain(torch.cat(parts)), atol=1e-5, rtol=0)
     assert not found[~mask].any()
+    assert not masked.eval()(batch.transpose(1, 2), mask).transpose(1, 2)[~mask].any()
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(masked.state_dict()[name], value, atol=1e-5, rtol=1e-5)
 
@@ -186,14 +188,28 @@ def test_the_published_encoder_needs_16_frames_and_refuses_fewer():
         encode_mels(encoder, mels(40, 15))
 
 
-def test_the_speech_encoders_shapes_are_as_promised_and_unit_when_asked():
-    for unit in (True, False):
-        encoder = SpeechEncoder(replace(SPEECH, unit=unit), AudioConfig()).eval()
-        encoding = encode_mels(encoder, mels(100, 60))
-        assert encoding.sentence.shape == (2, 16)
-        assert encoding.sequence.shape[:2] == (2, 16) and encoding.mask.dtype == torch.bool
-        assert encoding.mask.shape == (2, encoding.sequence.shape[2])
-        assert torch.allclose(encoding.sentence.norm(dim=1), torch.ones(2)) == unit
+def test_the_speech_encoders_shapes_are_as_promised():
+    encoding = encode_mels(SpeechEncoder(SPEECH, AudioConfig()).eval(), mels(100, 60))
+    assert encoding.sentence.shape == (2, 16)
+    assert encoding.sequence.shape[:2] == (2, 16) and encoding.mask.dtype == torch.bool
+    assert encoding.mask.shape == (2, encoding.sequence.shape[2])
+
+
+@pytest.mark.parametrize("modality", ["speech", "text"])
+def test_the_sentence_vector_has_the_configured_length_and_direction(modality):
+    found = {}
+    for length in ("free", "unit", "root"):
+        torch.manual_seed(0)
+        if modality == "speech":
+            encoder = SpeechEncoder(replace(SPEECH, length=length), AudioConfig()).eval()
+            found[length] = encode_mels(encoder, mels(100, 60)).sentence
+        else:
+            encoder = TextEncoder(replace(TEXT, length=length), 30).eval()
+            found[length] = encoder(torch.tensor([[3, 4], [5, 6]]), torch.tensor([2, 2])).sentence
+    unit = F.normalize(found["free"], dim=1)
+    assert not torch.allclose(found["free"], unit)
+    torch.testing.assert_close(found["unit"], unit)
+    torch.testing.assert_close(found["root"], 4 * unit)  # sqrt(2 * 8)
 
 
 def test_the_published_encoder_has_no_non_linearity_between_its_convolutions():
@@ -297,7 +313,7 @@ def test_two_way_recurrence_equals_torchs_on_packed_sequences(kind, layers):
 
 
 def test_attention_pooling_is_a_softmax_over_time_in_each_channel():
-    pooling = Pooling("attention", 4, 3)
+    pooling = Pooling("attention", 4, 3, "free")
     states, mask = torch.randn(2, 5, 4), length_mask(torch.tensor([5, 2]), 5)
     found = pooling(states, torch.zeros(2, 4), mask)
     layer = pooling.attention
@@ -380,6 +396,8 @@ def test_every_layout_draws_each_stage_in_range_and_learns_in_all_its_weights(na
         assert [tuple(a.shape) for a in drawing.attention] == [(3, 5, 8, 8), (3, 5, 16, 16)]
     else:
         assert drawing.attention == []
+    drawing.pictures[-1].sum().backward(retain_graph=True)
+    assert generator.first.linear.weight.grad.any()  # the last picture rests on the first stage
     sum(p.square().sum() for p in drawing.pictures).backward()
     silent = [name for name, weight in generator.named_parameters() if weight.grad is None]
     assert silent == []
@@ -426,6 +444,34 @@ def test_attention_sums_to_one_over_valid_segments_and_is_zero_on_padding():
             torch.testing.assert_close(context[row, :, y, x], words @ share)
 
 
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_fewer_stages_draw_the_first_pictures_of_all(name):
+    generator = StackedGenerator(replace(GENERATOR, **LAYOUTS[name]), 16).eval()
+    encoding, noise = some_encoding(2), noises(2)
+    whole = generator(encoding, *noise)
+    for stages in (1, 2, 3):
+        part = generator(encoding, *noise, stages)
+        assert len(part.pictures) == stages and len(part.attention) in (0, stages - 1)
+        assert all(map(torch.equal, part.pictures, whole.pictures))
+
+
+def test_an_accumulating_stage_adds_to_the_enlarged_picture_before():
+    """Where its own head gives nothing, the picture is the one before, in colours before the tanh."""
+    generator = StackedGenerator(replace(GENERATOR, **LAYOUTS["ours"]), 16).eval()
+    nn.init.zeros_(generator.heads[1].weight)
+    first, second, _ = generator(some_encoding(2), *noises(2)).pictures
+    enlarged = F.interpolate(first.atanh(), scale_factor=2, mode="bilinear").tanh()
+    torch.testing.assert_close(second, enlarged, atol=1e-4, rtol=0)
+
+
+def test_pictures_and_the_condition_are_float32_in_bf16_too():
+    generator = StackedGenerator(replace(GENERATOR, **LAYOUTS["ours"]), 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        drawing = generator(some_encoding(2), *noises(2))
+    parts = (*drawing.pictures, drawing.mu, drawing.logvar)
+    assert {part.dtype for part in parts} == {torch.float32}
+
+
 def test_without_condition_noise_the_condition_is_mu_and_else_mu_plus_sigma_noise():
     generator = StackedGenerator(GENERATOR, 16).eval()
     encoding, (noise, condition_noise) = some_encoding(2), noises(2)
@@ -445,6 +491,13 @@ def test_conditioning_augmentation_is_linear_gated_and_split():
     expected = full[:, :6] * torch.sigmoid(full[:, 6:])
     mu, logvar = layer(sentence)
     torch.testing.assert_close(torch.cat((mu, logvar), 1), expected)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.25])
+def test_an_untrained_condition_has_the_configured_spread(spread):
+    config = Config(speech_encoder=SPEECH, generator=replace(GENERATOR, spread=spread, condition=64))
+    _, logvar = build_generator(config).augmentation(0.1 * torch.randn(50, 16))
+    assert (0.5 * logvar).exp().mean().item() == pytest.approx(spread, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -563,6 +616,15 @@ def test_published_discriminators_have_the_published_widths_and_no_norm_after_th
     assert [part.out_channels for part in found] == convolutions
     assert isinstance(network.trunk[1], nn.LeakyReLU) and isinstance(network.trunk[3], nn.BatchNorm2d)
     assert network.joint[0].weight.shape[:2] == (512, 512 + 128)
+
+
+def test_matched_discriminators_are_as_wide_as_the_largest_is_at_their_size():
+    for matched, first in ((False, [4, 4, 4]), (True, [16, 8, 4])):
+        config = DiscriminatorConfig(channels=4, most_channels=64, matched=matched)
+        networks = build_discriminators(
+            Config(speech_encoder=SPEECH, generator=GENERATOR, discriminator=config)
+        )
+        assert [network.trunk[0].out_channels for network in networks] == first
 
 
 def test_the_condition_of_the_discriminators_is_mu_or_the_sentence():

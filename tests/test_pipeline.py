@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import SENTENCES, write_recording, write_tiny_run
 
 import s2i
 from s2i.data.audio import load_waveform
@@ -19,6 +18,7 @@ from s2i.export import export
 from s2i.overlays import segment_times
 from s2i.pipeline import load
 from s2i.training.checkpoint import read_checkpoint, write_checkpoint
+from tests.tiny import SENTENCES, write_recording, write_tiny_run
 
 ROOT = Path(__file__).parents[1]
 

@@ -78,7 +78,7 @@ def test_the_report_has_the_contracts_numbers_and_opens_from_disk(exp):
     assert {"speech", "text", "real", "chance"} <= results["generation"].keys()
     for of in ("speech", "text", "chance"):
         assert results["retrieval"][of].keys() >= RETRIEVAL
-        assert all(0 <= value <= 1 for value in results["retrieval"][of].values())
+        assert all(0 <= results["retrieval"][of][name] <= 1 for name in RETRIEVAL)
     for of in ("speech", "text"):
         assert results["generation"][of].keys() >= GENERATION
     assert 0 < results["generation"]["chance"]["attribute_accuracy"] < 0.5
@@ -101,9 +101,11 @@ def test_the_exported_model_draws_from_speech_and_from_text(exp, tree):
 def test_a_finished_recipe_is_left_as_it_is(recipe, exp, tree):
     """Up to the trainings: what follows them draws and measures again."""
 
-    def stamps() -> dict[Path, int]:
+    def stamps() -> dict[Path, int | bytes]:
         kept = [*(tree / "birds").rglob("*"), *exp.glob("*/checkpoints/*")]
-        return {path: path.stat().st_mtime_ns for path in kept if path.is_file()}
+        found: dict[Path, int | bytes] = {p: p.stat().st_mtime_ns for p in kept if p.is_file()}
+        spoken = tree / "birds" / "spoken.jsonl"  # written again, the same
+        return found | {spoken: spoken.read_bytes()}
 
     before = stamps()
     listed = run(tree, *recipe, "--list").stdout.splitlines()

@@ -1,4 +1,4 @@
-"""Every configuration under recipes/: its networks at full size, and one step of each training, made small."""
+"""Every configuration under recipes/: its networks at full size, and a step of each training, made small."""
 
 from __future__ import annotations
 

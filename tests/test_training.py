@@ -22,9 +22,9 @@ from s2i.training import objectives
 from s2i.training.checkpoint import load_last, read_checkpoint
 from s2i.training.encoder import BEST, retrieval_scores, train_encoder
 from s2i.training.engine import Training
-from s2i.training.gan import train_gan
+from s2i.training.gan import growing_stages, train_gan
 from s2i.training.runlog import Run
-from tests.tiny import tiny_training_config
+from tests.tiny import same, tiny_training_config
 from tests.tiny_data import write_telling_data
 
 TRAININGS = {"encoder": train_encoder, "gan": train_gan}
@@ -64,16 +64,6 @@ def train_and_die(monkeypatch, train, config: Config, step: int) -> None:
         train(config)
 
 
-def same(first, second) -> bool:
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return first == second
-
-
 def state_of(folder: Path, name: str = "last.pt") -> dict:
     """A checkpoint without its configuration, in which the run's folder stands."""
     return {
@@ -94,8 +84,10 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
     kind, modality, world, tmp_path, monkeypatch
 ):
     train = TRAININGS[kind]
-    unbroken = train(make_config(world, tmp_path / "unbroken", modality))
     config = make_config(world, tmp_path / "broken", modality)
+    if modality == "text":
+        config = replace(config, gan=replace(config.gan, grow=(0.4,)))
+    unbroken = train(replace(config, run=str(tmp_path / "unbroken")))
     for step in (3, 5, 8):  # before the first checkpoint, between two, before the second is written
         torch.rand(step)  # a new process doesn't begin with the random state in which the old one ended
         train_and_die(monkeypatch, train, config, step)
@@ -105,7 +97,7 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
         states = [state_of(folder, name) for folder in (unbroken, broken)]
         assert same(*states)
     assert {"nets", "optimisers", "random", "step"} <= states[0].keys() or name == BEST
-    assert log_of(unbroken) == log_of(broken) and [line["step"] for line in log_of(broken)] == [2, 4, 6, 8, 9]
+    assert log_of(unbroken) == log_of(broken) and [line["step"] for line in log_of(broken)] == [3, 6, 9]
     assert Run(unbroken).read_metrics() == Run(broken).read_metrics()
     pictures = sorted(path.name for path in (unbroken / "samples").glob("*"))
     assert pictures == (["step-00000004.png", "step-00000008.png", "step-00000009.png"] * (kind == "gan"))
@@ -181,6 +173,17 @@ def test_an_encoder_learns_to_find_pictures_that_it_has_not_seen(modality, world
     log = Run(tmp_path).read_log()
     for term in ("loss/batch", "loss/region", "loss/class", "loss/all"):
         assert log[-1][term] < log[0][term]
+
+
+def test_a_later_step_that_is_worse_does_not_replace_the_best_one(world, tmp_path, monkeypatch):
+    from s2i.training import encoder
+
+    scores = iter([0.3, 0.5, 0.4])
+    monkeypatch.setattr(encoder, "retrieval_scores", lambda *_: {"mAP": torch.full((2,), next(scores))})
+    train_encoder(make_config(world, tmp_path))
+    best, last = (state_of(tmp_path, name) for name in (BEST, "last.pt"))
+    assert best["step"] == 6 and best["metrics"] == {"mAP": 0.5} and last["step"] == 9
+    assert not same(best["nets"], last["nets"])
 
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
@@ -323,6 +326,19 @@ def test_the_generator_draws_once_a_step(world, tmp_path, monkeypatch):
     config = make_config(world, tmp_path)
     train_gan(replace(config, gan=replace(config.gan, steps=5, sample_every=0)))
     assert len(calls) == 5 and len(set(map(id, calls))) == 1
+
+
+def test_stages_grow_when_their_part_of_the_steps_has_come(world, tmp_path):
+    shown = [growing_stages((0.2, 0.5), step / 10, 3) for step in range(10)]
+    assert shown == [1, 1, 2, 2, 2, 3, 3, 3, 3, 3]
+    assert growing_stages((), 0.0, 3) == 3
+    config = replace(make_config(world, tmp_path), log=LogConfig(every=1, checkpoint_every=9))
+    lines = Run(train_gan(replace(config, gan=replace(config.gan, grow=(0.4,))))).read_log()
+    for term in ("g_16/conditional", "d_16/real_c", "g/matching", "g/relation"):
+        assert [line["step"] for line in lines if term in line] == [5, 6, 7, 8, 9]
+    assert all("g_8/conditional" in line for line in lines)
+    with pytest.raises(InputError, match="gan.grow"):
+        train_gan(replace(config, run=str(tmp_path / "b"), gan=replace(config.gan, grow=(0.2, 0.4))))
 
 
 def test_samples_come_from_the_average_in_evaluation_mode(world, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Configurations small enough to train in every test, a GAN run of random weights, and a recording for it."""
+"""Configurations small enough to train in every test, a GAN run of random weights, and what tests share."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def tiny_training_config(data: Path, run: Path, modality: str = "speech") -> Con
             ema=0.9,
             sample_every=4,
         ),
-        log=LogConfig(every=2, checkpoint_every=4),
+        log=LogConfig(every=3, checkpoint_every=4),
     )
 
 
@@ -133,3 +133,14 @@ def write_recording(path: Path, seconds: float = 1.5, seed: int = 0, rate: int =
     tone = 0.3 * np.sin(np.cumsum(steps)) + 0.02 * random.normal(size=len(steps))
     soundfile.write(path, tone.astype(np.float32), rate, subtype="FLOAT")
     return path
+
+
+def same(first, second) -> bool:
+    """Whether two checkpoints, or parts of them, are equal bit for bit."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second

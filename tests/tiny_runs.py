@@ -10,7 +10,6 @@ import numpy as np
 import soundfile
 import torch
 from PIL import Image
-from tiny import tiny_model_config
 
 from s2i.config import (
     Config,
@@ -27,6 +26,7 @@ from s2i.data.text import Vocabulary
 from s2i.evaluation.judges import train_judge
 from s2i.models.build import build_caption_encoder, build_generator, build_image_encoder
 from s2i.training.checkpoint import write_checkpoint
+from tests.tiny import tiny_model_config
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220)}
 SCHEMA = {"wing": list(COLOURS), "belly": list(COLOURS), "size": ["small", "large"]}
@@ -35,8 +35,8 @@ SCHEMA = {"wing": list(COLOURS), "belly": list(COLOURS), "size": ["small", "larg
 def write_world(folder: Path, judge_steps: int = 60) -> dict[str, Path]:
     """Folders of the runs: {"speech", "text", "judge"}. Test captions have seen and unseen voices."""
     root = folder / "birds"
-    _write_birds(root, {"train": (4, 6), "val": (2, 4), "test": (5, 6)}, seed=0)
-    _write_birds(folder / "judge_birds", {"train": (18, 10), "val": (18, 2)}, seed=1, captions=0)
+    write_birds(root, {"train": (4, 6), "val": (2, 4), "test": (5, 6)}, seed=0)
+    write_birds(folder / "judge_birds", {"train": (18, 10), "val": (18, 2)}, seed=1, captions=0)
     runs = {name: folder / "exp" / f"tiny-{name}" for name in ("speech", "text", "judge")}
     config = replace(
         tiny_model_config("speech"),
@@ -87,7 +87,8 @@ def write_gan_run(folder: Path, config: Config, seed: int = 0) -> None:
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _write_birds(root: Path, splits: dict[str, tuple[int, int]], seed: int, captions: int = 3) -> None:
+def write_birds(root: Path, splits: dict[str, tuple[int, int]], seed: int, captions: int = 3) -> None:
+    """Pictures and attributes of {split: (classes, pictures of each)}, and tones for captions."""
     random = np.random.default_rng(seed)
     root.mkdir(parents=True)
     tuples = [(wing, belly, size) for wing in COLOURS for belly in COLOURS for size in SCHEMA["size"]]

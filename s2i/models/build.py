@@ -37,10 +37,10 @@ def image_sizes(config: Config) -> list[int]:
     return [config.generator.base_size * 2**i for i in range(config.generator.stages)]
 
 
-def build_discriminators(config: Config) -> Discriminators:
-    """One discriminator a stage, with orthogonal weights."""
+def build_discriminators(config: Config, classes: int = 0) -> Discriminators:
+    """One discriminator a stage, with orthogonal weights; `classes`: in the training split."""
     width = config.generator.condition if config.discriminator.condition == "mu" else config.embedding
-    networks = Discriminators(config.discriminator, image_sizes(config), width)
+    networks = Discriminators(config.discriminator, image_sizes(config), width, classes)
     if config.discriminator.norm != "spectral":  # a normed layer holds its weight in parts
         initialise_orthogonally(networks)
     return networks

@@ -21,9 +21,14 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, config: DiscriminatorConfig, image_size: int, condition: int, widening: int = 1
+        self,
+        config: DiscriminatorConfig,
+        image_size: int,
+        condition: int,
+        classes: int = 0,
+        widening: int = 1,
     ) -> None:
-        """`widening`: times `channels` in the first layer."""
+        """`classes`: to be told apart, if configured; `widening`: times `channels` in the first layer."""
         super().__init__()
         halvings = int(log2(image_size // 4))
         widths = [min(widening * config.channels * 2**i, config.most_channels) for i in range(halvings)]
@@ -40,6 +45,11 @@ class Discriminator(nn.Module):
         self.joint = nn.Sequential(*_layer(before + condition, before, 3, 1, config.norm))
         self.conditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
         self.unconditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
+        self.contrast = self.contrast_condition = None
+        if config.contrast:
+            self.contrast = nn.Linear(before * 16, condition)
+            self.contrast_condition = nn.Linear(condition, condition)  # can drop what all captions share
+        self.classifier = nn.Linear(before * 16, classes) if config.classify else None
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] -> map (B, C, 4, 4)."""
@@ -58,14 +68,26 @@ class Discriminator(nn.Module):
         return self.unconditional(hidden).flatten()
 
 
+    def embed(self, hidden: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (B, condition) of pictures and captions, to be matched; where `contrast` is configured."""
+        return self.contrast(hidden.flatten(1)), self.contrast_condition(condition)
+
+    def classify(self, hidden: Tensor) -> Tensor:
+        """Logits (B, classes); where `classify` is configured."""
+        return self.classifier(hidden.flatten(1))
+
+
 class Discriminators(nn.Module):
     """One discriminator a stage, in one module."""
 
-    def __init__(self, config: DiscriminatorConfig, image_sizes: list[int], condition: int) -> None:
+    def __init__(
+        self, config: DiscriminatorConfig, image_sizes: list[int], condition: int, classes: int = 0
+    ) -> None:
         super().__init__()
+        widenings = [image_sizes[-1] // size if config.matched else 1 for size in image_sizes]
         self.scales = nn.ModuleList(
-            Discriminator(config, size, condition, image_sizes[-1] // size if config.matched else 1)
-            for size in image_sizes
+            Discriminator(config, size, condition, classes, widening)
+            for size, widening in zip(image_sizes, widenings, strict=True)
         )
 
     def __iter__(self) -> Iterator[Discriminator]:

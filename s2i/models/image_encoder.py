@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,7 +25,8 @@ class ImageEncoder(nn.Module):
             for before, after in zip(widths, widths[1:], strict=False)
         )
         self.region = nn.Conv2d(config.channels[-2], embedding, 1)
-        self.globe = nn.Linear(config.channels[-1] * 2, embedding)
+        side = config.image_size // 2 ** len(config.channels)  # px of the last map
+        self.globe = nn.Linear(config.channels[-1] * side**2, embedding)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Encode pictures.
@@ -44,7 +44,6 @@ class ImageEncoder(nn.Module):
         for block in self.blocks[:-1]:
             hidden = block(hidden)
         regions = self.region(hidden).flatten(2)
-        hidden = self.blocks[-1](hidden)
-        # Mean and maximum: a small part (a bill) must not drown in the mean over the picture.
-        pooled = self.globe(torch.cat((hidden.mean((2, 3)), hidden.amax((2, 3))), 1))
+        # All places of the last map, unpooled: which part has a colour shows in where the colour is.
+        pooled = self.globe(self.blocks[-1](hidden).flatten(1))
         return (F.normalize(pooled, dim=1) if self.config.unit else pooled), regions

@@ -57,7 +57,7 @@ def train_gan(config: Config) -> Path:
     encoder, image_encoder, vocabulary = load_encoders(config)
     encoder, image_encoder = encoder.to(engine.device), image_encoder.to(engine.device)
     generator = build_generator(config).to(engine.device)
-    networks = build_discriminators(config).to(engine.device)
+    networks = build_discriminators(config, len(pack.class_labels)).to(engine.device)
     relation = RelationSupervisor(config.embedding).to(engine.device)
     average = averaged(generator)
     generator, g_optimiser = engine.prepare(generator, adam(generator.parameters(), settings.generator))

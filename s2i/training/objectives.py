@@ -12,12 +12,14 @@ from torch import Tensor
 from s2i import losses
 from s2i.config import GanConfig, MatchingConfig
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.discriminator import Discriminators
+from s2i.models.discriminator import Discriminator, Discriminators
 from s2i.models.generator import Drawing
 from s2i.models.image_encoder import ImageEncoder
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 
 Terms = dict[str, Tensor]
+
+CONTRAST_SCALE = 10.0  # as S2IGAN's batch matching
 
 
 def discriminator_objective(
@@ -54,7 +56,28 @@ def discriminator_objective(
         for name, value in found.items():
             total = total + getattr(weights, name) * value
             terms[f"d_{real.shape[-1]}/{name}"] = value.detach()
+        for name, value in semantic_terms(network, hidden_real, condition, class_ids, config).items():
+            total = total + getattr(config, f"{name}_weight") * value
+            terms[f"d_{real.shape[-1]}/{name}"] = value.detach()
     return total, terms
+
+
+def semantic_terms(
+    network: Discriminator, hidden: Tensor, condition: Tensor, class_ids: Tensor, config: GanConfig
+) -> Terms:
+    """What a discriminator reads in pictures beside real or not: real ones teach it, drawn ones show it.
+
+    A pair that is right or wrong tells a discriminator one bit; its caption among the batch's, or its class,
+    tells more. "contrast": batch matching with the conditions (XMC-GAN, eq. 6 and 8); "class": AC-GAN's term.
+    """
+    terms = {}
+    if config.contrast_weight:
+        pictures, captions = network.embed(hidden, condition)
+        ways = losses.batch_matching_loss(pictures, captions, class_ids, CONTRAST_SCALE)
+        terms["contrast"] = sum(ways) / 2
+    if config.class_weight:
+        terms["class"] = F.cross_entropy(network.classify(hidden).float(), class_ids)
+    return terms
 
 
 def penalty_objective(
@@ -105,6 +128,7 @@ def generator_objective(
             "conditional": losses.generator_loss(network.judge(hidden, condition), config.loss),
             "unconditional": losses.generator_loss(network.judge_alone(hidden), config.loss),
         }
+        found |= semantic_terms(network, hidden, condition, class_ids, config)
         for name, value in found.items():
             total = total + getattr(config, f"{name}_weight") * value
             terms[f"g_{fake.shape[-1]}/{name}"] = value.detach()

@@ -106,7 +106,7 @@ def open_run(config: Config, writes: bool = True) -> Run:
     run = Run(Path(config.run))
     path = run.folder / "config.yaml"
     if path.exists():
-        changes = _changes(load_config(path), config)
+        changes = config_changes(load_config(path), config)
         fixed = {key: change for key, change in changes.items() if not key.startswith(CHANGEABLE)}
         if fixed:
             listed = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in fixed.items())
@@ -132,7 +132,8 @@ def open_run(config: Config, writes: bool = True) -> Run:
     return run
 
 
-def _changes(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+def config_changes(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ: {dotted key: (old, new)}; "nothing" for one that was never given."""
     before, after = _flat(config_to_dict(old)), _flat(config_to_dict(new))
     return {
         key: (before.get(key, "nothing"), after.get(key, "nothing"))

@@ -1,0 +1,98 @@
+"""Curves and bars as inline SVG; colours come from the page's classes `speech`, `text`, `real`, `chance`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 340, 200  # of a chart, in its own units
+LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 26  # room around the plot
+ROW = 14  # height of a bar
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line: its name, its class in the style sheet, whether it is dashed, its points (x, y)."""
+
+    name: str
+    style: str
+    dashed: bool
+    points: list[tuple[float, float]]
+
+
+def line_chart(title: str, curves: Sequence[Curve], across: str = "step") -> str:
+    """A figure with one line a curve and a legend; "" where there is nothing to draw.
+
+    Points that are no finite numbers are left out.
+    """
+    kept = [
+        Curve(curve.name, curve.style, curve.dashed, points)
+        for curve in curves
+        if (points := [point for point in curve.points if all(map(math.isfinite, point))])
+    ]
+    if not kept:
+        return ""
+    xs = [x for curve in kept for x, _ in curve.points]
+    ys = [y for curve in kept for _, y in curve.points]
+    right = max(xs) or 1
+    low, high = min(0.0, *ys), max(ys)
+    high = high if high > low else low + 1
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = LEFT + x / right * (WIDTH - LEFT - RIGHT)
+        return across, HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    parts = []
+    for value in (low, (low + high) / 2, high):
+        _, y = place(0, value)
+        parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+    bottom = HEIGHT - 8
+    parts.append(f'<text x="{LEFT}" y="{bottom}">0</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{bottom}" text-anchor="end">{across} {right:,.0f}</text>')
+    for curve in kept:
+        points = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in curve.points)
+        dashes = ' stroke-dasharray="4 3"' if curve.dashed else ""
+        if len(curve.points) == 1:
+            x, y = place(*curve.points[0])
+            parts.append(f'<circle class="{curve.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
+        parts.append(f'<polyline class="{curve.style}"{dashes} points="{points}"/>')
+    return _figure(title, HEIGHT, parts, [(curve.name, curve.style, curve.dashed) for curve in kept])
+
+
+def bar_chart(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
+    """Horizontal bars of shares, 0 to 1: (label, {style: value}) a row; "" without rows."""
+    if not rows:
+        return ""
+    styles = list(dict.fromkeys(style for _, values in rows for style in values))
+    parts, y, left = [], TOP, 96
+    for label, values in rows:
+        middle = y + ROW * len(values) / 2 + 4
+        parts.append(f'<text x="{left - 6}" y="{middle:.0f}" text-anchor="end">{escape(label)}</text>')
+        for style, value in values.items():
+            width = max(0.0, min(1.0, value)) * (WIDTH - left - 40)
+            parts.append(
+                f'<rect class="{style}" x="{left}" y="{y}" width="{width:.1f}" height="{ROW - 3}"/>'
+                f'<text x="{left + width + 4:.1f}" y="{y + ROW - 4}">{value:.2f}</text>'
+            )
+            y += ROW
+        y += 8
+    return _figure(title, y, parts, [(style, style, False) for style in styles])
+
+
+def _figure(title: str, height: float, parts: list[str], legend: list[tuple[str, str, bool]]) -> str:
+    keys = "".join(
+        f'<li><span class="key {style}{" dashed" if dashed else ""}"></span>{escape(name)}</li>'
+        for name, style, dashed in legend
+    )
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
+        f'<ul class="legend">{keys}</ul></figure>'
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,293 @@
+"""The comparison of a speech run with a text run: its numbers, its files, its page."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from s2i.config import load_config
+from s2i.data.dataset import picture_batches
+from s2i.data.images import to_uint8
+from s2i.data.pack import Pack, build_pack
+from s2i.errors import InputError
+from s2i.evaluation import gallery
+from s2i.evaluation.charts import Curve, bar_chart, line_chart
+from s2i.evaluation.compare import compare
+from s2i.evaluation.protocols import evaluate
+from s2i.evaluation.subject import caption_key
+from s2i.pipeline import load
+from tests.tiny_runs import write_gan_run, write_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> dict[str, Path]:
+    """Runs, and their report: {"speech", "text", "judge", "report"}."""
+    folder = tmp_path_factory.mktemp("compared")
+    runs = write_world(folder, judge_steps=30)
+    encoder = folder / "exp" / "tiny-speech-encoder"
+    for name in ("speech", "text"):
+        config = load_config(runs[name] / "config.yaml")
+        config = replace(config, gan=replace(config.gan, encoder=str(encoder)))
+        write_gan_run(runs[name], config)
+    encoder.mkdir()
+    told = [{"step": step, "metric": "mAP", "value": step / 100, "split": "val"} for step in (10, 20)]
+    (encoder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    (folder / "report").mkdir()
+    (folder / "report" / "seconds.json").write_text('{"draw": 12}')
+    compare(runs["speech"], runs["text"], folder / "report")
+    return runs | {"report": folder / "report"}
+
+
+@pytest.fixture(scope="module")
+def results(world) -> dict:
+    return json.loads((world["report"] / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def page(world) -> str:
+    return (world["report"] / "index.html").read_text()
+
+
+class Reader(HTMLParser):
+    """Every file that a page asks for, what pictures have no description, and whether tags close."""
+
+    VOID = ("meta", "img", "br", "link", "line", "rect", "circle", "polyline")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sources, self.nameless, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.sources += [given[name] for name in ("src", "href") if name in given]
+        self.sources += re.findall(r"url\('([^']+)'\)", given.get("style", ""))
+        if tag == "img" and not given.get("alt"):
+            self.nameless.append(given)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def copy_of(world: dict[str, Path], name: str, folder: Path, change) -> Path:
+    """A run like `name` of a changed configuration."""
+    config = change(load_config(world[name] / "config.yaml"))
+    write_gan_run(folder, replace(config, run=str(folder)))
+    return folder
+
+
+def test_results_have_the_promised_keys(results):
+    sections = ["protocols", "data", "seconds", "retrieval", "generation", "difference"]
+    assert list(results) == sections
+    assert set(results["retrieval"]) == {"speech", "text", "chance"}
+    assert set(results["generation"]) == {"speech", "text", "real", "chance"}
+    assert {"recall@1", "recall@5", "recall@10", "mAP"} <= set(results["retrieval"]["text"])
+    drawn = {"attribute_accuracy", "fid", "kid", "inception_score", "mAP"}
+    for column in ("speech", "text", "real"):
+        assert drawn <= set(results["generation"][column])
+    assert {"attribute_accuracy", "mAP"} <= set(results["generation"]["chance"])
+    assert "unseen_voices" in results["retrieval"]["speech"]
+    assert results["seconds"] == {"draw": 12}
+    for difference in results["difference"].values():
+        assert set(difference) == {"speech_minus_text", "interval95", "n"}
+        low, high = difference["interval95"]
+        assert low <= difference["speech_minus_text"] <= high
+
+
+def test_every_number_names_its_protocol_and_no_metric_is_made_up(results):
+    assert all(len(text) > 60 for text in results["protocols"].values())
+    assert "r_precision" not in results["generation"]["speech"]
+    assert "fid" not in results["difference"]  # it has no interval
+
+
+def test_differences_are_of_the_two_columns(results):
+    columns = results["generation"]
+    for name in ("attribute_accuracy", "kid", "inception_score"):
+        expected = columns["speech"][name] - columns["text"][name]
+        assert results["difference"][name]["speech_minus_text"] == pytest.approx(expected)
+    expected = columns["speech"]["mAP"] - columns["text"]["mAP"]
+    assert results["difference"]["generation/mAP"]["speech_minus_text"] == pytest.approx(expected)
+    assert results["difference"]["attribute_accuracy"]["n"] == 60
+
+
+def test_the_numbers_are_those_of_evaluate(world, results):
+    lines = evaluate(world["speech"])
+    told = {(line["protocol"], line["metric"], line["of"]): line["value"] for line in lines}
+    speech = results["generation"]["speech"]
+    assert speech["attribute_accuracy"] == told["attribute_accuracy", "attribute_accuracy", "run"]
+    assert speech["mAP"] == told["class_retrieval_by_drawing", "mAP", "run"]
+    assert speech["fid"] == told["judge_distances", "fid", "run"]
+    retrieval = results["retrieval"]["speech"]
+    assert retrieval["recall@1"] == told["retrieval_by_caption", "recall@1", "run"]
+    unseen = told["retrieval_by_caption_unseen_voices", "mAP", "run"]
+    assert retrieval["unseen_voices"]["mAP"] == unseen
+
+
+def test_everything_the_page_asks_for_lies_beside_it(world, page):
+    reader = Reader(page)
+    assert reader.open == [] and reader.nameless == []
+    assert len(reader.sources) > 100
+    for source in reader.sources:
+        assert (world["report"] / source).is_file(), source
+    assert "http" not in page
+    present = {path.relative_to(world["report"]).as_posix() for path in world["report"].glob("*/*")}
+    assert present == set(reader.sources)
+
+
+def test_the_page_shows_stages_attention_curves_and_the_verdict(page, results):
+    assert page.count("<article") == 20  # every third of 60
+    assert page.count("stage 2 from speech") == page.count("stage 2 from text") == 20
+    assert page.count("<audio") == 20
+    assert "where green looked, from text" in page and "where 0.00 - " in page
+    assert "validation captions" in page and "8 px" in page
+    for column in ("speech", "text"):
+        assert f"{100 * results['generation'][column]['attribute_accuracy']:.1f}%" in page
+    assert "prefers-color-scheme: dark" in page and "width=device-width" in page
+
+
+def test_clips_are_what_the_encoder_heard(world):
+    samples, rate = soundfile.read(world["report"] / "audio" / "00.wav")
+    assert rate == 22050 and samples.ndim == 1 and 0.4 < len(samples) / rate < 1
+
+
+def test_the_gallery_shows_what_the_run_draws_of_a_caption_alone(world):
+    path = load(world["text"], "cpu").path("text")
+    pack = Pack(Path(path.config.data.pack) / "test")
+    drawing = path.draw(path.encode_text([pack.caption(0).text]), [caption_key(pack, 0)], seed=0)
+    for stage, side in enumerate((8, 16, 32)):
+        shown = np.asarray(Image.open(world["report"] / "pictures" / f"00-text-{stage}.png")).astype(int)
+        assert shown.shape == (side, side, 3)
+        assert abs(shown - to_uint8(drawing.pictures[stage][0])).max() <= 1
+    other = np.asarray(Image.open(world["report"] / "pictures" / "00-speech-2.png"))
+    assert not np.array_equal(shown, other)
+
+
+def test_the_gallery_shows_the_real_picture_of_the_caption(world):
+    pack = Pack(Path(load_config(world["text"] / "config.yaml").data.pack) / "test")
+    shown = np.asarray(Image.open(world["report"] / "pictures" / "03-real.png")).astype(int)
+    captions = [index for index in range(90) if index % 3 < 2][::3]  # two of three drawn, every third shown
+    real = next(picture_batches(pack, 32))[pack.caption_picture[captions[3]]]
+    assert np.array_equal(shown, to_uint8(real))
+
+
+def test_a_second_report_replaces_the_first_and_leaves_other_files(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "SHOWN", 2)
+    output = tmp_path / "report"
+    (output / "audio").mkdir(parents=True)
+    (output / "audio" / "old.wav").write_text("old")
+    (output / "mine.txt").write_text("mine")
+    (output / "seconds.json").write_text("{}")
+    compare(world["speech"], world["text"], output)
+    names = {path.name for path in output.iterdir()}
+    assert names == {"audio", "pictures", "index.html", "results.json", "mine.txt", "seconds.json"}
+    assert sorted(path.name for path in (output / "audio").iterdir()) == ["00.wav", "01.wav"]
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_the_same_runs_give_the_same_report_and_leave_the_random_state(world, results, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    compare(world["speech"], world["text"], tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert again == results | {"seconds": {}}
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_wrong_order_is_refused_and_nothing_is_written(world, tmp_path):
+    with pytest.raises(InputError, match="from speech first, found one from text"):
+        compare(world["text"], world["speech"], tmp_path / "report")
+    with pytest.raises(InputError, match="from text second"):
+        compare(world["speech"], world["speech"], tmp_path / "report")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_over_different_data_are_refused(world, tmp_path):
+    def elsewhere(config):
+        root = tmp_path / "birds"
+        lines = Path(config.data.manifest).read_text().splitlines()
+        root.mkdir()
+        changed = [line.replace("a bird with", "one bird with", 1) for line in lines]
+        (root / "manifest.jsonl").write_text("\n".join(changed) + "\n")
+        (root / "attributes.json").write_text(Path(config.data.root, "attributes.json").read_text())
+        data = replace(config.data, manifest=str(root / "manifest.jsonl"), pack=str(root / "pack"))
+        build_pack(replace(config, data=data), ("train", "test"))
+        return replace(config, data=data)
+
+    other = copy_of(world, "text", tmp_path / "other", elsewhere)
+    with pytest.raises(InputError, match="runs over the same data, found different"):
+        compare(world["speech"], other, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_runs_with_other_noise_are_refused(world, tmp_path):
+    def noisier(config):
+        return replace(config, generator=replace(config.generator, noise=7))
+
+    other = copy_of(world, "text", tmp_path / "other", noisier)
+    with pytest.raises(InputError, match="share their noise, found generator.noise 6 from speech and 7"):
+        compare(world["speech"], other, tmp_path / "report")
+
+
+def test_settings_that_only_one_run_has_are_said(world, tmp_path):
+    other = copy_of(world, "text", tmp_path / "other", lambda config: replace(config, seed=4))
+    compare(world["speech"], other, tmp_path / "report")
+    data = json.loads((tmp_path / "report" / "results.json").read_text())["data"]
+    assert data["settings_that_differ"] == {"seed": [0, 4]}
+    assert "not shared: seed: 0 (speech), 4 (text)" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_without_a_judge_only_retrieval_is_told(world, tmp_path):
+    def alone(config):
+        return replace(config, evaluation=replace(config.evaluation, judge=""))
+
+    runs = [copy_of(world, name, tmp_path / name, alone) for name in ("speech", "text")]
+    compare(*runs, tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert found["generation"] == {} and found["data"]["judge"] is None
+    assert set(found["difference"]) == {"recall@1", "recall@5", "recall@10", "mAP"}
+    assert "of the captions find their class first" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_a_missing_recording_is_refused_and_nothing_is_left(world, tmp_path):
+    def moved(config):
+        data = replace(config.data, root=str(tmp_path / "gone"))
+        return replace(config, data=data)
+
+    runs = [copy_of(world, name, tmp_path / name, moved) for name in ("speech", "text")]
+    with pytest.raises(InputError, match="gone"):
+        compare(*runs, tmp_path / "report")
+    assert {path.name for path in tmp_path.iterdir()} == {"speech", "text"}
+
+
+def test_every_kth_caption_is_chosen():
+    chosen, every = gallery.choose(np.arange(100, 200))
+    assert every == 5 and chosen.tolist() == list(range(100, 200, 5))
+    chosen, every = gallery.choose(np.arange(24))
+    assert every == 1 and len(chosen) == 24
+
+
+def test_a_line_chart_spans_its_points_and_skips_what_is_no_number():
+    curves = [Curve("a <b>", "speech", False, [(0, 1.0), (10, 3.0), (20, float("nan"))])]
+    found = line_chart("losses", curves)
+    assert 'points="44.0,' in found and "step 10" in found and "a &lt;b&gt;" in found and "nan" not in found
+    assert line_chart("nothing", [Curve("a", "speech", False, [])]) == ""
+
+
+def test_bars_are_as_long_as_their_values():
+    found = bar_chart("shares", [("wing", {"speech": 0.5, "text": 1.0})])
+    widths = [float(width) for width in re.findall(r'<rect[^>]*width="([\d.]+)"', found)]
+    assert widths[0] == pytest.approx(widths[1] / 2, abs=0.1)

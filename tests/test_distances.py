@@ -1,0 +1,89 @@
+"""Distances against closed forms and plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import linalg
+
+from s2i.evaluation.distances import (
+    frechet_distance,
+    gaussian_distance,
+    inception_score,
+    kernel_distance,
+)
+
+
+@pytest.fixture
+def sets() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.normal(size=(40, 5)), random.normal(0.3, 1.5, size=(30, 5))
+
+
+def kernel_by_loop(first: np.ndarray, second: np.ndarray) -> float:
+    def kernel(x, y) -> float:
+        return (x @ y / len(x) + 1) ** 3
+
+    n, m = len(first), len(second)
+    own = sum(kernel(first[i], first[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    other = sum(kernel(second[i], second[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+    return own + other - 2 * sum(kernel(x, y) for x in first for y in second) / (n * m)
+
+
+def test_gaussians_of_diagonal_covariance_by_hand():
+    found = gaussian_distance(np.zeros(2), np.diag([1.0, 4.0]), np.array([3.0, 0.0]), np.diag([4.0, 9.0]))
+    assert found == pytest.approx(9 + (1 - 2) ** 2 + (2 - 3) ** 2)
+
+
+def test_frechet_distance_is_the_one_with_scipys_square_root(sets):
+    first, second = sets
+    covariances = [np.cov(part, rowvar=False) for part in sets]
+    root = linalg.sqrtm(covariances[0] @ covariances[1]).real
+    expected = ((first.mean(0) - second.mean(0)) ** 2).sum() + np.trace(sum(covariances) - 2 * root)
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(second, first) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_set_is_no_distance_from_itself_even_with_fewer_pictures_than_features():
+    few = np.random.default_rng(0).normal(size=(6, 20))
+    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-5)
+
+
+def test_few_pictures_bias_frechet_upward_and_the_kernel_distance_not():
+    random = np.random.default_rng(0)
+    few = [(random.normal(size=(20, 8)), random.normal(size=(20, 8))) for _ in range(40)]
+    many = frechet_distance(random.normal(size=(4000, 8)), random.normal(size=(4000, 8)))
+    assert np.mean([frechet_distance(*pair) for pair in few]) > 20 * many
+    kernel = [float(kernel_distance(*pair)[0]) for pair in few]
+    assert abs(np.mean(kernel)) < 2 * np.std(kernel) / np.sqrt(len(kernel)) + 0.01
+
+
+def test_kernel_distance_is_the_mean_over_pairs(sets):
+    assert kernel_distance(*sets)[0] == pytest.approx(kernel_by_loop(*sets))
+
+
+def test_counts_stand_for_repeated_rows_whose_twins_make_no_pair(sets):
+    first, second = sets[0][:4], sets[1][:3]
+    weighted = kernel_distance(first, second, np.array([[1.0, 0, 1, 1]]), np.ones((1, 3)))[0]
+    assert weighted == pytest.approx(kernel_by_loop(first[[0, 2, 3]], second))
+
+
+def test_one_picture_has_no_covariance():
+    with pytest.raises(ValueError, match="two pictures or more"):
+        frechet_distance(np.ones((1, 3)), np.ones((4, 3)))
+
+
+def test_inception_score_spans_one_to_the_number_of_values():
+    assert inception_score(np.eye(4))[0] == pytest.approx(4)
+    assert inception_score(np.full((5, 4), 0.25))[0] == pytest.approx(1)
+    assert inception_score(np.tile([1.0, 0, 0], (6, 1)))[0] == pytest.approx(1)  # sure, and always the same
+
+
+def test_inception_score_by_hand_and_in_any_order():
+    answers = np.array([[0.8, 0.2], [0.4, 0.6]])
+    mean = answers.mean(0)
+    divergences = (answers * np.log(answers / mean)).sum(1)
+    assert inception_score(answers)[0] == pytest.approx(np.exp(divergences.mean()))
+    assert inception_score(answers[::-1])[0] == pytest.approx(inception_score(answers)[0])
+    twice = inception_score(answers, np.array([[2.0, 2.0]]))[0]
+    assert twice == pytest.approx(inception_score(answers)[0])
