@@ -53,11 +53,11 @@ class Settings:
     size: int = 80  # px
     seed: int = 0
     train_species: int = 480
-    val_species: int = 48
-    test_species: int = 60
-    train_pictures: int = 6  # a species
-    val_pictures: int = 6
-    test_pictures: int = 10
+    val_species: int = 40
+    test_species: int = 50
+    train_pictures: int = 5  # a species
+    val_pictures: int = 5
+    test_pictures: int = 8
     captions: int = 10  # a picture
     independent: int = 0  # pictures of no species, nine tenths train and the rest val; 0: species
     version: int = VERSION

@@ -129,10 +129,12 @@ END
 
 # run COMMAND...: prints it, as a person can copy it into a shell in the repository's root, and runs it
 run() {
+    local line
+    line="$(printf '%q ' "$@")"
     if [ -n "$dry_run" ]; then
-        printf '%q' "$1" && printf ' %q' "${@:2}" && printf '\n'
+        printf '%s\n' "${line% }"
     else
-        { printf '%q' "$1" && printf ' %q' "${@:2}" && printf '\n'; } >&2
+        printf '%s\n' "${line% }" >&2
         "$@"
     fi
 }

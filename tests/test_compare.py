@@ -24,6 +24,7 @@ from s2i.evaluation.charts import Curve, bar_chart, line_chart
 from s2i.evaluation.compare import compare
 from s2i.evaluation.protocols import evaluate
 from s2i.evaluation.subject import caption_key
+from s2i.export import export
 from s2i.pipeline import load
 from tests.tiny_runs import write_gan_run, write_world
 
@@ -260,6 +261,25 @@ def test_without_a_judge_only_retrieval_is_told(world, tmp_path):
     assert found["generation"] == {} and found["data"]["judge"] is None
     assert set(found["difference"]) == {"recall@1", "recall@5", "recall@10", "mAP"}
     assert "of the captions find their class first" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_photographs_without_attributes_are_compared_too(tmp_path):
+    runs = write_world(tmp_path, judge_steps=10, attributes=False)
+    compare(runs["speech"], runs["text"], tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert set(found["generation"]["speech"]) == {"fid", "kid", "inception_score", "mAP"}
+    assert "attribute_accuracy" not in found["protocols"] | found["difference"]
+    told = (tmp_path / "report" / "index.html").read_text()
+    assert "Attribute by attribute" not in told and "judge distances" in told
+
+
+def test_exported_models_are_refused(world, tmp_path):
+    export([world["speech"], world["text"]], tmp_path / "model")
+    with pytest.raises(InputError, match="expected a run, which knows its data, found an exported model"):
+        compare(tmp_path / "model", tmp_path / "model", tmp_path / "report")
+    with pytest.raises(InputError, match="found an exported model"):
+        evaluate(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_missing_recording_is_refused_and_nothing_is_left(world, tmp_path):

@@ -177,7 +177,7 @@ def test_held_out_species_are_unseen_combinations():
     species = make_species(Settings())
     tuples = {split: np.array([list(kind.attributes.values()) for kind in species if kind.split == split])
               for split in ("train", "val", "test")}  # fmt: skip
-    assert [len(tuples[split]) for split in tuples] == [480, 48, 60]
+    assert [len(tuples[split]) for split in tuples] == [480, 40, 50]
     held_out = np.concatenate([tuples["val"], tuples["test"]])
 
     def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from s2i.config import load_config
 from s2i.data.dataset import picture_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.errors import InputError
-from s2i.evaluation.judges import Opinion, labels
+from s2i.evaluation.judges import Opinion, labels, train_judge
 from s2i.evaluation.protocols import PROTOCOLS, evaluate, measure, procedure
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.pipeline import load
@@ -95,12 +95,13 @@ def test_a_protocol_that_needs_a_judge_is_absent_or_refused_without_one(world):
         evaluate(path, ["attribute_accuracy"])
 
 
-def test_a_judge_that_saw_the_split_is_refused(world):
-    path = load(world["text"], "cpu").path("text")
-    other = load_config(world["judge"] / "config.yaml").judge.pack
-    config = replace(path.config, data=replace(path.config.data, pack=other, manifest="???"))
-    with pytest.raises(InputError, match="expected a judge that never saw"):
-        Subject(replace(path, config=config), replace(path.config.evaluation, split="val"))
+def test_a_judge_that_saw_the_split_is_refused(world, tmp_path):
+    config = load_config(world["judge"] / "config.yaml")
+    settings = replace(config.judge, pack=config.data.pack, steps=1)
+    judge = train_judge(replace(config, run=str(tmp_path / "judge"), judge=settings))
+    with pytest.raises(InputError, match="expected a judge that never saw .*val"):
+        subject_of(world, judge=str(judge), split="val")
+    assert subject_of(world, judge=str(judge)).judge  # it never saw the test split
 
 
 def test_a_judge_of_other_values_is_refused(world):
@@ -167,7 +168,7 @@ def test_pictures_that_are_right_score_as_real_ones(world):
         assert set(values(PROTOCOLS[name](subject)).values()) == {1.0}
         assert set(values(PROTOCOLS[name](subject), "real").values()) == {1.0}
     distances = values(PROTOCOLS["judge_distances"](subject))
-    assert distances["fid"] < 0.01 and abs(distances["kid"]) < 0.01
+    assert distances["fid"] < 0.01 and abs(distances["kid"]) < 0.05
     subject.opinion_of_drawn = replace(
         subject.opinion_of_drawn, features=subject.opinion_of_drawn.features + 2
     )

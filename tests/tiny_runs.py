@@ -32,11 +32,13 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220)}
 SCHEMA = {"wing": list(COLOURS), "belly": list(COLOURS), "size": ["small", "large"]}
 
 
-def write_world(folder: Path, judge_steps: int = 60) -> dict[str, Path]:
-    """Folders of the runs: {"speech", "text", "judge"}. Test captions have seen and unseen voices."""
+def write_world(folder: Path, judge_steps: int = 60, attributes: bool = True) -> dict[str, Path]:
+    """Folders of the runs: {"speech", "text", "judge"}. Test captions have seen and unseen voices. Without
+    `attributes`, pictures have classes alone, as photographs have."""
     root = folder / "birds"
-    write_birds(root, {"train": (4, 6), "val": (2, 4), "test": (5, 6)}, seed=0)
-    write_birds(folder / "judge_birds", {"train": (18, 10), "val": (18, 2)}, seed=1, captions=0)
+    write_birds(root, {"train": (4, 6), "val": (2, 4), "test": (5, 6)}, 0, attributes=attributes)
+    other = folder / "judge_birds"
+    write_birds(other, {"train": (18, 10), "val": (18, 2)}, 1, captions=0, attributes=attributes)
     runs = {name: folder / "exp" / f"tiny-{name}" for name in ("speech", "text", "judge")}
     config = replace(
         tiny_model_config("speech"),
@@ -49,7 +51,6 @@ def write_world(folder: Path, judge_steps: int = 60) -> dict[str, Path]:
         threads=1,
     )
     build_pack(config, ("train", "val", "test"))
-    other = folder / "judge_birds"
     data = DataConfig(root=str(other), manifest=str(other / "manifest.jsonl"), pack=str(other / "pack"))
     build_pack(replace(config, data=data), ("train", "val"))
     with torch.random.fork_rng():
@@ -87,7 +88,9 @@ def write_gan_run(folder: Path, config: Config, seed: int = 0) -> None:
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def write_birds(root: Path, splits: dict[str, tuple[int, int]], seed: int, captions: int = 3) -> None:
+def write_birds(
+    root: Path, splits: dict[str, tuple[int, int]], seed: int, captions: int = 3, attributes: bool = True
+) -> None:
     """Pictures and attributes of {split: (classes, pictures of each)}, and tones for captions."""
     random = np.random.default_rng(seed)
     root.mkdir(parents=True)
@@ -96,16 +99,24 @@ def write_birds(root: Path, splits: dict[str, tuple[int, int]], seed: int, capti
     pictures, species = [], 0
     for split, (classes, each) in splits.items():
         for _ in range(classes):
-            attributes = dict(zip(SCHEMA, tuples[species % len(tuples)], strict=True))
+            known = dict(zip(SCHEMA, tuples[species % len(tuples)], strict=True))
             for number in range(each):
                 name = f"{split}-{species}-{number}"
-                _draw(attributes, random).save(root / f"{name}.png")
-                spoken = [_speak(root, name, place, split, attributes, random) for place in range(captions)]
+                _draw(known, random).save(root / f"{name}.png")
+                spoken = [_speak(root, name, place, split, known, random) for place in range(captions)]
                 told = (name, f"{name}.png", None, species, f"bird {species}", split)
-                pictures.append(Picture(*told, tuple(spoken), attributes))
+                pictures.append(Picture(*told, tuple(spoken), known))
             species += 1
+    if attributes:
+        (root / "attributes.json").write_text(json.dumps(SCHEMA))
+    else:
+        pictures = [_bare(picture) for picture in pictures]
     write_manifest(root / "manifest.jsonl", pictures)
-    (root / "attributes.json").write_text(json.dumps(SCHEMA))
+
+
+def _bare(picture: Picture) -> Picture:
+    captions = tuple(replace(caption, mentions=()) for caption in picture.captions)
+    return replace(picture, attributes={}, captions=captions)
 
 
 def _draw(attributes: dict[str, str], random: np.random.Generator) -> Image.Image:

@@ -15,7 +15,7 @@ case "$preset" in
         ;;
     *)
         birds=()
-        judge_birds=(--independent 6000)
+        judge_birds=(--independent 5000)
         root=${root:-$folder/data/birds}
         ;;
 esac

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from s2i.config import MISSING, Config
+from s2i.config import Config
 from s2i.errors import InputError
 from s2i.evaluation.gallery import Shown, write_gallery
 from s2i.evaluation.judges import fingerprint
@@ -171,11 +171,6 @@ def _path(folder: Path, modality: str) -> DrawingPath:
         raise InputError(
             f"expected a run from {modality} {place}, found one from {' and '.join(paths)} in {folder}:"
             " give s2i compare SPEECH_RUN TEXT_RUN in this order"
-        )
-    if paths[modality].config.data.pack == MISSING:
-        raise InputError(
-            f"expected a run with its data, found an exported model in {folder}:"
-            " give the run of s2i train-gan"
         )
     return paths[modality]
 

@@ -169,10 +169,10 @@ PROTOCOLS: dict[str, Callable[[Subject], list[Score]]] = {
 def evaluate(
     run: str | Path, protocols: Sequence[str] = (), evaluation: EvaluationConfig | None = None
 ) -> list[dict[str, Any]]:
-    """Measure a run (or an exported model) and append the records to the run's metrics.jsonl.
+    """Measure a run and append the records to its metrics.jsonl.
 
     Args:
-        run: folder of a GAN training, or of an exported model.
+        run: folder of a GAN training.
         protocols: names out of PROTOCOLS; none: all that its data and judge allow.
         evaluation: instead of the run's own settings.
 
@@ -181,7 +181,7 @@ def evaluate(
         judge}.
 
     Raises:
-        InputError: an unknown protocol, or one that was asked for and can't be measured.
+        InputError: an unknown protocol, one that was asked for and can't be measured, an exported model.
     """
     for name in protocols:
         if name not in PROTOCOLS:
@@ -198,9 +198,8 @@ def evaluate(
                         " the protocol out"
                     )
                 records += [record(subject, name, score) for score in scores]
-    if (Path(run) / "checkpoints").is_dir():
-        for line in records:
-            Run(Path(run)).metric(line)
+    for line in records:
+        Run(Path(run)).metric(line)
     return records
 
 

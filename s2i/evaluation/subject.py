@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import EvaluationConfig
+from s2i.config import MISSING, EvaluationConfig
 from s2i.data.dataset import Batch, evaluation_batches, picture_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.manifest import iterate_manifest
@@ -36,10 +36,15 @@ class Subject:
     """
 
     def __init__(self, path: DrawingPath, evaluation: EvaluationConfig | None = None) -> None:
-        """Open pack and judge of `evaluation`, by default the run's own. Raises InputError as they do, and
-        for a judge that was trained on the split that it is to score."""
+        """Open pack and judge of `evaluation`, by default the run's own. Raises InputError as they do, for
+        an exported model, and for a judge that was trained on the split that it is to score."""
         self.path = path
         self.evaluation = evaluation or path.config.evaluation
+        if path.config.data.pack == MISSING:
+            raise InputError(
+                f"expected a run, which knows its data, found an exported model from {path.config.modality}:"
+                " give the run of s2i train-gan"
+            )
         self.pack = Pack(Path(path.config.data.pack) / self.evaluation.split, path.config)
         self.captions = self._readable()
         self.judge: Judge | None = None

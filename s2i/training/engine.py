@@ -30,6 +30,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -131,6 +132,29 @@ class Engine:
     def backward(self, loss: Tensor) -> None:
         """Gradients of a loss, averaged over processes."""
         self.accelerator.backward(loss)
+
+    def share(self, *nets: nn.Module) -> None:
+        """Give every process the first one's weights and buffers: for nets that are not prepared."""
+        if self.world > 1:
+            for net in nets:
+                for value in (*net.parameters(), *net.buffers()):
+                    torch.distributed.broadcast(value.data, 0)
+
+    def average_gradients(self, net: nn.Module) -> None:
+        """Average a net's gradients over the processes, after all backward passes of a step.
+
+        For nets that are not prepared: the wrapper that `prepare` puts around a net wants each step to be one
+        forward and one backward pass through all of its parameters, which a discriminator's is not.
+        """
+        if self.world > 1:
+            for weight in net.parameters():
+                if weight.grad is not None:
+                    torch.distributed.all_reduce(weight.grad)
+                    weight.grad /= self.world
+
+    def autocast(self) -> AbstractContextManager:
+        """Compute in the configured precision inside, for nets that are not prepared."""
+        return self.accelerator.autocast()
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all must ask."""

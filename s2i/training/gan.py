@@ -49,6 +49,11 @@ def train_gan(config: Config) -> Path:
     require(config, "run", "data.pack", "gan.encoder")
     pack = Pack(Path(config.data.pack) / "train", config)
     settings, engine = config.gan, Engine.start(config)
+    for head, weight in (("contrast", settings.contrast_weight), ("classify", settings.class_weight)):
+        if weight and not getattr(config.discriminator, head):
+            raise InputError(
+                f"expected discriminator.{head}=true for a weight of {weight}, found false: mend it"
+            )
     if settings.grow and len(settings.grow) != config.generator.stages - 1:
         raise InputError(
             f"expected gan.grow with a number for each of {config.generator.stages - 1} later stages,"
@@ -59,10 +64,11 @@ def train_gan(config: Config) -> Path:
     generator = build_generator(config).to(engine.device)
     networks = build_discriminators(config, len(pack.class_labels)).to(engine.device)
     relation = RelationSupervisor(config.embedding).to(engine.device)
+    engine.share(generator, networks, relation)
     average = averaged(generator)
-    generator, g_optimiser = engine.prepare(generator, adam(generator.parameters(), settings.generator))
-    networks, d_optimiser = engine.prepare(networks, adam(networks.parameters(), settings.discriminator))
-    relation, r_optimiser = engine.prepare(relation, adam(relation.parameters(), settings.relation))
+    g_optimiser = adam(generator.parameters(), settings.generator)
+    d_optimiser = adam(networks.parameters(), settings.discriminator)
+    r_optimiser = adam(relation.parameters(), settings.relation)
     refuse_short_recordings(encoder, pack)
     parts = {
         "generator": generator,
@@ -106,19 +112,20 @@ def train_gan(config: Config) -> Path:
                 ),
             }
             batch = next(batches).to(engine.device)
-            with torch.no_grad():
+            with torch.no_grad(), engine.autocast():
                 encoding = encoder(batch.inputs, batch.lengths)
             noise = torch.randn(len(batch), config.generator.noise, device=engine.device)
             condition_noise = torch.randn(len(batch), config.generator.condition, device=engine.device)
             stages = growing_stages(settings.grow, step / settings.steps, len(sizes))
-            drawing = generator(encoding, noise, condition_noise, stages)
+            with engine.autocast():
+                drawing = generator(encoding, noise, condition_noise, stages)
             condition = drawing.mu if config.discriminator.condition == "mu" else encoding.sentence
 
             # Discriminators: pictures and condition without history.
             reals = picture_pyramid(batch.pictures, sizes[:stages])
             fakes = [picture.detach() for picture in drawing.pictures]
             networks.requires_grad_(True)
-            with engine.accelerator.autocast():
+            with engine.autocast():
                 d_total, terms = objectives.discriminator_objective(
                     networks, reals, fakes, condition.detach(), batch.class_ids, settings
                 )
@@ -128,13 +135,14 @@ def train_gan(config: Config) -> Path:
                 value, found = objectives.penalty_objective(networks, reals, condition.detach(), settings)
                 engine.backward(value)
                 terms |= found
+            engine.average_gradients(networks)
             d_norm = clip_gradients(networks.parameters(), settings.discriminator.clip)
             d_optimiser.step()
 
             # Generator, against the discriminators as they now are. With condition="mu" the condition keeps
             # its history, as published: conditioning augmentation learns through it as well.
             networks.requires_grad_(False)
-            with engine.accelerator.autocast():
+            with engine.autocast():
                 g_total, found, vectors = objectives.generator_objective(
                     networks,
                     drawing,
@@ -154,6 +162,7 @@ def train_gan(config: Config) -> Path:
                 )
                 r_optimiser.zero_grad(set_to_none=True)
                 engine.backward(r_total)
+                engine.average_gradients(relation)
                 r_optimiser.step()
                 terms |= found
                 value = objectives.relation_loss(relation, real, vectors, SAME_CLASS)
@@ -161,9 +170,10 @@ def train_gan(config: Config) -> Path:
                 terms["g/relation"] = value.detach()
             g_optimiser.zero_grad(set_to_none=True)
             engine.backward(g_total)
+            engine.average_gradients(generator)
             g_norm = clip_gradients(generator.parameters(), settings.generator.clip)
             g_optimiser.step()
-            update_average(average, engine.unwrap(generator), step, settings.ema)
+            update_average(average, generator, step, settings.ema)
 
             terms |= {"d/all": d_total, "g/all": g_total, "grad_norm/d": d_norm, "grad_norm/g": g_norm}
             training.record(terms | rates)
