@@ -54,6 +54,6 @@ rect.real { fill: var(--real); } rect.chance { fill: var(--chance); }
   table, tbody, tr, td, .protocol th { display: block; } thead { display: none; }
   td { display: flex; justify-content: space-between; border: 0; padding: .1rem 0; text-align: right; }
   td small { display: inline; margin-left: .4rem; } td:first-child { font-weight: 600; padding-top: .6rem;
-  justify-content: flex-start; }
+  flex-wrap: wrap; justify-content: flex-start; white-space: normal; }
   td:empty { display: none; } td::before { content: attr(data-column); color: var(--soft); } }
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from s2i.config import Config
 from s2i.models.discriminator import Discriminators
 from s2i.models.generator import StackedGenerator, initialise_orthogonally
@@ -29,6 +31,9 @@ def build_generator(config: Config) -> StackedGenerator:
     generator = StackedGenerator(config.generator, config.embedding)
     initialise_orthogonally(generator)
     generator.augmentation.start_with(config.generator.spread)
+    if config.generator.accumulate:  # a later stage begins by adding nothing to the picture before
+        for head in generator.heads[1:]:
+            nn.init.zeros_(head.weight)
     return generator
 
 
