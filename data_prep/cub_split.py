@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.cub_tables import Photograph
-from data_prep.safe_pickle import read_plain_pickle
+from s2i.data.plain_pickle import read_plain_pickle
 from s2i.errors import InputError
 
 # The 50 classes that no published system has trained on, by CUB's id: the split of Akata et al. 2013 (CVPR,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -320,13 +321,18 @@ def _merge(given: Any, overrides: Sequence[str], origin: str) -> Config:
     for word in overrides:
         if "=" not in word:
             raise InputError(f"expected key=value on the command line, found {word!r}")
-    schema = OmegaConf.structured(Config)
     try:
-        merged = OmegaConf.merge(schema, given, OmegaConf.from_dotlist(list(overrides)))
+        merged = OmegaConf.merge(_schema(), given, OmegaConf.from_dotlist(list(overrides)))
         return _freeze(Config, merged)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{origin}: {reason} (key {getattr(error, 'full_key', None) or '?'})") from error
+
+
+@cache
+def _schema() -> Any:
+    """Config as OmegaConf reads it; a merge copies it."""
+    return OmegaConf.structured(Config)
 
 
 def _freeze(kind: type, node: Any) -> Any:

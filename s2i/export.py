@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from s2i.config import MISSING, config_to_dict
@@ -139,7 +139,7 @@ def _write_files(
     for modality, path in paths.items():
         weights = _weights(path, half)
         file = folder / f"{modality}.safetensors"
-        save_file(weights, file)
+        file.write_bytes(save(weights))
         described["paths"][modality] = {
             "config": _portable(config_to_dict(path.config)),
             "vocabulary": path.vocabulary.to_list() if path.vocabulary else None,

@@ -17,8 +17,8 @@ from tiny_cub import ATTRIBUTES, CLASSES, photograph_name, write_cub
 from data_prep import cub, cub_grammar
 from data_prep.cub_grammar import Seen, captions
 from data_prep.cub_split import TEST_CLASSES
-from data_prep.safe_pickle import read_plain_pickle
 from s2i.data.manifest import SPLITS, check_manifest, read_manifest
+from s2i.data.plain_pickle import read_plain_pickle
 from s2i.errors import InputError
 
 

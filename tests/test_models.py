@@ -697,3 +697,9 @@ def test_image_encoders_have_the_captions_width():
     config = Config(speech_encoder=SPEECH, image_encoder=ImageEncoderConfig(image_size=16, channels=(4, 4)))
     vectors, regions = build_image_encoder(config)(torch.rand(2, 3, 16, 16))
     assert vectors.shape[1] == regions.shape[1] == config.embedding == 16
+
+
+def test_an_accumulating_generator_begins_with_its_first_picture_enlarged():
+    generator = replace(GENERATOR, accumulate=True)
+    network = build_generator(Config(speech_encoder=SPEECH, generator=generator))
+    assert network.heads[0].weight.any() and not any(head.weight.any() for head in network.heads[1:])

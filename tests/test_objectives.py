@@ -367,3 +367,41 @@ def test_the_relation_loss_is_the_cross_entropy_of_the_label():
         nn.init.zeros_(part)
     first, second = torch.randn(2, 4, 16)
     assert objectives.relation_loss(network, first, second, OTHER_CLASS).item() == pytest.approx(log(3))
+
+
+SEMANTIC = replace(
+    CONFIG, discriminator=DiscriminatorConfig(channels=4, condition="sentence", contrast=True, classify=True)
+)
+
+
+def test_semantic_terms_are_batch_matching_and_cross_entropy_of_the_discriminators_own_heads():
+    network = next(iter(build_discriminators(SEMANTIC, classes=3)))
+    pictures, condition = torch.rand(4, 3, 8, 8), torch.randn(4, SEMANTIC.embedding)
+    hidden = network(pictures)
+    settings = GanConfig(contrast_weight=1, class_weight=1)
+    terms = objectives.semantic_terms(network, hidden, condition, CLASSES, settings)
+    seen, told = network.contrast(hidden.flatten(1)), network.contrast_condition(condition)
+    ways = losses.batch_matching_loss(seen, told, CLASSES, objectives.CONTRAST_SCALE)
+    assert terms["contrast"].item() == pytest.approx(sum(ways).item() / 2)
+    logits = network.classifier(hidden.flatten(1)).log_softmax(1)
+    assert terms["class"].item() == pytest.approx(-logits[torch.arange(4), CLASSES].mean().item())
+    assert objectives.semantic_terms(network, hidden, condition, CLASSES, GanConfig()) == {}
+
+
+def test_semantic_terms_count_on_both_sides_by_their_weights():
+    networks = build_discriminators(SEMANTIC, classes=3)
+    reals = [torch.rand(4, 3, 8, 8), torch.rand(4, 3, 16, 16)]
+    condition = torch.randn(4, SEMANTIC.embedding)
+    plain, weighted = GanConfig(), GanConfig(contrast_weight=0.5, class_weight=2.0)
+    without, _ = objectives.discriminator_objective(networks, reals, reals, condition, CLASSES, plain)
+    total, terms = objectives.discriminator_objective(networks, reals, reals, condition, CLASSES, weighted)
+    added = sum(0.5 * terms[f"d_{size}/contrast"] + 2 * terms[f"d_{size}/class"] for size in (8, 16))
+    assert (total - without).item() == pytest.approx(added.item(), rel=1e-4)
+    drawing = Drawing(reals, [], torch.zeros(4, 4), torch.zeros(4, 4))
+    image_encoder = freeze(build_image_encoder(SEMANTIC))
+    encoding = CaptionEncoding(condition, condition[..., None], torch.ones(4, 1, dtype=torch.bool))
+    arguments = (networks, drawing, encoding, condition, CLASSES, image_encoder)
+    without, _, _ = objectives.generator_objective(*arguments, plain, MatchingConfig())
+    total, terms, _ = objectives.generator_objective(*arguments, weighted, MatchingConfig())
+    added = sum(0.5 * terms[f"g_{size}/contrast"] + 2 * terms[f"g_{size}/class"] for size in (8, 16))
+    assert (total - without).item() == pytest.approx(added.item(), rel=1e-4)

@@ -13,12 +13,12 @@ import torch
 from tiny import write_recording
 
 from s2i.cli import main
+from s2i.data.plain_pickle import read_plain_pickle
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.pipeline import load
 from s2i.published.attngan import read_text_encoder
-from s2i.published.plain_pickle import read_plain_pickle
 from s2i.published.s2igan import read_speech_encoder
 from s2i.published.stacked import read_generator
 from s2i.published.vocabulary import read_vocabulary

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ import numpy as np
 
 from s2i.config import Config
 from s2i.errors import InputError
-from s2i.evaluation.gallery import Shown, write_gallery
+from s2i.evaluation.gallery import write_gallery
 from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure
-from s2i.evaluation.report import page
+from s2i.evaluation.report import MODALITIES, Report, Scores, page
 from s2i.evaluation.statistics import bootstrap_interval, paired_difference
 from s2i.evaluation.subject import Subject
 from s2i.files import write_atomically
@@ -43,25 +42,11 @@ SECTIONS = {  # of results.json: the protocols whose values they hold, and those
         "judge_distances": "",
     },
 }
-MODALITIES = ("speech", "text")
 MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
 MAY_DIFFER = ("modality", "gan.encoder", "speech_encoder.", "text_encoder.", *CHANGEABLE)
 WRITTEN = ("pictures", "audio", "results.json", "index.html")
 
 RESAMPLES_OF_STATISTIC = 500  # each is a whole distance
-
-Scores = dict[str, dict[str, list[Score]]]  # modality -> protocol -> scores
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the page shows."""
-
-    results: dict[str, Any]
-    scores: Scores
-    shown: list[Shown]
-    every: int  # the gallery holds every so-many-th drawn caption
-    runs: dict[str, dict[str, Run]]  # modality -> "generator", "encoder" -> run, where its log is at hand
 
 
 def compare(speech_run: str | Path, text_run: str | Path, output: str | Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from s2i.evaluation.charts import Curve, bar_chart, line_chart
 from s2i.evaluation.gallery import Drawn, Shown
@@ -14,11 +15,9 @@ from s2i.evaluation.protocols import Score
 from s2i.evaluation.style import STYLE
 from s2i.training.runlog import Run
 
-if TYPE_CHECKING:
-    from s2i.evaluation.compare import Report
-
 MODALITIES = ("speech", "text")
 Points = list[tuple[float, float]]
+Scores = dict[str, dict[str, list[Score]]]  # modality -> protocol -> scores
 STEPS = {"speech": "segment", "text": "word"}
 DIGITS = {"fid": 2, "kid": 4, "inception_score": 3}  # after the point; 3 for shares
 SCRIPT = """
@@ -26,6 +25,17 @@ document.addEventListener("play", event => {
   for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
 }, true);
 """
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows."""
+
+    results: dict[str, Any]
+    scores: Scores
+    shown: list[Shown]
+    every: int  # the gallery holds every so-many-th drawn caption
+    runs: dict[str, dict[str, Run]]  # modality -> "generator", "encoder" -> run, where its log is at hand
 
 
 def page(report: Report) -> str:

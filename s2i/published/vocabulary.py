@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from s2i.data.plain_pickle import read_plain_pickle
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
-from s2i.published.plain_pickle import read_plain_pickle
 
 
 def read_vocabulary(path: str | Path, rows: int) -> Vocabulary:
