@@ -346,7 +346,7 @@ def test_plain_containers_are_read_and_python_2_strings_too(tmp_path):
         content = {key: value for key, value in plain.items() if protocol > 2 or key != "c"}
         path.write_bytes(pickle.dumps(content, protocol=protocol))
         assert read_plain_pickle(path) == content
-    path.write_bytes(b"(lp0\nS'001.Bird/caf\\xe9'\np1\na.")
+    path.write_bytes(b"(lp0\nS'001.Bird/caf\\xc3\\xa9'\np1\na.")
     assert read_plain_pickle(path) == ["001.Bird/caf\xe9"]
 
 

@@ -114,12 +114,15 @@ def test_what_fails_leaves_what_was_there_and_nothing_beside_it(runs, tmp_path, 
     export(runs[:1], model)
     before = {file.name: file.read_bytes() for file in model.iterdir()}
 
-    def fails_at_text(weights, file):
-        if file.name == "text.safetensors":
-            raise OSError(28, "No space left on device")
-        file.write_bytes(b"")
+    written = []
 
-    monkeypatch.setattr(export_module, "save_file", fails_at_text)
+    def fails_at_text(weights):
+        written.append(weights)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        return b""
+
+    monkeypatch.setattr(export_module, "save", fails_at_text)
     with pytest.raises(InputError, match="No space left"):
         export(runs, model)
     assert {file.name: file.read_bytes() for file in model.iterdir()} == before

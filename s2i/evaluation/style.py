@@ -15,7 +15,8 @@ h1 { margin: 0 0 .3rem; font-size: 1.6rem; } h2 { margin: 2.4rem 0 .6rem; } h3 {
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); white-space:
   nowrap; }
-th:first-child, td:first-child { text-align: left; } td small { color: var(--soft); display: block; }
+th:first-child, td:first-child { text-align: left; }
+td:last-child { white-space: normal; min-width: 11em; } td small { color: var(--soft); display: block; }
 .protocol th { text-align: left; padding-top: 1.1rem; white-space: normal; font-weight: normal; }
 summary { cursor: pointer; color: var(--soft); } .protocol summary { color: var(--ink); font-weight: 600; }
 .protocol p { margin: .3rem 0; max-width: 62em; color: var(--soft); font-size: .88rem; }
