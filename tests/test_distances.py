@@ -11,6 +11,7 @@ from s2i.evaluation.distances import (
     gaussian_distance,
     inception_score,
     kernel_distance,
+    resampled_kernel_distance,
 )
 
 
@@ -54,18 +55,32 @@ def test_few_pictures_bias_frechet_upward_and_the_kernel_distance_not():
     few = [(random.normal(size=(20, 8)), random.normal(size=(20, 8))) for _ in range(40)]
     many = frechet_distance(random.normal(size=(4000, 8)), random.normal(size=(4000, 8)))
     assert np.mean([frechet_distance(*pair) for pair in few]) > 20 * many
-    kernel = [float(kernel_distance(*pair)[0]) for pair in few]
+    kernel = [kernel_distance(*pair) for pair in few]
     assert abs(np.mean(kernel)) < 2 * np.std(kernel) / np.sqrt(len(kernel)) + 0.01
 
 
 def test_kernel_distance_is_the_mean_over_pairs(sets):
-    assert kernel_distance(*sets)[0] == pytest.approx(kernel_by_loop(*sets))
+    assert kernel_distance(*sets) == pytest.approx(kernel_by_loop(*sets))
 
 
-def test_counts_stand_for_repeated_rows_whose_twins_make_no_pair(sets):
-    first, second = sets[0][:4], sets[1][:3]
-    weighted = kernel_distance(first, second, np.array([[1.0, 0, 1, 1]]), np.ones((1, 3)))[0]
-    assert weighted == pytest.approx(kernel_by_loop(first[[0, 2, 3]], second))
+def test_resampled_clusters_are_not_paired_with_their_own_copies(sets):
+    first, second = sets[0][:5], sets[1][:4]
+    distance = resampled_kernel_distance(first, second, np.array([0, 0, 1, 1, 1]), np.array([0, 0, 1, 1]))
+    assert distance(np.array([[1.0, 1.0]]))[0] == pytest.approx(kernel_by_loop(first, second))
+    own = kernel_by_loop(first[2:], second[2:])
+    # Two copies of cluster 1 hold what one copy holds: no pair of twins, no pair across the copies.
+    assert distance(np.array([[0.0, 1.0], [0.0, 2.0]])) == pytest.approx([own, own])
+
+
+def test_the_interval_of_tight_classes_lies_about_the_kernel_distance():
+    random = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(20), 8)
+    real = (3 * random.normal(size=(20, 6)))[clusters] + 0.1 * random.normal(size=(160, 6))
+    drawn = 1 + random.normal(size=(160, 6))  # of every class alike
+    distance = resampled_kernel_distance(drawn, real, clusters, clusters)
+    resamples = distance(random.multinomial(20, np.full(20, 1 / 20), size=1000).astype(float))
+    off = np.median(resamples) - kernel_distance(drawn, real)
+    assert abs(off) < 0.3 * np.std(resamples)
 
 
 def test_one_picture_has_no_covariance():

@@ -5,6 +5,8 @@ Whose features they are is the caller's to name: a distance on a judge's feature
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 _ROWS_A_BLOCK = 1024  # of a kernel matrix
@@ -33,36 +35,46 @@ def gaussian_distance(
     return float(max(0.0, np.sum((mean1 - mean2) ** 2) + spread))
 
 
-def kernel_distance(
-    first: np.ndarray,
-    second: np.ndarray,
-    first_counts: np.ndarray | None = None,
-    second_counts: np.ndarray | None = None,
-) -> np.ndarray:
+def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Unbiased squared maximum mean discrepancy, kernel (x.y / F + 1)^3 (KID; Binkowski et al. 2018).
 
-    Over all pairs at once, instead of a mean over random subsets.
+    Over all pairs at once, instead of a mean over random subsets: (N, F), (M, F). Negative values are
+    possible and mean that no distance was found.
+    """
+    one, other = np.zeros(len(first), dtype=np.int64), np.zeros(len(second), dtype=np.int64)
+    return float(resampled_kernel_distance(first, second, one, other)(np.ones((1, 1)))[0])
+
+
+def resampled_kernel_distance(
+    first: np.ndarray, second: np.ndarray, first_clusters: np.ndarray, second_clusters: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The kernel distance of resamples of clusters.
+
+    Two copies of a cluster in a resample are not paired with each other: they are the same pictures, and such
+    pairs would make every resample look more clustered than the data.
 
     Args:
         first: (N, F); second: (M, F).
-        first_counts, second_counts: (R, N), (R, M) how often a resample holds each row; None: once. Pairs of
-            a row with itself never count.
+        first_clusters, second_clusters: (N,), (M,) int, 0 to C - 1.
 
     Returns:
-        (R,), one value a resample; negative values are possible and mean "no distance found".
+        A function of multiplicities (R, C), how often each cluster was drawn, to (R,).
     """
-    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    ones = np.ones((1, 1))
-    first_counts = np.broadcast_to(
-        ones if first_counts is None else first_counts, _shape(first_counts, first)
-    )
-    second_counts = np.broadcast_to(
-        ones if second_counts is None else second_counts, _shape(second_counts, second)
-    )
-    within_first = _mean_kernel(first, first, first_counts, first_counts, apart=True)
-    within_second = _mean_kernel(second, second, second_counts, second_counts, apart=True)
-    between = _mean_kernel(first, second, first_counts, second_counts, apart=False)
-    return within_first + within_second - 2 * between
+    sets = {
+        0: (np.asarray(first, np.float64), first_clusters),
+        1: (np.asarray(second, np.float64), second_clusters),
+    }
+    total = 1 + int(max(np.max(first_clusters), np.max(second_clusters)))
+    sums = {(i, j): _kernel_sums(*sets[i], *sets[j], total, i == j) for i, j in ((0, 0), (1, 1), (0, 1))}
+
+    def distance(multiplicities: np.ndarray) -> np.ndarray:
+        means = {
+            pair: _over_copies(kernel, multiplicities) / _over_copies(count, multiplicities)
+            for pair, (kernel, count) in sums.items()
+        }
+        return means[0, 0] + means[1, 1] - 2 * means[0, 1]
+
+    return distance
 
 
 def inception_score(probabilities: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
@@ -88,25 +100,33 @@ def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return features.mean(0), np.atleast_2d(np.cov(features, rowvar=False))
 
 
-def _shape(counts: np.ndarray | None, rows: np.ndarray) -> tuple[int, int]:
-    return (1 if counts is None else len(counts), len(rows))
-
-
-def _mean_kernel(
-    first: np.ndarray, second: np.ndarray, first_counts: np.ndarray, second_counts: np.ndarray, apart: bool
-) -> np.ndarray:
-    """Mean of the kernel over pairs of a resample, without a row's pairs with itself where `apart`: (R,)."""
-    total = 0.0
+def _kernel_sums(
+    first: np.ndarray,
+    first_clusters: np.ndarray,
+    second: np.ndarray,
+    second_clusters: np.ndarray,
+    total: int,
+    is_same: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the kernel over the pairs of two clusters, and numbers of pairs: both (C, C). Where both sets
+    are the same, a row is not paired with itself."""
+    columns = np.eye(total)[second_clusters]
+    sums = np.zeros((total, total))
     for start in range(0, len(first), _ROWS_A_BLOCK):
-        rows = slice(start, start + _ROWS_A_BLOCK)
-        kernel = (first[rows] @ second.T / first.shape[1] + 1) ** 3
-        if apart:
+        kernel = (first[start : start + _ROWS_A_BLOCK] @ second.T / first.shape[1] + 1) ** 3
+        if is_same:
             kernel[np.arange(len(kernel)), np.arange(start, start + len(kernel))] = 0
-        total = total + np.einsum("rn,rn->r", first_counts[:, rows] @ kernel, second_counts)
-    pairs = first_counts.sum(1) * second_counts.sum(1)
-    if apart:
-        pairs = pairs - (first_counts * second_counts).sum(1)
-    return total / pairs
+        np.add.at(sums, first_clusters[start : start + len(kernel)], kernel @ columns)
+    sizes = np.bincount(first_clusters, minlength=total)
+    pairs = np.outer(sizes, columns.sum(0))
+    return sums, pairs - np.diag(sizes) if is_same else pairs
+
+
+def _over_copies(sums: np.ndarray, multiplicities: np.ndarray) -> np.ndarray:
+    """Total over pairs of drawn clusters, each copy paired with itself and with copies of others: (R,)."""
+    own = np.diag(sums)
+    between = np.einsum("rc,rc->r", multiplicities @ (sums - np.diag(own)), multiplicities)
+    return between + multiplicities @ own
 
 
 def _entropy(probabilities: np.ndarray) -> np.ndarray:

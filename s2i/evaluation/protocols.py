@@ -27,7 +27,6 @@ from s2i.training.checkpoint import random_state_kept
 from s2i.training.runlog import Run
 
 FEW_PICTURES = 2048  # below, FID is more bias than distance
-_RESAMPLES_OF_KERNEL = 500  # each is a whole kernel distance
 
 
 @dataclass(frozen=True)
@@ -123,9 +122,9 @@ def judge_distances(subject: Subject) -> list[Score]:
     pictures of the split (centre crops, same size; no further resize). fid: Frechet distance, covariances
     over N - 1; no interval, as it is biased upward by few pictures: below 2,048 KID leads. kid: unbiased
     squared MMD over all pairs, kernel (x.y / F + 1)^3. inception_score: exp of the mean KL of the judge's
-    answer from its mean answer, over the whole set at once; with several heads their geometric mean. real:
-    two random halves of the real pictures (fid, kid), all of them (inception_score). Intervals: bootstrap
-    over classes."""
+    answer from its mean answer, over the whole set at once; with several heads their geometric mean; no
+    interval, as few classes bias it downward. real: two random halves of the real pictures (fid, kid), all
+    of them (inception_score). Intervals: bootstrap over classes."""
     if subject.judge is None or len(subject.drawn_captions) < 2 or len(subject.pack.pictures) < 4:
         return []
     drawn, real = subject.opinion_of_drawn, subject.opinion_of_real
@@ -134,13 +133,11 @@ def judge_distances(subject: Subject) -> list[Score]:
     classes = len(np.unique(subject.pack.labels))
     drawn_labels = subject.labels(subject.drawn_captions)
 
-    def kid(multiplicities: np.ndarray) -> np.ndarray:
-        of_drawn, of_real = multiplicities[:, drawn_labels], multiplicities[:, subject.pack.labels]
-        return distances.kernel_distance(drawn.features, real.features, of_drawn, of_real)
-
-    interval = bootstrap_interval(kid, classes, _RESAMPLES_OF_KERNEL)
-    value = float(distances.kernel_distance(drawn.features, real.features)[0])
-    scores.append(Score("kid", value, counts, interval95=interval, statistic=kid))
+    kid = distances.resampled_kernel_distance(
+        drawn.features, real.features, drawn_labels, subject.pack.labels
+    )
+    value = float(kid(np.ones((1, classes)))[0])
+    scores.append(Score("kid", value, counts, "run", bootstrap_interval(kid, classes), statistic=kid))
     scores.append(_inception_score(drawn.probabilities, drawn_labels, classes, "run"))
     scores.append(_inception_score(real.probabilities, subject.pack.labels, classes, "real"))
 
@@ -148,7 +145,7 @@ def judge_distances(subject: Subject) -> list[Score]:
     first, second = real.features[order[::2]], real.features[order[1::2]]
     halves = {"real": len(first), "other_real": len(second)}
     scores += _distances(first, second, halves, "real")
-    scores.append(Score("kid", float(distances.kernel_distance(first, second)[0]), halves, of="real"))
+    scores.append(Score("kid", distances.kernel_distance(first, second), halves, of="real"))
     return scores
 
 
@@ -346,6 +343,5 @@ def _inception_score(
         return np.exp(np.mean(logs, axis=0))
 
     value = float(statistic(np.ones((1, classes)))[0])
-    interval = bootstrap_interval(statistic, classes)
-    counts = {"pictures": len(clusters)}
-    return Score("inception_score", value, counts, of, interval, statistic=statistic)
+    # No interval: a resample has fewer classes, so its score is lower, and the interval would miss the value.
+    return Score("inception_score", value, {"pictures": len(clusters)}, of, statistic=statistic)
