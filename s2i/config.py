@@ -8,7 +8,7 @@ A key that does not exist is an error, with a suggestion.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -181,8 +181,12 @@ class GanConfig:
     """Training of a generator on the encodings of a trained caption encoder."""
 
     encoder: str = MISSING  # run folder of `s2i train-encoder`
+    other_encoder: str = ""  # one of the other modality: one generator learns from both, batches in turn
+    encoder_start: Literal["matched", "random"] = "matched"  # random: as if it had never been matched
+    encoder_lr: float = 0.0  # of the caption encoder, which then learns with the generator; 0: frozen
     steps: int = 221_000  # S2IGAN: 600 epochs of 8,855 pictures in batches of 24
     batch_size: int = 24
+    generator_steps: int = 1  # a batch; each further one draws the batch's captions from new noise
     grow: tuple[float, ...] = ()  # part of the steps from which each later stage trains; empty: all from 0
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
     discriminator: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -268,6 +272,13 @@ class Config:
         """Numbers in a caption's embedding (D)."""
         encoder = self.speech_encoder if self.modality == "speech" else self.text_encoder
         return 2 * encoder.hidden
+
+    def of_each_modality(self) -> list[Config]:
+        """This run as each modality that its generator learns from sees it; its own first."""
+        if not self.gan.other_encoder:
+            return [self]
+        gan = replace(self.gan, encoder=self.gan.other_encoder, other_encoder=self.gan.encoder)
+        return [self, replace(self, modality="text" if self.modality == "speech" else "speech", gan=gan)]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:

@@ -27,6 +27,7 @@ LOCAL_KEYS = (
     "data.manifest",
     "data.pack",
     "gan.encoder",
+    "gan.other_encoder",
     "judge.pack",
     "evaluation.judge",
 )

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from s2i.config import Config, config_from_dict
+from s2i.config import Config, config_from_dict, config_to_dict
 from s2i.data.audio import features
 from s2i.data.dataset import Batch, pad_mels, pad_tokens
 from s2i.data.noise import caption_noise
@@ -128,7 +128,7 @@ def load(model: str | Path, device: str = "auto") -> Model:
     if (folder / "config.json").is_file():
         paths = _load_exported(folder)
     elif (folder / "checkpoints" / LAST).is_file():
-        paths = [_load_run(folder)]
+        paths = _load_run(folder)
     else:
         found = f"neither config.json nor checkpoints/{LAST}" if folder.is_dir() else "no such folder"
         raise InputError(
@@ -202,7 +202,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise _cut_short(path, "weights", error) from error
 
 
-def _load_run(folder: Path) -> _Parts:
+def _load_run(folder: Path) -> list[_Parts]:
     path = folder / "checkpoints" / LAST
     saved = read_checkpoint(path)
     kind = saved.get("kind")
@@ -211,8 +211,23 @@ def _load_run(folder: Path) -> _Parts:
             f"expected the checkpoint of a GAN run in {path}, found kind {kind!r}: check --model"
         )
     nets = saved["nets"]
-    weights = {**{name: nets[name] for name in NETWORKS}, "generator": nets["ema"]}
-    return _make_parts(path, saved, weights)
+    paths = []
+    for config, prefix in zip(_configs(saved, path), ("", "other_"), strict=False):
+        encoders = {name: nets[prefix + name] for name in ("caption_encoder", "image_encoder")}
+        encoders["caption_encoder"] = nets.get(
+            f"{prefix}caption_encoder_ema", encoders["caption_encoder"]
+        )  # where it learnt with the generator
+        entry = {**saved, "config": config_to_dict(config)}
+        entry["vocabulary"] = saved["vocabulary"] if config.modality == "text" else None
+        paths.append(_make_parts(path, entry, {**encoders, "generator": nets["ema"]}))
+    return paths
+
+
+def _configs(saved: dict[str, Any], path: Path) -> list[Config]:
+    """The run as each modality that its generator learnt from sees it."""
+    if not isinstance(saved.get("config"), dict):
+        raise InputError(f"expected a configuration in {path}, found none: it is cut short, train again")
+    return config_from_dict(saved["config"], str(path)).of_each_modality()
 
 
 def _make_parts(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str, Tensor]]) -> _Parts:

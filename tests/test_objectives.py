@@ -25,7 +25,7 @@ from s2i.models.caption_encoding import CaptionEncoding, length_mask
 from s2i.models.generator import Drawing
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 from s2i.training import objectives
-from s2i.training.gan import freeze
+from s2i.training.sources import freeze
 
 CONFIG = Config(
     speech_encoder=SpeechEncoderConfig(hidden=8),

@@ -43,7 +43,7 @@ SECTIONS = {  # of results.json: the protocols whose values they hold, and those
     },
 }
 MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
-MAY_DIFFER = ("modality", "gan.encoder", "speech_encoder.", "text_encoder.", *CHANGEABLE)
+MAY_DIFFER = ("modality", "gan.encoder", "gan.other_encoder", "speech_encoder.", "text_encoder.", *CHANGEABLE)
 WRITTEN = ("pictures", "audio", "results.json", "index.html")
 
 RESAMPLES_OF_STATISTIC = 500  # each is a whole distance
