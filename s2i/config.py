@@ -26,6 +26,7 @@ class DataConfig:
     root: str = MISSING  # folder that relative paths in the manifest start from
     manifest: str = MISSING  # JSON Lines, one picture a line
     pack: str = MISSING  # folder that `data_prep/pack.py` writes, one sub-folder a split
+    picture_size: int = 0  # px of pictures in the pack, before the margin; 0: as large as the largest drawn
     margin: float = 76 / 64  # pictures are stored this much larger than drawn, for random crops (AttnGAN)
     box_scale: float = 1.5  # side of the square crop over the longer side of the box (half side .75: S2IGAN)
     workers: int = 0  # loader processes; 0 reads in the training process
@@ -80,10 +81,21 @@ class TextEncoderConfig:
 class ImageEncoderConfig:
     """Picture -> global vector and region vectors."""
 
-    kind: Literal["small"] = "small"  # trained from scratch with the caption encoder
-    image_size: int = 64  # px at its input
-    channels: tuple[int, ...] = (32, 64, 128, 256)  # one halving each; regions come from the last but one
+    # small: trained from scratch with the caption encoder; the others: torchvision's networks, frozen
+    kind: Literal["small", "inception_v3", "resnet50", "googlenet", "mobilenet_v2"] = "small"
+    image_size: int = 64  # px at its input (published: 299 for inception_v3, 224 for the other frozen ones)
     unit: bool = True  # L2-normalise the global vector
+    # Of kind small:
+    channels: tuple[int, ...] = (32, 64, 128, 256)  # one halving each; regions come from the last but one
+    # Of the frozen networks:
+    weights: str = (
+        ""  # file, .pth or .safetensors; empty: torchvision's own ImageNet weights, downloaded once
+    )
+    sha256: str = ""  # of that file, or its first 8 digits or more; empty: not checked
+    pictures: Literal["published", "imagenet", "symmetric"] = "published"  # mean and deviation, or [-1, 1]
+    region_side: int = 0  # regions are averaged to so many rows and columns; 0: as they come (17 or 14)
+    project: bool = True  # false: the pooled vector itself is the global vector (Li et al.)
+    views: int = 0  # crops of each picture whose features are worked out once and kept; 0: each step's own
 
 
 @dataclass(frozen=True)
@@ -266,6 +278,11 @@ class Config:
     def image_size(self) -> int:
         """Side, in px, of the largest picture that the generator draws."""
         return self.generator.base_size * 2 ** (self.generator.stages - 1)
+
+    @property
+    def picture_size(self) -> int:
+        """Side, in px, of the pictures in the pack without their margin: what an image encoder looks at."""
+        return self.data.picture_size or self.image_size
 
     @property
     def embedding(self) -> int:

@@ -22,11 +22,13 @@ from s2i.errors import InputError
 from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import Drawing, StackedGenerator
-from s2i.models.image_encoder import ImageEncoder
+from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
+from s2i.published.image_networks import connect
 from s2i.training.checkpoint import LAST, read_checkpoint
 
 FORMAT = 1  # of an exported model's folder
 MODALITIES = ("speech", "text")
+IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read where pictures are compared, alone
 NETWORKS = ("caption_encoder", "image_encoder", "generator")  # of a path, as an exported model names them
 
 
@@ -39,7 +41,7 @@ class DrawingPath:
     step: int  # optimiser steps that the generator was trained for; 0: published weights, unknown
     device: torch.device
     encoder: CaptionEncoder | None  # None: a published generator alone, that draws from embeddings
-    image_encoder: ImageEncoder | None  # None: imported without one
+    image_encoder: ImageEncoder | PretrainedImageEncoder | None  # None: imported without one
     generator: StackedGenerator
 
     @torch.no_grad()
@@ -260,6 +262,8 @@ def _assemble(parts: _Parts, device: torch.device) -> DrawingPath:
         for name, network in networks.items():
             network.load_state_dict(parts.weights[name])  # float16 becomes float32
             network.requires_grad_(False).eval().to(device)
+        if "image_encoder" in networks:
+            connect(networks["image_encoder"], config.image_encoder, parts.origin.parent / IMAGE_NETWORK)
     except (RuntimeError, ValueError, IndexError) as error:
         raise _cut_short(parts.origin, "weights that fit the configuration", error) from error
     return DrawingPath(

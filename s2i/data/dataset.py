@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import count
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from s2i.data.images import to_tensor
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+
+if TYPE_CHECKING:  # which reads crops as they are read here
+    from s2i.data.views import Views
 
 BATCHES_A_CHUNK = 20  # batches whose captions are sorted by length together
 
@@ -28,11 +32,13 @@ BATCHES_A_CHUNK = 20  # batches whose captions are sorted by length together
 class Batch:
     """B pictures with one caption each: mels with speech, tokens with text."""
 
-    pictures: torch.Tensor  # (B, 3, S, S) float32 in [-1, 1]
+    pictures: torch.Tensor | None  # (B, 3, S, S) float32 in [-1, 1]; None where views stand for them
     class_ids: torch.Tensor  # (B,) int64, the pack's labels 0 to K - 1
     picture_ids: torch.Tensor  # (B,) int64, index in the pack
     captions: torch.Tensor  # (B,) int64, index in the pack
     same_class: torch.Tensor | None = None  # (B, 3, S, S), another picture of each class, if asked for
+    pooled: torch.Tensor | None = None  # (B, G), a view of each picture: what a frozen network sees in it
+    regions: torch.Tensor | None = None  # (B, C, R), the view's map of regions, where it is kept
     mels: torch.Tensor | None = None  # (B, M, T) float32, 0 after a caption's end
     mel_lengths: torch.Tensor | None = None  # (B,) int64, frames
     tokens: torch.Tensor | None = None  # (B, L) int64, 0 after a caption's end
@@ -70,6 +76,7 @@ class EpochPlan:
     crops: np.ndarray  # (pictures, 3): top, left, flipped
     same_class: np.ndarray  # index of another picture of the class (the same one where it has no other)
     same_class_crops: np.ndarray  # (pictures, 3)
+    views: np.ndarray  # in [0, 1): which of its views a picture gets
 
 
 class CaptionedPictures(Dataset):
@@ -90,19 +97,21 @@ class CaptionedPictures(Dataset):
         words: int = 18,
         same_class: bool = False,
         augment: bool = True,
+        views: Views | None = None,
     ) -> None:
-        """`image_size`: px of the crop; `words`: longest caption, the rest is cut; `same_class`:
-        give another picture of each class too; `augment`: random crop and flip, else the centre.
+        """`image_size`: px of the pictures, the pack's or fewer; `words`: longest caption, the rest is cut;
+        `same_class`: give another picture of each class too; `augment`: random crop and flip, else the
+        centre; `views`: give one of each picture's views in place of the picture.
 
         Raises InputError for pictures smaller than `image_size` or no usable caption.
         """
-        if image_size > pack.side:
+        if image_size > pack.image_size:
             raise InputError(
-                f"expected pictures of {image_size} px or more in {pack.folder}, found {pack.side}:"
+                f"expected pictures of {image_size} px or more in {pack.folder}, found {pack.image_size}:"
                 " run data_prep/pack.py with this configuration"
             )
         self.pack, self.seed, self.image_size, self.modality = pack, seed, image_size, modality
-        self.has_same_class, self.augment = same_class, augment
+        self.has_same_class, self.augment, self.views = same_class, augment, views
         self._usable = pack.usable(modality)
         # Usable captions of picture p: _usable[_first[p]] to _usable[_first[p + 1] - 1].
         self._first = np.searchsorted(self._usable, pack.first_caption)
@@ -132,12 +141,15 @@ class CaptionedPictures(Dataset):
         same_class = None
         if self.has_same_class:
             same_class = self._crop(plan.same_class[pictures], plan.same_class_crops[pictures])
-        drawn = self._crop(pictures, plan.crops[pictures])
-        captions = plan.captions[pictures]
-        return _make_batch(self.pack, captions, drawn, self.modality, self._tokens, same_class)
+        captions, drawn, view = plan.captions[pictures], None, (None, None)
+        if self.views is None:
+            drawn = self._crop(pictures, plan.crops[pictures])
+        else:
+            view = self.views.read(pictures, (plan.views[pictures] * self.views.count).astype(np.int64))
+        return _make_batch(self.pack, captions, drawn, self.modality, self._tokens, same_class, view)
 
     def _crop(self, pictures: np.ndarray, crops: np.ndarray) -> torch.Tensor:
-        return to_tensor(torch.from_numpy(cut_pictures(self.pack.images, pictures, crops, self.image_size)))
+        return read_pictures(self.pack, pictures, crops, self.image_size)
 
     def _draw(self, epoch: int) -> EpochPlan:
         random = np.random.default_rng((self.seed, epoch, 0))
@@ -152,13 +164,12 @@ class CaptionedPictures(Dataset):
         own[self._by_class] = np.arange(total)
         skip = 1 + (random.random(total) * (sizes - 1)).astype(np.int64)
         same_class = self._by_class[starts + (own - starts + skip) % sizes]
-        return EpochPlan(captions, crops, same_class, same_class_crops)
+        return EpochPlan(captions, crops, same_class, same_class_crops, random.random(total))
 
     def _draw_crops(self, random: np.random.Generator, total: int) -> np.ndarray:
         if not self.augment:
-            return _centre_crops(self.pack, total, self.image_size)
-        room = self.pack.side - self.image_size + 1
-        return np.column_stack([random.integers(room, size=(total, 2)), random.integers(2, size=total)])
+            return centre_crops(self.pack, total)
+        return random_crops(self.pack, random, total)
 
 
 class BucketSampler(Sampler):
@@ -240,8 +251,8 @@ def evaluation_batches(
     words: int = 18,
     image_size: int | None = None,
 ) -> Iterator[Batch]:
-    """Each of `captions` (indices in the pack) once, with its picture's centre crop of `image_size` px (the
-    pack's own if None).
+    """Each of `captions` (indices in the pack) once, with its picture's centre crop of `image_size` px
+    (without, if None).
 
     Sorted by length for speed, so `Batch.captions` tells which is which; the last batch may be smaller.
     Raises InputError for a caption that lacks what the modality needs.
@@ -257,20 +268,36 @@ def evaluation_batches(
     if modality == "text":
         tokens = {int(index): _encode(pack, index, vocabulary, words) for index in chosen}
     chosen = chosen[np.argsort(_caption_lengths(pack, tokens)[chosen], kind="stable")]
-    size = image_size or pack.image_size
     for start in range(0, len(chosen), batch_size):
         part = chosen[start : start + batch_size]
-        pictures = pack.caption_picture[part]
-        cut = cut_pictures(pack.images, pictures, _centre_crops(pack, len(part), size), size)
-        yield _make_batch(pack, part, to_tensor(torch.from_numpy(cut)), modality, tokens)
+        pictures, cut = pack.caption_picture[part], None
+        if image_size:
+            cut = read_pictures(pack, pictures, centre_crops(pack, len(part)), image_size)
+        yield _make_batch(pack, part, cut, modality, tokens)
 
 
 def picture_batches(pack: Pack, image_size: int, batch_size: int = 256) -> Iterator[torch.Tensor]:
     """Every picture of a pack in order, its centre crop: (up to batch_size, 3, S, S) in [-1, 1]."""
-    crops = _centre_crops(pack, len(pack.pictures), image_size)
+    crops = centre_crops(pack, len(pack.pictures))
     for start in range(0, len(pack.pictures), batch_size):
         part = np.arange(start, min(start + batch_size, len(pack.pictures)))
-        yield to_tensor(torch.from_numpy(cut_pictures(pack.images, part, crops[part], image_size)))
+        yield read_pictures(pack, part, crops[part], image_size)
+
+
+def read_pictures(pack: Pack, pictures: np.ndarray, crops: np.ndarray, image_size: int) -> torch.Tensor:
+    """Crops of a pack's pictures, at `image_size` px: (B, 3, S, S) in [-1, 1].
+
+    Args:
+        pictures: (B,) indices in the pack.
+        crops: (B, 3) of top, left (px of the stored picture) and flipped (0 or 1); each is as large as the
+            pack's pictures are without their margin, and resized where `image_size` is another.
+    """
+    cut = torch.from_numpy(cut_pictures(pack.images, pictures, crops, pack.image_size))
+    if image_size != pack.image_size:  # antialiased bicubic, as PIL's that made the pack
+        cut = F.interpolate(
+            cut.movedim(-1, -3), (image_size, image_size), mode="bicubic", antialias=True
+        ).movedim(-3, -1)
+    return to_tensor(cut)
 
 
 def cut_pictures(images: np.ndarray, pictures: np.ndarray, crops: np.ndarray, size: int) -> np.ndarray:
@@ -281,6 +308,18 @@ def cut_pictures(images: np.ndarray, pictures: np.ndarray, crops: np.ndarray, si
         crop = images[picture, top : top + size, left : left + size]
         cut[row] = crop[:, ::-1] if flipped else crop
     return cut
+
+
+def random_crops(pack: Pack, random: np.random.Generator, count: int) -> np.ndarray:
+    """Anywhere in the margin, every second one flipped: (count, 3) of top, left, flipped."""
+    room = pack.side - pack.image_size + 1
+    return np.column_stack([random.integers(room, size=(count, 2)), random.integers(2, size=count)])
+
+
+def centre_crops(pack: Pack, count: int) -> np.ndarray:
+    """The middle of each picture: (count, 3) of top, left, flipped."""
+    start = (pack.side - pack.image_size) // 2
+    return np.tile(np.array([start, start, 0], dtype=np.int64), (count, 1))
 
 
 def pad_mels(mels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -304,10 +343,11 @@ def pad_tokens(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Ten
 def _make_batch(
     pack: Pack,
     captions: np.ndarray,
-    pictures: torch.Tensor,
+    pictures: torch.Tensor | None,
     modality: str,
     tokens: dict[int, list[int]],
     same_class: torch.Tensor | None = None,
+    view: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
 ) -> Batch:
     picture_ids = pack.caption_picture[captions]
     mels = mel_lengths = padded = token_lengths = None
@@ -321,6 +361,8 @@ def _make_batch(
         picture_ids=torch.from_numpy(picture_ids),
         captions=torch.from_numpy(captions),
         same_class=same_class,
+        pooled=view[0],
+        regions=view[1],
         mels=mels,
         mel_lengths=mel_lengths,
         tokens=padded,
@@ -345,8 +387,3 @@ def _caption_lengths(pack: Pack, tokens: dict[int, list[int]]) -> np.ndarray:
     lengths = np.zeros(pack.caption_count, dtype=np.int64)
     lengths[list(tokens)] = [len(words) for words in tokens.values()]
     return lengths
-
-
-def _centre_crops(pack: Pack, total: int, size: int) -> np.ndarray:
-    margin = (pack.side - size) // 2
-    return np.tile([margin, margin, 0], (total, 1))

@@ -46,7 +46,7 @@ from s2i.data.manifest import (
     write_manifest,
 )
 from s2i.errors import InputError
-from s2i.files import write_atomically
+from s2i.files import sha256_of, write_atomically
 from s2i.processes import in_processes
 from s2i.progress import progress, say
 
@@ -62,8 +62,8 @@ class Pack:
     the captions of picture p are first_caption[p] to first_caption[p + 1]; `mel_lengths`: int64 (captions,)
     in frames, 0 without audio; `has_speech`: some caption has audio; `class_ids`: int64 (pictures,) as in
     the manifest; `class_labels`: {class id: label}, labels 0 to K - 1 in order of the ids; `labels`: int64
-    (pictures,); `attributes`: {name: its values in order}; `image_size`: px, what the pack was made for;
-    `side`: px as stored.
+    (pictures,); `attributes`: {name: its values in order}; `image_size`: px of a picture without its margin;
+    `side`: px as stored; `fingerprint`: what it was made from, as one hash.
     """
 
     def __init__(self, folder: str | Path, expected: Config | None = None) -> None:
@@ -75,6 +75,7 @@ class Pack:
         made_from = _read_made_from(self.folder)
         if expected is not None:
             _refuse_stale(self.folder, made_from, expected)
+        self.fingerprint: str = made_from["fingerprint"]
         self.image_size: int = made_from["image_size"]
         self.side: int = made_from["side"]
         self.pictures: list[Picture] = read_manifest(self.folder / "index.jsonl")
@@ -181,10 +182,16 @@ def _build_split(config: Config, split: str, processes: int) -> None:
 
 def _settings(config: Config) -> dict[str, Any]:
     """The part of a configuration that a pack's content depends on."""
+    size = config.picture_size
+    if size < config.image_size:
+        raise InputError(
+            f"expected data.picture_size of the largest drawn picture's {config.image_size} px or more,"
+            f" found {size}: raise it, or leave it out"
+        )
     return {
         "version": VERSION,
-        "image_size": config.image_size,
-        "side": math.ceil(config.image_size * config.data.margin - 1e-9),  # 304, not 305, for 256 * 76 / 64
+        "image_size": size,
+        "side": math.ceil(size * config.data.margin - 1e-9),  # 304, not 305, for 256 * 76 / 64
         "box_scale": config.data.box_scale,
         "audio": asdict(config.audio),
     }
@@ -215,7 +222,7 @@ def _look_at_sources(config: Config, split: str) -> dict[str, Any]:
     return {
         **settings,
         "fingerprint": fingerprint.hexdigest(),
-        "manifest": _hash_of(manifest),
+        "manifest": sha256_of(manifest),
         "pictures": pictures,
         "captions": captions,
     }
@@ -285,9 +292,9 @@ def _join_chunks(config: Config, split: str, made_from: dict[str, Any], building
     pictures, side, frames = made_from["pictures"], made_from["side"], int(offsets[-1])
     images = (_from_chunk(path, "images") for path in chunks)
     mels = (_from_chunk(path, "mels") for path in chunks)
-    _write_array(whole / "images.npy", np.uint8, (pictures, side, side, 3), images)
-    _write_array(whole / "mels.npy", np.float16, (frames, config.audio.mels), mels)
-    _write_array(whole / "offsets.npy", np.int64, offsets.shape, [offsets])
+    write_array(whole / "images.npy", np.uint8, (pictures, side, side, 3), images)
+    write_array(whole / "mels.npy", np.float16, (frames, config.audio.mels), mels)
+    write_array(whole / "offsets.npy", np.int64, offsets.shape, [offsets])
     write_manifest(whole / "index.jsonl", _pictures_of(manifest, split))
     attributes = read_attributes(manifest)
     if attributes:
@@ -317,7 +324,7 @@ def _from_chunk(path: Path, name: str) -> np.ndarray:
         return chunk[name]
 
 
-def _write_array(path: Path, kind: type, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
+def write_array(path: Path, kind: type, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
     """An .npy file written part by part; a memmap would count every page written as memory used."""
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
     with write_atomically(path, "wb") as stream:
@@ -354,7 +361,11 @@ def _refuse_stale(folder: Path, made_from: dict[str, Any], expected: Config) -> 
                 " it is stale, run data_prep/pack.py with this configuration"
             )
     manifest = expected.data.manifest
-    if manifest != MISSING and Path(manifest).is_file() and _hash_of(Path(manifest)) != made_from["manifest"]:
+    if (
+        manifest != MISSING
+        and Path(manifest).is_file()
+        and sha256_of(Path(manifest)) != made_from["manifest"]
+    ):
         raise InputError(
             f"expected a pack of {manifest} as it is now, found one of another state in {folder}:"
             " it is stale, run data_prep/pack.py with this configuration"
@@ -365,11 +376,3 @@ def _cut_short(folder: Path, expected: str, found: str) -> InputError:
     return InputError(
         f"expected {expected} in {folder}, found {found}: the pack is cut short, run data_prep/pack.py"
     )
-
-
-def _hash_of(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as stream:
-        while part := stream.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()

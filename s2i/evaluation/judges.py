@@ -7,7 +7,6 @@ layer before gives the features of judge-based distances. It is trained on a pac
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.config import Config, JudgeConfig, OptimiserConfig, ScheduleConfig, config_from_dict, require
-from s2i.data.dataset import cut_pictures, picture_batches
-from s2i.data.images import to_tensor
+from s2i.data.dataset import picture_batches, random_crops, read_pictures
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.progress import progress, say
@@ -131,7 +129,7 @@ def train_judge(config: Config) -> Path:
     training_pack, validation_pack = packs
     heads = training_pack.attributes or {CLASS: _class_names(training_pack)}
     engine = Engine.start(config)
-    network = JudgeNetwork(settings, heads, training_pack.image_size).to(engine.device)
+    network = JudgeNetwork(settings, heads, config.image_size).to(engine.device)
     rise = ScheduleConfig(kind="linear", start=_RISE, warmup=int(_RISE * settings.steps))
     optimiser_settings = OptimiserConfig(lr=settings.lr, betas=(0.9, 0.999), schedule=rise)
     prepared, optimiser = engine.prepare(network, adam(network.parameters(), optimiser_settings))
@@ -139,7 +137,7 @@ def train_judge(config: Config) -> Path:
     facts = {
         "kind": "judge",
         "heads": heads,
-        "image_size": training_pack.image_size,
+        "image_size": config.image_size,
         "packs": [fingerprint(pack) for pack in packs],
     }
     with Training(engine, settings.steps, {"judge": prepared, "optimiser": optimiser}, facts) as training:
@@ -147,7 +145,9 @@ def train_judge(config: Config) -> Path:
         steps = range(training.step, settings.steps)
         for step in progress(steps, settings.steps, training.run.label, training.step):
             rate = set_learning_rate(optimiser, optimiser_settings, step, settings.steps)
-            pictures, chosen = _batch(training_pack, settings.batch_size, config.seed, step)
+            pictures, chosen = _batch(
+                training_pack, network.image_size, settings.batch_size, config.seed, step
+            )
             _, logits = prepared(pictures.to(engine.device))
             right = {name: answers[name][chosen].to(engine.device) for name in heads}
             loss = _loss(logits, right)
@@ -163,7 +163,7 @@ def train_judge(config: Config) -> Path:
 
 def fingerprint(pack: Pack) -> str:
     """What a pack was made from, as one hash."""
-    return json.loads((pack.folder / "pack.json").read_text(encoding="utf-8"))["fingerprint"]
+    return pack.fingerprint
 
 
 def labels(pack: Pack, heads: dict[str, list[str]]) -> dict[str, np.ndarray]:
@@ -185,7 +185,7 @@ def _loss(logits: dict[str, Tensor], right: dict[str, Tensor]) -> Tensor:
     return (total / known.clamp(min=1)).mean()
 
 
-def _batch(pack: Pack, batch_size: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
+def _batch(pack: Pack, image_size: int, batch_size: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
     """Random pictures in random crops, flips and brightness, as a function of (seed, step): (B, 3, S, S) in
     [-1, 1] and their indices (B,)."""
     batch_size = min(batch_size, len(pack.pictures))
@@ -193,17 +193,13 @@ def _batch(pack: Pack, batch_size: int, seed: int, step: int) -> tuple[Tensor, T
     order = np.random.default_rng((seed, epoch, 2)).permutation(len(pack.pictures))
     chosen = order[place * batch_size : (place + 1) * batch_size]
     random = np.random.default_rng((seed, step, 3))
-    size, room = pack.image_size, pack.side - pack.image_size + 1
-    crops = np.column_stack(
-        [random.integers(room, size=(batch_size, 2)), random.integers(2, size=batch_size)]
-    )
-    pictures = to_tensor(torch.from_numpy(cut_pictures(pack.images, chosen, crops, size)))
+    pictures = read_pictures(pack, chosen, random_crops(pack, random, batch_size), image_size)
     light = random.uniform(1 - _BRIGHTNESS, 1 + _BRIGHTNESS, size=(batch_size, 1, 1, 1)).astype(np.float32)
     return ((pictures + 1) * torch.from_numpy(light) - 1).clamp(max=1), torch.from_numpy(chosen)
 
 
 def _measure(training: Training, judge: Judge, pack: Pack) -> None:
-    opinion = judge.look(picture_batches(pack, pack.image_size))
+    opinion = judge.look(picture_batches(pack, judge.network.image_size))
     for name, right in labels(pack, judge.heads).items():
         known = right >= 0
         if not known.any():  # classes of validation that training lacks

@@ -87,7 +87,7 @@ class Subject:
         if self.path.image_encoder is None:
             raise InputError("expected a model with an image encoder, found one imported without")
         with torch.inference_mode():
-            batches = picture_batches(self.pack, self.path.config.image_size)
+            batches = picture_batches(self.pack, self.pack.image_size)
             return torch.cat(
                 [self.path.image_encoder(b.to(self.path.device))[0].float().cpu() for b in batches]
             )
@@ -139,7 +139,6 @@ class Subject:
             config.modality,
             self.path.vocabulary,
             config.text_encoder.words,
-            config.image_size,
         )
         label = f"{config.modality}: {label}"
         for batch in progress(batches, -(-len(captions) // size), label):

@@ -7,7 +7,7 @@ from torch import nn
 from s2i.config import Config
 from s2i.models.discriminator import Discriminators
 from s2i.models.generator import StackedGenerator, initialise_orthogonally
-from s2i.models.image_encoder import ImageEncoder
+from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.models.text_encoder import TextEncoder
 
@@ -21,8 +21,13 @@ def build_caption_encoder(config: Config, vocabulary: int) -> CaptionEncoder:
     return TextEncoder(config.text_encoder, vocabulary)
 
 
-def build_image_encoder(config: Config) -> ImageEncoder:
-    """The image encoder that the caption encoder is matched against."""
+def build_image_encoder(config: Config) -> ImageEncoder | PretrainedImageEncoder:
+    """The image encoder that the caption encoder is matched against.
+
+    A pretrained one comes without its trunk: `s2i.published.image_networks.connect` says where to fetch it.
+    """
+    if config.image_encoder.kind != "small":
+        return PretrainedImageEncoder(config.image_encoder, config.embedding)
     return ImageEncoder(config.image_encoder, config.embedding)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.config import ImageEncoderConfig
+from s2i.models.image_trunk import KINDS, ImageTrunk
 
 
 class ImageEncoder(nn.Module):
@@ -47,3 +51,64 @@ class ImageEncoder(nn.Module):
         # All places of the last map, unpooled: which part has a colour shows in where the colour is.
         pooled = self.globe(self.blocks[-1](hidden).flatten(1))
         return (F.normalize(pooled, dim=1) if self.config.unit else pooled), regions
+
+
+class PretrainedImageEncoder(nn.Module):
+    """Two trainable layers over a frozen pretrained network, its trunk: a linear layer over the pooled vector
+    (S2IGAN, AttnGAN), a 1x1 convolution over the map of regions (AttnGAN).
+
+    The trunk isn't part of the module: no checkpoint, average or export holds its weights, no `train()` or
+    optimiser reaches it. It is fetched when first a picture is looked at, by `fetch`; `fingerprint` is in the
+    checkpoint instead, and says which weights these two layers were trained over.
+    """
+
+    def __init__(self, config: ImageEncoderConfig, embedding: int) -> None:
+        super().__init__()
+        kind = KINDS[config.kind]
+        self.config = config
+        self.region = nn.Conv2d(kind.region_channels, embedding, 1, bias=False)
+        if config.project:
+            self.globe: nn.Module = nn.Linear(kind.channels, embedding)
+        else:
+            self.globe = nn.Identity()  # Li et al.: the pooled vector itself is what speech learns
+        self.register_buffer("fingerprint", torch.zeros(32, dtype=torch.uint8))  # a SHA-256
+        self.fetch: Callable[[PretrainedImageEncoder], ImageTrunk] | None = None
+        self._trunk: list[ImageTrunk] = []  # in a list, out of the module's sight
+
+    @property
+    def trunk(self) -> ImageTrunk:
+        """The frozen network, on the device of the layers over it."""
+        if not self._trunk:
+            if self.fetch is None:
+                raise RuntimeError("expected a trunk: set `fetch` or `trunk` before the first picture")
+            self.trunk = self.fetch(self)
+        return self._trunk[0].to(self.region.weight.device)
+
+    @trunk.setter
+    def trunk(self, trunk: ImageTrunk) -> None:
+        self._trunk[:] = [trunk]
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: object) -> None:
+        given = state_dict.get(f"{prefix}fingerprint")
+        if self._trunk and given is not None and not torch.equal(given.cpu(), self.fingerprint.cpu()):
+            rest[-1].append("trained over other weights of the frozen network")  # torch's list of errors
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """What the frozen network sees: pictures (B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, G)
+        and map of regions (B, C, R), averaged to `region_side` x `region_side` places."""
+        pooled, regions = self.trunk(pictures)
+        if self.config.region_side:
+            regions = F.adaptive_avg_pool2d(regions, self.config.region_side)
+        return pooled, regions.flatten(2)
+
+    def project(self, pooled: Tensor, regions: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What was seen, in the captions' space: (B, G), (B, C, R) -> (B, D), (B, D, R)."""
+        vectors = self.globe(pooled)
+        if regions is not None:
+            regions = self.region(regions.unsqueeze(3)).squeeze(3)
+        return (F.normalize(vectors, dim=1) if self.config.unit else vectors), regions
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """As ImageEncoder's."""
+        return self.project(*self.look(pictures))

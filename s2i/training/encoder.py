@@ -19,18 +19,20 @@ from s2i.data.dataset import (
     CaptionedPictures,
     endless_batches,
     evaluation_batches,
-    picture_batches,
 )
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
+from s2i.data.views import Views
 from s2i.errors import InputError
 from s2i.evaluation.retrieval import retrieve_by_class
 from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.progress import progress, say
+from s2i.published.image_networks import connect, require_trunk
 from s2i.training.checkpoint import write_checkpoint
 from s2i.training.engine import Engine, Training, adam, clip_gradients, set_learning_rate
 from s2i.training.objectives import Terms, matching_objective
+from s2i.training.picture_views import gallery_vectors, open_views
 
 BEST = "best.pt"
 
@@ -44,11 +46,16 @@ class EncoderNetworks(nn.Module):
         self.caption_encoder = build_caption_encoder(config, vocabulary)
         self.image_encoder = build_image_encoder(config)
         self.classifier = nn.Linear(config.embedding, classes)
+        if not config.matching.region_weight:  # nothing would train it
+            self.image_encoder.region.requires_grad_(False)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
         """Loss of a batch and its terms: batch matching, region-segment and class ("distinctive") loss."""
         encoding = self.caption_encoder(batch.inputs, batch.lengths)
-        vectors, regions = self.image_encoder(batch.pictures)
+        if batch.pictures is None:
+            vectors, regions = self.image_encoder.project(batch.pooled, batch.regions)
+        else:
+            vectors, regions = self.image_encoder(batch.pictures)
         total, terms = matching_objective(vectors, regions, encoding, batch.class_ids, self.config.matching)
         if self.config.matching.class_weight:
             value = losses.class_loss(
@@ -71,11 +78,17 @@ def train_encoder(config: Config) -> Path:
             " the best encoder is chosen by validation"
         )
     networks = EncoderNetworks(config, len(vocabulary or ()), len(train_pack.class_labels)).to(engine.device)
+    image_encoder = connect(networks.image_encoder, config.image_encoder)
+    require_trunk(image_encoder)
+    with engine.first():
+        train_views = open_views(image_encoder, train_pack, config, config.image_encoder.views)
+        val_views = open_views(image_encoder, val_pack, config, 1)
     networks, optimiser = engine.prepare(networks, adam(networks.parameters(), settings.optimiser))
     for pack in (train_pack, val_pack):
         refuse_short_recordings(engine.unwrap(networks).caption_encoder, pack)
+    words, size = config.text_encoder.words, config.picture_size
     dataset = CaptionedPictures(
-        train_pack, config.seed, config.image_size, config.modality, vocabulary, config.text_encoder.words
+        train_pack, config.seed, size, config.modality, vocabulary, words, views=train_views
     )
     parts = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
     facts = {"kind": "encoder", "vocabulary": vocabulary.to_list() if vocabulary else None}
@@ -99,20 +112,25 @@ def train_encoder(config: Config) -> Path:
             optimiser.step()
             training.record(terms | {"loss/all": total, "grad_norm/all": norm, "lr/all": rate})
             if training.every(settings.validate_every):
-                _validate(training, engine.unwrap(networks), val_pack, vocabulary)
+                _validate(training, engine.unwrap(networks), val_pack, vocabulary, val_views)
             training.save_if_due()
     return training.run.folder
 
 
 def _validate(
-    training: Training, networks: EncoderNetworks, pack: Pack, vocabulary: Vocabulary | None
+    training: Training,
+    networks: EncoderNetworks,
+    pack: Pack,
+    vocabulary: Vocabulary | None,
+    views: Views | None,
 ) -> None:
     """Measure on the validation split; keep the networks if they are the best so far."""
     config = networks.config
     if not training.engine.is_main:
         return
     networks.eval()
-    scores = retrieval_scores(networks.caption_encoder, networks.image_encoder, pack, config, vocabulary)
+    nets = networks.caption_encoder, networks.image_encoder
+    scores = retrieval_scores(*nets, pack, config, vocabulary, views)
     networks.train()
     means = {name: round(float(values.mean()), 5) for name, values in scores.items()}
     count = len(scores["mAP"])
@@ -134,20 +152,19 @@ def retrieval_scores(
     pack: Pack,
     config: Config,
     vocabulary: Vocabulary | None,
+    views: Views | None = None,
 ) -> dict[str, Tensor]:
     """`recall@k` and `mAP` of every usable caption of a pack: captions ask, the pack's pictures answer."""
     vectors, captions = [], []
     device = next(caption_encoder.parameters()).device
     sizes = config.matching.batch_size, config.modality, vocabulary, config.text_encoder.words
     usable = pack.usable(config.modality)
-    for batch in evaluation_batches(pack, usable, *sizes, config.image_size):
+    for batch in evaluation_batches(pack, usable, *sizes):
         batch = batch.to(device)
         vectors.append(caption_encoder(batch.inputs, batch.lengths).sentence.cpu())
         captions.append(batch.captions.cpu())
     order = torch.cat(captions)
-    gallery = torch.cat(
-        [image_encoder(part.to(device))[0].cpu() for part in picture_batches(pack, config.image_size)]
-    )
+    gallery = gallery_vectors(image_encoder, pack, views)
     labels = torch.from_numpy(pack.labels)
     asked = labels[torch.from_numpy(pack.caption_picture)[order]]
     return retrieve_by_class(torch.cat(vectors), gallery, asked, labels)

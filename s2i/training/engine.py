@@ -156,6 +156,10 @@ class Engine:
         """Compute in the configured precision inside, for nets that are not prepared."""
         return self.accelerator.autocast()
 
+    def first(self) -> AbstractContextManager:
+        """The first process goes through the block alone, the others after it: for what is made once."""
+        return self.accelerator.main_process_first()
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all must ask."""
         if self.world == 1:

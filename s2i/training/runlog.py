@@ -1,11 +1,11 @@
 """A run's folder: its configuration, its environment and what was measured in it.
 
-    config.yaml     complete and resolved: the only thing that later commands read
-    env.json        versions, device, commit and command of the latest start that trained
-    log.jsonl       one object a log step: {"step", "seconds", term: mean since the line before}
-    metrics.jsonl   one object a measured number
-    samples/        grids of pictures
-    checkpoints/    last.pt and kept ones
+config.yaml     complete and resolved: the only thing that later commands read
+env.json        versions, device, commit and command of the latest start that trained
+log.jsonl       one object a log step: {"step", "seconds", term: mean since the line before}
+metrics.jsonl   one object a measured number
+samples/        grids of pictures
+checkpoints/    last.pt and kept ones
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from s2i.files import write_atomically
 from s2i.progress import say
 
 # What may change when a run goes on: it decides nothing that is learnt. The folder itself may have moved.
-CHANGEABLE = ("device", "threads", "log.", "data.workers", "run")
+CHANGEABLE = ("device", "threads", "log.", "data.workers", "run", "image_encoder.weights")
 PACKAGES = ("s2i", "torch", "torchaudio", "torchvision", "accelerate", "librosa", "numpy", "omegaconf")
 
 
@@ -113,7 +113,7 @@ def open_run(config: Config, writes: bool = True) -> Run:
             raise InputError(
                 f"expected the configuration with which the run in {run.folder} was begun, found {listed}:"
                 " give another run=FOLDER, or these values back"
-                " (device, threads, log.* and data.workers may change)"
+                " (device, threads, log.*, data.workers and image_encoder.weights may change)"
             )
         if changes and writes:
             say(f"{run.label}: continued with other {', '.join(changes)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,15 +20,16 @@ from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.image_encoder import ImageEncoder
+from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.relation import RelationSupervisor
+from s2i.published.image_networks import connect, require_trunk
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.encoder import BEST, refuse_short_recordings
 from s2i.training.engine import Engine, adam, averaged, clip_gradients, set_learning_rate, update_average
 
 ENCODER_SECTIONS = ("audio", "speech_encoder", "text_encoder", "image_encoder", "modality")
 OTHER = "other_"  # before the names of the second source's networks in a checkpoint
-Encoders = tuple[CaptionEncoder, ImageEncoder, Vocabulary | None]
+Encoders = tuple[CaptionEncoder, ImageEncoder | PretrainedImageEncoder, Vocabulary | None]
 
 
 class CaptionSource:
@@ -130,7 +132,7 @@ def load_encoders(config: Config) -> Encoders:
     state = read_checkpoint(path)
     theirs, ours = config_to_dict(config_from_dict(state["config"], str(path))), config_to_dict(config)
     for section in ENCODER_SECTIONS:
-        if theirs.get(section) != ours.get(section):
+        if _decisive(theirs.get(section)) != _decisive(ours.get(section)):
             raise InputError(
                 f"expected the {section} of {config.gan.encoder} ({theirs.get(section)}), found"
                 f" {ours.get(section)} in this configuration: give both trainings the same"
@@ -141,7 +143,17 @@ def load_encoders(config: Config) -> Encoders:
     if config.gan.encoder_start == "matched":
         encoder.load_state_dict(state["nets"]["caption_encoder"])
     image_encoder.load_state_dict(state["nets"]["image_encoder"])
+    connect(image_encoder, config.image_encoder)
+    if config.gan.matching_weight or config.gan.relation_weight:
+        require_trunk(image_encoder)
     return freeze(encoder), freeze(image_encoder), vocabulary
+
+
+def _decisive(section: Any) -> Any:
+    """A section without the place of a file: what is in the file is known by its fingerprint."""
+    if not isinstance(section, dict):
+        return section
+    return {key: value for key, value in section.items() if key != "weights"}
 
 
 def freeze(network: nn.Module) -> nn.Module:

@@ -1,0 +1,127 @@
+"""Pretrained picture networks of torchvision, cut where regions and global vectors are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of [0, 1]
+
+
+@dataclass(frozen=True)
+class TrunkKind:
+    """A network of torchvision as it is used here.
+
+    `lower`, `upper`: names of its layers, in order, up to the map of regions and from there to the last map;
+    `unused`: what comes after, or beside, and is left out; `region_channels`, `channels`: of the two maps;
+    `pictures`: range in which torchvision's own weights expect pictures; `least`: px that it needs.
+    """
+
+    make: Callable[[], nn.Module]
+    lower: tuple[str, ...]
+    upper: tuple[str, ...]
+    unused: tuple[str, ...]
+    region_channels: int
+    channels: int
+    pictures: str
+    least: int
+
+
+def _numbered(template: str, first: int, last: int) -> tuple[str, ...]:
+    return tuple(template.format(number) for number in range(first, last + 1))
+
+
+# Regions come from the last map that a sixteenth of the input is wide: 17 x 17 of 299 px, 14 x 14 of 224.
+KINDS = {
+    "inception_v3": TrunkKind(  # AttnGAN's and S2IGAN's: regions mixed_6e, 2048 pooled
+        make=lambda: models.inception_v3(weights=None, init_weights=False, transform_input=False),
+        lower=("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1")
+        + ("Conv2d_4a_3x3", "maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b")
+        + ("Mixed_6c", "Mixed_6d", "Mixed_6e"),
+        upper=("Mixed_7a", "Mixed_7b", "Mixed_7c"),
+        unused=("AuxLogits", "avgpool", "dropout", "fc"),
+        region_channels=768,
+        channels=2048,
+        pictures="symmetric",  # Google's weights; torchvision undoes ImageNet's mean and deviation for them
+        least=75,
+    ),
+    "googlenet": TrunkKind(  # Li et al.'s teacher: 1024 pooled
+        make=lambda: models.googlenet(weights=None, init_weights=False, transform_input=False),
+        lower=("conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b", "maxpool3")
+        + ("inception4a", "inception4b", "inception4c", "inception4d", "inception4e"),
+        upper=("maxpool4", "inception5a", "inception5b"),
+        unused=("aux1", "aux2", "avgpool", "dropout", "fc"),
+        region_channels=832,
+        channels=1024,
+        pictures="symmetric",  # Google's weights too
+        least=32,
+    ),
+    "resnet50": TrunkKind(
+        make=lambda: models.resnet50(weights=None),
+        lower=("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"),
+        upper=("layer4",),
+        unused=("avgpool", "fc"),
+        region_channels=1024,
+        channels=2048,
+        pictures="imagenet",
+        least=32,
+    ),
+    "mobilenet_v2": TrunkKind(  # regions: the wide map inside the last halving block, as detectors read it
+        make=lambda: models.mobilenet_v2(weights=None),
+        lower=(*_numbered("features.{}", 0, 13), "features.14.conv.0"),
+        upper=(*_numbered("features.14.conv.{}", 1, 3), *_numbered("features.{}", 15, 18)),
+        unused=("classifier",),
+        region_channels=576,
+        channels=1280,
+        pictures="imagenet",
+        least=32,
+    ),
+}
+
+
+class ImageTrunk(nn.Module):
+    """A pretrained network without its classifier, in eval mode for good and frozen, batch norms and all.
+
+    (AttnGAN left its Inception in train mode: the weights stood still, the statistics drifted.)
+    """
+
+    def __init__(self, kind: str, image_size: int, pictures: str = "published") -> None:
+        """`image_size`: px at its input; `pictures`: "imagenet" (mean and deviation), "symmetric" ([-1, 1])
+        or "published", as torchvision's own weights expect them."""
+        super().__init__()
+        known = KINDS[kind]
+        self.kind, self.image_size = kind, image_size
+        self.pictures = known.pictures if pictures == "published" else pictures
+        self.network = known.make()
+        for name in known.unused:
+            setattr(self.network, name, None)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> ImageTrunk:
+        """Stays in eval mode whatever is asked."""
+        return super().train(False)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, channels), map of regions
+        (B, region_channels, h, w). Gradients pass through to the pictures."""
+        size = self.image_size
+        if pictures.shape[-2:] != (size, size):
+            pictures = F.interpolate(pictures, (size, size), mode="bilinear", antialias=True)
+        if self.pictures == "imagenet":
+            mean, deviation = (
+                pictures.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+            )
+            pictures = ((pictures + 1) / 2 - mean) / deviation
+        hidden = pictures.contiguous(memory_format=torch.channels_last)  # a quarter faster on a CPU
+        for name in KINDS[self.kind].lower:
+            hidden = self.network.get_submodule(name)(hidden)
+        regions = hidden
+        for name in KINDS[self.kind].upper:
+            hidden = self.network.get_submodule(name)(hidden)
+        return hidden.mean((2, 3)), regions
