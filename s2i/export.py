@@ -15,7 +15,8 @@ from torch import Tensor
 
 from s2i.config import MISSING, config_to_dict
 from s2i.errors import InputError
-from s2i.pipeline import FORMAT, MODALITIES, DrawingPath, load
+from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.pipeline import FORMAT, IMAGE_NETWORK, MODALITIES, DrawingPath, load
 from s2i.progress import say
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.runlog import Run
@@ -30,8 +31,9 @@ LOCAL_KEYS = (
     "gan.other_encoder",
     "judge.pack",
     "evaluation.judge",
+    "image_encoder.weights",
 )
-FILES = {"config.json", "README.md", *(f"{modality}.safetensors" for modality in MODALITIES)}
+FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
 
 
 def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -> None:
@@ -153,6 +155,7 @@ def _write_files(
             f" | {to_draw:,} | `{file.name}` | {file.stat().st_size / 1e6:.2f}"
             f" | {'float16' if half else 'float32'} |"
         )
+    card += _write_image_network(folder, paths, half)
     text = json.dumps(described, indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     (folder / "README.md").write_text("\n".join([*card, *sections]) + "\n", encoding="utf-8")
@@ -165,13 +168,44 @@ def _weights(path: DrawingPath, half: bool) -> dict[str, Tensor]:
         "generator": path.generator,
     }
     return {
-        f"{name}.{key}": (
-            value.to(torch.float16) if half and value.is_floating_point() else value
-        ).contiguous()
+        f"{name}.{key}": value
         for name, network in networks.items()
         if network is not None
-        for key, value in network.state_dict().items()
+        for key, value in _stored(network.state_dict(), half).items()
     }
+
+
+def _stored(values: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
+    return {
+        key: (value.to(torch.float16) if half and value.is_floating_point() else value).contiguous()
+        for key, value in values.items()
+    }
+
+
+def _write_image_network(folder: Path, paths: dict[str, DrawingPath], half: bool) -> list[str]:
+    """The frozen network that the paths' image encoders stand on, once; returns what the card says of it.
+
+    Drawing needs none of it. torchvision's own weights are left out: whoever compares pictures can have them
+    from there. Those of a local file nobody else may have.
+    """
+    encoders = [path.image_encoder for path in paths.values()]
+    frozen = [encoder for encoder in encoders if isinstance(encoder, PretrainedImageEncoder)]
+    if not frozen:
+        return []
+    if not all(torch.equal(each.fingerprint, frozen[0].fingerprint) for each in frozen):
+        raise InputError(
+            "expected paths over the same frozen image network in one model, found different weights: export"
+            " them into two folders"
+        )
+    kind, file = frozen[0].config.kind, folder / IMAGE_NETWORK
+    if not frozen[0].config.weights:
+        return ["", f"Pictures are compared over torchvision's {kind}, fetched when that is first asked for."]
+    file.write_bytes(save(_stored(frozen[0].trunk.network.state_dict(), half)))
+    return [
+        "",
+        f"`{file.name}` ({file.stat().st_size / 1e6:.2f} MB, {kind} without its classifier) is read where"
+        " pictures are compared, by `s2i search`, alone: a model that only draws does without.",
+    ]
 
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:

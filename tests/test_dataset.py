@@ -229,7 +229,7 @@ def test_captions_without_audio_are_never_drawn_for_speech(tmp_path):
 def test_evaluation_gives_every_caption_once_with_the_centre_of_its_picture(pack, vocabulary):
     chosen = [70, 3, 4, 5, 9, 0, 33]
     for modality in ("speech", "text"):
-        batches = list(evaluation_batches(pack, chosen, 3, modality, vocabulary))
+        batches = list(evaluation_batches(pack, chosen, 3, modality, vocabulary, image_size=16))
         assert [len(batch) for batch in batches] == [3, 3, 1]
         assert sorted(torch.cat([batch.captions for batch in batches]).tolist()) == sorted(chosen)
         for batch in batches:

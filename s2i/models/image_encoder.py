@@ -80,12 +80,12 @@ class PretrainedImageEncoder(nn.Module):
         """The frozen network, on the device of the layers over it."""
         if not self._trunk:
             if self.fetch is None:
-                raise RuntimeError("expected a trunk: set `fetch` or `trunk` before the first picture")
-            self.trunk = self.fetch(self)
+                raise RuntimeError("expected a trunk: set `fetch`, or call `use_trunk` first")
+            self.use_trunk(self.fetch(self))
         return self._trunk[0].to(self.region.weight.device)
 
-    @trunk.setter
-    def trunk(self, trunk: ImageTrunk) -> None:
+    def use_trunk(self, trunk: ImageTrunk) -> None:
+        """Look at pictures with this frozen network. (A setter would make it a part.)"""
         self._trunk[:] = [trunk]
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: object) -> None:

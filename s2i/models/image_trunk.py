@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision import models
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of [0, 1]
 
@@ -19,10 +18,10 @@ class TrunkKind:
 
     `lower`, `upper`: names of its layers, in order, up to the map of regions and from there to the last map;
     `unused`: what comes after, or beside, and is left out; `region_channels`, `channels`: of the two maps;
-    `pictures`: range in which torchvision's own weights expect pictures; `least`: px that it needs.
+    `pictures`: range in which torchvision's own weights expect pictures; `least`: px that it needs;
+    `options`: of its builder.
     """
 
-    make: Callable[[], nn.Module]
     lower: tuple[str, ...]
     upper: tuple[str, ...]
     unused: tuple[str, ...]
@@ -30,6 +29,7 @@ class TrunkKind:
     channels: int
     pictures: str
     least: int
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def _numbered(template: str, first: int, last: int) -> tuple[str, ...]:
@@ -39,7 +39,6 @@ def _numbered(template: str, first: int, last: int) -> tuple[str, ...]:
 # Regions come from the last map that a sixteenth of the input is wide: 17 x 17 of 299 px, 14 x 14 of 224.
 KINDS = {
     "inception_v3": TrunkKind(  # AttnGAN's and S2IGAN's: regions mixed_6e, 2048 pooled
-        make=lambda: models.inception_v3(weights=None, init_weights=False, transform_input=False),
         lower=("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1")
         + ("Conv2d_4a_3x3", "maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b")
         + ("Mixed_6c", "Mixed_6d", "Mixed_6e"),
@@ -49,9 +48,9 @@ KINDS = {
         channels=2048,
         pictures="symmetric",  # Google's weights; torchvision undoes ImageNet's mean and deviation for them
         least=75,
+        options={"init_weights": False, "transform_input": False},
     ),
     "googlenet": TrunkKind(  # Li et al.'s teacher: 1024 pooled
-        make=lambda: models.googlenet(weights=None, init_weights=False, transform_input=False),
         lower=("conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b", "maxpool3")
         + ("inception4a", "inception4b", "inception4c", "inception4d", "inception4e"),
         upper=("maxpool4", "inception5a", "inception5b"),
@@ -60,9 +59,9 @@ KINDS = {
         channels=1024,
         pictures="symmetric",  # Google's weights too
         least=32,
+        options={"init_weights": False, "transform_input": False},
     ),
     "resnet50": TrunkKind(
-        make=lambda: models.resnet50(weights=None),
         lower=("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"),
         upper=("layer4",),
         unused=("avgpool", "fc"),
@@ -72,7 +71,6 @@ KINDS = {
         least=32,
     ),
     "mobilenet_v2": TrunkKind(  # regions: the wide map inside the last halving block, as detectors read it
-        make=lambda: models.mobilenet_v2(weights=None),
         lower=(*_numbered("features.{}", 0, 13), "features.14.conv.0"),
         upper=(*_numbered("features.14.conv.{}", 1, 3), *_numbered("features.{}", 15, 18)),
         unused=("classifier",),
@@ -94,10 +92,12 @@ class ImageTrunk(nn.Module):
         """`image_size`: px at its input; `pictures`: "imagenet" (mean and deviation), "symmetric" ([-1, 1])
         or "published", as torchvision's own weights expect them."""
         super().__init__()
+        from torchvision.models import get_model  # here: drawing needs none of it, and it takes a second
+
         known = KINDS[kind]
         self.kind, self.image_size = kind, image_size
         self.pictures = known.pictures if pictures == "published" else pictures
-        self.network = known.make()
+        self.network = get_model(kind, weights=None, **known.options)
         for name in known.unused:
             setattr(self.network, name, None)
         self.requires_grad_(False)

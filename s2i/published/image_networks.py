@@ -12,7 +12,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision import models
 
 from s2i.config import ImageEncoderConfig
 from s2i.errors import InputError
@@ -104,7 +103,9 @@ def _read_trunk(kind: str, image_size: int, pictures: str, file: str, sha256: st
 
 
 def _download(kind: str) -> dict[str, Tensor]:
-    weights = models.get_model_weights(kind).IMAGENET1K_V1
+    from torchvision.models import get_model_weights  # here: drawing needs none of it, and it takes a second
+
+    weights = get_model_weights(kind).IMAGENET1K_V1
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network; a file that isn't the one
