@@ -1,6 +1,6 @@
-# Options, recipe stages and their timing, for recipes/<name>/run.sh:
+# Options, recipe stages and their timing, for recipes/<name>/run.sh and its like:
 #
-#     last_stage=2
+#     last_stage=2                       # and default_preset=NAME where that isn't "default"
 #     source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 #     begin "$@"                         # reads the options, leaves the shell in the repository's root
 #     if stage 1 draw "draw the birds"; then
@@ -14,10 +14,10 @@
 
 usage() {
     cat <<END
-usage: $folder/run.sh [--preset NAME] [--root DATA] [--stage N] [--stop-stage M] [--list] [--dry-run] [--exp NAME]
+usage: $folder/$script [--preset NAME] [--root DATA] [--stage N] [--stop-stage M] [--list] [--dry-run] [--exp NAME]
            [-- key=value ...]
 
-  --preset NAME     choices in $folder/conf/NAME.yaml (default: default)
+  --preset NAME     choices in $folder/conf/NAME.yaml (default: ${default_preset:-default})
   --root DATA       folder of the data (default: in $folder/data)
   --stage N         first recipe stage (default: 1)
   --stop-stage M    last recipe stage (default: $last_stage)
@@ -31,7 +31,7 @@ END
 }
 
 usage_error() {
-    printf 's2i: error: %s: see %s/run.sh --help\n' "$*" "$folder" >&2
+    printf 's2i: error: %s: see %s/%s --help\n' "$*" "$folder" "$script" >&2
     exit 2
 }
 
@@ -39,7 +39,8 @@ begin() {
     local top
     top="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
     folder="recipes/$(basename -- "$(cd -- "$(dirname -- "${BASH_SOURCE[1]}")" && pwd)")"
-    preset=default root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
+    script="$(basename -- "${BASH_SOURCE[1]}")"
+    preset=${default_preset:-default} root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
     while [ $# -gt 0 ]; do
         case "$1" in
             --preset | --root | --exp | --stage | --stop-stage)
@@ -161,6 +162,51 @@ together() {
     trap - INT TERM
     unset OMP_NUM_THREADS
     [ "$status" -eq 0 ] || exit "$status"
+}
+
+# beside COMMAND...: starts a command, or a function of the recipe, as soon as one of the cores is free, on one
+# thread; settle waits for the last of them. One that fails doesn't end the others: settle fails for it.
+running=() failed=0
+beside() {
+    if [ -n "$dry_run" ]; then
+        "$@"
+        return
+    fi
+    trap 'stop_running; exit 130' INT TERM
+    until reap && [ "${#running[@]}" -lt "$(env -u OMP_NUM_THREADS nproc)" ]; do sleep 1; done
+    set -m # a process group each: what a function has started ends with it
+    (export OMP_NUM_THREADS=1 && "$@") 2> >(cat >&2) &
+    running+=($!)
+    set +m
+}
+
+reap() {
+    local process left=()
+    for process in ${running[@]+"${running[@]}"}; do
+        if kill -0 "$process" 2>/dev/null; then
+            left+=("$process")
+        else
+            wait "$process" || failed=$?
+        fi
+    done
+    running=(${left[@]+"${left[@]}"})
+}
+
+stop_running() {
+    local process
+    for process in ${running[@]+"${running[@]}"}; do
+        kill -TERM -- "-$process" 2>/dev/null || true
+    done
+    wait
+}
+
+settle() {
+    while [ "${#running[@]}" -gt 0 ]; do
+        sleep 1
+        reap
+    done
+    trap - INT TERM
+    [ "$failed" -eq 0 ] || exit "$failed"
 }
 
 finish() {

@@ -83,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
         "--output", required=True, type=Path, metavar="DIR", help="folder for index.html and results.json"
     )
 
+    tabulating = add("tabulate", _tabulate, "hold runs against the first of them: an ablation's table")
+    tabulating.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN runs, the base first")
+    tabulating.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the table")
+    tabulating.add_argument(
+        "--published", type=Path, metavar="JSON", help="published orderings, a run's name"
+    )
+
     exporting = add("export", _export, "write the drawing part of runs as one model folder")
     exporting.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN run, one a modality")
     exporting.add_argument("folder", type=Path, metavar="DIR", help="model folder to write")
@@ -177,6 +184,12 @@ def _compare(speech_run: Path, text_run: Path, output: Path) -> None:
 
     compare(speech_run, text_run, output)
     print(output / "index.html")
+
+
+def _tabulate(runs: list[Path], output: Path, published: Path | None) -> None:
+    from s2i.evaluation.tabulate import tabulate
+
+    print(tabulate(runs, output, published))
 
 
 def _export(runs: list[Path], folder: Path, half: bool) -> None:

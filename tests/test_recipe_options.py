@@ -239,3 +239,54 @@ esac"""
     (tmp_path / "setup.py").write_text("second")
     assert environment(tmp_path, PATH=str(tools)).returncode == 0
     assert made() == ["install"]  # brought up to date
+
+
+# The grid of ablate.sh
+
+
+ABLATE = ROOT / "recipes" / "painted_birds" / "ablate.sh"
+
+
+def grid(*words: str) -> list[list[str]]:
+    done = bash(ABLATE, "--dry-run", *words)
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def test_every_setting_of_the_grid_reads_an_encoder_that_is_trained_as_it_is():
+    commands = grid("--", "gan.steps=50")
+    encoders = {values(words)["run"]: values(words) for words in commands if "train-encoder" in words}
+    settings = {values(words)["run"]: values(words) for words in commands if "train-gan" in words}
+    base = values(next(words for words in commands if "train-gan" in words))
+    for name, setting in settings.items():
+        encoder = encoders[setting["gan.encoder"]]
+        for key in ("modality", "seed", "speech_encoder.pooling", "matching.class_weight"):
+            assert encoder.get(key) == setting.get(key), (name, key)
+        assert (
+            setting.keys() - {"run"} != base.keys() - {"run"}
+            or setting is settings[base["run"]]
+            or any(setting[key] != base[key] for key in base.keys() - {"run"})
+        )
+    assert settings["recipes/painted_birds/exp/ablate-both-twice-the-steps"]["gan.steps"] == "100"
+    [table] = [words for words in commands if "tabulate" in words]
+    assert [word for word in table[4:] if word in settings] == list(settings)
+
+
+def test_published_orderings_are_of_settings_of_the_grid():
+    folder = ROOT / "recipes" / "painted_birds"
+    known = json.loads((folder / "published_ablations.json").read_text())
+    names = {Path(values(words)["run"]).name.removeprefix("ablate-") for words in grid("--stage", "5")}
+    assert known.keys() <= names and {entry["than"] for entry in known.values()} <= names
+
+
+def test_beside_runs_all_and_fails_at_the_end_for_the_one_that_failed(recipe, tmp_path):
+    recipe.write_text(
+        'set -euo pipefail\nlast_stage=1\nsource "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"\n'
+        'begin "$@"\nif stage 1 all "many"; then\n'
+        "    for n in 1 2 3 4; do beside run touch made-$n; done\n    beside run test -e missing\n"
+        "    beside run bash -c 'echo $OMP_NUM_THREADS >threads'\n    settle\nfi\nfinish\n"
+    )
+    done = bash(recipe, S2I_PYTHON=sys.executable)
+    assert done.returncode == 1
+    assert sorted(path.name for path in tmp_path.glob("made-*")) == [f"made-{n}" for n in range(1, 5)]
+    assert (tmp_path / "threads").read_text() == "1\n"

@@ -82,6 +82,69 @@ def bar_chart(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
     return _figure(title, y, parts, [(style, style, False) for style in styles])
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A row of a spread chart: label, value, its interval, and whether it is a repetition, drawn hollow."""
+
+    label: str
+    value: float
+    interval: tuple[float, float] | None
+    repeated: bool = False
+
+
+def spread_chart(title: str, rows: Sequence[Spread]) -> str:
+    """A whole SVG document: a dot and its interval a row, over a line at 0; repetitions span a grey band."""
+    left, width, row, top = 250, 760, 22, 40
+    height = top + row * len(rows) + 34
+    ends = [0.0, *(spread.value for spread in rows), *(end for s in rows for end in s.interval or ())]
+    low, high = min(ends), max(ends)
+    room = (high - low or 1) * 0.04
+    low, high = low - room, high + room
+
+    def place(value: float) -> float:
+        return left + (value - low) / (high - low) * (width - left - 20)
+
+    parts = [f'<text class="title" x="16" y="22">{escape(title)}</text>']
+    repeated = [spread.value for spread in rows if spread.repeated]
+    if repeated:
+        start, end = place(min(0.0, *repeated)), place(max(0.0, *repeated))
+        parts.append(
+            f'<rect class="band" x="{start:.1f}" y="{top - 8}" width="{end - start:.1f}"'
+            f' height="{row * len(rows) + 4}"/>'
+        )
+    bottom = top + row * len(rows)
+    step = 10 ** math.floor(math.log10(high - low))
+    step = step / 2 if (high - low) / step < 3 else step
+    for number in range(math.ceil(low / step), math.floor(high / step) + 1):
+        x = place(number * step)
+        style = "zero" if number == 0 else "rule"
+        parts.append(f'<line class="{style}" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 8}" y2="{bottom - 4}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{number * step:+.3g}</text>')
+    for number, spread in enumerate(rows):
+        y = top + row * number + 6
+        parts.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{escape(spread.label)}</text>')
+        if spread.interval:
+            ends = " ".join(
+                f'x{n}="{place(end):.1f}"' for n, end in zip((1, 2), spread.interval, strict=True)
+            )
+            parts.append(f'<line class="interval" {ends} y1="{y}" y2="{y}"/>')
+        style = "hollow" if spread.repeated else "dot"
+        parts.append(f'<circle class="{style}" cx="{place(spread.value):.1f}" cy="{y}" r="4.5"/>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
+        f' height="{height}" role="img" aria-label="{escape(title)}">\n<style>{_ALONE}</style>\n'
+        f'<rect class="paper" width="{width}" height="{height}"/>\n' + "\n".join(parts) + "\n</svg>\n"
+    )
+
+
+_ALONE = (  # the look of a chart that no page styles
+    ".paper{fill:#fbfaf7} text{font:12px system-ui,sans-serif;fill:#5b6470}"
+    " .title{font-size:14px;fill:#1c1e21} .band{fill:#e6e2d8} .rule{stroke:#e2dfd7} .zero{stroke:#5b6470}"
+    " .interval{stroke:#b3261e;stroke-width:2} .dot{fill:#b3261e}"
+    " .hollow{fill:#fbfaf7;stroke:#b3261e;stroke-width:2}"
+)
+
+
 def _figure(title: str, height: float, parts: list[str], legend: list[tuple[str, str, bool]]) -> str:
     keys = "".join(
         f'<li><span class="key {style}{" dashed" if dashed else ""}"></span>{escape(name)}</li>'

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# What each part is worth: settings that take one part out of conf/ablate.yaml, or turn one knob, side by side.
+# `ablate.sh --help` has the options, `--list` the recipe stages; killed, it goes on where it was.
+set -euo pipefail
+last_stage=6
+default_preset=ablate
+source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
+begin "$@"
+
+root=${root:-$folder/data/birds} # drawn and spoken as run.sh does, packed smaller
+runs="$folder/exp/$exp"
+data=(data.root="$root" data.manifest="$root/spoken.jsonl" data.pack="$root/pack-$preset")
+settings=(
+    --config "$config" "${data[@]}" judge.pack="$root/judge/pack-$preset" evaluation.judge="$runs-judge"
+    ${overrides[@]+"${overrides[@]}"}
+)
+
+# The steps of a generator, as configured: one that learns from speech and from text gets them twice as well.
+steps="$(sed -n '/^gan:/,/^[a-z]* *$/s/^  steps: *\([0-9]*\).*/\1/p' "$config")"
+for word in ${overrides[@]+"${overrides[@]}"}; do
+    case "$word" in gan.steps=*) steps=${word#gan.steps=} ;; esac
+done
+
+# encoders COMMAND: calls COMMAND with each encoder's name and what it changes.
+encoders() {
+    "$1" speech
+    "$1" text modality=text
+    "$1" speech-seed-1 seed=1
+    "$1" speech-seed-2 seed=2
+    "$1" speech-without-distinctive-loss matching.class_weight=0
+    "$1" speech-mean-pooling speech_encoder.pooling=mean
+}
+
+# grid COMMAND: calls COMMAND with each setting's name, the encoder that it reads, and what it changes.
+# The base thrice, so that a difference can be held against that of another seed.
+grid() {
+    "$1" base speech
+    "$1" base-seed-1 speech-seed-1 seed=1
+    "$1" base-seed-2 speech-seed-2 seed=2
+    # Never matched with pictures: the generator has random encodings, or has to teach the encoder itself. The
+    # matching term of the generator goes too, for there is nothing that it could be matched by.
+    "$1" untrained-encoder speech gan.encoder_start=random gan.matching_weight=0
+    "$1" untrained-encoder-learns speech gan.encoder_start=random gan.matching_weight=0 gan.encoder_lr=1e-3
+    "$1" tuned-encoder speech gan.encoder_lr=1e-4
+    "$1" without-distinctive-loss speech-without-distinctive-loss matching.class_weight=0
+    "$1" mean-pooling speech-mean-pooling speech_encoder.pooling=mean
+    "$1" without-attention speech generator.attention=false
+    "$1" without-dense-links speech generator.dense=false
+    "$1" without-relation-supervisor speech gan.relation_weight=0
+    "$1" one-stage speech generator.stages=1 generator.base_size=32 'gan.grow=[]'
+    "$1" text text modality=text
+    "$1" both speech gan.other_encoder="$runs-text-encoder"
+    "$1" both-twice-the-steps speech gan.other_encoder="$runs-text-encoder" gan.steps="$((2 * steps))"
+    local value
+    for value in 3e-4 3e-3; do
+        "$1" "learning-rate-$value" speech gan.generator.lr="$value" gan.discriminator.lr="$value"
+    done
+    for value in 0 0.5 5; do
+        "$1" "matching-weight-$value" speech gan.matching_weight="$value"
+    done
+    for value in 2 3; do
+        "$1" "generator-steps-$value" speech gan.generator_steps="$value"
+    done
+}
+
+train_encoder() {
+    run "$python" -m s2i train-encoder "${settings[@]}" "${@:2}" run="$runs-$1-encoder"
+}
+
+train_setting() {
+    run "$python" -m s2i train-gan "${settings[@]}" "${@:3}" gan.encoder="$runs-$2-encoder" run="$runs-$1"
+}
+
+start_encoder() { beside train_encoder "$@"; }
+start_setting() { beside train_setting "$@"; }
+note_setting() { trained+=("$runs-$1"); }
+
+if stage 1 data "draw and speak the birds, unless run.sh has"; then
+    run bash "$folder/run.sh" --root "$root" --stop-stage 2
+fi
+
+if stage 2 pack "pack them, and the judge's, at the size of the grid"; then
+    run "$python" -m data_prep.pack --splits train val --config "$config" "${data[@]}" \
+        ${overrides[@]+"${overrides[@]}"}
+    run "$python" -m data_prep.pack --splits train val --config "$config" data.root="$root/judge" \
+        data.manifest="$root/judge/manifest.jsonl" data.pack="$root/judge/pack-$preset" \
+        ${overrides[@]+"${overrides[@]}"}
+fi
+
+if stage 3 judge "train the judge, which only scores"; then
+    run "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge"
+fi
+
+if stage 4 encoders "match captions with pictures, once for all settings that share an encoder"; then
+    encoders start_encoder
+    settle
+fi
+
+if stage 5 grid "train a generator a setting"; then
+    grid start_setting
+    settle
+fi
+
+if stage 6 table "measure every setting and hold it against the base"; then
+    trained=()
+    grid note_setting
+    run "$python" -m s2i tabulate "${trained[@]}" --published "$folder/published_ablations.json" \
+        --output "$runs-report"
+fi
+
+finish
