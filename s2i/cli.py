@@ -67,12 +67,20 @@ def _parser() -> argparse.ArgumentParser:
     measuring = add("evaluate", _evaluate, "measure a run by named protocols")
     measuring.add_argument("run", type=Path, metavar="RUN", help="run folder")
     measuring.add_argument(
+        "overrides", nargs="*", metavar="evaluation.key=value", help="instead of the run's own settings"
+    )
+    measuring.add_argument(
         "--protocol",
         action="append",
         default=[],
         dest="protocols",
         metavar="NAME",
         help="may be given again (default: all that the run can be measured by)",
+    )
+    measuring.add_argument(
+        "--inception-weights",
+        metavar="PATH",
+        help="file or folder of Inception's weights, or the word download (default: the run's setting)",
     )
     measuring.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
 
@@ -162,14 +170,24 @@ def _generate(speech: Path | None, **options: Any) -> None:
         print(path)
 
 
-def _evaluate(run: Path, protocols: list[str], as_json: bool) -> None:
-    from s2i.evaluation.protocols import evaluate
+def _evaluate(
+    run: Path, overrides: list[str], protocols: list[str], inception_weights: str | None, as_json: bool
+) -> None:
+    from s2i.evaluation import protocols as measuring
 
-    metrics = evaluate(run, protocols)
+    if inception_weights is not None:
+        overrides = [*overrides, f"evaluation.inception_weights={inception_weights}"]
+    settings = [measuring.settings_of(run, overrides)] if overrides else []
+    metrics = measuring.evaluate(run, protocols, *settings)
     if as_json:
-        print(json.dumps(metrics, ensure_ascii=False, indent=2))
+        told = [metric | {"procedure": measuring.procedure(metric["protocol"])} for metric in metrics]
+        print(json.dumps(told, ensure_ascii=False, indent=2))
         return
+    latest = ""
     for metric in metrics:
+        if metric["protocol"] != latest:
+            latest = metric["protocol"]
+            print(f"# {latest}: {measuring.procedure(latest)}")
         print("  ".join(f"{name}={_shown(value)}" for name, value in metric.items()))
 
 

@@ -248,6 +248,9 @@ class EvaluationConfig:
     captions: int = 1  # drawn captions a picture, 1 to 10
     batch_size: int = 64
     judge: str = ""  # run folder of the judge; empty: no judge-based metric
+    scorer: str = ""  # run folder of encoders that no generator was trained with; empty: no R-precision
+    inception_weights: str = ""  # file or folder; "download": from their publishers; empty: only when asked
+    cache: str = ""  # folder of features; empty: beside the run, and of real pictures beside the pack
     seed: int = 0  # of the noise
 
 
@@ -311,6 +314,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     except Exception as error:  # the YAML parser has a family of its own
         raise InputError(f"expected YAML in {path}, found: {' '.join(str(error).split())}") from error
     return _merge(given, overrides, str(path))
+
+
+def override(config: Config, overrides: Sequence[str], section: str = "") -> Config:
+    """A configuration with `key=value` words put over it, keys of one dotted section alone where it is given.
+
+    Raises InputError for another section's key, and as `load_config` does.
+    """
+    for word in overrides:
+        if not word.startswith(f"{section}." if section else ""):
+            raise InputError(f"expected {section}.key=value, found {word!r}: the rest belongs to the run")
+    return _merge(OmegaConf.create(config_to_dict(config)), overrides, "the run's configuration")
 
 
 def config_from_dict(values: dict[str, Any], origin: str) -> Config:

@@ -31,8 +31,12 @@ LOCAL_KEYS = (
     "gan.other_encoder",
     "judge.pack",
     "evaluation.judge",
+    "evaluation.scorer",
+    "evaluation.inception_weights",
+    "evaluation.cache",
     "image_encoder.weights",
 )
+SAID_BY_PROTOCOL = ("reference", "resize", "extractor")
 FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
 
 
@@ -251,8 +255,9 @@ def _latest(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _table(metrics: list[dict[str, Any]]) -> list[str]:
-    """What was measured, a line each; the columns are all keys that occur, in the order in which they do."""
-    columns = list(dict.fromkeys(key for line in metrics for key in line))
+    """What was measured, a line each; the columns are all keys that occur, in the order in which they do, but
+    for what the protocol's name says already."""
+    columns = list(dict.fromkeys(key for line in metrics for key in line if key not in SAID_BY_PROTOCOL))
     if not columns:
         return []
     rows = ["| " + " | ".join(_cell(line.get(key, "")) for key in columns) + " |" for line in metrics]

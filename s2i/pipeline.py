@@ -43,6 +43,7 @@ class DrawingPath:
     encoder: CaptionEncoder | None  # None: a published generator alone, that draws from embeddings
     image_encoder: ImageEncoder | PretrainedImageEncoder | None  # None: imported without one
     generator: StackedGenerator
+    folder: Path | None = None  # of the run; None: an exported model
 
     @torch.no_grad()
     def encode_speech(self, waveforms: Sequence[Tensor]) -> CaptionEncoding:
@@ -274,6 +275,7 @@ def _assemble(parts: _Parts, device: torch.device) -> DrawingPath:
         encoder=networks.get("caption_encoder"),
         image_encoder=networks.get("image_encoder"),
         generator=networks["generator"],
+        folder=parts.origin.parent.parent if parts.origin.name == LAST else None,
     )
 
 

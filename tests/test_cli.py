@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -30,21 +31,30 @@ def calls(monkeypatch) -> list:
     """Stands in for what the commands call; holds (name, arguments, options) of each call."""
     found: list = []
 
-    def stand_in(module: str, name: str, result=None) -> None:
+    def stand_in(module: str, name: str, result=None, **others) -> None:
         def call(*arguments, **options):
             found.append((name, arguments, options))
             return result
 
         fake = types.ModuleType(module)
-        setattr(fake, name, call)
+        for attribute, value in {name: call, **others}.items():
+            setattr(fake, attribute, value)
         monkeypatch.setitem(sys.modules, module, fake)
+        parent, _, child = module.rpartition(".")
+        monkeypatch.setattr(importlib.import_module(parent), child, fake, raising=False)
 
     metrics = [{"metric": "mAP", "value": 0.51239, "interval95": [0.5, 0.53331], "protocol": "by_class"}]
     stand_in("s2i.training.encoder", "train_encoder")
     stand_in("s2i.training.gan", "train_gan")
     stand_in("s2i.evaluation.judges", "train_judge")
     stand_in("s2i.generate", "generate", [Path("out.png"), Path("where.png")])
-    stand_in("s2i.evaluation.protocols", "evaluate", metrics)
+    stand_in(
+        "s2i.evaluation.protocols",
+        "evaluate",
+        metrics,
+        procedure=lambda name: f"how {name} is done",
+        settings_of=lambda run, overrides: f"settings of {run} with {' '.join(overrides)}",
+    )
     stand_in("s2i.evaluation.compare", "compare")
     stand_in("s2i.export", "export")
     return found
@@ -135,10 +145,18 @@ def test_a_wrong_use_is_one_line_and_status_2(capsys, calls, words, expected):
 def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
     cli.main(["evaluate", "run", "--protocol", "a", "--protocol", "b"])
     expected = "metric=mAP  value=0.5124  interval95=[0.5000, 0.5333]  protocol=by_class\n"
-    assert capsys.readouterr().out == expected
+    assert capsys.readouterr().out == "# by_class: how by_class is done\n" + expected
     cli.main(["evaluate", "run", "--json"])
-    assert json.loads(capsys.readouterr().out)[0]["value"] == 0.51239
+    [told] = json.loads(capsys.readouterr().out)
+    assert told["value"] == 0.51239 and told["procedure"] == "how by_class is done"
     assert [arguments for _, arguments, _ in calls] == [(Path("run"), ["a", "b"]), (Path("run"), [])]
+
+
+def test_evaluate_takes_other_settings_and_weights(capsys, calls):
+    cli.main(["evaluate", "run", "evaluation.captions=10", "--inception-weights", "w.pth"])
+    [(_, arguments, _)] = calls
+    told = "evaluation.captions=10 evaluation.inception_weights=w.pth"
+    assert arguments == (Path("run"), [], f"settings of run with {told}")
 
 
 def test_compare_and_export_get_their_folders(capsys, calls):

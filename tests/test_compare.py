@@ -259,7 +259,7 @@ def test_without_a_judge_only_retrieval_is_told(world, tmp_path):
     compare(*runs, tmp_path / "report")
     found = json.loads((tmp_path / "report" / "results.json").read_text())
     assert found["generation"] == {} and found["data"]["judge"] is None
-    assert set(found["difference"]) == {"recall@1", "recall@5", "recall@10", "mAP"}
+    assert set(found["difference"]) == {"recall@1", "recall@5", "recall@10", "mAP", "median_rank"}
     assert "of the captions find their class first" in (tmp_path / "report" / "index.html").read_text()
 
 
@@ -267,7 +267,8 @@ def test_photographs_without_attributes_are_compared_too(tmp_path):
     runs = write_world(tmp_path, judge_steps=10, attributes=False)
     compare(runs["speech"], runs["text"], tmp_path / "report")
     found = json.loads((tmp_path / "report" / "results.json").read_text())
-    assert set(found["generation"]["speech"]) == {"fid", "kid", "inception_score", "mAP"}
+    drawn = {"fid", "kid", "inception_score", "precision", "recall", "mAP"}
+    assert set(found["generation"]["speech"]) == drawn
     assert "attribute_accuracy" not in found["protocols"] | found["difference"]
     told = (tmp_path / "report" / "index.html").read_text()
     assert "Attribute by attribute" not in told and "judge distances" in told

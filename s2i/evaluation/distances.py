@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
+from torch import Tensor
 
 _ROWS_A_BLOCK = 1024  # of a kernel matrix
 
@@ -93,6 +95,39 @@ def inception_score(probabilities: np.ndarray, counts: np.ndarray | None = None)
     return np.exp(_entropy(shares @ probabilities) - shares @ _entropy(probabilities))
 
 
+def precision_and_recall(
+    drawn: np.ndarray, real: np.ndarray, neighbours: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Improved precision and recall (Kynkaanniemi et al. 2019, eq. 1 and 2): (N, F), (M, F).
+
+    The manifold of a set is the union of balls, one about each picture, that reach to its k-th nearest other
+    picture of the set.
+
+    Returns:
+        For each drawn picture whether it lies in the manifold of the real ones, (N,) bool; precision is the
+        mean. For each real one whether it lies in that of the drawn ones, (M,) bool; recall is the mean.
+    """
+    drawn, real = torch.from_numpy(np.array(drawn, np.float64)), torch.from_numpy(np.array(real, np.float64))
+    return _within(drawn, real, neighbours), _within(real, drawn, neighbours)
+
+
+def _within(points: Tensor, others: Tensor, neighbours: int) -> np.ndarray:
+    """Which points lie in the manifold of the others."""
+    # Itself is the nearest, so one more.
+    nearest = [
+        _apart(part, others).topk(neighbours + 1, largest=False).values[:, -1]
+        for part in others.split(_ROWS_A_BLOCK)
+    ]
+    radii = torch.cat(nearest)
+    return np.concatenate(
+        [(_apart(part, others) <= radii).any(1).numpy() for part in points.split(_ROWS_A_BLOCK)]
+    )
+
+
+def _apart(first: Tensor, second: Tensor) -> Tensor:
+    return torch.cdist(first, second, compute_mode="use_mm_for_euclid_dist")  # in float64: many times as fast
+
+
 def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     features = np.asarray(features, dtype=np.float64)
     if len(features) < 2:
@@ -113,7 +148,8 @@ def _kernel_sums(
     columns = np.eye(total)[second_clusters]
     sums = np.zeros((total, total))
     for start in range(0, len(first), _ROWS_A_BLOCK):
-        kernel = (first[start : start + _ROWS_A_BLOCK] @ second.T / first.shape[1] + 1) ** 3
+        base = first[start : start + _ROWS_A_BLOCK] @ second.T / first.shape[1] + 1
+        kernel = base * base * base  # a power of numpy's is many times as slow
         if is_same:
             kernel[np.arange(len(kernel)), np.arange(start, start + len(kernel))] = 0
         np.add.at(sums, first_clusters[start : start + len(kernel)], kernel @ columns)

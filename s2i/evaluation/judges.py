@@ -6,7 +6,6 @@ layer before gives the features of judge-based distances. It is trained on a pac
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from s2i.config import Config, JudgeConfig, OptimiserConfig, ScheduleConfig, con
 from s2i.data.dataset import picture_batches, random_crops, read_pictures
 from s2i.data.pack import Pack
 from s2i.errors import InputError
+from s2i.evaluation.extractors import weights_identity
 from s2i.progress import progress, say
 from s2i.training.checkpoint import LAST, read_checkpoint
 from s2i.training.engine import Engine, Training, adam, set_learning_rate
@@ -86,8 +86,13 @@ class Judge:
         device: torch.device | str = "cpu",
     ) -> None:
         self.heads, self.packs, self.device = heads, packs, torch.device(device)
-        self.identity = _identity(network)
+        self.identity = weights_identity(network)
         self.network = network.to(self.device).eval().requires_grad_(False)
+
+    @property
+    def width(self) -> int:
+        """Numbers in a picture's features (F)."""
+        return self.network.project[0].out_features
 
     def look(self, batches: Iterable[Tensor]) -> Opinion:
         """Judge pictures (B, 3, H, W) in [-1, 1], batch by batch; no picture's scores depend on the
@@ -216,11 +221,3 @@ def _measure(training: Training, judge: Judge, pack: Pack) -> None:
 def _class_names(pack: Pack) -> list[str]:
     names = {picture.class_id: picture.class_name for picture in pack.pictures}
     return [names[class_id] for class_id in pack.class_labels]
-
-
-def _identity(network: nn.Module) -> str:
-    found = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        found.update(name.encode())
-        found.update(value.cpu().numpy().tobytes())
-    return found.hexdigest()[:12]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,24 +32,73 @@ def average_precision(relevant: Tensor) -> Tensor:
 
 
 def retrieve_by_class(
-    queries: Tensor, gallery: Tensor, query_classes: Tensor, gallery_classes: Tensor
+    queries: Tensor, gallery: Tensor, query_classes: Tensor, gallery_classes: Tensor, ranks: bool = False
 ) -> dict[str, Tensor]:
     """One score a query: `recall@k` (an item of the query's class among the first k) and `mAP`.
 
     Args:
         queries: (Q, D); gallery: (G, D), of any length.
-        query_classes: (Q,); gallery_classes: (G,).
+        query_classes: (Q,); gallery_classes: (G,). With numbers of items instead of classes: the own items.
+        ranks: give `rank` too, that of the first item of the query's class, from 1; G + 1 where there is
+            none.
 
     Returns:
         each name -> (Q,) float32.
     """
     found: dict[str, list[Tensor]] = {f"recall@{k}": [] for k in RANKS} | {"mAP": []}
+    found |= {"rank": []} if ranks else {}
     for part, order in rankings(queries, gallery):
         relevant = gallery_classes[order] == query_classes[part].unsqueeze(1)
         for k in RANKS:
             found[f"recall@{k}"].append(relevant[:, :k].any(1).float())
         found["mAP"].append(average_precision(relevant).float())
+        if ranks:
+            first = relevant.float().argmax(1) + 1  # the first of equals
+            found["rank"].append(torch.where(relevant.any(1), first, relevant.shape[1] + 1).float())
     return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def median_rank(ranks: Tensor, clusters: Tensor, total: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The median rank of resamples of clusters: the least rank that half of the queries reach.
+
+    Args:
+        ranks: (Q,) whole, from 1; clusters: (Q,) int, 0 to C - 1; total: C.
+
+    Returns:
+        A function of multiplicities (R, C), how often each cluster was drawn, to (R,).
+    """
+    places = ranks.long().numpy() - 1
+    counts = np.zeros((total, int(places.max()) + 1))
+    np.add.at(counts, (clusters.numpy(), places), 1)
+
+    def statistic(multiplicities: np.ndarray) -> np.ndarray:
+        reached = (multiplicities @ counts).cumsum(1)
+        return (reached >= reached[:, -1:] / 2).argmax(1) + 1.0
+
+    return statistic
+
+
+def r_precision(pictures: Tensor, captions: Tensor, own: Tensor, others: Tensor) -> Tensor:
+    """Whether each picture is nearer to its own caption than to every other candidate (AttnGAN, section 4).
+
+    A tie is a miss: a scorer that gives all captions one vector knows nothing.
+
+    Args:
+        pictures: (N, D); captions: (M, D), of any length.
+        own: (N,) index of each picture's caption; others: (N, K) indices of its mismatching candidates.
+
+    Returns:
+        (N,) float32 of 0 and 1.
+    """
+    unit = F.normalize(captions.float(), dim=1)
+    hits = []
+    for start in range(0, len(pictures), 256):  # 256 x 100 candidates at a time
+        part = slice(start, start + 256)
+        drawn = F.normalize(pictures[part].float(), dim=1)
+        right = (drawn * unit[own[part]]).sum(1)
+        wrong = torch.einsum("nd,nkd->nk", drawn, unit[others[part]])
+        hits.append((right > wrong.max(1).values + 1e-6).float())
+    return torch.cat(hits)
 
 
 def chance_by_class(query_classes: Tensor, gallery_classes: Tensor) -> dict[str, float]:
@@ -63,6 +113,19 @@ def chance_by_class(query_classes: Tensor, gallery_classes: Tensor) -> dict[str,
         chances[f"recall@{k}"] = float((1 - miss).mean())
     chances["mAP"] = float(random_average_precision(counts, total).mean())
     return chances
+
+
+def chance_of_median_rank(query_classes: Tensor, gallery_classes: Tensor) -> float:
+    """The median rank of the first relevant item in random orders, over all queries together: the least r
+    with P(rank <= r) >= 1/2, where P(rank > r) = prod_i<r (N - n - i) / (N - i) with n of N relevant."""
+    total = len(gallery_classes)
+    counts = (gallery_classes.unsqueeze(0) == query_classes.unsqueeze(1)).sum(1)
+    relevant, times = torch.unique(counts, return_counts=True)
+    steps = torch.arange(total, dtype=torch.float64)
+    left = ((total - relevant.unsqueeze(1) - steps).clamp(min=0) / (total - steps)).cumprod(1)
+    beyond = (left * times.unsqueeze(1)).sum(0) / times.sum()
+    reached = beyond <= 0.5 + 1e-12
+    return float(reached.float().argmax() + 1) if reached.any() else total + 1.0
 
 
 def random_average_precision(relevant: Tensor, total: int) -> Tensor:

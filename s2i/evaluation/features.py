@@ -1,0 +1,142 @@
+"""Features of pictures on disk: memory-mapped, filled in any order, found again when their fingerprint fits.
+
+    <folder>/<name>-<fingerprint>/
+      made-from.json   what the fingerprint is the hash of, for people
+      <output>.npy     float32 (rows, width), one for each output of the extractor
+      done.npy         bool (rows,): which rows are there
+
+Two processes may fill one store: what they write to a row is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s2i.errors import InputError
+
+ROWS_A_FLUSH = 1024  # rows are marked as done together, after they have been flushed
+_DIGITS = 16  # of the fingerprint, in a folder's name
+
+
+class FeatureStore:
+    """Rows of features of one extractor on one set of pictures."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        made_from: dict[str, Any],
+        rows: int,
+        outputs: dict[str, int],
+        prune: bool = False,
+    ) -> None:
+        """Open the store, or make it.
+
+        Args:
+            folder: of all stores; made where it is missing.
+            name: of this one, for people.
+            made_from: all that its content depends on, as plain values.
+            rows: pictures.
+            outputs: {name: width}.
+            prune: delete stores of this name that were made from something else.
+
+        Raises:
+            InputError: the folder can't be written.
+        """
+        text = json.dumps(made_from, sort_keys=True, indent=1)
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        self.folder = folder / f"{name}-{self.fingerprint[:_DIGITS]}"
+        self.rows, self.outputs = rows, outputs
+        self._waiting: list[np.ndarray] = []
+        try:
+            if not self._opens():
+                self._make(text)
+            if prune:
+                _prune(folder, name, self.folder)
+        except OSError as error:
+            raise InputError(
+                f"expected to write features into {folder}, found: {error.strerror or error}:"
+                " set evaluation.cache to another folder"
+            ) from error
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Rows that are not there yet, rising: (M,) int64."""
+        return np.flatnonzero(~np.asarray(self._done))
+
+    def write(self, rows: np.ndarray, values: dict[str, np.ndarray]) -> None:
+        """Put values {output: (R, width)} into some rows."""
+        for name, array in self._arrays.items():
+            array[rows] = values[name]
+        self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= ROWS_A_FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Mark what has been written as done, once it is on the disk."""
+        if self._waiting:
+            for array in self._arrays.values():
+                array.flush()
+            self._done[np.concatenate(self._waiting)] = True
+            self._done.flush()
+            self._waiting = []
+
+    def read(self) -> dict[str, np.ndarray]:
+        """{output: (rows, width) float32}, mapped, not loaded; writing into it changes no file."""
+        return {name: np.load(self.folder / f"{name}.npy", mmap_mode="c") for name in self.outputs}
+
+    def _opens(self) -> bool:
+        """Whether there is a whole store to open; one of another shape is deleted."""
+        try:
+            self._done = np.load(self.folder / "done.npy", mmap_mode="r+")
+            self._arrays = {
+                name: np.load(self.folder / f"{name}.npy", mmap_mode="r+") for name in self.outputs
+            }
+        except FileNotFoundError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return False
+        except (ValueError, EOFError):  # cut short
+            shutil.rmtree(self.folder)
+            return False
+        shapes = {name: array.shape for name, array in self._arrays.items()}
+        if self._done.shape == (self.rows,) and shapes == self._shapes():
+            return True
+        shutil.rmtree(self.folder)
+        return False
+
+    def _make(self, text: str) -> None:
+        """Whole by one rename; where another process was quicker, its store is opened."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=f".{self.folder.name}."))
+        try:
+            (made / "made-from.json").write_text(text + "\n", encoding="utf-8")
+            for name, shape in self._shapes().items():
+                np.lib.format.open_memmap(made / f"{name}.npy", "w+", np.float32, shape)
+            np.lib.format.open_memmap(made / "done.npy", "w+", np.bool_, (self.rows,))
+            os.chmod(made, 0o755)
+            try:
+                os.rename(made, self.folder)
+            except OSError:
+                if not self.folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        if not self._opens():
+            raise OSError(f"{self.folder} is being changed by another process")
+
+    def _shapes(self) -> dict[str, tuple[int, int]]:
+        return {name: (self.rows, width) for name, width in self.outputs.items()}
+
+
+def _prune(folder: Path, name: str, kept: Path) -> None:
+    for other in folder.glob(f"{name}-{'?' * _DIGITS}"):
+        if other != kept:
+            shutil.rmtree(other, ignore_errors=True)

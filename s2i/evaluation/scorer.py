@@ -1,0 +1,146 @@
+"""The scorer of R-precision: a caption and an image encoder that were matched apart from every generator.
+
+The encoders that a generator was trained on praise its pictures: it was trained to please them. A scorer is a
+run of `s2i train-encoder` with another seed, of either modality, whatever the generator's is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s2i.config import Config, config_from_dict
+from s2i.data.dataset import evaluation_batches
+from s2i.data.pack import Pack
+from s2i.data.text import Vocabulary
+from s2i.errors import InputError
+from s2i.evaluation.extractors import Extractor, image_extractor, weights_identity
+from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
+from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
+from s2i.pipeline import DrawingPath
+from s2i.progress import progress
+from s2i.published.image_networks import connect
+from s2i.training.checkpoint import read_checkpoint
+from s2i.training.encoder import BEST
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A finished matching run, frozen."""
+
+    folder: Path
+    config: Config
+    vocabulary: Vocabulary | None
+    encoder: CaptionEncoder
+    image_encoder: ImageEncoder | PretrainedImageEncoder
+    device: torch.device
+
+    def extractor(self) -> Extractor:
+        """What it sees in pictures."""
+        return image_extractor(
+            "scorer",
+            f"image encoder of {self.folder.name} ({self.config.modality})",
+            self.image_encoder,
+            self.config.embedding,
+        )
+
+    def readable(self, pack: Pack) -> np.ndarray:
+        """Captions of a pack that it can read, rising."""
+        return readable_captions(pack, self.config, self.encoder, self.vocabulary)
+
+    @torch.no_grad()
+    def read(self, pack: Pack, captions: np.ndarray, batch_size: int) -> Tensor:
+        """Vectors of captions, rising indices in the pack: (N, D)."""
+        vectors = torch.empty(len(captions), self.config.embedding)
+        batches = evaluation_batches(
+            pack,
+            captions,
+            batch_size,
+            self.config.modality,
+            self.vocabulary,
+            self.config.text_encoder.words,
+        )
+        for batch in progress(batches, -(-len(captions) // batch_size), "scorer: encoding captions"):
+            found = self.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device)).sentence
+            vectors[np.searchsorted(captions, batch.captions.numpy())] = found.float().cpu()
+        return vectors
+
+
+def load_scorer(folder: str | Path, path: DrawingPath) -> Scorer:
+    """The scorer in a run's folder, for a path that it had no part in.
+
+    Raises InputError for another kind of run, for the encoders that the path was trained on, for their twins
+    of the same seed, and for a scorer that hears with another front end.
+    """
+    folder = Path(folder)
+    origin = folder / "checkpoints" / BEST
+    saved = read_checkpoint(origin)
+    if saved.get("kind") != "encoder":
+        raise InputError(
+            f"expected a run of s2i train-encoder as evaluation.scorer, found another kind in {folder}"
+        )
+    config = config_from_dict(saved["config"], str(origin))
+    vocabulary = Vocabulary.from_list(saved["vocabulary"]) if saved["vocabulary"] else None
+    with torch.random.fork_rng(devices=[]):
+        encoder = build_caption_encoder(config, len(vocabulary or ()))
+        image_encoder = connect(build_image_encoder(config), config.image_encoder)
+    encoder.load_state_dict(saved["nets"]["caption_encoder"])
+    image_encoder.load_state_dict(saved["nets"]["image_encoder"])
+    for network in (encoder, image_encoder):
+        network.requires_grad_(False).eval().to(path.device)
+    scorer = Scorer(folder, config, vocabulary, encoder, image_encoder, path.device)
+    _refuse_partner(scorer, path)
+    if config.modality == "speech" and config.audio != path.config.audio:
+        raise InputError(
+            f"expected a scorer with the audio settings of the pack, found others in {folder}:"
+            " train it on this pack"
+        )
+    return scorer
+
+
+def readable_captions(
+    pack: Pack, config: Config, encoder: CaptionEncoder, vocabulary: Vocabulary | None
+) -> np.ndarray:
+    """Captions long enough for a speech encoder, or with a word that a text encoder knows: rising indices."""
+    usable = pack.usable(config.modality)
+    if config.modality == "speech":
+        return usable[pack.mel_lengths[usable] >= encoder.shortest()]
+    words = config.text_encoder.words
+    known = [index for index in usable if _has_known_word(pack.caption(index).text, vocabulary, words)]
+    return np.array(known, dtype=np.int64)
+
+
+def _has_known_word(text: str | None, vocabulary: Vocabulary, words: int) -> bool:
+    try:
+        vocabulary.encode(text or "", words)
+    except InputError:
+        return False
+    return True
+
+
+def _refuse_partner(scorer: Scorer, path: DrawingPath) -> None:
+    """A scorer must have had no part in the generator's training."""
+    theirs = {weights_identity(network) for network in (path.encoder, path.image_encoder)}
+    ours = {weights_identity(network) for network in (scorer.encoder, scorer.image_encoder)}
+    partners = [Path(name) for name in (path.config.gan.encoder, path.config.gan.other_encoder) if name]
+    if theirs & ours or any(_same_folder(scorer.folder, partner) for partner in partners):
+        raise InputError(
+            "expected a scorer that had no part in the generator's training, found the encoders that it was"
+            f" trained on in {scorer.folder}: train other ones with s2i train-encoder ... seed=N"
+        )
+    for partner in partners:
+        saved = partner / "checkpoints" / BEST
+        told = read_checkpoint(saved)["config"] if saved.is_file() else {}
+        if (told.get("modality"), told.get("seed")) == (scorer.config.modality, scorer.config.seed):
+            raise InputError(
+                f"expected a scorer of another seed than the generator's encoders, found seed {told['seed']}"
+                f" in {scorer.folder} as in {partner}: train one with s2i train-encoder ... seed=N"
+            )
+
+
+def _same_folder(first: Path, second: Path) -> bool:
+    return second.exists() and second.resolve() == first.resolve()
