@@ -49,9 +49,10 @@ def s2igan_mean_average_precision(subject: Subject) -> list[Score]:
     CUB's 50 test classes), centre crops. Gallery: their first ten captions each, drawn once (1,000), the
     noise shared by a picture's captions as in the published script, that of conditioning augmentation not.
     Features: torchvision's ImageNet Inception-v3, pooled, 2048 numbers, pictures resized to 299 px by an
-    antialiased bilinear filter; in [-1, 1], as these weights expect, where the published script feeds [0, 1]. Ranking by cosine;
-    mAP: mean over queries of the average precision, relevant = same class, in per cent in the paper, a share
-    here. Chance: a random order's expectation, in closed form. Intervals: bootstrap over classes."""
+    antialiased bilinear filter; in [-1, 1], as these weights expect, where the published script feeds [0, 1].
+    Ranking by cosine; mAP: mean over queries of the average precision, relevant = same class, a share (the
+    paper's per cent / 100). Chance: a random order's expectation, in closed form. Intervals: bootstrap over
+    classes."""
     return _s2igan(subject, "imagenet")
 
 
