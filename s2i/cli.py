@@ -91,6 +91,16 @@ def _parser() -> argparse.ArgumentParser:
         "--output", required=True, type=Path, metavar="DIR", help="folder for index.html and results.json"
     )
 
+    for side in ("speech", "text"):
+        comparing.add_argument(
+            f"--also-{side}",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="RUN",
+            help=f"a further run from {side}, of another seed; may be given again",
+        )
+
     tabulating = add("tabulate", _tabulate, "hold runs against the first of them: an ablation's table")
     tabulating.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN runs, the base first")
     tabulating.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the table")
@@ -197,10 +207,10 @@ def _shown(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _compare(speech_run: Path, text_run: Path, output: Path) -> None:
+def _compare(output: Path, **runs: Any) -> None:
     from s2i.evaluation.compare import compare
 
-    compare(speech_run, text_run, output)
+    compare(output=output, **runs)
     print(output / "index.html")
 
 

@@ -162,10 +162,18 @@ def test_evaluate_takes_other_settings_and_weights(capsys, calls):
 def test_compare_and_export_get_their_folders(capsys, calls):
     cli.main(["compare", "s", "t", "--output", "report"])
     cli.main(["export", "s", "t", "model"])
-    assert [arguments for _, arguments, _ in calls] == [
-        (Path("s"), Path("t"), Path("report")),
-        ([Path("s"), Path("t")], Path("model"), False),
-    ]
+    (_, _, compared), (_, exported, _) = calls
+    assert [str(compared.pop(name)) for name in ("speech_run", "text_run", "output")] == ["s", "t", "report"]
+    assert compared == {"also_speech": [], "also_text": []}
+    assert exported == ([Path("s"), Path("t")], Path("model"), False)
+    calls.clear()
+    further = ["--also-speech", "s1", "--also-speech", "s2", "--also-text", "t1"]
+    cli.main(["compare", "s", "t", *further, "--output", "report"])
+    [(_, _, compared)] = calls
+    assert (compared["also_speech"], compared["also_text"]) == ([Path("s1"), Path("s2")], [Path("t1")])
+    capsys.readouterr()
+    cli.main(["compare", "s", "t", "--output", "report"])
+    cli.main(["export", "s", "t", "model"])
     assert capsys.readouterr().out == "report/index.html\nmodel\n"
 
 

@@ -93,7 +93,7 @@ def copy_of(world: dict[str, Path], name: str, folder: Path, change) -> Path:
 
 def test_results_have_the_promised_keys(results):
     sections = ["protocols", "data", "seconds", "retrieval", "generation", "difference"]
-    assert list(results) == sections
+    assert list(results)[:6] == sections
     assert set(results["retrieval"]) == {"speech", "text", "chance"}
     assert set(results["generation"]) == {"speech", "text", "real", "chance"}
     assert {"recall@1", "recall@5", "recall@10", "mAP"} <= set(results["retrieval"]["text"])
@@ -104,7 +104,7 @@ def test_results_have_the_promised_keys(results):
     assert "unseen_voices" in results["retrieval"]["speech"]
     assert results["seconds"] == {"draw": 12}
     for difference in results["difference"].values():
-        assert set(difference) == {"speech_minus_text", "interval95", "n"}
+        assert set(difference) - {"permutation_p"} == {"speech_minus_text", "interval95", "n"}
         low, high = difference["interval95"]
         assert low <= difference["speech_minus_text"] <= high
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ import numpy as np
 
 from s2i.config import Config
 from s2i.errors import InputError
+from s2i.evaluation import seeds
 from s2i.evaluation.gallery import write_gallery
 from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure
 from s2i.evaluation.report import MODALITIES, Report, Scores, page
-from s2i.evaluation.statistics import bootstrap_interval, paired_difference
+from s2i.evaluation.seeds import pool
 from s2i.evaluation.subject import Subject
 from s2i.files import write_atomically
 from s2i.pipeline import DrawingPath, load
@@ -44,33 +46,53 @@ SECTIONS = {  # of results.json: the protocols whose values they hold, and those
 }
 MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
 MAY_DIFFER = ("modality", "gan.encoder", "gan.other_encoder", "speech_encoder.", "text_encoder.", *CHANGEABLE)
+Measured = dict[str, list[Score]]  # one run's scores, protocol by protocol
 WRITTEN = ("pictures", "audio", "results.json", "index.html")
 
-RESAMPLES_OF_STATISTIC = 500  # each is a whole distance
 
+def compare(
+    speech_run: str | Path,
+    text_run: str | Path,
+    output: str | Path,
+    also_speech: Sequence[str | Path] = (),
+    also_text: Sequence[str | Path] = (),
+) -> None:
+    """Measure all runs on the same captions and noise, and write the report into `output`.
 
-def compare(speech_run: str | Path, text_run: str | Path, output: str | Path) -> None:
-    """Measure both runs on the same captions and noise, and write the report into `output`.
+    All are measured by the evaluation settings of the speech run. Numbers are means over a side's runs;
+    pictures and curves are of `speech_run` and `text_run`. What an earlier call wrote is replaced at the end;
+    other files in `output`, such as seconds.json, stay.
 
-    Both are measured by the evaluation settings of the speech run. What an earlier call wrote is replaced at
-    the end; other files in `output`, such as seconds.json, stay.
+    Args:
+        also_speech, also_text: further runs of a side, trained with other seeds.
 
     Raises:
         InputError: a run of the other modality, runs over different test data or with noise of different
             widths, or what `load`, `Subject` and the protocols refuse.
     """
-    folders, output = dict(zip(MODALITIES, map(Path, (speech_run, text_run)), strict=True)), Path(output)
+    output = Path(output)
+    folders = {
+        "speech": [Path(speech_run), *map(Path, also_speech)],
+        "text": [Path(text_run), *map(Path, also_text)],
+    }
     if output.exists() and not output.is_dir():
         raise InputError(f"expected a folder as --output, found a file at {output}: name another")
-    paths = {modality: _path(folder, modality) for modality, folder in folders.items()}
+    paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
     with random_state_kept():
         subjects = _subjects(paths)
-        scores = {name: measure(subject, list(PROTOCOLS)) for name, subject in subjects.items()}
+        measured = {
+            side: [measure(subject, list(PROTOCOLS)) for subject in runs] for side, runs in subjects.items()
+        }
+        classes = len(np.unique(subjects["speech"][0].pack.labels))
+        scores = {side: pool(runs, classes) for side, runs in measured.items()}
+        first = {side: runs[0] for side, runs in subjects.items()}
         temporary = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}")
         try:
-            shown, every = write_gallery(subjects, temporary)
+            shown, every = write_gallery(first, temporary)
             seconds = _seconds(output / "seconds.json")
-            found = results(scores, _data(subjects, folders), seconds)
+            found = results(scores, _data(first, folders), seconds, differences(measured, classes))
+            found["runs"] = _every_run(measured, subjects, folders)
+            found["classes"] = _by_class(scores, first["speech"])
             report = Report(found, scores, shown, every, _runs(paths, folders))
             with write_atomically(temporary / "results.json") as stream:
                 stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -83,7 +105,9 @@ def compare(speech_run: str | Path, text_run: str | Path, output: str | Path) ->
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def results(scores: Scores, data: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+def results(
+    scores: Scores, data: dict[str, Any], seconds: dict[str, float], found_differences: dict[str, Any]
+) -> dict[str, Any]:
     """The content of results.json. `real` and `chance` are the speech run's: retrieval's chance and all of
     generation's are the same for both, as captions, pictures and judge are."""
     measured = [name for name in PROTOCOLS if any(scores[modality][name] for modality in MODALITIES)]
@@ -104,12 +128,12 @@ def results(scores: Scores, data: dict[str, Any], seconds: dict[str, float]) -> 
                 elif not part:
                     values |= given
         found[section] = {name: values for name, values in columns.items() if values}
-    found["difference"] = differences(scores, data["classes"])
+    found["difference"] = found_differences
     return found
 
 
-def differences(scores: Scores, classes: int) -> dict[str, dict[str, Any]]:
-    """Speech minus text, caption by caption on all voices, bootstrap over classes.
+def differences(measured: dict[str, list[Measured]], classes: int) -> dict[str, dict[str, Any]]:
+    """Speech minus text, caption by caption on all voices; see `seeds.difference`.
 
     A metric of two sections is drawn pictures' under "generation/<metric>". FID has none: it has no interval,
     KID stands for it.
@@ -117,36 +141,62 @@ def differences(scores: Scores, classes: int) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for section, protocols in SECTIONS.items():
         for protocol in (name for name, part in protocols.items() if not part):
-            of_text = {score.metric: score for score in scores["text"][protocol] if score.of == "run"}
-            for score in scores["speech"][protocol]:
-                if score.of != "run" or score.metric not in of_text:
+            for score in measured["speech"][0][protocol]:
+                sides = [
+                    [_score(run[protocol], score.metric) for run in measured[side]] for side in MODALITIES
+                ]
+                if score.of != "run" or any(None in side for side in sides):
                     continue
-                difference = _difference(score, of_text[score.metric], classes)
+                difference = seeds.difference(*sides, classes)
                 if difference:
                     name = score.metric if score.metric not in found else f"{section}/{score.metric}"
                     found[name] = difference
     return found
 
 
-def _difference(speech: Score, text: Score, classes: int) -> dict[str, Any] | None:
-    if speech.values is not None and text.values is not None:
-        estimate = paired_difference(speech.values, text.values, speech.clusters, speech.weights)
-        value, interval, n = estimate.value, estimate.interval95, estimate.n
-    elif speech.statistic and text.statistic:
-        both = _minus(speech.statistic, text.statistic)
-        value, n = speech.value - text.value, max(speech.counts.values())
-        interval = bootstrap_interval(both, classes, RESAMPLES_OF_STATISTIC)
-    else:
-        return None
-    if interval is None:
-        return None
-    return {"speech_minus_text": value, "interval95": list(interval), "n": n}
+def _score(scores: list[Score], metric: str) -> Score | None:
+    return next((score for score in scores if score.of == "run" and score.metric == metric), None)
 
 
-def _minus(
-    first: Callable[[np.ndarray], np.ndarray], second: Callable[[np.ndarray], np.ndarray]
-) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda multiplicities: first(multiplicities) - second(multiplicities)
+def _every_run(
+    measured: dict[str, list[Measured]], subjects: dict[str, list[Subject]], folders: dict[str, list[Path]]
+) -> dict[str, list[dict[str, Any]]]:
+    """{side: [{"name", "step", "seed", "values": {section: {metric: value}}}]}"""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for side in MODALITIES:
+        found[side] = []
+        for scores, subject, folder in zip(measured[side], subjects[side], folders[side], strict=True):
+            values = {
+                section: {
+                    score.metric: score.value
+                    for protocol, part in protocols.items()
+                    if not part
+                    for score in scores[protocol]
+                    if score.of == "run"
+                }
+                for section, protocols in SECTIONS.items()
+            }
+            config = subject.path.config
+            told = {"name": folder.absolute().name, "step": subject.path.step, "seed": config.seed}
+            found[side].append({**told, "values": values})
+    return found
+
+
+def _by_class(scores: Scores, subject: Subject) -> dict[str, Any]:
+    """Class by class, of what can be told so: attribute accuracy, else recall@1."""
+    for protocol, metric in (
+        ("attribute_accuracy", "attribute_accuracy"),
+        ("retrieval_by_caption", "recall@1"),
+    ):
+        sides = [_score(scores[side][protocol], metric) for side in MODALITIES]
+        if None not in sides:
+            label_names = {
+                int(label): picture.class_name
+                for label, picture in zip(subject.pack.labels, subject.pack.pictures, strict=True)
+            }
+            names = [label_names[label] for label in sorted(label_names)]
+            return {"metric": metric, "rows": seeds.by_class(*sides, names)}
+    return {}
 
 
 def _path(folder: Path, modality: str) -> DrawingPath:
@@ -160,31 +210,37 @@ def _path(folder: Path, modality: str) -> DrawingPath:
     return paths[modality]
 
 
-def _subjects(paths: dict[str, DrawingPath]) -> dict[str, Subject]:
-    """Both paths over the same captions."""
-    settings = {modality: path.config.generator for modality, path in paths.items()}
+def _subjects(paths: dict[str, list[DrawingPath]]) -> dict[str, list[Subject]]:
+    """All paths over the same captions."""
     for name in MUST_AGREE:
-        speech, text = (getattr(settings[modality], name) for modality in MODALITIES)
-        if speech != text:
-            raise InputError(
-                f"expected runs that share their noise, found generator.{name} {speech} from speech and"
-                f" {text} from text: train them with one configuration"
+        found = {
+            side: {getattr(path.config.generator, name) for path in runs} for side, runs in paths.items()
+        }
+        if len(set.union(*found.values())) > 1:
+            told = " and ".join(
+                f"{', '.join(map(str, sorted(widths)))} from {side}" for side, widths in found.items()
             )
-    evaluation = paths["speech"].config.evaluation
-    subjects = {modality: Subject(path, evaluation) for modality, path in paths.items()}
-    packs = [subjects[modality].pack for modality in MODALITIES]
-    if fingerprint(packs[0]) != fingerprint(packs[1]):
-        raise InputError(
-            f"expected runs over the same data, found different ones in {packs[0].folder} (speech) and"
-            f" {packs[1].folder} (text): compare runs of one pack"
-        )
-    captions = np.intersect1d(*(subjects[modality].captions for modality in MODALITIES))
-    for subject in subjects.values():
+            raise InputError(
+                f"expected runs that share their noise, found generator.{name} {told}:"
+                " train them with one configuration"
+            )
+    evaluation = paths["speech"][0].config.evaluation
+    subjects = {side: [Subject(path, evaluation) for path in runs] for side, runs in paths.items()}
+    everyone = [subject for runs in subjects.values() for subject in runs]
+    for other in everyone[1:]:
+        if fingerprint(other.pack) != fingerprint(everyone[0].pack):
+            raise InputError(
+                f"expected runs over the same data, found different ones in {everyone[0].pack.folder}"
+                f" ({everyone[0].path.config.modality}) and {other.pack.folder}"
+                f" ({other.path.config.modality}): compare runs of one pack"
+            )
+    captions = reduce(np.intersect1d, (subject.captions for subject in everyone))
+    for subject in everyone:
         subject.keep(captions)
     return subjects
 
 
-def _data(subjects: dict[str, Subject], folders: dict[str, Path]) -> dict[str, Any]:
+def _data(subjects: dict[str, Subject], folders: dict[str, list[Path]]) -> dict[str, Any]:
     speech = subjects["speech"]
     return {
         "split": speech.evaluation.split,
@@ -197,8 +253,8 @@ def _data(subjects: dict[str, Subject], folders: dict[str, Path]) -> dict[str, A
         "seed": speech.evaluation.seed,
         "judge": speech.judge.identity if speech.judge else None,
         "runs": {
-            modality: {"name": folder.absolute().name, "step": subjects[modality].path.step}
-            for modality, folder in folders.items()
+            modality: {"name": runs[0].absolute().name, "step": subjects[modality].path.step}
+            for modality, runs in folders.items()
         },
         "settings_that_differ": _differing(*(subjects[modality].path.config for modality in MODALITIES)),
     }
@@ -210,10 +266,10 @@ def _differing(speech: Config, text: Config) -> dict[str, tuple[Any, Any]]:
     return {key: change for key, change in differing.items() if not key.startswith(MAY_DIFFER)}
 
 
-def _runs(paths: dict[str, DrawingPath], folders: dict[str, Path]) -> dict[str, dict[str, Run]]:
+def _runs(paths: dict[str, list[DrawingPath]], folders: dict[str, list[Path]]) -> dict[str, dict[str, Run]]:
     found: dict[str, dict[str, Run]] = {}
-    for modality, folder in folders.items():
-        encoder = Path(paths[modality].config.gan.encoder)
+    for modality, (folder, *_) in folders.items():
+        encoder = Path(paths[modality][0].config.gan.encoder)
         runs = {"generator": Run(folder), "encoder": Run(encoder)}
         found[modality] = {kind: run for kind, run in runs.items() if run.folder.is_dir()}
     return found

@@ -97,7 +97,7 @@ class Subject:
     def sentences(self) -> Tensor:
         """A vector for each of `captions`: (N, D)."""
         vectors = torch.empty(len(self.captions), self.path.config.embedding)
-        for batch, places in self._batches(self.captions, "encoding captions"):
+        for batch, places in self.batches(self.captions, "encoding captions"):
             vectors[places] = self.path.encode(batch).sentence.float().cpu()
         return vectors
 
@@ -179,7 +179,7 @@ class Subject:
         augmentation stays each one's own.
         """
         config = self.path.config.generator
-        for batch, places in self._batches(captions, "drawing"):
+        for batch, places in self.batches(captions, "drawing"):
             indices = batch.captions.tolist()
             keys = [caption_key(self.pack, index) for index in indices]
             encoding = self.path.encode(batch)
@@ -306,7 +306,8 @@ class Subject:
         place = _place_in_group(self.pack.caption_picture[self.captions])
         return self.captions[place < count]
 
-    def _batches(self, captions: np.ndarray, label: str) -> Iterator[tuple[Batch, np.ndarray]]:
+    def batches(self, captions: np.ndarray, label: str) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Captions batch by batch, and their places in `captions`; progress under `label`."""
         config, size = self.path.config, self.evaluation.batch_size
         batches = evaluation_batches(
             self.pack,
