@@ -1,7 +1,10 @@
 """Captions -> spoken captions.
 
-    python data_prep/synthesize_speech.py --manifest IN.jsonl --root DIR --output OUT.jsonl
-    python data_prep/synthesize_speech.py --text "a small red bird" --output bird.wav
+    python -m data_prep.synthesize_speech --manifest IN.jsonl --root DIR --output OUT.jsonl
+    python -m data_prep.synthesize_speech --text "a small red bird" --output bird.wav
+
+Who speaks is `--voice`: espeak-ng, from here on; Tacotron2, a folder of recordings, or the spoken captions
+that S2IGAN's authors released, in files of their own.
 
 The first speaks every caption that has text and no audio, and writes a manifest in which each has its audio,
 its language and its speaker. A speaker is a voice (`en-us+f1`); rate and pitch are drawn for each caption.
@@ -15,26 +18,24 @@ manifest asked for them first. Killed anywhere, the same command continues.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import io
-import json
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Protocol
 
 import numpy as np
 import soundfile
 
+from data_prep.clips import clip_exists, clip_folder, implausible_length, write_clip
+from data_prep.utterances import Cast, Request, choose_utterances
 from s2i.data.espeak import Espeak, arranged_voices, speak
 from s2i.data.manifest import Picture, iterate_manifest, write_manifest
 from s2i.errors import InputError, exit_on_input_error
@@ -50,12 +51,6 @@ HELD_OUT_VARIANTS = ("m5", "m7", "f3")
 RATES = (165, 225)  # words a minute
 PITCHES = (35, 65)  # of espeak-ng's 0 to 100
 
-# Of a clip's 16 bits the last two are rounded away: 84 dB below full scale, and a fifth of a FLAC's bytes.
-# 40,000 captions of 3.3 s take 3.0 GB so, 3.7 GB with all bits, and 5.9 GB as WAV.
-_BITS = 14
-_FORMAT = 1  # part of a clip's name: to be raised when the same request is to give another file
-_SHORTEST = 0.1  # s; a word such as "a" takes .2
-
 
 class Synthesiser(Protocol):
     """What this script needs of whatever speaks. It is sent to other processes."""
@@ -64,36 +59,6 @@ class Synthesiser(Protocol):
 
     def speak(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int]:
         """The waveform, float32 (N,) in [-1, 1] without silence around it, and its sample rate in Hz."""
-
-
-@dataclass(frozen=True)
-class Cast:
-    """Voices by language: those of every split, and those that only the test split has."""
-
-    voices: dict[str, tuple[str, ...]]
-    held_out: dict[str, tuple[str, ...]]
-
-    @property
-    def default_language(self) -> str:
-        """The language of captions that name none: the first."""
-        return next(iter(self.voices))
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """What is to be spoken, and how."""
-
-    text: str
-    language: str
-    voice: str
-    rate: int  # words a minute
-    pitch: int  # 0 to 100; 50 is the voice's own
-
-    def file_name(self, version: str) -> str:
-        """A path that only this utterance by this version of the synthesiser has."""
-        made_of = [_FORMAT, version, self.text, self.voice, self.rate, self.pitch]
-        digest = hashlib.blake2b(json.dumps(made_of).encode(), digest_size=10).hexdigest()
-        return f"{digest[:2]}/{digest}.flac"
 
 
 def choose_cast(
@@ -115,7 +80,7 @@ def choose_cast(
             raise InputError(
                 f"expected a held-out voice to be no other, found {both[0]} in both lists: remove it"
             )
-        cast = Cast({}, {})
+        cast = Cast({}, {}, RATES, PITCHES)
         for language in languages:
             accents = espeak.accents_of(language)
             for found, given in ((cast.voices, voices), (cast.held_out, held_out)):
@@ -126,7 +91,9 @@ def choose_cast(
             *(
                 {name: tuple(f"{a}+{v}" for a in accents[name] for v in variants) for name in languages}
                 for variants in (VARIANTS, HELD_OUT_VARIANTS)
-            )
+            ),
+            RATES,
+            PITCHES,
         )
     spoken = sorted({accent.partition("-")[0] for accent in espeak.accents})
     for language in languages:
@@ -138,67 +105,38 @@ def choose_cast(
     return cast
 
 
-def choose_utterances(picture: Picture, cast: Cast, seed: int) -> dict[int, Utterance]:
-    """What is to be spoken for a picture, by the number of its caption.
-
-    A function of the seed, the picture's id and the caption's number. Of a test picture's captions every
-    second one has a held-out voice, from the first or the second on.
-    """
-    chosen = {}
-    first = Random(f"{seed}/{picture.id}").randrange(2)
-    for number, caption in enumerate(picture.captions):
-        language = caption.language or cast.default_language
-        if caption.text is None or caption.audio is not None or language not in cast.voices:
-            continue
-        draw = Random(f"{seed}/{picture.id}/{number}")
-        is_held_out = picture.split == "test" and number % 2 == first and cast.held_out[language]
-        voices = cast.held_out[language] if is_held_out else cast.voices[language]
-        chosen[number] = Utterance(
-            caption.text, language, draw.choice(voices), draw.randint(*RATES), draw.randint(*PITCHES)
-        )
-    return chosen
-
-
 def speak_manifest(
     manifest: str | Path,
     root: str | Path,
     output: str | Path,
-    synthesiser: Synthesiser,
+    version: str,
     cast: Cast,
+    make: Callable[[Sequence[Request]], None],
     audio: str = "audio",
     seed: int = 0,
-    processes: int = 1,
 ) -> None:
     """Speak a manifest's captions into the folder `audio` under `root`, and write the manifest that has them.
 
-    Raises InputError for what can't be read, spoken or written; the clips made until then are kept.
-    """
-    root = Path(root)
-    folder = root / audio
-    if not folder.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"expected a folder for clips inside --root {root}, found {audio}: change --audio")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"expected to write clips to {folder}, found: {error.strerror}: change --root"
-        ) from error
+    Args:
+        version: of what speaks; part of a clip's name.
+        make: makes the clips of all requests that are not there yet.
 
-    missing: dict[Path, tuple[Path, Utterance, str]] = {}
+    Raises:
+        InputError: what can't be read, spoken or written; the clips made until then are kept.
+    """
+    folder = clip_folder(root, audio)
+    requests: dict[Path, Request] = {}
     captions = others = 0
     for picture in iterate_manifest(manifest):
         chosen = choose_utterances(picture, cast, seed)
         captions += len(chosen)
         others += len(picture.captions) - len(chosen)
         for number, utterance in chosen.items():
-            path = folder / utterance.file_name(synthesiser.version)
-            if path not in missing and not _exists(path):
-                missing[path] = (path, utterance, f"caption {number} of picture {picture.id}")
-    say(f"{manifest}: {captions} captions to speak, {len(missing)} clips to make; {others} left as they are")
-
-    with _workers(partial(make_clip, synthesiser), missing.values(), processes) as made:
-        for _ in progress(made, len(missing), "speaking"):
-            pass
+            path = folder / utterance.file_name(version)
+            requests.setdefault(path, (path, utterance, f"caption {number} of picture {picture.id}"))
+    missing = sum(not clip_exists(path) for path in requests)
+    say(f"{manifest}: {captions} captions to speak, {missing} clips to make; {others} left as they are")
+    make(list(requests.values()))
 
     def spoken() -> Iterator[Picture]:
         for picture in iterate_manifest(manifest):
@@ -206,7 +144,7 @@ def speak_manifest(
             for number, utterance in choose_utterances(picture, cast, seed).items():
                 captions[number] = replace(
                     captions[number],
-                    audio=(Path(audio) / utterance.file_name(synthesiser.version)).as_posix(),
+                    audio=(Path(audio) / utterance.file_name(version)).as_posix(),
                     speaker=utterance.voice,
                     language=utterance.language,
                 )
@@ -215,7 +153,15 @@ def speak_manifest(
     write_manifest(output, spoken())
 
 
-def make_clip(synthesiser: Synthesiser, request: tuple[Path, Utterance, str]) -> None:
+def make_clips(synthesiser: Synthesiser, processes: int, requests: Sequence[Request]) -> None:
+    """Speak what is not there yet, in several processes. Raises InputError for a bad clip."""
+    missing = [request for request in requests if not clip_exists(request[0])]
+    with _workers(partial(make_clip, synthesiser), missing, processes) as made:
+        for _ in progress(made, len(missing), "speaking"):
+            pass
+
+
+def make_clip(synthesiser: Synthesiser, request: Request) -> None:
     """Speak one utterance into its file, which is whole or absent. Raises InputError for a bad clip.
 
     The synthesiser has no chance in it, so a bad clip is not tried twice.
@@ -224,39 +170,22 @@ def make_clip(synthesiser: Synthesiser, request: tuple[Path, Utterance, str]) ->
     waveform, sample_rate = synthesiser.speak(
         utterance.text, utterance.voice, utterance.rate, utterance.pitch
     )
-    seconds = len(waveform) / sample_rate
-    # A word takes 60 / rate s; where words are not written apart, a letter takes up to .1 s.
-    expected = max(len(utterance.text.split()) * 60 / utterance.rate, 0.1 * len(utterance.text))
-    if seconds < _SHORTEST or seconds > 1 + 4 * expected:
-        found = f"{seconds:.2f} s" if seconds else "silence"
+    problem = implausible_length(utterance.text, utterance.rate, len(waveform) / sample_rate)
+    if problem:
         raise InputError(
-            f"expected about {expected:.1f} s of speech, found {found} for {where}, spoken by"
-            f" {utterance.voice}: {utterance.text!r}: change the text"
+            f"{problem} for {where}, spoken by {utterance.voice}: {utterance.text!r}: change the text"
         )
-    step = 2 ** (16 - _BITS)
-    samples = np.clip(np.round(waveform * 32768 / step) * step, -32768, 32768 - step).astype(np.int16)
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, sample_rate, format="FLAC", subtype="PCM_16", compression_level=0)
-    # Renamed without fsync, which would take longer than speaking: a killed process leaves no torn file, and
-    # an empty one that a power cut leaves is made again.
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        part.write_bytes(encoded.getbuffer())
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"expected to write {path}, found: {error.strerror}: free or change it") from error
+    write_clip(path, waveform, sample_rate)
 
 
-def write_sentence(text: str, output: str | Path, voice: str = "en-us") -> None:
-    """Speak one sentence into a sound file of the kind that its name ends with."""
+def write_sentence(output: str | Path, text: str, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write one sentence, spoken, into a sound file of the kind that its name ends with."""
     output = Path(output)
     kind = output.suffix[1:].upper()
     if kind not in soundfile.available_formats():
         raise InputError(
             f"expected the name of a sound file such as speech.wav, found {output}: change --output"
         )
-    waveform, sample_rate = speak(text, voice)
     if not len(waveform):
         raise InputError(f"expected words to speak, found silence for {text!r}: change --text")
     with write_atomically(output, "wb") as stream:
@@ -301,13 +230,6 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.stat().st_size > 0
-    except OSError:
-        return False
-
-
 def _usual_accents(espeak: Espeak, language: str) -> Sequence[str]:
     """The accents to speak a language with: the one of its name, or else those whose names begin with it."""
     if language in ACCENTS:
@@ -321,7 +243,14 @@ def _usual_accents(espeak: Espeak, language: str) -> Sequence[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Speak a manifest, or one sentence."""
     parser = argparse.ArgumentParser(
-        description="Speak the captions of a manifest by espeak-ng, or one sentence."
+        description="Speak the captions of a manifest, or one sentence, or match recordings with captions."
+    )
+    parser.add_argument(
+        "--voice",
+        default="espeak-ng",
+        metavar="NAME",
+        help="espeak-ng (default); a pipeline of torchaudio, such as TACOTRON2_WAVERNN_CHAR_LJSPEECH;"
+        " recordings: your own in --source; s2igan: what S2IGAN's authors released, in --source",
     )
     parser.add_argument("--manifest", metavar="FILE", help="manifest whose captions are to be spoken")
     parser.add_argument("--root", metavar="DIR", help="folder that paths in the manifest start from")
@@ -348,20 +277,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="VOICE",
         help="of half of the test captions; default: 12, or 3",
     )
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="of Tacotron2, then of WaveRNN; default: downloaded by torchaudio",
+    )
+    parser.add_argument("--source", metavar="DIR", help="folder of recordings, or of S2IGAN's arrays")
+    parser.add_argument(
+        "--table", metavar="CSV", help="which recording says which caption; default: their names"
+    )
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="leave captions without a recording as they are"
+    )
     given = parser.parse_args(arguments)
-    if given.text is not None:
-        if given.manifest is not None:
-            raise InputError("expected --manifest or --text, found both: remove one")
-        write_sentence(given.text, given.output, *(given.voices or [])[:1])
-        return
-    if given.manifest is None or given.root is None:
+    if given.text is not None and given.manifest is not None:
+        raise InputError("expected --manifest or --text, found both: remove one")
+    if given.text is None and (given.manifest is None or given.root is None):
         raise InputError("expected --manifest and --root, or --text, found neither: see --help")
-    with arranged_voices() as folder:
-        espeak = Espeak(folder)
-        cast = choose_cast(espeak, given.languages, given.voices, given.held_out_voices)
-        speak_manifest(
-            given.manifest, given.root, given.output, espeak, cast, given.audio, given.seed, given.processes
-        )
+    files = (given.manifest, given.root, given.output)
+    if given.voice == "espeak-ng":
+        if given.text is not None:
+            write_sentence(given.output, given.text, *speak(given.text, *(given.voices or [])[:1]))
+            return
+        with arranged_voices() as folder:
+            espeak = Espeak(folder)
+            cast = choose_cast(espeak, given.languages, given.voices, given.held_out_voices)
+            make = partial(make_clips, espeak, given.processes)
+            speak_manifest(*files, espeak.version, cast, make, given.audio, given.seed)
+    elif given.voice in ("recordings", "s2igan"):
+        from data_prep.recorded_captions import take_recordings, take_released
+
+        if given.source is None or given.text is not None:
+            raise InputError(f"expected --manifest and --source for --voice {given.voice}: see --help")
+        if given.voice == "recordings":
+            take_recordings(*files, given.source, given.table, given.allow_missing)
+        else:
+            take_released(*files, given.source, given.audio, given.allow_missing)
+    else:
+        from data_prep.tacotron2_voice import Tacotron2Voice  # torchaudio takes a second to import
+
+        voice = Tacotron2Voice(given.voice, given.weights)
+        if given.text is not None:
+            (waveform,) = voice.speak([given.text])
+            write_sentence(given.output, given.text, waveform, voice.sample_rate)
+        else:
+            speak_manifest(*files, voice.version, voice.cast, voice.make, given.audio, given.seed)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from s2i.data.images import to_tensor, to_uint8
 from s2i.errors import InputError
 from s2i.evaluation.judges import Opinion, labels, train_judge
 from s2i.evaluation.protocols import PROTOCOLS, evaluate, measure, procedure
+from s2i.evaluation.protocols import record as as_record
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.pipeline import load
 from tests.tiny_runs import SCHEMA, write_gan_run, write_world
@@ -240,3 +241,20 @@ def test_a_subject_kept_to_some_captions_measures_those_alone(world):
     assert subject.drawn_captions.tolist() == [4, 5, 40]
     with pytest.raises(InputError, match="expected captions that every run can read"):
         subject.keep(np.array([7]))
+
+
+def test_captions_that_are_left_out_are_counted_with_the_reason(world, capsys):
+    path = load(world["speech"], "cpu").path("speech")
+    path.encoder.shortest = lambda: 70  # frames; clips have 51 to 90
+    lengths = Subject(path).pack.mel_lengths
+    subject = Subject(path)
+    reason = "shorter than one step of the encoder (70 frames)"
+    assert subject.left_out == {reason: int((lengths < 70).sum())} and 0 < subject.left_out[reason] < 90
+    assert np.array_equal(subject.captions, np.flatnonzero(lengths >= 70))
+    assert f"left out of 90 captions: {subject.left_out[reason]} {reason}" in capsys.readouterr().err
+    (score, *_) = measure(subject, ["retrieval_by_caption"])["retrieval_by_caption"]
+    assert as_record(subject, "retrieval_by_caption", score)["left_out"] == subject.left_out
+    path.encoder.shortest = lambda: 1000
+    with pytest.raises(InputError, match="found 90 shorter than one step of the encoder"):
+        Subject(path)
+    assert "left_out" not in evaluate(world["text"], ["retrieval_by_caption"])[0]

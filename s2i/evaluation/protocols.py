@@ -166,6 +166,8 @@ def record(subject: Subject, protocol: str, score: Score) -> dict[str, Any]:
         "resize": extractor.resize if extractor else None,
     }
     found |= {"spread": score.spread} if score.spread is not None else {}
+    if subject.left_out:
+        found["left_out"] = subject.left_out  # {why: captions} that the run can't read
     return found | ({"note": score.note} if score.note else {})
 
 

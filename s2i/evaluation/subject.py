@@ -49,9 +49,10 @@ Features = dict[str, np.ndarray]  # {output: (rows, width) float32}
 class Subject:
     """A path under measurement.
 
-    `captions`: rising indices in `pack` of the captions that it can read; `drawn_captions`: those of them
-    that are drawn, the first `evaluation.captions` of each picture; `judge`: None without
-    `evaluation.judge`; `asked`: extractors, by name, that should look while pictures are drawn anyway.
+    `captions`: rising indices in `pack` of the captions that it can read; `left_out`: {why: how many} of the
+    others, none of which is ever counted; `drawn_captions`: those of `captions` that are drawn, the first
+    `evaluation.captions` of each picture; `judge`: None without `evaluation.judge`; `asked`: extractors, by
+    name, that should look while pictures are drawn anyway.
     """
 
     def __init__(self, path: DrawingPath, evaluation: EvaluationConfig | None = None) -> None:
@@ -66,6 +67,10 @@ class Subject:
             )
         self.pack = Pack(Path(path.config.data.pack) / self.evaluation.split, path.config)
         self.captions = readable_captions(self.pack, path.config, path.encoder, path.vocabulary)
+        self.left_out = left_out(self.pack, path, self.captions)
+        if self.left_out:
+            each = ", ".join(f"{count} {why}" for why, count in self.left_out.items())
+            say(f"{self.pack.folder}: left out of {self.pack.caption_count} captions: {each}")
         self.asked: set[str] = set()
         self._extractors: dict[str, Extractor | None] = {}
         self._drawn: dict[tuple[str, str], Features] = {}
@@ -325,6 +330,26 @@ class Subject:
 _SETTINGS = {"judge": "judge", "scorer": "scorer", "encoders": "judge"} | dict.fromkeys(
     PUBLISHED, "inception_weights"
 )
+
+
+def left_out(pack: Pack, path: DrawingPath, captions: np.ndarray) -> dict[str, int]:
+    """Why captions of a pack are not among `captions`, those that a path can read: {reason: how many}.
+
+    Raises InputError where none is left.
+    """
+    usable = pack.usable(path.config.modality)
+    if path.config.modality == "speech":
+        lacks = "without audio"
+        unreadable = f"shorter than one step of the encoder ({path.encoder.shortest()} frames)"
+    else:
+        lacks, unreadable = "without text", "without a known word"
+    if len(captions) == 0:
+        raise InputError(
+            f"expected captions that the encoder can read in {pack.folder}, found {len(usable)} {unreadable}:"
+            " give others"
+        )
+    counts = {lacks: pack.caption_count - len(usable), unreadable: len(usable) - len(captions)}
+    return {why: count for why, count in counts.items() if count}
 
 
 def caption_key(pack: Pack, index: int) -> str:

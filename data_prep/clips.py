@@ -1,0 +1,69 @@
+"""Files of spoken captions: where they lie, when one is there, how one is written, how long one may be."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from s2i.errors import InputError
+
+# Of a clip's 16 bits the last two are rounded away: 84 dB below full scale, and a fifth of a FLAC's bytes.
+# 40,000 captions of 3.3 s take 3.0 GB so, 3.7 GB with all bits, and 5.9 GB as WAV.
+_BITS = 14
+FORMAT = 1  # part of a clip's name: to be raised when the same request is to give another file
+_SHORTEST = 0.1  # s; a word such as "a" takes .2
+
+
+def clip_folder(root: str | Path, audio: str) -> Path:
+    """The folder `audio` under `root`, made where it is missing. Raises InputError for one elsewhere."""
+    root = Path(root)
+    folder = root / audio
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"expected a folder for clips inside --root {root}, found {audio}: change --audio")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"expected to write clips to {folder}, found: {error.strerror}: change --root"
+        ) from error
+    return folder
+
+
+def clip_exists(path: Path) -> bool:
+    """Whether a clip is there. A power cut may leave an empty one, which is none."""
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def write_clip(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write a waveform, float (N,) in [-1, 1], as FLAC: whole or not at all. Raises InputError."""
+    step = 2 ** (16 - _BITS)
+    samples = np.clip(np.round(waveform * 32768 / step) * step, -32768, 32768 - step).astype(np.int16)
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, sample_rate, format="FLAC", subtype="PCM_16", compression_level=0)
+    # Renamed without fsync, which would take longer than speaking: a killed process leaves no torn file, and
+    # an empty one that a power cut leaves is made again.
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(encoded.getbuffer())
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"expected to write {path}, found: {error.strerror}: free or change it") from error
+
+
+def implausible_length(text: str, rate: int, seconds: float) -> str | None:
+    """What was expected and found where so many seconds can't be speech of `text` at `rate` words a minute;
+    None where they can."""
+    # A word takes 60 / rate s; where words are not written apart, a letter takes up to .1 s.
+    expected = max(len(text.split()) * 60 / rate, 0.1 * len(text))
+    if _SHORTEST <= seconds <= 1 + 4 * expected:
+        return None
+    found = f"{seconds:.2f} s" if seconds else "silence"
+    return f"expected about {expected:.1f} s of speech, found {found}"

@@ -1,0 +1,159 @@
+"""A manifest's captions from recordings that exist: one's own, or those that S2IGAN's authors released."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from data_prep.clips import clip_exists, clip_folder, write_clip
+from data_prep.recordings import Recordings, listed, match_by_name, match_by_table
+from data_prep.waveform_arrays import SAMPLE_RATE, read_waveforms
+from s2i.data.manifest import Caption, Picture, iterate_manifest, read_manifest, write_manifest
+from s2i.errors import InputError
+from s2i.progress import progress, say
+
+S2IGAN_SPEAKER = "LJ Speech (S2IGAN)"
+
+
+def take_recordings(
+    manifest: str | Path,
+    root: str | Path,
+    output: str | Path,
+    source: str | Path,
+    table: str | Path | None = None,
+    allow_missing: bool = False,
+) -> None:
+    """Give each caption without audio its recording out of the folder `source`; see `data_prep.recordings`.
+
+    A picture without captions gets one for each of its recordings. Recordings stay where they are, which
+    must be under `root`. Raises InputError for captions without a recording, naming them, unless
+    `allow_missing`; for recordings without a caption; and as `match_by_name` and `match_by_table` do.
+    """
+    root, source = Path(root), Path(source)
+    pictures = read_manifest(manifest)
+    files = {picture.id: picture.image for picture in pictures}
+    if table:
+        found, lost = match_by_table(Path(table), source, files), []
+    else:
+        found, lost = match_by_name(source, files)
+    for picture in pictures:
+        beyond = [number for number in found.get(picture.id, ()) if number >= len(picture.captions)]
+        if picture.captions:
+            lost += [found[picture.id][number].path for number in beyond]
+    if lost:
+        raise InputError(
+            f"expected recordings of captions in {manifest}, found {len(lost)} that belong to none"
+            f" ({listed(lost)}): rename or remove them, or match by --table"
+        )
+    filled = [fill_captions(picture, found.get(picture.id, {}), root) for picture in pictures]
+    _say_missing(filled, manifest, source, allow_missing)
+    write_manifest(output, filled)
+
+
+def fill_captions(picture: Picture, recordings: Recordings, root: Path) -> Picture:
+    """The picture with its recordings as audio; captions that have audio keep it."""
+    captions = list(picture.captions)
+    if not captions:
+        recordings = dict(enumerate(recordings[number] for number in sorted(recordings)))
+        captions = [Caption(None, None, None, None)] * len(recordings)
+    for number, recording in recordings.items():
+        caption = captions[number]
+        if caption.audio is None:
+            captions[number] = replace(
+                caption,
+                text=caption.text or recording.text,
+                audio=path_under(root, recording.path),
+                speaker=recording.speaker or caption.speaker,
+                language=recording.language or caption.language,
+            )
+    return replace(picture, captions=tuple(captions))
+
+
+def path_under(root: Path, path: Path) -> str:
+    """A path as a manifest has it: relative to `root`. Raises InputError for one elsewhere."""
+    relative = Path(os.path.relpath(path, root))
+    if relative.parts[0] == "..":
+        raise InputError(
+            f"expected files under --root {root}, found {path}: move or link them there, or choose a --root"
+            " above both"
+        )
+    return relative.as_posix()
+
+
+def take_released(
+    manifest: str | Path,
+    root: str | Path,
+    output: str | Path,
+    source: str | Path,
+    audio: str = "audio",
+    allow_missing: bool = False,
+) -> None:
+    """Give each caption without audio what S2IGAN's authors had spoken for it.
+
+    Args:
+        source: folder of `<class>/<picture>.npy` (or .pickle): the waveforms of a picture's captions in the
+            order of its lines in `text/<class>/<picture>.txt`.
+        audio: folder under `root` for the clips; those that exist are not made again.
+
+    Raises:
+        InputError: captions without waveforms, naming them, unless `allow_missing`; files with another number
+            of waveforms than the picture has captions, whose order could not be trusted; broken files.
+    """
+    source, folder = Path(source), clip_folder(root, audio)
+    if not source.is_dir():
+        raise InputError(f"expected a folder of waveforms, found none at {source}: change --source")
+    total = sum(1 for _ in iterate_manifest(manifest))
+    pictures = progress(iterate_manifest(manifest), total, "unpacking captions")
+    filled = [_unpack(picture, source, folder, audio) for picture in pictures]
+    _say_missing(filled, manifest, source, allow_missing)
+    write_manifest(output, filled)
+
+
+def _unpack(picture: Picture, source: Path, folder: Path, audio: str) -> Picture:
+    name = Path(*Path(picture.image).with_suffix("").parts[-2:])
+    files = [source / f"{part}{ending}" for part in (name, name.name) for ending in (".npy", ".pickle")]
+    file = next((file for file in files if file.is_file()), None)
+    missing = [number for number, caption in enumerate(picture.captions) if caption.audio is None]
+    if file is None or not missing:
+        return picture
+    clips = {number: f"s2igan/{name.as_posix()}-{number}.flac" for number in missing}
+    if not all(clip_exists(folder / clip) for clip in clips.values()):
+        waveforms = read_waveforms(file)
+        if len(waveforms) != len(picture.captions):
+            raise InputError(
+                f"expected {len(picture.captions)} spoken captions in {file}, as picture {picture.id} has,"
+                f" found {len(waveforms)}: make the manifest with the captions that were spoken"
+                " (--captions reed)"
+            )
+        for number, clip in clips.items():
+            write_clip(folder / clip, waveforms[number], SAMPLE_RATE)
+    captions = list(picture.captions)
+    for number, clip in clips.items():
+        captions[number] = replace(
+            captions[number], audio=(Path(audio) / clip).as_posix(), speaker=S2IGAN_SPEAKER, language="en"
+        )
+    return replace(picture, captions=tuple(captions))
+
+
+def _say_missing(pictures: list[Picture], manifest: str | Path, source: Path, allow_missing: bool) -> None:
+    missing = list(_without_audio(pictures))
+    captions = sum(len(picture.captions) for picture in pictures)
+    say(f"{manifest}: {captions - len(missing)} captions have audio, {len(missing)} have none")
+    if missing and not allow_missing:
+        raise InputError(
+            f"expected a recording in {source} for each caption, found none for {listed(missing)}:"
+            " add them, or give --allow-missing"
+        )
+    if missing:
+        say(f"without audio: {listed(missing, 20)}")
+
+
+def _without_audio(pictures: list[Picture]) -> Iterator[str]:
+    for picture in pictures:
+        for number, caption in enumerate(picture.captions):
+            if caption.audio is None:
+                yield f"caption {number} of picture {picture.id}"
+        if not picture.captions:
+            yield f"picture {picture.id}"
