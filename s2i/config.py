@@ -250,6 +250,7 @@ class EvaluationConfig:
     judge: str = ""  # run folder of the judge; empty: no judge-based metric
     scorer: str = ""  # run folder of encoders that no generator was trained with; empty: no R-precision
     inception_weights: str = ""  # file or folder; "download": from their publishers; empty: only when asked
+    processes: int = 1  # that draw and look at once, one thread each; a GPU wants one
     cache: str = ""  # folder of features; empty: beside the run, and of real pictures beside the pack
     seed: int = 0  # of the noise
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy import linalg
 
 from s2i.evaluation.distances import (
@@ -11,6 +12,7 @@ from s2i.evaluation.distances import (
     gaussian_distance,
     inception_score,
     kernel_distance,
+    precision_and_recall,
     resampled_kernel_distance,
 )
 
@@ -102,3 +104,52 @@ def test_inception_score_by_hand_and_in_any_order():
     assert inception_score(answers[::-1])[0] == pytest.approx(inception_score(answers)[0])
     twice = inception_score(answers, np.array([[2.0, 2.0]]))[0]
     assert twice == pytest.approx(inception_score(answers)[0])
+
+
+def test_precision_and_recall_by_hand():
+    """Real ones at 0, 1, 2 and 10 on a line: with one neighbour their balls reach 1, 1, 1 and 8."""
+    real = np.array([[0.0], [1.0], [2.0], [10.0]])
+    drawn = np.array([[-0.5], [2.9], [17.0], [19.0]])  # balls of the drawn ones reach 3.4, 3.4, 2 and 2
+    precise, recalled = precision_and_recall(drawn, real, neighbours=1)
+    assert precise.tolist() == [True, True, True, False]
+    assert recalled.tolist() == [True, True, True, False]
+
+
+def test_precision_and_recall_are_the_mean_over_pairs(sets):
+    drawn, real = sets
+
+    def within(points: np.ndarray, others: np.ndarray) -> list[bool]:
+        radii = [sorted(np.linalg.norm(others - other, axis=1))[3] for other in others]
+        return [
+            any(np.linalg.norm(point - other) <= radius for other, radius in zip(others, radii, strict=True))
+            for point in points
+        ]
+
+    precise, recalled = precision_and_recall(drawn, real)
+    assert precise.tolist() == within(drawn, real) and recalled.tolist() == within(real, drawn)
+    assert 0 < precise.mean() and recalled.mean() < 1
+
+
+def test_each_metric_is_torch_fidelitys():
+    fidelity = pytest.importorskip("torch_fidelity")
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_isc import isc_features_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    random = torch.Generator().manual_seed(0)
+    drawn = torch.randn(150, 12, generator=random, dtype=torch.float64)
+    real = 0.8 * torch.randn(120, 12, generator=random, dtype=torch.float64) + 0.2
+    statistics = [fid_features_to_statistics(part) for part in (drawn, real)]
+    expected = fid_statistics_to_metric(*statistics, verbose=False)[fidelity.KEY_METRIC_FID]
+    assert frechet_distance(drawn.numpy(), real.numpy()) == pytest.approx(expected, rel=1e-8)
+    # One subset of all pictures is the whole unbiased estimate.
+    options = {"kid_subsets": 1, "kid_subset_size": 120, "verbose": False}
+    expected = kid_features_to_metric(drawn[:120], real, **options)[fidelity.KEY_METRIC_KID_MEAN]
+    assert kernel_distance(drawn[:120].numpy(), real.numpy()) == pytest.approx(expected, rel=1e-8)
+    expected = prc_features_to_metric(drawn, real, verbose=False)
+    precise, recalled = precision_and_recall(drawn.numpy(), real.numpy())
+    assert precise.mean() == pytest.approx(expected[fidelity.KEY_METRIC_PRECISION])
+    assert recalled.mean() == pytest.approx(expected[fidelity.KEY_METRIC_RECALL])
+    expected = isc_features_to_metric(drawn, splits=1)[fidelity.KEY_METRIC_ISC_MEAN]
+    assert inception_score(drawn.softmax(1).numpy())[0] == pytest.approx(expected, rel=1e-8)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from itertools import permutations
 from statistics import mean
 
+import numpy as np
 import pytest
 import torch
 
 from s2i.evaluation.retrieval import (
     average_precision,
     chance_by_class,
+    chance_of_median_rank,
+    median_rank,
     random_average_precision,
     rankings,
     retrieve_by_class,
@@ -119,3 +122,37 @@ def test_chance_agrees_with_random_vectors_on_a_larger_gallery():
         found = torch.cat([score[name] for score in scores])
         # Queries of one gallery hang together: many times a lone query's standard error.
         assert found.mean().item() == pytest.approx(value, abs=6 * found.std().item() / 2000**0.5), name
+
+
+def test_first_ranks_and_their_median_by_hand():
+    """The gallery of test_retrieval_by_hand: first of class 5, 7, 9, 8, 4 at ranks 1, 3, 6, 12, never."""
+    angles = torch.arange(12) * torch.pi / 18
+    gallery = torch.stack((angles.cos(), angles.sin()), 1)
+    gallery_classes = torch.tensor([5, 5, 7, 7, 7, 9, 5, 5, 5, 5, 5, 8])
+    queries = torch.tensor([[2.0, 0.0]]).expand(5, 2)
+    asked = torch.tensor([5, 7, 9, 8, 4])
+    ranks = retrieve_by_class(queries, gallery, asked, gallery_classes, ranks=True)["rank"]
+    assert ranks.tolist() == [1, 3, 6, 12, 13]
+    statistic = median_rank(ranks, torch.arange(5), 5)
+    resamples = np.array([[1, 1, 1, 1, 1], [4, 1, 0, 0, 0], [0, 0, 0, 1, 1], [1, 1, 0, 0, 2]])
+    assert statistic(resamples.astype(float)).tolist() == [6, 1, 12, 3]
+
+
+@pytest.mark.parametrize("classes", [(0, 1, 1, 2), (0, 0, 0, 1, 2, 2), (0, 1, 1, 1, 1, 1, 1)])
+def test_chance_of_the_median_rank_equals_the_median_over_every_order(classes):
+    orders = set(permutations(classes))
+    ranks = sorted(order.index(wanted) + 1 for order in orders for wanted in classes)
+    expected = ranks[(len(ranks) - 1) // 2]
+    assert chance_of_median_rank(torch.tensor(classes), torch.tensor(classes)) == expected
+
+
+def test_average_precision_is_scikit_learns():
+    metrics = pytest.importorskip("sklearn.metrics")
+    random = torch.Generator().manual_seed(0)
+    queries, gallery = torch.randn(30, 5, generator=random), torch.randn(50, 5, generator=random)
+    asked, shelved = torch.arange(30) % 4, torch.arange(50) % 4
+    found = retrieve_by_class(queries, gallery, asked, shelved)["mAP"]
+    cosines = torch.nn.functional.cosine_similarity(queries[:, None], gallery[None], dim=2).numpy()
+    for row, label in enumerate(asked.tolist()):
+        expected = metrics.average_precision_score((shelved == label).numpy(), cosines[row])
+        assert found[row].item() == pytest.approx(expected, abs=1e-6)

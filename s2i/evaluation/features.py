@@ -96,10 +96,8 @@ class FeatureStore:
     def _opens(self) -> bool:
         """Whether there is a whole store to open; one of another shape is deleted."""
         try:
-            self._done = np.load(self.folder / "done.npy", mmap_mode="r+")
-            self._arrays = {
-                name: np.load(self.folder / f"{name}.npy", mmap_mode="r+") for name in self.outputs
-            }
+            self._done = _open(self.folder / "done.npy")
+            self._arrays = {name: _open(self.folder / f"{name}.npy") for name in self.outputs}
         except FileNotFoundError:
             shutil.rmtree(self.folder, ignore_errors=True)
             return False
@@ -134,6 +132,11 @@ class FeatureStore:
 
     def _shapes(self) -> dict[str, tuple[int, int]]:
         return {name: (self.rows, width) for name, width in self.outputs.items()}
+
+
+def _open(path: Path) -> np.ndarray:
+    np.load(path, mmap_mode="r")  # refuses a file that is too short, which the next line would fill up
+    return np.load(path, mmap_mode="r+")
 
 
 def _prune(folder: Path, name: str, kept: Path) -> None:

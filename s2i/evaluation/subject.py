@@ -1,27 +1,22 @@
 """What is measured: a trained path from captions to pictures, on one split, and who looks at its pictures.
 
-Everything is worked out once. Drawn pictures are looked at as they come, by every extractor that the asked
-protocols need, in one pass; what stays are features, on disk (`features.py`), found again while their
-fingerprint fits. Noise belongs to (seed, caption), so two subjects with the same captions draw from the same
-noise.
+Everything is worked out once. Drawn pictures are looked at as they come (`looking.py`); what stays are
+features, on disk, found again while their fingerprint fits. Noise belongs to (seed, caption), so two subjects
+with the same captions draw from the same noise.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import MISSING, EvaluationConfig, config_to_dict
-from s2i.data.dataset import Batch, evaluation_batches, picture_batches
-from s2i.data.images import to_tensor, to_uint8
+from s2i.config import MISSING, EvaluationConfig
+from s2i.data.dataset import Batch, evaluation_batches
 from s2i.data.manifest import iterate_manifest
 from s2i.data.noise import caption_noise
 from s2i.data.pack import Pack
@@ -32,18 +27,14 @@ from s2i.evaluation.extractors import (
     image_extractor,
     judge_extractor,
     probabilities_of,
-    weights_identity,
 )
-from s2i.evaluation.features import FeatureStore
 from s2i.evaluation.inception import PUBLISHED, inception_extractor
 from s2i.evaluation.judges import Judge, Opinion, fingerprint, load_judge
+from s2i.evaluation.looking import Features, look_at_drawn, look_at_real
 from s2i.evaluation.scorer import Scorer, load_scorer, readable_captions
 from s2i.models.generator import Drawing
 from s2i.pipeline import DrawingPath
 from s2i.progress import progress, say
-
-VERSION = 1  # of how pictures are drawn and looked at: another one's features fit no more
-Features = dict[str, np.ndarray]  # {output: (rows, width) float32}
 
 
 class Subject:
@@ -74,7 +65,7 @@ class Subject:
         self.asked: set[str] = set()
         self._extractors: dict[str, Extractor | None] = {}
         self._drawn: dict[tuple[str, str], Features] = {}
-        self._real: dict[str, Features] = {}
+        self._real: dict[tuple[str, str], Features] = {}
         self.judge: Judge | None = None
         if self.evaluation.judge:
             self.judge = load_judge(self.evaluation.judge, path.device)
@@ -166,14 +157,24 @@ class Subject:
             which: "drawn", or "s2igan": the captions of a picture share its noise, as in S2IGAN's script.
         """
         if (which, name) not in self._drawn:
-            self._draw_for({name} | (self.asked if which == "drawn" else set()), which)
+            names = {name} | (self.asked if which == "drawn" else set())
+            wanted = sorted(name for name in names if (which, name) not in self._drawn)
+            found = look_at_drawn(self, wanted, which)
+            self._drawn |= {(which, name): features for name, features in found.items()}
         return self._drawn[which, name]
 
-    def real(self, name: str) -> Features:
-        """Features of every real picture of the split, its centre crop."""
-        if name not in self._real:
-            self._real[name] = self._look_at_real(self._must(name))
-        return self._real[name]
+    def real(self, name: str, split: str = "") -> Features:
+        """Features of every real picture of the split, or of another one, its centre crop."""
+        if (split, name) not in self._real:
+            pack = self.pack
+            if split and split != self.evaluation.split:
+                pack = Pack(Path(self.path.config.data.pack) / split, self.path.config)
+            self._real[split, name] = look_at_real(self, self.must(name), pack)
+        return self._real[split, name]
+
+    def captions_of(self, which: str) -> np.ndarray:
+        """What `drawn` has a row for each of."""
+        return self.drawn_captions if which == "drawn" else self.s2igan_captions
 
     def draw(
         self, captions: np.ndarray, share_noise: bool = False
@@ -192,98 +193,15 @@ class Subject:
                 yield places, batch, self.path.draw(encoding, keys, self.evaluation.seed)
                 continue
             pictures = [self.pack.pictures[self.pack.caption_picture[index]].id for index in indices]
-            [noise] = caption_noise(pictures, self.evaluation.seed, [config.noise])
-            [condition] = caption_noise(keys, self.evaluation.seed, [config.condition])
+            widths = (config.noise, config.condition)
+            noise, _ = caption_noise(pictures, self.evaluation.seed, widths)
+            _, condition = caption_noise(keys, self.evaluation.seed, widths)
             with torch.no_grad():
                 device = self.path.device
                 yield places, batch, self.path.generator(encoding, noise.to(device), condition.to(device))
 
-    def _draw_for(self, names: Iterable[str], which: str) -> None:
-        """One pass of drawing for all of these extractors, of what is not on disk."""
-        captions = self.drawn_captions if which == "drawn" else self.s2igan_captions
-        extractors = [self._must(name) for name in sorted(names) if (which, name) not in self._drawn]
-        stores = [self._store_of_drawn(extractor, which, captions) for extractor in extractors]
-        missing = np.unique(np.concatenate([store.missing for store in stores]))
-        if 0 < len(missing) < len(captions):
-            say(f"{len(captions) - len(missing)} of {len(captions)} pictures were drawn and looked at before")
-        if len(missing):
-            for places, _, drawing in self.draw(captions[missing], share_noise=which == "s2igan"):
-                # As a file would hold them.
-                pictures = to_tensor(torch.from_numpy(to_uint8(drawing.pictures[-1])))
-                _look(zip(extractors, stores, strict=True), pictures, missing[places])
-        for extractor, store in zip(extractors, stores, strict=True):
-            store.flush()
-            self._drawn[which, extractor.name] = store.read()
-
-    def _store_of_drawn(self, extractor: Extractor, which: str, captions: np.ndarray) -> FeatureStore:
-        config = config_to_dict(self.path.config)
-        made_from = {
-            **self._made_from(extractor),
-            "weights": self._weights,
-            "modality": self.path.config.modality,
-            "networks": {name: config[name] for name in ("generator", "speech_encoder", "text_encoder")},
-            "vocabulary": _hash(" ".join(self.path.vocabulary.to_list()) if self.path.vocabulary else ""),
-            "captions": _hash(",".join(map(str, captions.tolist()))),
-            "seed": self.evaluation.seed,
-            "noise": "of the picture" if which == "s2igan" else "of the caption",
-        }
-        name = f"{which}-{self.evaluation.split}-{self.path.config.modality}-{extractor.name}"
-        return FeatureStore(self._folder, name, made_from, len(captions), extractor.outputs, prune=True)
-
-    def _look_at_real(self, extractor: Extractor) -> Features:
-        total = len(self.pack.pictures)
-        # The own encoders see what they were trained on, which may be larger than what is drawn.
-        size = self.pack.image_size if extractor.name == "encoders" else self.path.config.image_size
-        name = f"real-{self.evaluation.split}-{extractor.name}"
-        made_from = self._made_from(extractor) | {"image_size": size}
-        store = FeatureStore(self._shared_folder, name, made_from, total, extractor.outputs)
-        missing = store.missing
-        if len(missing):
-            rows = 256 if total > 256 else max(1, total)
-            first = missing[0] // rows  # a killed pass left whole batches
-            batches = picture_batches(self.pack, size, rows)
-            label = f"{extractor.name}: looking at real pictures"
-            for number, pictures in enumerate(progress(batches, -(-total // rows), label)):
-                if number >= first:
-                    places = np.arange(number * rows, number * rows + len(pictures))
-                    _look([(extractor, store)], pictures, places)
-            store.flush()
-        return store.read()
-
-    def _made_from(self, extractor: Extractor) -> dict[str, Any]:
-        return {
-            "version": VERSION,
-            "extractor": [extractor.name, extractor.identity, extractor.resize],
-            "pack": fingerprint(self.pack),
-            "split": self.evaluation.split,
-            "image_size": self.path.config.image_size,
-            "device": self.path.device.type,
-        }
-
-    @cached_property
-    def _weights(self) -> str:
-        return weights_identity(self.path.encoder, self.path.generator)
-
-    @property
-    def _folder(self) -> Path:
-        """Of features of drawn pictures: with the run."""
-        if self.evaluation.cache:
-            return Path(self.evaluation.cache) / self._run.name
-        return self._run / "features"
-
-    @property
-    def _shared_folder(self) -> Path:
-        """Of features of real pictures: beside the pack, which runs share, where it may be written."""
-        if self.evaluation.cache:
-            return Path(self.evaluation.cache) / "real"
-        beside = Path(self.path.config.data.pack)
-        return beside / "features" if os.access(beside, os.W_OK) else self._run / "features"
-
-    @property
-    def _run(self) -> Path:
-        return self.path.folder or Path(self.path.config.run)
-
-    def _must(self, name: str) -> Extractor:
+    def must(self, name: str) -> Extractor:
+        """As `extractor`; raises InputError where none is configured."""
         extractor = self.extractor(name)
         if extractor is None:
             raise InputError(
@@ -358,12 +276,6 @@ def caption_key(pack: Pack, index: int) -> str:
     return f"{pack.pictures[picture].id}:{index - int(pack.first_caption[picture])}"
 
 
-def _look(who: Iterable[tuple[Extractor, FeatureStore]], pictures: Tensor, rows: np.ndarray) -> None:
-    for extractor, store in who:
-        if np.isin(rows, store.missing).any():
-            store.write(rows, {name: value.numpy() for name, value in extractor.look(pictures).items()})
-
-
 def _place_in_group(groups: np.ndarray) -> np.ndarray:
     """How many of its group come before each: (N,) rising groups or not -> (N,)."""
     order = np.argsort(groups, kind="stable")
@@ -371,7 +283,3 @@ def _place_in_group(groups: np.ndarray) -> np.ndarray:
     place = np.empty(len(groups), dtype=np.int64)
     place[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
     return place
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

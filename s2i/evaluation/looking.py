@@ -1,0 +1,172 @@
+"""One pass over drawn or real pictures for all who want to look at them, into features on disk.
+
+Pictures are drawn once, however many extractors look; what an earlier call or a killed one left is not drawn
+again. Several processes may share the drawing: a picture depends on nothing but its caption and the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s2i.config import EvaluationConfig, config_to_dict
+from s2i.data.dataset import picture_batches
+from s2i.data.images import to_tensor, to_uint8
+from s2i.data.pack import Pack
+from s2i.evaluation.extractors import Extractor, weights_identity
+from s2i.evaluation.features import FeatureStore
+from s2i.pipeline import load
+from s2i.processes import in_processes
+from s2i.progress import progress, say
+
+if TYPE_CHECKING:
+    from s2i.evaluation.subject import Subject
+
+VERSION = 1  # of how pictures are drawn and looked at: another one's features fit no more
+PICTURES_A_BATCH = 256  # real ones
+Features = dict[str, np.ndarray]  # {output: (rows, width) float32}
+
+
+def look_at_drawn(subject: Subject, names: Sequence[str], which: str) -> dict[str, Features]:
+    """Features by extractor, row by row as `subject.captions_of(which)`; drawn where they are not on disk."""
+    stores = _stores_of_drawn(subject, names, which)
+    missing, total = _missing(stores), len(subject.captions_of(which))
+    if 0 < len(missing) < total:
+        say(f"{total - len(missing)} of {total} pictures were drawn and looked at before")
+    processes = min(subject.evaluation.processes, -(-len(missing) // subject.evaluation.batch_size))
+    if processes > 1:
+        job = (_folder(subject), subject.path.config.modality, subject.path.device.type)
+        job += (replace(subject.evaluation, processes=1), subject.captions, list(names), which)
+        jobs = ((*job, missing[part::processes]) for part in range(processes))
+        for _ in in_processes(_draw_part, jobs, processes):
+            pass
+    elif len(missing):
+        _draw_rows(subject, names, stores, which, missing)
+    return {name: store.read() for name, store in zip(names, stores, strict=True)}
+
+
+def look_at_real(subject: Subject, extractor: Extractor, pack: Pack) -> Features:
+    """Features of every picture of a pack, in order."""
+    total = len(pack.pictures)
+    # The own encoders see what they were trained on, which may be larger than what is drawn.
+    size = pack.image_size if extractor.name == "encoders" else subject.path.config.image_size
+    made_from = {**_made_from(subject, extractor, pack), "image_size": size}
+    name = f"real-{pack.folder.name}-{extractor.name}"
+    store = FeatureStore(_shared_folder(subject), name, made_from, total, extractor.outputs)
+    missing = store.missing
+    if len(missing):
+        first = missing[0] // PICTURES_A_BATCH  # a killed pass left whole batches
+        batches = picture_batches(pack, size, PICTURES_A_BATCH)
+        label = f"{extractor.name}: looking at real pictures"
+        for number, pictures in enumerate(progress(batches, -(-total // PICTURES_A_BATCH), label)):
+            if number >= first:
+                start = number * PICTURES_A_BATCH
+                _look([(extractor, store)], pictures, np.arange(start, start + len(pictures)))
+        store.flush()
+    return store.read()
+
+
+def _draw_rows(
+    subject: Subject, names: Sequence[str], stores: Sequence[FeatureStore], which: str, rows: np.ndarray
+) -> None:
+    """Draw some rows of the stores, rising, and let each extractor look at what it lacks of them."""
+    extractors = [subject.must(name) for name in names]
+    for places, _, drawing in subject.draw(subject.captions_of(which)[rows], which == "s2igan"):
+        # As a file would hold them.
+        pictures = to_tensor(torch.from_numpy(to_uint8(drawing.pictures[-1])))
+        _look(zip(extractors, stores, strict=True), pictures, rows[places])
+    for store in stores:
+        store.flush()
+
+
+def _draw_part(
+    run: Path,
+    modality: str,
+    device: str,
+    evaluation: EvaluationConfig,
+    captions: np.ndarray,
+    names: list[str],
+    which: str,
+    rows: np.ndarray,
+) -> int:
+    """One process's share of the rows to draw; returns how many."""
+    from s2i.evaluation.subject import Subject  # which imports this module
+
+    subject = Subject(load(run, device).path(modality), evaluation)
+    subject.keep(captions)
+    _draw_rows(subject, names, _stores_of_drawn(subject, names, which), which, rows)
+    return len(rows)
+
+
+def _stores_of_drawn(subject: Subject, names: Iterable[str], which: str) -> list[FeatureStore]:
+    config, captions = subject.path.config, subject.captions_of(which)
+    settings, vocabulary = config_to_dict(config), subject.path.vocabulary
+    drawn_from = {
+        "image_size": config.image_size,
+        "weights": weights_identity(subject.path.encoder, subject.path.generator),
+        "modality": config.modality,
+        "networks": {name: settings[name] for name in ("generator", "speech_encoder", "text_encoder")},
+        "vocabulary": _hash(" ".join(vocabulary.to_list()) if vocabulary else ""),
+        "captions": _hash(",".join(map(str, captions.tolist()))),
+        "seed": subject.evaluation.seed,
+        "noise": "of the picture" if which == "s2igan" else "of the caption",
+    }
+    stores = []
+    for extractor in map(subject.must, names):
+        made_from = {**_made_from(subject, extractor, subject.pack), **drawn_from}
+        name = f"{which}-{subject.evaluation.split}-{config.modality}-{extractor.name}"
+        stores.append(
+            FeatureStore(_folder_of_drawn(subject), name, made_from, len(captions), extractor.outputs, True)
+        )
+    return stores
+
+
+def _made_from(subject: Subject, extractor: Extractor, pack: Pack) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "extractor": [extractor.name, extractor.identity, extractor.resize],
+        "pack": pack.fingerprint,
+        "device": subject.path.device.type,
+    }
+
+
+def _folder(subject: Subject) -> Path:
+    return subject.path.folder or Path(subject.path.config.run)
+
+
+def _folder_of_drawn(subject: Subject) -> Path:
+    """With the run."""
+    if subject.evaluation.cache:
+        return Path(subject.evaluation.cache) / _folder(subject).absolute().name
+    return _folder(subject) / "features"
+
+
+def _shared_folder(subject: Subject) -> Path:
+    """Beside the pack, where it may be written: runs share it."""
+    if subject.evaluation.cache:
+        return Path(subject.evaluation.cache) / "real"
+    beside = Path(subject.path.config.data.pack)
+    return beside / "features" if os.access(beside, os.W_OK) else _folder(subject) / "features"
+
+
+def _look(who: Iterable[tuple[Extractor, FeatureStore]], pictures: Tensor, rows: np.ndarray) -> None:
+    for extractor, store in who:
+        if np.isin(rows, store.missing).any():
+            store.write(rows, {name: value.numpy() for name, value in extractor.look(pictures).items()})
+
+
+def _missing(stores: Sequence[FeatureStore]) -> np.ndarray:
+    """Rows that some store lacks, rising."""
+    return np.unique(np.concatenate([store.missing for store in stores]))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

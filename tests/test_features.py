@@ -1,0 +1,85 @@
+"""Features on disk: filled in any order, found again when they fit, and never when they don't."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from s2i.errors import InputError
+from s2i.evaluation.features import FeatureStore
+
+OUTPUTS = {"features": 3, "logits": 2}
+
+
+def store_in(folder: Path, seed: int = 0, rows: int = 5, **options) -> FeatureStore:
+    return FeatureStore(folder, "drawn-test-judge", {"seed": seed}, rows, OUTPUTS, **options)
+
+
+def values(rows: list[int]) -> dict[str, np.ndarray]:
+    return {name: np.array(rows, np.float32)[:, None] + np.arange(width) for name, width in OUTPUTS.items()}
+
+
+def test_rows_come_back_in_place_whatever_the_order(tmp_path):
+    store = store_in(tmp_path)
+    for rows in ([4, 1], [0], [2, 3]):
+        store.write(np.array(rows), values(rows))
+    store.flush()
+    assert len(store.missing) == 0
+    for name, found in store.read().items():
+        assert np.array_equal(found, values([0, 1, 2, 3, 4])[name])
+
+
+def test_another_process_finds_what_was_flushed_and_does_the_rest(tmp_path):
+    store = store_in(tmp_path)
+    store.write(np.array([1, 3]), values([1, 3]))
+    assert len(store_in(tmp_path).missing) == 5  # written, not flushed: not counted
+    store.flush()
+    other = store_in(tmp_path)
+    assert other.missing.tolist() == [0, 2, 4]
+    other.write(np.array([0, 2, 4]), values([0, 2, 4]))
+    other.flush()
+    assert len(store.missing) == 0  # both have the same file open
+    assert np.array_equal(store.read()["features"], values([0, 1, 2, 3, 4])["features"])
+
+
+def test_what_is_read_is_mapped_and_writing_into_it_changes_no_file(tmp_path):
+    store = store_in(tmp_path)
+    store.write(np.arange(5), values([0, 1, 2, 3, 4]))
+    store.flush()
+    found = store.read()["features"]
+    assert isinstance(found, np.memmap)
+    found[:] = -1
+    assert store.read()["features"].min() == 0
+
+
+def test_features_of_something_else_are_never_found(tmp_path):
+    store_in(tmp_path).write(np.arange(5), values([0, 1, 2, 3, 4]))
+    first, other = store_in(tmp_path), store_in(tmp_path, seed=1)
+    assert first.folder != other.folder and len(other.missing) == 5
+
+
+def test_old_features_of_the_same_name_go_where_that_is_asked(tmp_path):
+    old, beside = store_in(tmp_path), FeatureStore(tmp_path, "drawn-test", {}, 5, OUTPUTS)
+    store = store_in(tmp_path, seed=1, prune=True)
+    assert store.folder.is_dir() and beside.folder.is_dir() and not old.folder.exists()
+    assert store_in(tmp_path).folder.exists() and store.folder.is_dir()
+
+
+def test_a_store_that_was_cut_short_is_made_again(tmp_path):
+    store = store_in(tmp_path)
+    store.write(np.arange(5), values([0, 1, 2, 3, 4]))
+    store.flush()
+    path = store.folder / "features.npy"
+    path.write_bytes(path.read_bytes()[:-8])
+    assert len(store_in(tmp_path).missing) == 5
+    (store_in(tmp_path).folder / "logits.npy").unlink()
+    assert len(store_in(tmp_path).missing) == 5
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="expected to write features into .*file.*set evaluation.cache"):
+        store_in(tmp_path / "file")
