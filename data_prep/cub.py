@@ -63,14 +63,21 @@ def make_manifest(
     seed: int = 0,
     val_classes: int | None = None,
     test_classes: int | None = None,
+    photographs_a_class: int | None = None,
 ) -> str:
     """Write the manifest of the data set in `root`: whole, or not at all. Returns the card.
+
+    `photographs_a_class`: no more than so many of each class, the first by id, for a trial.
 
     Raises InputError, naming the file, for anything broken.
     """
     tally = Tally()
     photographs, without_row = read_photographs(root)
     tally.left_out.update({f"no row in {table}": count for table, count in without_row.items()})
+    if photographs_a_class is not None:
+        found = list(_first_of_each_class(photographs, photographs_a_class))
+        tally.left_out["beyond --photographs"] = len(photographs) - len(found)
+        photographs = found
     writers = open_sources(sources, root, seed)
     if "attributes" not in writers:
         found = [photograph for photograph in photographs if _captions(photograph, writers)]
@@ -85,6 +92,14 @@ def make_manifest(
     tally.left_out["not in the list of its split"] = division.unlisted
     write_manifest(output, _pictures(Path(root), division, writers, tally))
     return f"{output}: CUB-200-2011 in {root}\n{_card(tally, division)}"
+
+
+def _first_of_each_class(photographs: Sequence[Photograph], most: int) -> Iterator[Photograph]:
+    seen: Counter[int] = Counter()
+    for photograph in photographs:
+        seen[photograph.class_id] += 1
+        if seen[photograph.class_id] <= most:
+            yield photograph
 
 
 def _pictures(root: Path, division: Division, writers: dict[str, Writer], tally: Tally) -> Iterator[Picture]:
@@ -154,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--test-classes", type=int, help="drawn by the seed, for a part without published ones [published]"
     )
+    parser.add_argument("--photographs", type=int, help="of each class, the first by id, for a trial [all]")
     given = parser.parse_args(arguments)
     sources = given.captions.split(",")
     if set(sources) - set(SOURCES) or len(set(sources)) < len(sources):
@@ -161,13 +177,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, count in (("--val-classes", given.val_classes), ("--test-classes", given.test_classes)):
         if count is not None and count < 0:
             raise InputError(f"expected {name} of 0 or more, found {count}")
+    if given.photographs is not None and given.photographs < 1:
+        raise InputError(f"expected --photographs of 1 or more, found {given.photographs}")
     if not (given.root / FOLDER).exists() and (given.root / CUB.proof).is_file():
         raise InputError(
             f"expected --root to be the folder around {FOLDER}, found that folder itself:"
             f" give {given.root.resolve().parent}, and call the folder {FOLDER}"
         )
     obtain(given.root, CUB)
-    print(make_manifest(given.root, given.output, sources, given.seed, given.val_classes, given.test_classes))
+    held_out = given.val_classes, given.test_classes
+    print(make_manifest(given.root, given.output, sources, given.seed, *held_out, given.photographs))
 
 
 if __name__ == "__main__":

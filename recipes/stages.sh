@@ -10,7 +10,8 @@
 #     finish
 #
 # begin sets preset, root, exp (with their defaults), config (the preset's file), folder (the recipe's),
-# overrides (array) and python. Each stage's seconds go into <folder>/exp/<exp>-report/seconds.json.
+# overrides (array) and python. A recipe may set default_preset before it. Each stage's seconds go into
+# <folder>/exp/<exp>-report/seconds.json.
 
 usage() {
     cat <<END
@@ -87,6 +88,14 @@ begin() {
         python=${S2I_PYTHON:-.venv/bin/python}
     fi
     begun=$SECONDS
+}
+
+# absolute PATH: prints it from the root of the file system, whether it exists or not
+absolute() {
+    case "$1" in
+        /*) printf '%s\n' "$1" ;;
+        *) printf '%s\n' "$PWD/$1" ;;
+    esac
 }
 
 check_stage() {

@@ -52,11 +52,18 @@ class SpeechEncoderConfig:
     channels: tuple[int, ...] = (64, 128)  # one convolution each
     kernel: int = 6  # frames
     stride: int = 2
+    kernels: tuple[int, ...] = ()  # of each convolution; empty: `kernel` in all
+    strides: tuple[int, ...] = ()  # likewise
+    padded: bool = False  # zeros around each convolution's input, half a kernel: for long kernels
+    max_pools: tuple[
+        int, ...
+    ] = ()  # numbers of convolutions, from 1, with a maximum over 3 steps of 2 behind
     activation: Literal["none", "relu"] = "none"  # the published network has none
     pool: int = 1  # convolution steps averaged before the GRU
+    cell: Literal["gru", "lstm"] = "gru"
     hidden: int = 512  # of each direction
     layers: int = 2
-    dropout: float = 0.0
+    dropout: float = 0.0  # between recurrent layers
     pooling: Literal["attention", "mean"] = "attention"
     attention: int = 128  # width of the attention's hidden layer
     segment: int = 8  # GRU steps averaged into one segment of the sequence
@@ -133,6 +140,9 @@ class MatchingConfig:
     batch_weight: float = 1.0  # masked batch matching
     scale: float = 10.0  # gamma of batch matching
     class_weight: float = 1.0  # distinctive loss
+    joint_weight: float = 0.0  # structured joint embedding (Li et al.: 1)
+    distance_weight: float = 0.0  # distance of unit vectors from the picture's (Li et al.: 5)
+    distillation_weight: float = 0.0  # the picture as teacher (Li et al.: 1000)
     region_weight: float = 0.0  # region-segment loss (DAMSM); 0 is off
     gamma1: float = 4.0  # DAMSM: sharpness of a segment's attention to regions
     gamma2: float = 5.0  # DAMSM: sharpness of the pooling over segments

@@ -157,6 +157,52 @@ def wrong_partner(class_ids: Tensor) -> tuple[Tensor, Tensor]:
     return order[places, step], other.any(1)
 
 
+def joint_embedding_loss(
+    image: Tensor,
+    caption: Tensor,
+    class_ids: Tensor,
+    margin: float = 1.0,
+    same_class_margin: float = 0.1,
+) -> tuple[Tensor, Tensor]:
+    """Structured joint embedding (Reed et al. 2016; Li et al. 2020): a hinge on every wrong pair of a batch.
+
+    A pair of other classes has to score less than the right one by `margin`, another pair of the same class
+    by `same_class_margin`. (Their code takes the right pair's score by broadcasting, in one of the directions
+    that of another row; here each row has its own.)
+
+    Args:
+        image, caption: (B, D); scores are their products, without a norm.
+        class_ids: (B,).
+
+    Returns:
+        picture -> caption and caption -> picture, each a mean over the wrong pairs.
+    """
+    with _float32(image):
+        scores = image.float() @ caption.float().t()
+    margins = torch.full_like(scores, margin).masked_fill(same_class_mask(class_ids), same_class_margin)
+    wrong = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    right = scores.diagonal()
+    ways = (margins + scores - right.unsqueeze(1)), (margins + scores.t() - right.unsqueeze(1))
+    first, second = (F.relu(way)[wrong].mean() if wrong.any() else scores.new_zeros(()) for way in ways)
+    return first, second
+
+
+def distance_loss(image: Tensor, caption: Tensor) -> Tensor:
+    """Mean absolute difference of unit vectors (B, D) (Li et al. 2020, whose code divides by the norm of the
+    whole batch's matrix instead)."""
+    return F.l1_loss(F.normalize(caption.float(), dim=1), F.normalize(image.float(), dim=1))
+
+
+def distillation_loss(teacher: Tensor, student: Tensor, temperature: float = 2.0) -> Tensor:
+    """Divergence of the student's softmax over its numbers from the teacher's: (B, D), (B, D).
+
+    As Li et al.'s code: a mean over all B * D terms, hence their weight of 1000, and a temperature for the
+    teacher alone.
+    """
+    told = (teacher.float() / temperature).softmax(1)
+    return F.kl_div(student.float().log_softmax(1), told, reduction="none").mean()
+
+
 def class_loss(image_logits: Tensor, caption_logits: Tensor, class_ids: Tensor) -> Tensor:
     """Distinctive loss (S2IGAN, eq. 5): both modalities name the class, by one shared linear layer.
 

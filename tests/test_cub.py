@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny_cub import ATTRIBUTES, CLASSES, photograph_name, write_cub
 
 from data_prep import cub, cub_grammar
 from data_prep.cub_grammar import Seen, captions
@@ -20,6 +19,7 @@ from data_prep.cub_split import TEST_CLASSES
 from s2i.data.manifest import SPLITS, check_manifest, read_manifest
 from s2i.data.plain_pickle import read_plain_pickle
 from s2i.errors import InputError
+from tests.tiny_cub import ATTRIBUTES, CLASSES, photograph_name, write_cub
 
 
 @pytest.fixture
@@ -63,6 +63,18 @@ def test_tables_are_joined_by_id_and_rows_may_be_missing(tree, capsys):
         assert picture.box == ((picture.class_id * 50 + 3 * number) % 20, 2, 30, 20)
         assert picture.image == f"CUB_200_2011/images/{photograph_name(picture.class_id, number)}.jpg"
         assert picture.class_name == CLASSES[picture.class_id][4:].replace("_", " ")
+
+
+def test_a_trial_takes_the_first_photographs_of_each_class(tree, capsys):
+    every = make(tree)
+    pictures = make(tree, "--photographs", "2")
+    assert "beyond --photographs 6" in capsys.readouterr().out
+    assert pictures == [
+        p for p in every if sum(q.class_id == p.class_id for q in every[: every.index(p)]) < 2
+    ]
+    assert len(pictures) == 12
+    with pytest.raises(InputError, match="--photographs of 1 or more, found 0"):
+        make(tree, "--photographs", "0")
 
 
 def test_without_pickles_the_published_class_ids_divide(tree, capsys):

@@ -12,11 +12,11 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from tiny_cub import write_cub
 
 from data_prep import cub, cub_archive
 from s2i.data.manifest import read_manifest
 from s2i.errors import InputError
+from tests.tiny_cub import write_cub
 
 
 class _Server(HTTPServer):

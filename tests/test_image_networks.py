@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torchvision import models
 
 from s2i.config import Config, ImageEncoderConfig
 from s2i.data.dataset import centre_crops, read_pictures
@@ -32,6 +31,7 @@ from s2i.training.gan import train_gan
 from s2i.training.picture_views import gallery_vectors, open_views
 from tests.tiny import tiny_training_config
 from tests.tiny_data import write_telling_data
+from tests.tiny_networks import make_network
 
 REGIONS = {
     "inception_v3": "Mixed_6e",
@@ -39,20 +39,6 @@ REGIONS = {
     "resnet50": "layer3",
     "mobilenet_v2": "features.14.conv.0",
 }
-
-
-def make_network(kind: str) -> torch.nn.Module:
-    """torchvision's, of random weights that keep numbers at their size; its own start takes seconds."""
-    with torch.device("meta"):
-        network = models.get_model(kind, weights=None, **KINDS[kind].options).eval()
-    network.to_empty(device="cpu")
-    random = torch.Generator().manual_seed(0)
-    for value in network.state_dict().values():
-        if value.dim() > 1:
-            value.normal_(0, (2 / value[0].numel()) ** 0.5, generator=random)
-        else:
-            value.fill_(1)
-    return network
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,37 @@ def some_captions(lengths: list[int], width: int = 6) -> tuple[Tensor, Tensor]:
     return torch.randn(len(lengths), width, steps), length_mask(torch.tensor(lengths), steps)
 
 
+# Teacher and student
+
+
+def test_joint_embedding_asks_less_of_another_pair_of_the_same_class():
+    """Products (picture i, caption j) [[2, 1.5, 0], [1, 1, .95], [3, .2, 0]]; the first two share a class."""
+    image = torch.tensor([[2.0, 1.5, 0.0], [1.0, 1.0, 0.95], [3.0, 0.2, 0.0]])
+    ways = losses.joint_embedding_loss(image, torch.eye(3), torch.tensor([4, 4, 8]))
+    # Picture 0: .1 + 1.5 - 2 < 0, 1 + 0 - 2 < 0; 1: .1 + 1 - 1, 1 + .95 - 1; 2: 1 + 3 - 0, 1 + .2 - 0
+    assert ways[0].item() == pytest.approx((0.1 + 0.95 + 4 + 1.2) / 6)
+    # Caption 0: .1 + 1 - 2 < 0, 1 + 3 - 2; 1: .1 + 1.5 - 1, 1 + .2 - 1; 2: 1 + 0 - 0, 1 + .95 - 0
+    assert ways[1].item() == pytest.approx((2 + 0.6 + 0.2 + 1 + 1.95) / 6)
+
+
+def test_joint_embedding_of_one_pair_is_nothing():
+    ways = losses.joint_embedding_loss(torch.ones(1, 2), torch.ones(1, 2), torch.tensor([0]))
+    assert [way.item() for way in ways] == [0, 0]
+
+
+def test_the_distance_of_student_and_teacher_knows_no_lengths():
+    image, caption = torch.tensor([[3.0, 4.0], [2.0, 0.0]]), torch.tensor([[30.0, 40.0], [0.0, 7.0]])
+    assert losses.distance_loss(image, caption).item() == pytest.approx((0 + 0 + 1 + 1) / 4)
+
+
+def test_distillation_softens_the_teacher_alone_and_is_a_mean_over_all_numbers():
+    teacher, student = torch.tensor([[2.0 * log(3), 0.0]]), torch.tensor([[0.0, 0.0]])
+    expected = (0.75 * log(0.75 / 0.5) + 0.25 * log(0.25 / 0.5)) / 2  # softmax of log 3 and 0: 3/4, 1/4
+    assert losses.distillation_loss(teacher, student).item() == pytest.approx(expected)
+    same = losses.distillation_loss(teacher, teacher / 2)
+    assert same.item() == pytest.approx(0, abs=1e-7)
+
+
 # Matching
 
 

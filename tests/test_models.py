@@ -19,6 +19,7 @@ from s2i.config import (
     SpeechEncoderConfig,
     TextEncoderConfig,
 )
+from s2i.errors import InputError
 from s2i.models.blocks import ConditioningAugmentation, Norm, SegmentAttention
 from s2i.models.build import (
     build_caption_encoder,
@@ -126,6 +127,46 @@ def test_a_spoken_caption_has_the_same_embedding_alone_and_in_any_padded_batch(
             batch = encode_mels(encoder, [parts[i] for i in order], value)
             for row, i in enumerate(order):
                 assert_same_encoding(batch, row, encode_mels(encoder, [parts[i]]))
+
+
+def test_kernels_strides_and_poolings_of_a_padded_encoder_see_nothing_of_the_padding():
+    config = replace(
+        SPEECH,
+        channels=(8, 8, 6, 6),
+        kernels=(1, 3, 17, 5),
+        strides=(1, 1, 2, 2),
+        max_pools=(2, 4),
+        pool=1,
+        padded=True,
+        activation="relu",
+        cell="lstm",
+        pooling="mean",
+    )
+    encoder = SpeechEncoder(config, AudioConfig()).eval()
+    shake_norms(encoder)
+    assert isinstance(encoder.recurrent.onward[0], nn.LSTM) and encoder.shortest() == 1
+    lengths = torch.tensor([1, 16, 17, 33, 64])
+    assert encoder.steps(lengths).tolist() == [1, 1, 2, 3, 4]  # 16 frames a step, a part of one counts
+    parts = mels(*lengths.tolist())
+    for value in (0.0, 50.0):
+        batch = encode_mels(encoder, parts, value)
+        for row, part in enumerate(parts):
+            assert_same_encoding(batch, row, encode_mels(encoder, [part]))
+
+
+def test_the_shortest_recording_gives_one_step_and_a_frame_less_none():
+    for changes in (
+        {"channels": (4, 4), "kernel": 6, "stride": 2},
+        {"channels": (4, 4), "kernels": (5, 3), "strides": (3, 2), "max_pools": (1,)},
+    ):
+        encoder = SpeechEncoder(replace(SPEECH, pool=1, **changes), AudioConfig())
+        shortest = encoder.shortest()
+        assert encoder.steps(torch.tensor([shortest, shortest - 1])).tolist() == [1, 0]
+
+
+def test_kernels_for_other_convolutions_are_refused():
+    with pytest.raises(InputError, match="strides for 2 convolutions, found 1 and 2"):
+        SpeechEncoder(replace(SPEECH, channels=(4, 4), kernels=(3,)), AudioConfig())
 
 
 def test_statistics_of_batch_norm_in_training_leave_padding_out():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from s2i.config import Config, DataConfig, LogConfig, load_config
 from s2i.data.pack import build_pack
@@ -19,12 +20,16 @@ from s2i.models.build import (
     image_sizes,
 )
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.models.image_trunk import ImageTrunk
 from s2i.training.checkpoint import load_last
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from tests.tiny_data import write_telling_data
+from tests.tiny_networks import make_network
 
 ROOT = Path(__file__).parents[1]
+WEIGHTS = "mobilenet.safetensors"
 PRESETS = sorted((ROOT / "recipes").glob("*/conf/*.yaml"))
 
 
@@ -32,6 +37,7 @@ PRESETS = sorted((ROOT / "recipes").glob("*/conf/*.yaml"))
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_telling_data(folder)
+    save_file(make_network("mobilenet_v2").state_dict(), folder / WEIGHTS)
     return folder
 
 
@@ -44,6 +50,12 @@ def made_small(preset: Path, data: Path) -> Config:
     config = load_config(preset)
     generator, encoder, judge = config.generator, config.image_encoder, config.judge
     pack = data / f"pack of {names(preset)}"
+    if encoder.kind == "small":
+        halvings = len(encoder.channels)
+        encoder = replace(encoder, channels=(8,) * halvings, image_size=2**halvings)
+    else:  # the frozen network that is quickest, at 32 px, instead of any; its features are too many to learn
+        encoder = replace(encoder, kind="mobilenet_v2", image_size=32, weights=str(data / WEIGHTS))
+        encoder = replace(encoder, region_side=1, project=True)
     small = replace(
         config,
         device="cpu",
@@ -53,14 +65,12 @@ def made_small(preset: Path, data: Path) -> Config:
             config.speech_encoder, channels=(8,) * len(config.speech_encoder.channels), hidden=8, attention=4
         ),
         text_encoder=replace(config.text_encoder, embedding=8, hidden=8, attention=4),
-        image_encoder=replace(
-            encoder, channels=(8,) * len(encoder.channels), image_size=2 ** len(encoder.channels)
-        ),
+        image_encoder=encoder,
         generator=replace(generator, base_size=8, noise=4, condition=4, channels=8, least_channels=4),
         discriminator=replace(config.discriminator, channels=4, most_channels=32),
         matching=replace(config.matching, steps=1, batch_size=4, region_group=0),
         gan=replace(config.gan, steps=1, batch_size=4),
-        judge=replace(judge, channels=(4,) * len(judge.channels), features=4, steps=1, batch_size=4),
+        judge=replace(judge, channels=(4,) * min(4, len(judge.channels)), features=4, steps=1, batch_size=4),
         log=LogConfig(every=1),
     )
     build_pack(small, ["train", "val"])
@@ -91,6 +101,9 @@ def test_a_presets_networks_fit_each_other_at_full_size(preset):
                 assert picture.shape == (2, 3, size, size)
                 hidden = network(picture)
                 assert network.judge(hidden, condition).shape == network.judge_alone(hidden).shape == (2,)
+            if isinstance(image_encoder, PretrainedImageEncoder):
+                settings = config.image_encoder
+                image_encoder.use_trunk(ImageTrunk(settings.kind, settings.image_size))
             vectors, regions = image_encoder(drawing.pictures[-1])
         assert vectors.shape[1] == regions.shape[1] == config.embedding
         assert sum(weight.numel() for weight in encoder.parameters()) > 0

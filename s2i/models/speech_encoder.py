@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.config import AudioConfig, SpeechEncoderConfig
+from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding, length_mask
 from s2i.models.recurrent import Bidirectional, Pooling
 
@@ -37,34 +38,60 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
 class SpeechEncoder(nn.Module):
     """Log-mel (B, M, T) -> CaptionEncoding with D = 2 * hidden.
 
-    Convolutions have no padding, so that a valid output has seen valid input only. The published network has
-    no non-linearity between them (`activation="none"`).
+    Convolutions have no padding, so that a valid output has seen valid input only; or (`padded`) zeros, which
+    padding is in a batch too. The published network has no non-linearity between them (`activation="none"`).
+    Li et al.'s encoder is another choice of the same parts: eight convolutions, two poolings, a BiLSTM, a
+    mean.
     """
 
     def __init__(self, config: SpeechEncoderConfig, audio: AudioConfig) -> None:
         super().__init__()
         self.config = config
         widths = (audio.mels, *config.channels)
+        kernels = config.kernels or (config.kernel,) * len(config.channels)
+        strides = config.strides or (config.stride,) * len(config.channels)
+        if not len(kernels) == len(strides) == len(config.channels):
+            raise InputError(
+                f"expected speech_encoder.kernels and strides for {len(config.channels)} convolutions, found"
+                f" {len(kernels)} and {len(strides)}: mend the configuration"
+            )
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(before, after, config.kernel, config.stride)
-            for before, after in zip(widths, widths[1:], strict=False)
+            nn.Conv1d(before, after, kernel, stride, kernel // 2 if config.padded else 0)
+            for before, after, kernel, stride in zip(widths, widths[1:], kernels, strides, strict=False)
         )
         self.norms = nn.ModuleList(MaskedBatchNorm1d(width) for width in config.channels)
-        self.recurrent = Bidirectional(nn.GRU, widths[-1], config.hidden, config.layers, config.dropout)
+        cell = nn.GRU if config.cell == "gru" else nn.LSTM
+        self.recurrent = Bidirectional(cell, widths[-1], config.hidden, config.layers, config.dropout)
         self.pooling = Pooling(config.pooling, 2 * config.hidden, config.attention, config.length)
 
     def steps(self, lengths: Tensor) -> Tensor:
         """Recurrent steps that so many frames give: (B,) -> (B,); 0 where a clip is too short."""
-        for _ in self.convolutions:
-            lengths = torch.div(lengths - self.config.kernel, self.config.stride, rounding_mode="floor") + 1
+        for number in range(len(self.convolutions)):
+            lengths = self._pooled(number, self._convolved(number, lengths))
         return (lengths.clamp(min=0) + self.config.pool - 1) // self.config.pool
 
     def shortest(self) -> int:
         """Frames that one step needs."""
         frames = 1
-        for _ in self.convolutions:
-            frames = (frames - 1) * self.config.stride + self.config.kernel
+        for number in reversed(range(len(self.convolutions))):
+            if number + 1 in self.config.max_pools:
+                frames = 2 * frames - 1
+            kernel, stride, padding = self._window(number)
+            frames = max(1, (frames - 1) * stride + kernel - 2 * padding)
         return frames
+
+    def _window(self, number: int) -> tuple[int, int, int]:
+        convolution = self.convolutions[number]
+        return convolution.kernel_size[0], convolution.stride[0], convolution.padding[0]
+
+    def _convolved(self, number: int, lengths: Tensor) -> Tensor:
+        """Steps after convolution `number` of so many before it."""
+        kernel, stride, padding = self._window(number)
+        return torch.div(lengths + 2 * padding - kernel, stride, rounding_mode="floor") + 1
+
+    def _pooled(self, number: int, lengths: Tensor) -> Tensor:
+        """Steps after the pooling behind convolution `number`, if there is one."""
+        return (lengths + 1) // 2 if number + 1 in self.config.max_pools else lengths
 
     def forward(self, mels: Tensor, lengths: Tensor) -> CaptionEncoding:
         """Encode padded log-mels.
@@ -79,12 +106,18 @@ class SpeechEncoder(nn.Module):
         if int(lengths.min()) < self.shortest():
             raise ValueError(f"expected at least {self.shortest()} frames, found {int(lengths.min())}")
         hidden = mels
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+        if self.config.padded:  # else no valid step sees what lies behind a caption's end
+            hidden = mels * length_mask(lengths, mels.shape[2]).unsqueeze(1)
+        for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             hidden = convolution(hidden)
-            lengths = torch.div(lengths - self.config.kernel, self.config.stride, rounding_mode="floor") + 1
+            lengths = self._convolved(number, lengths)
             hidden = norm(hidden, length_mask(lengths, hidden.shape[2]))
             if self.config.activation == "relu":
                 hidden = hidden.relu()
+            if number + 1 in self.config.max_pools:
+                # Zeros around: what padding is after the norm, so that a caption is the same in any batch.
+                hidden, lengths = F.max_pool1d(F.pad(hidden, (1, 1)), 3, 2), self._pooled(number, lengths)
+                hidden = hidden * length_mask(lengths, hidden.shape[2]).unsqueeze(1)
         hidden, lengths = average_steps(hidden, lengths, self.config.pool)
         states, final, mask = self.recurrent(hidden.transpose(1, 2), lengths)
         sentence = self.pooling(states, final, mask)

@@ -149,7 +149,8 @@ def generator_objective(
 def matching_objective(
     vectors: Tensor, regions: Tensor, encoding: CaptionEncoding, class_ids: Tensor, config: MatchingConfig
 ) -> tuple[Tensor, Terms]:
-    """Masked batch matching and region-segment loss, both ways, as the encoder was trained with."""
+    """What an encoder was matched with: masked batch matching and region-segment loss, both ways; Li et al.'s
+    three losses."""
     total, terms = vectors.new_zeros(()), {}
     if config.batch_weight:
         value = sum(losses.batch_matching_loss(vectors, encoding.sentence, class_ids, config.scale))
@@ -164,6 +165,16 @@ def matching_objective(
         )
         total = total + config.region_weight * value
         terms["loss/region"] = value.detach()
+    found = {}
+    if config.joint_weight:
+        found["joint"] = sum(losses.joint_embedding_loss(vectors, encoding.sentence, class_ids))
+    if config.distance_weight:
+        found["distance"] = losses.distance_loss(vectors, encoding.sentence)
+    if config.distillation_weight:
+        found["distillation"] = losses.distillation_loss(vectors, encoding.sentence)
+    for name, value in found.items():
+        total = total + getattr(config, f"{name}_weight") * value
+        terms[f"loss/{name}"] = value.detach()
     return total, terms
 
 

@@ -1,0 +1,50 @@
+"""Pack -> what a frozen image network sees in it.
+
+    python -m data_prep.views --config FILE [key=value ...]
+
+`s2i train-encoder` does the same where it finds it undone; done here, it is done once for two trainings that
+run side by side. Where `image_encoder.views` is 0 there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from s2i.config import Config, load_config, require
+from s2i.data.pack import Pack
+from s2i.errors import exit_on_input_error
+from s2i.models.build import build_image_encoder
+from s2i.progress import say
+from s2i.published.image_networks import connect, require_trunk
+from s2i.training.engine import resolve_device, set_threads
+from s2i.training.picture_views import open_views
+
+
+def make_views(config: Config) -> None:
+    """The views that a training of an encoder reads: several of training pictures, one of validation's."""
+    require(config, "data.pack")
+    if not config.image_encoder.views:
+        say("image_encoder.views is 0: no views are kept")
+        return
+    set_threads(config.threads)
+    encoder = build_image_encoder(config).to(resolve_device(config.device))
+    require_trunk(connect(encoder, config.image_encoder))
+    for split, count in (("train", config.image_encoder.views), ("val", 1)):
+        pack = Pack(Path(config.data.pack) / split, config)
+        views = open_views(encoder, pack, config, count)
+        say(f"{views.folder}: {views.count} of {len(pack.pictures)} pictures")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the views of a pack; those that are there already take seconds."""
+    parser = argparse.ArgumentParser(description="Look at a pack's pictures with the frozen image network.")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML, as for s2i train-encoder")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
+    given = parser.parse_args(arguments)
+    make_views(load_config(given.config, given.overrides))
+
+
+if __name__ == "__main__":
+    exit_on_input_error(main)

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# CUB-200-2011: from photographs to a comparison of speech and text.
+# `run.sh --help` has the options, `run.sh --list` the recipe stages.
+set -euo pipefail
+last_stage=9
+default_preset=small
+source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
+begin "$@"
+
+# --root is the folder around CUB_200_2011; nothing is written there but the download, where it is missing.
+# Manifests, clips and packs lie in a folder of the recipe's, from which a link leads to the photographs.
+root=${root:-$folder/data/cub}
+work="$folder/data/work"
+part=()
+case "$preset" in # presets that need the same pictures and audio share a pack
+    smoke) work="$folder/data/smoke" part=(--photographs 3) pack="$work/pack" ;;
+    small) pack="$work/pack-224" ;;
+    small128) pack="$work/pack-256" ;;
+    attngan4) pack="$work/pack-512" ;;
+    s2igan | attngan | speech_attngan | stackgan_v2) pack="$work/pack-256" ;;
+    *) pack="$work/pack-$preset" ;;
+esac
+
+# Where everything lies, as every command below that reads a configuration is told.
+runs="$folder/exp/$exp"
+data=(data.root="$work" data.manifest="$work/spoken.jsonl" data.pack="$pack")
+settings=(
+    --config "$config" "${data[@]}" judge.pack="$pack" evaluation.judge="$runs-judge"
+    ${overrides[@]+"${overrides[@]}"}
+)
+
+if stage 1 data "read the photographs' tables and write the manifest"; then
+    run mkdir -p "$work"
+    run "$python" -m data_prep.cub --root "$root" --output "$work/manifest.jsonl" ${part[@]+"${part[@]}"}
+    run ln -sfn "$(absolute "$root")/CUB_200_2011" "$work/CUB_200_2011"
+fi
+
+if stage 2 speak "speak the captions"; then
+    run "$python" -m data_prep.synthesize_speech --manifest "$work/manifest.jsonl" --root "$work" \
+        --output "$work/spoken.jsonl"
+fi
+
+if stage 3 pack "check the data, pack it for training, look at it with the frozen image network"; then
+    run "$python" -m data_prep.check "$work/spoken.jsonl" --root "$work"
+    run "$python" -m data_prep.pack --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
+    run "$python" -m data_prep.views --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
+fi
+
+if stage 4 judge "train the judge, which only scores"; then
+    run "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge"
+fi
+
+if stage 5 encoders "match speech with pictures, and text with pictures"; then
+    together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
+        and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
+fi
+
+if stage 6 generators "train one generator from speech, the same one from text"; then
+    together "$python" -m s2i train-gan "${settings[@]}" modality=speech \
+        gan.encoder="$runs-speech-encoder" run="$runs-speech-gan" \
+        and "$python" -m s2i train-gan "${settings[@]}" modality=text \
+        gan.encoder="$runs-text-encoder" run="$runs-text-gan"
+fi
+
+if stage 7 evaluate "measure both on the test classes"; then
+    together "$python" -m s2i evaluate "$runs-speech-gan" and "$python" -m s2i evaluate "$runs-text-gan"
+fi
+
+if stage 8 compare "report both side by side"; then
+    run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
+fi
+
+if stage 9 export "write one model folder that draws from speech and from text"; then
+    run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model" --half
+fi
+
+finish
