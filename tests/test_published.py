@@ -6,11 +6,8 @@ import json
 import pickle
 from pathlib import Path
 
-import check_parity
-import published_networks as published
 import pytest
 import torch
-from tiny import write_recording
 
 from s2i.cli import main
 from s2i.data.plain_pickle import read_plain_pickle
@@ -23,6 +20,9 @@ from s2i.published.s2igan import read_speech_encoder
 from s2i.published.stacked import read_generator
 from s2i.published.vocabulary import read_vocabulary
 from s2i.published.weights import Weights, read_weights
+from tests import check_parity
+from tests import published_networks as published
+from tests.tiny import write_recording
 
 SYSTEMS = ("attngan", "s2igan", "stackgan-v2")
 HIDDEN = 4  # of each direction: embeddings of 8 numbers
