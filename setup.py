@@ -29,7 +29,7 @@ setup(
         "eval": ["torch-fidelity>=0.4", "clean-fid"],
         "app": ["gradio>=6"],
         "log": ["tensorboard"],
-        # The last two hold our metrics against other people's code; scikit-learn does too, it comes with librosa.
+        # The last two hold our metrics against other people's; so does scikit-learn, which librosa brings.
         "dev": ["pytest", "ruff", "hypothesis", "torch-fidelity>=0.4", "clean-fid"],
     },
     entry_points={"console_scripts": ["s2i = s2i.cli:main"]},
