@@ -108,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         "--published", type=Path, metavar="JSON", help="published orderings, a run's name"
     )
 
+    reporting = add("report", _report, "report one run: its numbers and its pictures")
+    reporting.add_argument("run", type=Path, metavar="RUN", help="GAN run")
+    reporting.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder for index.html and results.json"
+    )
+
     exporting = add("export", _export, "write the drawing part of runs as one model folder")
     exporting.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN run, one a modality")
     exporting.add_argument("folder", type=Path, metavar="DIR", help="model folder to write")
@@ -218,6 +224,13 @@ def _tabulate(runs: list[Path], output: Path, published: Path | None) -> None:
     from s2i.evaluation.tabulate import tabulate
 
     print(tabulate(runs, output, published))
+
+
+def _report(run: Path, output: Path) -> None:
+    from s2i.evaluation.single_report import report
+
+    report(run, output)
+    print(output / "index.html")
 
 
 def _export(runs: list[Path], folder: Path, half: bool) -> None:

@@ -98,7 +98,7 @@ def compare(
                 stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
             with write_atomically(temporary / "index.html") as stream:
                 stream.write(page(report))
-            _move(temporary, output)
+            move_report(temporary, output)
         except OSError as error:
             raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
         finally:
@@ -284,8 +284,8 @@ def _seconds(path: Path) -> dict[str, float]:
         raise InputError(f"expected JSON in {path}, found {error}: delete it") from error
 
 
-def _move(temporary: Path, output: Path) -> None:
-    """The new files in place of the old ones; index.html last."""
+def move_report(temporary: Path, output: Path) -> None:
+    """Put the new files in place of the old ones; index.html last."""
     output.mkdir(parents=True, exist_ok=True)
     for name in WRITTEN:
         if (output / name).is_dir():

@@ -54,7 +54,7 @@ class Shown:
 
     caption: Caption
     class_name: str
-    audio: str
+    audio: str  # "" of a caption without audio
     real: str
     unseen_voice: bool
     drawn: dict[str, Drawn]  # by modality
@@ -71,20 +71,21 @@ def write_gallery(subjects: dict[str, Subject], folder: Path) -> tuple[list[Show
 
     Raises InputError for a recording that is gone or broken.
     """
-    speech = subjects["speech"]
-    chosen, every = choose(speech.drawn_captions)
-    pack, config = speech.pack, speech.path.config
+    first = next(iter(subjects.values()))  # speech, where there is speech
+    chosen, every = choose(first.drawn_captions)
+    pack, config = first.pack, first.path.config
     pictures = pack.caption_picture[chosen]
     reals = _reals(pack, config.image_size, pictures)
-    unseen = speech.unseen_voices
+    unseen = first.unseen_voices
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     shown = []
     for number, (index, picture) in enumerate(zip(chosen, pictures, strict=True)):
         caption = pack.caption(int(index))
-        audio, real = f"audio/{number:02d}.wav", f"pictures/{number:02d}-real.png"
-        heard = load_waveform(Path(config.data.root) / str(caption.audio), config.audio)  # as the encoder
-        with write_atomically(folder / audio, "wb") as stream:
-            soundfile.write(stream, heard.numpy(), config.audio.sample_rate, "PCM_16", format="WAV")
+        audio, real = f"audio/{number:02d}.wav" if caption.audio else "", f"pictures/{number:02d}-real.png"
+        if audio:
+            heard = load_waveform(Path(config.data.root) / caption.audio, config.audio)  # as the encoder
+            with write_atomically(folder / audio, "wb") as stream:
+                soundfile.write(stream, heard.numpy(), config.audio.sample_rate, "PCM_16", format="WAV")
         save_png(Image.fromarray(reals[number]), folder / real)
         voice = unseen is not None and bool(unseen[index])
         shown.append(Shown(caption, pack.pictures[picture].class_name, audio, real, voice, {}))

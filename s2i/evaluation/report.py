@@ -49,10 +49,15 @@ def page(report: Report) -> str:
         *_section("How the runs trained", _curves(report)),
         *_section("What was compared", _facts(report.results)),
     ]
+    return document("Pictures from speech and from text", sections)
+
+
+def document(title: str, sections: list[str]) -> str:
+    """Sections of HTML as a whole document, with style and script inside."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Pictures from speech and from text</title>\n<style>\n{STYLE}</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n"
         f"<body>\n{chr(10).join(sections)}\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
@@ -227,18 +232,18 @@ def _card(number: int, shown: Shown) -> str:
     facts = " · ".join(part for part in (shown.class_name, voice) if part)
     pictures = [(f"from {modality}", shown.drawn[modality].stages[-1]) for modality in MODALITIES]
     pictures.append(("real", shown.real))
-    three = "".join(_picture(f"{name}: {text}", source, name) for name, source in pictures)
-    chips = "".join(_chips(modality, shown.drawn[modality]) for modality in MODALITIES)
+    three = "".join(figure(f"{name}: {text}", source, name) for name, source in pictures)
+    chips = "".join(chip_list(modality, shown.drawn[modality]) for modality in MODALITIES)
     stages = "".join(
         f'<p class="soft">from {modality}</p><div class="stages">'
         + "".join(
-            _picture(f"stage {stage} from {modality}: {text}", source, f"stage {stage}")
+            figure(f"stage {stage} from {modality}: {text}", source, f"stage {stage}")
             for stage, source in enumerate(shown.drawn[modality].stages)
         )
         + "</div>"
         for modality in MODALITIES
     )
-    looked = "".join(_tiles(modality, shown.drawn[modality]) for modality in MODALITIES)
+    looked = "".join(attention_tiles(modality, shown.drawn[modality]) for modality in MODALITIES)
     looked = looked and f"<details><summary>Where each segment and word looked</summary>{looked}</details>"
     return (
         f'<article class="card" id="caption-{number}"><h3>{number}. {escape(text) or "(unwritten)"}</h3>'
@@ -249,14 +254,16 @@ def _card(number: int, shown: Shown) -> str:
     )
 
 
-def _picture(description: str, source: str, name: str) -> str:
+def figure(description: str, source: str, name: str) -> str:
+    """A picture with its name under it."""
     return (
         f'<figure><img loading="lazy" src="{source}" alt="{escape(description)}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"
     )
 
 
-def _chips(modality: str, drawn: Drawn) -> str:
+def chip_list(modality: str, drawn: Drawn) -> str:
+    """What the judge sees of what the caption mentions; "" without a judge."""
     if not drawn.seen:
         return ""
     chips = []
@@ -266,7 +273,8 @@ def _chips(modality: str, drawn: Drawn) -> str:
     return f'<ul class="chips"><li class="soft">{modality}</li>{"".join(chips)}</ul>'
 
 
-def _tiles(modality: str, drawn: Drawn) -> str:
+def attention_tiles(modality: str, drawn: Drawn) -> str:
+    """Where each segment or word looked; "" without attention."""
     if not drawn.strip:
         return ""
     count, tiles = len(drawn.labels), []

@@ -1,0 +1,177 @@
+"""The report of one run: its numbers with their protocols, and pictures beside what was said. `s2i report`.
+
+For who has speech alone, or text alone; `compare` sets two runs side by side. Folders and page as there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s2i.errors import InputError
+from s2i.evaluation.compare import move_report
+from s2i.evaluation.gallery import Drawn, Shown, write_gallery
+from s2i.evaluation.judges import fingerprint
+from s2i.evaluation.protocols import PROTOCOLS, measure, procedure, record
+from s2i.evaluation.report import attention_tiles, chip_list, document, figure
+from s2i.evaluation.subject import Subject
+from s2i.files import write_atomically
+from s2i.pipeline import load
+from s2i.training.checkpoint import random_state_kept
+
+Records = list[dict[str, Any]]
+
+
+def report(run: str | Path, output: str | Path) -> None:
+    """Measure a run and write `index.html` and `results.json` into `output`; what lay there is replaced.
+
+    Raises InputError for what is no run of a GAN training, and as `Subject` and the protocols do.
+    """
+    run, output = Path(run), Path(output)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"expected a folder as --output, found a file at {output}: name another")
+    paths = load(run).paths
+    temporary = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}")
+    with random_state_kept():
+        subjects = {modality: Subject(path) for modality, path in paths.items()}
+        records = [
+            record(subject, name, score)
+            for subject in subjects.values()
+            for name, scores in measure(subject, list(PROTOCOLS)).items()
+            for score in scores
+        ]
+        try:
+            shown, every = write_gallery(subjects, temporary)
+            found = {
+                "protocols": {line["protocol"]: procedure(line["protocol"]) for line in records},
+                "data": _data(run, next(iter(subjects.values()))),
+                "measured": records,
+            }
+            with write_atomically(temporary / "results.json") as stream:
+                stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+            with write_atomically(temporary / "index.html") as stream:
+                stream.write(_page(found, shown, every))
+            move_report(temporary, output)
+        except OSError as error:
+            raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _data(run: Path, subject: Subject) -> dict[str, Any]:
+    return {
+        "run": run.absolute().name,
+        "step": subject.path.step,
+        "split": subject.evaluation.split,
+        "pictures": len(subject.pack.pictures),
+        "captions": len(subject.captions),
+        "left_out": subject.left_out,
+        "drawn_captions": len(subject.drawn_captions),
+        "classes": len(np.unique(subject.pack.labels)),
+        "image_size": subject.path.config.image_size,
+        "fingerprint": fingerprint(subject.pack),
+        "seed": subject.evaluation.seed,
+        "judge": subject.judge.identity if subject.judge else None,
+    }
+
+
+def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
+    data = found["data"]
+    counts = (
+        f"{data['captions']:,} captions of {data['pictures']:,} pictures of {data['classes']:,} classes of"
+        f" the {data['split']} split; {data['drawn_captions']:,} captions drawn with the noise of seed"
+        f" {data['seed']}, {data['image_size']} px, after {data['step']:,} steps."
+    )
+    counts += "".join(f" Left out: {count:,} {why}." for why, count in data["left_out"].items())
+    nth = "all" if every == 1 else f"one in every {every}"
+    cards = "\n".join(_card(number, one) for number, one in enumerate(shown, 1))
+    sections = [
+        f'<header><h1>{escape(data["run"])}</h1><p class="soft">{escape(counts)}</p></header>',
+        "<h2>The numbers</h2>",
+        _table(found["measured"], found["protocols"]),
+        "<h2>The pictures</h2>",
+        f'<p class="soft">{len(shown)} drawn captions: {nth}, in the order of the data, good and bad'
+        " alike.</p>",
+        f'<div class="cards">{cards}</div>',
+    ]
+    return document(data["run"], sections)
+
+
+def _table(records: Records, protocols: dict[str, str]) -> str:
+    """A row a metric: the run's own value with its interval, what it is held against, and counts."""
+    rows = []
+    for protocol, text in protocols.items():
+        rows.append(
+            f'<tr class="protocol"><th colspan="6"><details><summary>{protocol.replace("_", " ")}</summary>'
+            f"<p>{escape(text)}</p></details></th></tr>"
+        )
+        by_name: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        for line in records:
+            if line["protocol"] == protocol:
+                by_name.setdefault((line["modality"], line["metric"]), {}).setdefault(line["of"], line)
+        for (modality, metric), values in by_name.items():
+            line = values.get("run") or next(iter(values.values()))
+            counts = ", ".join(
+                f"{count:,} {name.replace('_', ' ')}" for name, count in line["counts"].items()
+            )
+            columns = [
+                ("", escape(metric.replace("_", " "))),
+                ("from", modality),
+                ("value", _value(values.get("run"))),
+                ("real", _value(values.get("real"))),
+                ("chance", _value(values.get("chance"))),
+                ("n", f"<small>{escape(counts)}</small>"),
+            ]
+            cells = "".join(f'<td data-column="{name}">{shown}</td>' for name, shown in columns)
+            rows.append(f"<tr>{cells}</tr>")
+    head = "".join(f"<th>{name}</th>" for name in ("", "from", "value", "real", "chance", "n"))
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        '<p class="note">In brackets: 95% intervals, from classes drawn again with replacement.</p>'
+    )
+
+
+def _value(line: dict[str, Any] | None) -> str:
+    if line is None:
+        return ""
+    interval = ""
+    if line["interval95"]:
+        low, high = (f"{end:.3f}" for end in line["interval95"])
+        interval = f"<small>[{low}, {high}]</small>"
+    return f"<span>{line['value']:.3f}{interval}</span>"
+
+
+def _card(number: int, shown: Shown) -> str:
+    text = shown.caption.text or ""
+    facts = [shown.class_name, f"spoken by {shown.caption.speaker}" if shown.caption.speaker else ""]
+    pictures = [(f"from {modality}", drawn.stages[-1]) for modality, drawn in shown.drawn.items()]
+    row = "".join(
+        figure(f"{name}: {text}", source, name) for name, source in [*pictures, ("real", shown.real)]
+    )
+    heard = ""
+    if shown.audio:
+        heard = f'<audio controls preload="none" src="{shown.audio}" aria-label="caption {number}"></audio>'
+    more = "".join(_details(modality, drawn) for modality, drawn in shown.drawn.items())
+    return (
+        f'<article class="card" id="caption-{number}"><h3>{number}. {escape(text) or "(unwritten)"}</h3>'
+        f'<p class="note">{escape(" · ".join(filter(None, facts)))}</p>{heard}'
+        f'<div class="three">{row}</div>{more}</article>'
+    )
+
+
+def _details(modality: str, drawn: Drawn) -> str:
+    stages = "".join(
+        figure(f"stage {stage} from {modality}", source, f"stage {stage}")
+        for stage, source in enumerate(drawn.stages)
+    )
+    folded = f'<details><summary>Every stage</summary><div class="stages">{stages}</div></details>'
+    looked = attention_tiles(modality, drawn)
+    if looked:
+        folded += f"<details><summary>Where each part looked</summary>{looked}</details>"
+    return chip_list(modality, drawn) + folded
