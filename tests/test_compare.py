@@ -19,7 +19,7 @@ from s2i.data.dataset import picture_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
-from s2i.evaluation import gallery
+from s2i.evaluation import following, gallery, memory
 from s2i.evaluation.charts import Curve, bar_chart, line_chart
 from s2i.evaluation.compare import compare
 from s2i.evaluation.protocols import evaluate
@@ -27,6 +27,15 @@ from s2i.evaluation.subject import caption_key
 from s2i.export import export
 from s2i.pipeline import load
 from tests.tiny_runs import write_gan_run, write_world
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_questions():
+    """Few swaps and few captions drawn again: seconds a report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(following, "MOST_SWAPS", 6)
+        patch.setattr(memory, "SPREAD_CAPTIONS", 4)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +70,7 @@ def page(world) -> str:
 class Reader(HTMLParser):
     """Every file that a page asks for, what pictures have no description, and whether tags close."""
 
-    VOID = ("meta", "img", "br", "link", "line", "rect", "circle", "polyline")
+    VOID = ("meta", "img", "br", "link", "line", "rect", "polyline")
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -82,6 +82,32 @@ def bar_chart(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
     return _figure(title, y, parts, [(style, style, False) for style in styles])
 
 
+def scatter_chart(title: str, dots: Sequence[tuple[float, float, str]], across: str, upwards: str) -> str:
+    """A figure of shares, 0 to 1, on both axes: (x, y, label) a dot, over the line where both are equal."""
+    side = HEIGHT
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        plot = side - TOP - BOTTOM
+        return LEFT + x * plot, TOP + (1 - y) * plot
+
+    (left, bottom), (right, top) = place(0, 0), place(1, 1)
+    parts = [
+        f'<rect class="frame" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"/>',
+        f'<line class="rule" x1="{left}" y1="{bottom}" x2="{right}" y2="{top}"/>',
+    ]
+    for share in (0, 0.5, 1):
+        x, y = place(share, share)
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 13}" text-anchor="middle">{share:g}</text>')
+        parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
+    parts.append(f'<text x="{right + 8}" y="{bottom}">{escape(across)}</text>')
+    parts.append(f'<text x="{right + 8}" y="{top + 8}">{escape(upwards)} ↑</text>')
+    for x, y, label in dots:
+        cx, cy = place(x, y)
+        told = f"<title>{escape(label)}: {y:.2f}, {across} {x:.2f}</title>"
+        parts.append(f'<circle class="dot" cx="{cx:.1f}" cy="{cy:.1f}" r="3">{told}</circle>')
+    return _figure(title, HEIGHT, parts, [])
+
+
 @dataclass(frozen=True)
 class Spread:
     """A row of a spread chart: label, value, its interval, and whether it is a repetition, drawn hollow."""

@@ -23,6 +23,7 @@ from s2i.evaluation import seeds
 from s2i.evaluation.gallery import write_gallery
 from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure
+from s2i.evaluation.questions import ask
 from s2i.evaluation.report import MODALITIES, Report, Scores, page
 from s2i.evaluation.seeds import pool
 from s2i.evaluation.subject import Subject
@@ -89,11 +90,14 @@ def compare(
         temporary = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}")
         try:
             shown, every = write_gallery(first, temporary)
+            asked = ask(first, temporary)
             seconds = _seconds(output / "seconds.json")
             found = results(scores, _data(first, folders), seconds, differences(measured, classes))
             found["runs"] = _every_run(measured, subjects, folders)
             found["classes"] = _by_class(scores, first["speech"])
-            report = Report(found, scores, shown, every, _runs(paths, folders))
+            found["questions"] = asked.numbers
+            found["protocols"] |= asked.procedures
+            report = Report(found, scores, shown, every, asked, _runs(paths, folders))
             with write_atomically(temporary / "results.json") as stream:
                 stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
             with write_atomically(temporary / "index.html") as stream:

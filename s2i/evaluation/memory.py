@@ -28,7 +28,7 @@ PROCEDURES = {
     "duplicates": (
         "Each drawn caption's picture (last stage, 8-bit) is compared with every training picture (centre"
         " crop, and mirrored): root mean square difference at 16 px. A picture is a duplicate where its"
-        " nearest training picture is less than a third as far as the second nearest (another picture). real:"
+        " nearest training picture is at most a third as far as the second nearest (another picture). real:"
         " the same of the split's real pictures, which training never saw. nearest: mean distance to the"
         " nearest. Intervals: bootstrap over classes."
     ),
@@ -96,8 +96,8 @@ def search_memory(subject: Subject, shown: np.ndarray) -> Memory | None:
     real_first, real_second, _ = nearest_two(real, known, len(train.pictures))
     clusters = subject.labels(subject.drawn_captions)
     rates = {
-        "run": weighted_mean(first < COPY * second, clusters),
-        "real": weighted_mean(real_first < COPY * real_second, subject.pack.labels),
+        "run": weighted_mean(first <= COPY * second, clusters),
+        "real": weighted_mean(real_first <= COPY * real_second, subject.pack.labels),
     }
     numbers = {
         "duplicate_rate": rates["run"].value,
@@ -156,7 +156,8 @@ def nearest_two(asked: Tensor, known: Tensor, pictures: int) -> tuple[np.ndarray
     to the nearest of all other pictures, and the nearest's row: (N,) each. The second is infinite where
     there is one picture alone."""
     found = []
-    for part in asked.split(256):
+    known = known.double()  # cdist squares and subtracts: in float32 a copy's distance isn't 0
+    for part in asked.double().split(256):
         distances = torch.cdist(part, known) / known.shape[1] ** 0.5
         row = distances.argmin(1)
         first = distances.gather(1, row[:, None])[:, 0]

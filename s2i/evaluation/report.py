@@ -9,9 +9,11 @@ from functools import partial
 from html import escape
 from typing import Any
 
+from s2i.evaluation import report_questions
 from s2i.evaluation.charts import Curve, bar_chart, line_chart
 from s2i.evaluation.gallery import Drawn, Shown
 from s2i.evaluation.protocols import Score
+from s2i.evaluation.questions import Questions
 from s2i.evaluation.style import STYLE
 from s2i.training.runlog import Run
 
@@ -35,6 +37,7 @@ class Report:
     scores: Scores
     shown: list[Shown]
     every: int  # the gallery holds every so-many-th drawn caption
+    asked: Questions
     runs: dict[str, dict[str, Run]]  # modality -> "generator", "encoder" -> run, where its log is at hand
 
 
@@ -45,7 +48,13 @@ def page(report: Report) -> str:
         "<h2>The numbers</h2>",
         _table(report),
         *_section("Attribute by attribute", _attribute_bars(report)),
+        *_section("Is it the modality or the luck?", report_questions.luck(report.results)),
+        *_section("Class by class", report_questions.classes(report.results)),
         *_section("The pictures", _gallery(report)),
+        *_section("Does it follow? One word changed", report_questions.follows(report.results, report.asked)),
+        *_section("From one caption to another", report_questions.strips(report.results, report.asked)),
+        *_section("Is it one picture?", report_questions.one_picture(report.results, report.asked)),
+        *_section("Is it memory?", report_questions.remembered(report.results, report.asked)),
         *_section("How the runs trained", _curves(report)),
         *_section("What was compared", _facts(report.results)),
     ]
@@ -103,6 +112,8 @@ def _table(report: Report) -> str:
     """The main numbers, then, folded away, the parts: by voice and by attribute."""
     whole, parts = [], []
     for protocol, text in report.results["protocols"].items():
+        if protocol not in report.scores["speech"]:  # of a question
+            continue
         by_name: dict[str, dict[str, Score]] = {}
         for modality in MODALITIES:
             for score in report.scores[modality][protocol]:

@@ -51,6 +51,10 @@ rect.real { fill: var(--real); } rect.chance { fill: var(--chance); }
 .key.dashed { border-top-style: dashed; } .key.speech { color: var(--speech); } .key.text { color:
   var(--text); }
 .key.real { color: var(--real); } .key.chance { color: var(--chance); }
+.frame { fill: none; stroke: var(--rule); } .dot { fill: var(--speech); fill-opacity: .55; }
+.two { display: grid; grid-template-columns: repeat(2, 1fr); gap: .6rem; margin: .4rem 0; }
+table.compact { width: auto; min-width: 50%; } table.compact td:last-child { min-width: 0; }
+.wide { max-width: 760px; margin: .3rem 0; } .how { margin: .4rem 0; }
 @media (max-width: 700px) { body { padding: .8rem; } .cards { grid-template-columns: 1fr; }
   table, tbody, tr, td, .protocol th { display: block; } thead { display: none; }
   td { display: flex; justify-content: space-between; border: 0; padding: .1rem 0; text-align: right; }
