@@ -22,6 +22,7 @@ from s2i.evaluation.subject import Subject, caption_key
 
 SIDE = 16  # px of what is compared
 COPY = 1 / 3  # of the distance to the second nearest: nearer is a copy (Yoon et al. 2023)
+SAME = 1e-4  # nearer than any two pictures of 8 bits that aren't the same
 SPREAD_CAPTIONS, DRAWINGS = 40, 8  # captions that are drawn again, and how often
 
 PROCEDURES = {
@@ -96,8 +97,8 @@ def search_memory(subject: Subject, shown: np.ndarray) -> Memory | None:
     real_first, real_second, _ = nearest_two(real, known, len(train.pictures))
     clusters = subject.labels(subject.drawn_captions)
     rates = {
-        "run": weighted_mean(first <= COPY * second, clusters),
-        "real": weighted_mean(real_first <= COPY * real_second, subject.pack.labels),
+        "run": weighted_mean(is_copy(first, second), clusters),
+        "real": weighted_mean(is_copy(real_first, real_second), subject.pack.labels),
     }
     numbers = {
         "duplicate_rate": rates["run"].value,
@@ -166,6 +167,11 @@ def nearest_two(asked: Tensor, known: Tensor, pictures: int) -> tuple[np.ndarray
         found.append((first, second, row))
     first, second, row = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
     return first, second, row
+
+
+def is_copy(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether pictures so far from their two nearest training pictures are copies: (N,) bool."""
+    return first <= COPY * second + SAME
 
 
 def _pairs(vectors: Tensor) -> np.ndarray:
