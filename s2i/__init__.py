@@ -1,7 +1,8 @@
 """s2i: pictures from speech, with no text in between.
 
     import s2i
-    model = s2i.load("checkpoints/painted_birds")
+    bird = s2i.load("checkpoints/painted_birds")
+    bird.draw(speech="x.wav", seed=1)  # a list of PIL pictures; also draw(text=...), embed, search
 
 Layouts and units, everywhere in the package:
 

@@ -64,6 +64,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     drawing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
+    indexing = add("index", _index, "prepare pictures, and recordings, for searching")
+    indexing.add_argument(
+        "source", type=Path, metavar="SOURCE", help="folder of pictures, or manifest (.jsonl)"
+    )
+    indexing.add_argument(
+        "--model", required=True, type=Path, metavar="DIR", help="exported model or GAN run"
+    )
+    indexing.add_argument("--output", required=True, type=Path, metavar="DIR", help="index folder to write")
+    indexing.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="that a manifest's paths start from (default: its own folder)",
+    )
+    indexing.add_argument("--split", choices=("train", "val", "test"), default="", help="of a manifest alone")
+    indexing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+
+    finding = add("search", _search, "find what lies nearest to a sentence or a picture")
+    finding.add_argument("--model", required=True, type=Path, metavar="DIR", help="that made the index")
+    wanted = finding.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--speech", type=Path, metavar="WAV", help="a recording of a sentence")
+    wanted.add_argument("--text", metavar="WORDS", help="a sentence")
+    wanted.add_argument("--image", type=Path, metavar="FILE", help="a picture")
+    finding.add_argument("--index", required=True, type=Path, metavar="DIR", help="of s2i index")
+    finding.add_argument("--top", type=_number(1), default=10, metavar="K", help="how many (default: 10)")
+    finding.add_argument(
+        "--among", choices=("pictures", "recordings"), default="pictures", help="(default: pictures)"
+    )
+    finding.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
+    finding.add_argument("--html", type=Path, metavar="PAGE", help="write a page of thumbnails too")
+    finding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+
     measuring = add("evaluate", _evaluate, "measure a run by named protocols")
     measuring.add_argument("run", type=Path, metavar="RUN", help="run folder")
     measuring.add_argument(
@@ -184,6 +216,31 @@ def _generate(speech: Path | None, **options: Any) -> None:
 
     for path in generate(speech=speech, **options):
         print(path)
+
+
+def _index(model: Path, device: str, **options: Any) -> None:
+    from s2i.indexing import build_index
+    from s2i.pipeline import load
+
+    print(build_index(load(model, device), **options).folder)
+
+
+def _search(model: Path, index: Path, as_json: bool, html: Path | None, device: str, **query: Any) -> None:
+    from s2i.pipeline import load
+
+    hits = load(model, device).search(index, **query)
+    if html is not None:
+        from s2i.search_page import write_page
+
+        given = query["speech"] or query["image"]
+        write_page(html, str(given or query["text"]), hits, given)
+    if as_json:
+        told = [{key: str(v) if isinstance(v, Path) else v for key, v in vars(hit).items()} for hit in hits]
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+        return
+    for hit in hits:
+        told = (hit.recording or hit.picture, hit.class_name, hit.caption)
+        print("  ".join([f"{hit.score:.3f}", *(str(word) for word in told if word)]))
 
 
 def _evaluate(

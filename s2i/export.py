@@ -16,8 +16,9 @@ from torch import Tensor
 from s2i.config import MISSING, config_to_dict
 from s2i.errors import InputError
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.pipeline import FORMAT, IMAGE_NETWORK, MODALITIES, DrawingPath, load
+from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
+from s2i.stored_model import FORMAT, IMAGE_NETWORK, MODALITIES
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.runlog import Run
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from s2i.config import Config, config_from_dict, config_to_dict
-from s2i.data.audio import features
+from s2i.config import Config
+from s2i.data.audio import Recording, features, load_waveform
 from s2i.data.dataset import Batch, pad_mels, pad_tokens
+from s2i.data.images import frame, load_image, resize, to_tensor, to_uint8
 from s2i.data.noise import caption_noise
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
@@ -24,12 +26,11 @@ from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import Drawing, StackedGenerator
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.published.image_networks import connect
-from s2i.training.checkpoint import LAST, read_checkpoint
+from s2i.stored_model import IMAGE_NETWORK, StoredPath, cut_short, read_model
+from s2i.training.checkpoint import LAST
 
-FORMAT = 1  # of an exported model's folder
-MODALITIES = ("speech", "text")
-IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read where pictures are compared, alone
-NETWORKS = ("caption_encoder", "image_encoder", "generator")  # of a path, as an exported model names them
+if TYPE_CHECKING:
+    from s2i.search import Hit, Index
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,42 @@ class DrawingPath:
         noise, condition_noise = (part.to(self.device) for part in caption_noise(keys, seed, widths))
         return self.generator(encoding, noise, condition_noise)
 
+    @torch.no_grad()
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """What this path's captions are matched with: (B, 3, H, W) in [-1, 1] -> (B, D) of length 1.
+
+        Raises InputError for a model without an image encoder.
+        """
+        return F.normalize(self._image_encoder()(pictures.to(self.device))[0].float(), dim=1)
+
+    def frame_picture(
+        self, image: Image.Image, box: tuple[float, float, float, float] | None = None
+    ) -> np.ndarray:
+        """A photograph as the image encoder has seen those of its training: uint8 (S, S, 3)."""
+        data = self.config.data
+        return np.asarray(frame(image, box, data.box_scale, data.margin, self.config.picture_size))
+
+    def fingerprint(self, network: str) -> str:
+        """SHA-256, in hexadecimal digits, of the weights of "encoder" or "image_encoder".
+
+        Of their float16, so that a run and what is exported from it, in full or half size, are the same.
+        """
+        found = hashlib.sha256()
+        part = self.encoder if network == "encoder" else self._image_encoder()
+        for name, value in part.state_dict().items():
+            value = value.cpu().to(torch.float16) if value.is_floating_point() else value.cpu()
+            found.update(name.encode())
+            found.update(value.numpy().tobytes())
+        return found.hexdigest()
+
+    def _image_encoder(self) -> ImageEncoder | PretrainedImageEncoder:
+        if self.image_encoder is None:
+            raise InputError(
+                "expected a model that knows pictures, found one without an image encoder:"
+                " it can draw but not compare; train one with s2i train-encoder and s2i train-gan"
+            )
+        return self.image_encoder
+
     def _expect(self, modality: str) -> None:
         if self.config.modality != modality:
             raise TypeError(f"expected a path from {modality}, found one from {self.config.modality}")
@@ -116,6 +153,107 @@ class Model:
             )
         return self.paths[modality]
 
+    def encode(
+        self, *, speech: Recording | None = None, text: str | None = None
+    ) -> tuple[DrawingPath, CaptionEncoding]:
+        """A sentence, spoken or written, as the path that reads it encodes it.
+
+        Args:
+            speech: a recording: its file, or samples with their rate in Hz, as `soundfile.read` gives them.
+            text: a sentence; one of the two.
+
+        Raises:
+            InputError: both or none are given, the model lacks the path, or the sentence can't be used.
+        """
+        if (speech is None) == (text is None):
+            raise InputError("expected either speech or text, found both or none: give one of the two")
+        if speech is None:
+            path = self.path("text")
+            return path, path.encode_text([text])
+        path = self.path("speech")
+        waveform = load_waveform(speech, path.config.audio)
+        try:
+            return path, path.encode_speech([waveform])
+        except InputError as error:
+            raise InputError(
+                f"{speech}: {error}" if isinstance(speech, str | Path) else str(error)
+            ) from error
+
+    def draw(
+        self, *, speech: Recording | None = None, text: str | None = None, seed: int = 0, count: int = 1
+    ) -> list[Image.Image]:
+        """Draw `count` pictures of a sentence, with the seeds `seed` to `seed + count - 1`.
+
+        Each is drawn alone, so a seed's picture has the same bytes however many are drawn beside it. Takes
+        and raises what `encode` does.
+        """
+        path, encoding = self.encode(speech=speech, text=text)
+        drawings = (path.draw(encoding, [str(seed + i)]) for i in range(count))
+        return [Image.fromarray(to_uint8(drawing.pictures[-1][0])) for drawing in drawings]
+
+    def embed(
+        self,
+        *,
+        speech: Recording | None = None,
+        text: str | None = None,
+        image: str | Path | Image.Image | None = None,
+        space: str | None = None,
+    ) -> np.ndarray:
+        """A sentence or a picture as a vector of length 1: float32 (D,).
+
+        Speech and text each have a space of their own, where their captions lie beside pictures: vectors are
+        compared with those of the same space.
+
+        Args:
+            speech, text: as `encode`.
+            image: a photograph's file, framed as training frames it, or a picture that is framed already
+                (what `draw` returns); one of the three.
+            space: of a picture: "speech" or "text", by default the first that the model has.
+        """
+        if (speech is not None) + (text is not None) + (image is not None) != 1:
+            raise InputError("expected one of speech, text and image, found none or several: give one")
+        if image is None:
+            _, encoding = self.encode(speech=speech, text=text)
+            return F.normalize(encoding.sentence, dim=1)[0].cpu().numpy()
+        path = self.path(space or next(iter(self.paths)))
+        if isinstance(image, Image.Image):
+            pixels = np.asarray(resize(image.convert("RGB"), path.config.picture_size))
+        else:
+            pixels = path.frame_picture(load_image(image))
+        return path.encode_pictures(to_tensor(torch.from_numpy(pixels.copy())[None]))[0].cpu().numpy()
+
+    def search(
+        self,
+        index: Index | str | Path,
+        *,
+        speech: Recording | None = None,
+        text: str | None = None,
+        image: str | Path | Image.Image | None = None,
+        top: int = 10,
+        among: str = "pictures",
+    ) -> list[Hit]:
+        """What an index holds nearest to a sentence or a picture, best first.
+
+        Args:
+            index: what `s2i index` made with this model: its folder, or opened.
+            speech, text, image: as `embed`.
+            top: how many.
+            among: "pictures" or "recordings".
+
+        Raises:
+            InputError: as `embed`, and for an index that another model made or that holds none of these.
+        """
+        from s2i.search import Index  # here: drawing needs none of it
+
+        if not isinstance(index, Index):
+            index = Index.open(index)
+        space = "text" if text is not None else "speech"
+        if image is not None and among == "pictures" and "speech" not in self.paths:
+            space = "text"
+        index.check(self.path(space), among)
+        vector = self.embed(speech=speech, text=text, image=image, space=space)
+        return index.nearest(vector, top, space, among)
+
 
 def load(model: str | Path, device: str = "auto") -> Model:
     """Open an exported model's folder or the run folder of a GAN training; drawing uses the averaged weights.
@@ -128,29 +266,9 @@ def load(model: str | Path, device: str = "auto") -> Model:
         InputError: the folder is missing, cut short, or holds something else.
     """
     folder = Path(model)
-    if (folder / "config.json").is_file():
-        paths = _load_exported(folder)
-    elif (folder / "checkpoints" / LAST).is_file():
-        paths = _load_run(folder)
-    else:
-        found = f"neither config.json nor checkpoints/{LAST}" if folder.is_dir() else "no such folder"
-        raise InputError(
-            f"expected a model in {folder}, found {found}:"
-            " give an exported model or the run of s2i train-gan as --model"
-        )
+    stored = read_model(folder)
     chosen = _choose_device(device)
-    return Model(folder, {parts.config.modality: _assemble(parts, chosen) for parts in paths})
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What a file holds of a path."""
-
-    origin: Path
-    config: Config
-    vocabulary: list[str] | None
-    step: int
-    weights: dict[str, dict[str, Tensor]]  # by the names of NETWORKS
+    return Model(folder, {path.config.modality: _assemble(path, chosen) for path in stored})
 
 
 def _choose_device(device: str) -> torch.device:
@@ -161,93 +279,7 @@ def _choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _load_exported(folder: Path) -> list[_Parts]:
-    origin = folder / "config.json"
-    try:
-        described = json.loads(origin.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _cut_short(origin, "JSON", error) from error
-    found = described.get("format") if isinstance(described, dict) else None
-    if found != FORMAT:
-        raise InputError(
-            f"expected a model of format {FORMAT} in {origin}, found {found!r}:"
-            " export it with this version of s2i"
-        )
-    entries = described.get("paths")
-    if not isinstance(entries, dict) or not entries or not set(entries) <= set(MODALITIES):
-        raise InputError(
-            f"expected paths from speech or text in {origin}, found none: export the model again"
-        )
-    paths = []
-    for modality, entry in entries.items():
-        if not isinstance(entry, dict):
-            raise InputError(
-                f"expected an object for {modality} in {origin}, found {entry!r}: export it again"
-            )
-        weights: dict[str, dict[str, Tensor]] = {name: {} for name in NETWORKS}
-        for key, value in _read_weights(folder / f"{modality}.safetensors").items():
-            network, _, name = key.partition(".")
-            weights.setdefault(network, {})[name] = value
-        parts = _make_parts(origin, entry, weights)
-        if parts.config.modality != modality:
-            raise InputError(
-                f"expected a configuration for {modality} in {origin}, found one for {parts.config.modality}:"
-                " export the model again"
-            )
-        paths.append(parts)
-    return paths
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise _cut_short(path, "weights", error) from error
-
-
-def _load_run(folder: Path) -> list[_Parts]:
-    path = folder / "checkpoints" / LAST
-    saved = read_checkpoint(path)
-    kind = saved.get("kind")
-    if kind != "gan":
-        raise InputError(
-            f"expected the checkpoint of a GAN run in {path}, found kind {kind!r}: check --model"
-        )
-    nets = saved["nets"]
-    paths = []
-    for config, prefix in zip(_configs(saved, path), ("", "other_"), strict=False):
-        encoders = {name: nets[prefix + name] for name in ("caption_encoder", "image_encoder")}
-        encoders["caption_encoder"] = nets.get(
-            f"{prefix}caption_encoder_ema", encoders["caption_encoder"]
-        )  # where it learnt with the generator
-        entry = {**saved, "config": config_to_dict(config)}
-        entry["vocabulary"] = saved["vocabulary"] if config.modality == "text" else None
-        paths.append(_make_parts(path, entry, {**encoders, "generator": nets["ema"]}))
-    return paths
-
-
-def _configs(saved: dict[str, Any], path: Path) -> list[Config]:
-    """The run as each modality that its generator learnt from sees it."""
-    if not isinstance(saved.get("config"), dict):
-        raise InputError(f"expected a configuration in {path}, found none: it is cut short, train again")
-    return config_from_dict(saved["config"], str(path)).of_each_modality()
-
-
-def _make_parts(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str, Tensor]]) -> _Parts:
-    config, words, step = entry.get("config"), entry.get("vocabulary"), entry.get("step")
-    if not isinstance(config, dict) or not isinstance(step, int):
-        raise InputError(
-            f"expected a configuration and a step in {origin}, found none: it is cut short, export it again"
-        )
-    config = config_from_dict(config, str(origin))
-    if config.modality == "text" and not words and weights["caption_encoder"]:
-        raise InputError(
-            f"expected a vocabulary for text in {origin}, found none: it is cut short, export it again"
-        )
-    return _Parts(origin, config, words, step, weights)
-
-
-def _assemble(parts: _Parts, device: torch.device) -> DrawingPath:
+def _assemble(parts: StoredPath, device: torch.device) -> DrawingPath:
     config = parts.config
     vocabulary = Vocabulary.from_list(parts.vocabulary) if parts.vocabulary else None
     try:
@@ -266,7 +298,7 @@ def _assemble(parts: _Parts, device: torch.device) -> DrawingPath:
         if "image_encoder" in networks:
             connect(networks["image_encoder"], config.image_encoder, parts.origin.parent / IMAGE_NETWORK)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise _cut_short(parts.origin, "weights that fit the configuration", error) from error
+        raise cut_short(parts.origin, "weights that fit the configuration", error) from error
     return DrawingPath(
         config=config,
         vocabulary=vocabulary,
@@ -276,14 +308,4 @@ def _assemble(parts: _Parts, device: torch.device) -> DrawingPath:
         image_encoder=networks.get("image_encoder"),
         generator=networks["generator"],
         folder=parts.origin.parent.parent if parts.origin.name == LAST else None,
-    )
-
-
-def _cut_short(path: Path, expected: str, error: Exception) -> InputError:
-    found = " ".join(str(error).split())
-    if len(found) > 160:
-        found = f"{found[:160]}..."
-    return InputError(
-        f"expected {expected} in {path}, found: {found}:"
-        " the model is cut short or changed, copy or export it again"
     )

@@ -21,9 +21,10 @@ from s2i.export import export
 from s2i.models.build import build_image_encoder
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.image_trunk import KINDS, ImageTrunk
-from s2i.pipeline import IMAGE_NETWORK, load
+from s2i.pipeline import load
 from s2i.published import image_networks
 from s2i.published.image_networks import connect, fingerprint, require_trunk
+from s2i.stored_model import IMAGE_NETWORK
 from s2i.training import picture_views
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.encoder import BEST, train_encoder

@@ -13,6 +13,9 @@ from s2i.config import AudioConfig
 from s2i.data.mel_spectrum import mel_spectrum
 from s2i.errors import InputError
 
+# A file, or samples with their rate in Hz: (N,) or (N, channels), of floats in [-1, 1] or of whole numbers.
+Recording = str | Path | tuple[np.ndarray, int]
+
 SILENCE = 1e-3  # a waveform that nowhere leaves its mean by this much (-60 dB) says nothing
 LEAST_DEVIATION = 1e-3  # a bin that varies less over an utterance carries rounding errors, no speech
 
@@ -38,7 +41,7 @@ def check_recording(path: str | Path, longest: float = AudioConfig.longest) -> N
         raise InputError(f"expected at most {longest:g} s of speech, found {seconds:.0f} s in {path}: cut it")
 
 
-def load_waveform(path: str | Path, config: AudioConfig) -> Tensor:
+def load_waveform(recording: Recording, config: AudioConfig) -> Tensor:
     """A recording of any rate and channel count as one channel at `config.sample_rate`.
 
     Returns:
@@ -47,27 +50,55 @@ def load_waveform(path: str | Path, config: AudioConfig) -> Tensor:
     Raises:
         InputError: as `check_recording`, and for samples that are not finite, silence, or less than a window.
     """
-    check_recording(path, config.longest)
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"expected a recording, found a broken one in {path}: make it again") from error
+    if isinstance(recording, tuple):
+        samples, rate = _as_floats(*recording)
+        where = "the recording"
+        if len(samples) > config.longest * rate:
+            raise InputError(
+                f"expected at most {config.longest:g} s of speech, found {len(samples) / rate:.0f} s: cut it"
+            )
+    else:
+        where = str(recording)
+        check_recording(recording, config.longest)
+        try:
+            samples, rate = soundfile.read(recording, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise InputError(f"expected a recording, found a broken one in {where}: make it again") from error
     seconds = len(samples) / rate
     if seconds < config.window:
         raise InputError(
-            f"expected at least one window of speech ({config.window:g} s), found {seconds:.3f} s in {path}:"
+            f"expected at least one window of speech ({config.window:g} s), found {seconds:.3f} s in {where}:"
             " record or make it again"
         )
     if not np.isfinite(samples).all():
-        raise InputError(f"expected finite samples, found NaN or infinity in {path}: record or make it again")
+        raise InputError(
+            f"expected finite samples, found NaN or infinity in {where}: record or make it again"
+        )
     waveform = torch.from_numpy(samples).mean(dim=1)
     if rate != config.sample_rate:
         from torchaudio.functional import resample  # here: what needs no resampling starts faster
 
         waveform = resample(waveform, rate, config.sample_rate)
     if (waveform - waveform.mean()).abs().max() < SILENCE:
-        raise InputError(f"expected speech, found silence in {path}: record or make it again")
+        raise InputError(f"expected speech, found silence in {where}: record or make it again")
     return waveform
+
+
+def _as_floats(samples: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
+    """Samples of any type as float32 (N, channels) in [-1, 1], and their rate."""
+    samples = np.asarray(samples)
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "iuf" or not rate > 0:
+        raise InputError(
+            "expected samples (N,) or (N, channels) and their rate in Hz, found"
+            f" {samples.dtype} {samples.shape} at {rate!r}: give them as soundfile.read does"
+        )
+    if samples.dtype.kind == "f":
+        scaled = samples.astype(np.float32)
+    else:
+        span = np.iinfo(samples.dtype)
+        middle = 0 if samples.dtype.kind == "i" else span.max // 2 + 1
+        scaled = ((samples.astype(np.float64) - middle) / (span.max - middle + 1)).astype(np.float32)
+    return scaled.reshape(len(samples), -1), int(rate)
 
 
 def features(waveform: Tensor, config: AudioConfig) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,29 @@ def resize(image: Image.Image, side: int) -> Image.Image:
     left, top = (width - short) / 2, (height - short) / 2
     middle = (left, top, left + short, top + short)
     return image.resize((side, side), Image.Resampling.BICUBIC, box=middle)
+
+
+def with_margin(size: int, margin: float) -> int:
+    """Side in px of a picture of `size` px with room for random crops: 304, not 305, for 256 * 76 / 64."""
+    return math.ceil(size * margin - 1e-9)
+
+
+def frame(
+    image: Image.Image,
+    box: tuple[float, float, float, float] | None,
+    scale: float,
+    margin: float,
+    size: int,
+) -> Image.Image:
+    """A photograph as evaluation sees it: the middle `size` x `size` px of its crop with the margin.
+
+    Args:
+        box, scale: as `square_crop`.
+        margin: of the pack over `size`.
+    """
+    side = with_margin(size, margin)
+    start = (side - size) // 2
+    return resize(square_crop(image, box, scale), side).crop((start, start, start + size, start + size))
 
 
 def to_tensor(pictures: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ import torch
 
 from s2i.config import MISSING, Config, require
 from s2i.data.audio import features, load_waveform
-from s2i.data.images import load_image, resize, square_crop
+from s2i.data.images import load_image, resize, square_crop, with_margin
 from s2i.data.manifest import (
     Caption,
     Picture,
@@ -191,7 +191,7 @@ def _settings(config: Config) -> dict[str, Any]:
     return {
         "version": VERSION,
         "image_size": size,
-        "side": math.ceil(size * config.data.margin - 1e-9),  # 304, not 305, for 256 * 76 / 64
+        "side": with_margin(size, config.data.margin),
         "box_scale": config.data.box_scale,
         "audio": asdict(config.audio),
     }
