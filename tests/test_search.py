@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from PIL import Image
 
 from s2i import cli
-from s2i.config import DataConfig
 from s2i.data.dataset import centre_crops, read_pictures
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
