@@ -29,6 +29,7 @@ setup(
         "eval": ["torch-fidelity>=0.4", "clean-fid"],
         "app": ["gradio>=6"],
         "log": ["tensorboard"],
+        "mic": ["sounddevice"],  # `s2i generate --record`; it brings PortAudio itself on Windows and macOS
         # The last two hold our metrics against other people's; so does scikit-learn, which librosa brings.
         "dev": ["pytest", "ruff", "hypothesis", "torch-fidelity>=0.4", "clean-fid"],
     },

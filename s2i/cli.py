@@ -53,14 +53,35 @@ def _parser() -> argparse.ArgumentParser:
     drawing = add("generate", _generate, "draw pictures of a sentence, spoken or written")
     drawing.add_argument("--model", required=True, type=Path, metavar="DIR", help="exported model or GAN run")
     sentence = drawing.add_mutually_exclusive_group(required=True)
-    sentence.add_argument("--speech", type=Path, metavar="WAV", help="a recording of the sentence")
+    sentence.add_argument(
+        "--speech",
+        type=Path,
+        metavar="WAV",
+        help="a recording; or a folder or manifest (.jsonl) of them, of which each gets a picture",
+    )
     sentence.add_argument("--text", metavar="WORDS", help="the sentence")
-    drawing.add_argument("--output", required=True, type=Path, metavar="PNG", help="file to write")
+    sentence.add_argument("--texts", type=Path, metavar="FILE", help="a file of sentences, one a line")
+    sentence.add_argument("--record", type=_seconds, metavar="SECONDS", help="listen to the microphone")
+    sentence.add_argument(
+        "--interpolate", type=Path, nargs=2, metavar=("A.wav", "B.wav"), help="the way between two recordings"
+    )
+    drawing.add_argument(
+        "--output", required=True, type=Path, metavar="PNG", help="file to write; for many sentences a folder"
+    )
     drawing.add_argument("--count", type=_number(1), default=1, metavar="N", help="pictures (default: 1)")
     drawing.add_argument("--seed", type=_number(0), default=0, metavar="S", help="of the noise (default: 0)")
     drawing.add_argument("--stages", action="store_true", help="show the picture of every stage")
     drawing.add_argument(
-        "--attention", type=Path, metavar="PNG", help="file for where each segment or word looked"
+        "--attention",
+        type=Path,
+        metavar="PNG",
+        help="file, or folder, for where each segment or word looked",
+    )
+    drawing.add_argument(
+        "--frames", type=_number(2), default=9, metavar="N", help="of --interpolate (default: 9)"
+    )
+    drawing.add_argument(
+        "--root", type=Path, metavar="DIR", help="where a manifest's paths start (default: its own folder)"
     )
     drawing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
@@ -174,6 +195,16 @@ def _number(least: int) -> Any:
     return parse
 
 
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 60:
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0 and at most 60, found {word!r}")
+    return seconds
+
+
 def _config(config: str, overrides: list[str]) -> Config:
     from s2i.config import load_config
 
@@ -209,13 +240,48 @@ def _show_config(**given: Any) -> None:
     print(OmegaConf.to_yaml(OmegaConf.create(config_to_dict(_config(**given)))), end="")
 
 
-def _generate(speech: Path | None, **options: Any) -> None:
-    if speech is not None and not speech.is_file():  # known without loading anything
-        raise InputError(f"expected a recording, found none at {speech}: check --speech")
+def _generate(
+    speech: Path | None,
+    texts: Path | None,
+    record: float | None,
+    interpolate: list[Path] | None,
+    frames: int,
+    root: Path | None,
+    **options: Any,
+) -> None:
+    for given in filter(None, (speech, texts, *(interpolate or ()))):  # known without loading anything
+        if not given.exists() or (given.is_dir() and given != speech):
+            raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
+    if interpolate:
+        _only(options, "interpolate", "count", "stages", "attention")
+        from s2i.interpolate import interpolate as draw_between
+
+        chosen = {key: options[key] for key in ("model", "output", "seed", "device")}
+        print(draw_between(first=interpolate[0], last=interpolate[1], frames=frames, **chosen))
+        return
+    source = texts or (speech if speech and (speech.is_dir() or speech.suffix == ".jsonl") else None)
+    if source is not None:
+        del options["text"]
+        from s2i.generate_many import generate_many
+
+        for path in generate_many(source=source, root=root, **options):
+            print(path, flush=True)
+        return
+    if record is not None:
+        from s2i.microphone import record as listen
+
+        speech = listen(record)
     from s2i.generate import generate
 
     for path in generate(speech=speech, **options):
         print(path)
+
+
+def _only(options: dict[str, Any], name: str, *others: str) -> None:
+    """Refuse options that mean nothing beside --`name`."""
+    for other in others:
+        if options[other] not in (None, False, 1):
+            raise InputError(f"expected --{name} without --{other}, found both: leave out --{other}")
 
 
 def _index(model: Path, device: str, **options: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from s2i.data.audio import load_waveform
+from s2i.data.audio import Recording
 from s2i.data.images import grid, save_png, to_uint8
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding
@@ -21,7 +21,7 @@ from s2i.progress import progress
 
 def generate(
     model: str | Path,
-    speech: str | Path | None,
+    speech: Recording | None,
     text: str | None,
     output: str | Path,
     count: int = 1,
@@ -36,7 +36,7 @@ def generate(
 
     Args:
         model: an exported model's folder or a GAN run.
-        speech: a recording; or
+        speech: a recording, as `Model.encode` takes it; or
         text: a sentence; one of the two.
         output: a .png file; several pictures are tiled.
         stages: show every stage's picture in a row, enlarged to the size of the last.
@@ -47,38 +47,48 @@ def generate(
     Returns:
         The files written; each is whole or absent. Raises InputError for anything it can't use.
     """
-    if (speech is None) == (text is None):
-        raise InputError(
-            "expected either speech or text, found both or none: give one of --speech and --text"
-        )
     if count < 1:
         raise InputError(f"expected a count of 1 or more, found {count}: check --count")
     outputs = [Path(output)] + ([Path(attention)] if attention is not None else [])
-    _check_outputs(outputs)
+    check_outputs(outputs)
 
-    path = load(model, device).path("speech" if text is None else "text")
-    if attention is not None and not path.config.generator.attention:
-        raise InputError(f"expected a generator that attends in {model}, found none: leave out --attention")
-    encoding = _encode(path, speech, text)
-    drawings = [path.draw(encoding, [str(seed + i)]) for i in progress(range(count), count, "pictures drawn")]
-    pages = [_tile(drawings, stages)]
-    if attention is not None:
-        read = None if text is None else " ".join(path.vocabulary.read(text))
-        labels = segment_labels(path.config, int(encoding.mask.sum()), read)
-        pages.append(attention_overlay(drawings[0].pictures[-1][0], drawings[0].attention[-1][0], labels))
+    loaded = load(model, device)
+    if (speech is None) != (text is None):
+        check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
+    path, encoding = loaded.encode(speech=speech, text=text)
+    pages = draw_pages(path, encoding, text, count, seed, stages, attention is not None)
     for page, file in zip(pages, outputs, strict=True):
         save_png(page, file)
     return outputs
 
 
-def _encode(path: DrawingPath, speech: str | Path | None, text: str | None) -> CaptionEncoding:
-    if speech is None:
-        return path.encode_text([text])
-    waveform = load_waveform(speech, path.config.audio)
-    try:
-        return path.encode_speech([waveform])
-    except InputError as error:
-        raise InputError(f"{speech}: {error}") from error
+def check_attention(path: DrawingPath, wanted: bool) -> None:
+    """Refuse to show where a generator looked that looks nowhere."""
+    if wanted and not path.config.generator.attention:
+        raise InputError("expected a generator that attends, found none: leave out --attention")
+
+
+def draw_pages(
+    path: DrawingPath,
+    encoding: CaptionEncoding,
+    text: str | None,
+    count: int = 1,
+    seed: int = 0,
+    stages: bool = False,
+    attention: bool = False,
+    label: str = "pictures drawn",
+) -> list[Image.Image]:
+    """What `generate` writes of one sentence: its pictures tiled and, if asked, where the first looked."""
+    seeds = range(seed, seed + count)
+    if count > 1:
+        seeds = progress(seeds, count, label)
+    drawings = [path.draw(encoding, [str(number)]) for number in seeds]
+    pages = [_tile(drawings, stages)]
+    if attention:
+        read = None if text is None else " ".join(path.vocabulary.read(text))
+        labels = segment_labels(path.config, int(encoding.mask.sum()), read)
+        pages.append(attention_overlay(drawings[0].pictures[-1][0], drawings[0].attention[-1][0], labels))
+    return pages
 
 
 def _tile(drawings: list[Drawing], stages: bool) -> Image.Image:
@@ -92,12 +102,12 @@ def _tile(drawings: list[Drawing], stages: bool) -> Image.Image:
     return grid(np.stack([to_uint8(picture) for picture in shown]), columns)
 
 
-def _check_outputs(files: list[Path]) -> None:
+def check_outputs(files: list[Path], suffixes: tuple[str, ...] = (".png",)) -> None:
     """Refuse early what would fail only after the drawing."""
     for file in files:
-        if file.suffix.lower() != ".png":
+        if file.suffix.lower() not in suffixes:
             raise InputError(
-                f"expected an output that ends in .png, found {file}: pictures are written as PNG"
+                f"expected an output that ends in {' or '.join(suffixes)}, found {file}: name it so"
             )
         if file.is_dir():
             raise InputError(f"expected a file to write, found a folder at {file}: name a file in it")

@@ -107,12 +107,14 @@ class DrawingPath:
         return np.asarray(frame(image, box, data.box_scale, data.margin, self.config.picture_size))
 
     def fingerprint(self, network: str) -> str:
-        """SHA-256, in hexadecimal digits, of the weights of "encoder" or "image_encoder".
+        """SHA-256, in hexadecimal digits, of the weights of "encoder", "image_encoder" or "generator".
 
         Of their float16, so that a run and what is exported from it, in full or half size, are the same.
         """
         found = hashlib.sha256()
-        part = self.encoder if network == "encoder" else self._image_encoder()
+        if network == "encoder":
+            self._expect(self.config.modality)
+        part = self._image_encoder() if network == "image_encoder" else getattr(self, network)
         for name, value in part.state_dict().items():
             value = value.cpu().to(torch.float16) if value.is_floating_point() else value.cpu()
             found.update(name.encode())

@@ -1,0 +1,166 @@
+"""`generate` on many sentences: recordings of a folder or manifest, or a file of sentences."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2i.data.images import save_png
+from s2i.data.manifest import iterate_manifest
+from s2i.errors import InputError
+from s2i.files import write_atomically
+from s2i.generate import check_attention, draw_pages
+from s2i.pipeline import DrawingPath, load
+from s2i.progress import progress, say
+
+SUFFIXES = {".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
+SETTINGS = "settings.json"  # in the output: what its pictures were drawn with
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One input. `name`: of its picture, without a suffix."""
+
+    name: str
+    speech: Path | None = None
+    text: str | None = None
+
+
+def generate_many(
+    model: str | Path,
+    source: str | Path,
+    output: str | Path,
+    count: int = 1,
+    seed: int = 0,
+    stages: bool = False,
+    attention: str | Path | None = None,
+    root: str | Path | None = None,
+    device: str = "auto",
+) -> Iterator[Path]:
+    """Draw every sentence of a source into a folder, a PNG each: the very file that `generate` would write.
+
+    What was drawn is not drawn again, so a killed run continues. A recording that can't be used is named on
+    stderr, the others are drawn.
+
+    Args:
+        source: a folder of recordings, searched to its depths; a manifest (.jsonl), of which every recording is
+            drawn, or every text where the model or the manifest has no speech; or a file of a sentence a line.
+        output: folder of the pictures, named as the recordings, by the manifest's id and number of the
+            caption, or by the line.
+        attention: folder for where each segment or word looked.
+        root: that a manifest's paths start from; by default its own folder.
+        count, seed, stages: as `generate`.
+
+    Yields:
+        each picture's file as soon as it is there.
+
+    Raises:
+        InputError: nothing to draw, pictures in the folder that were drawn with other settings, or, at the
+            end, sentences that could not be used.
+    """
+    source, output = Path(source), Path(output)
+    loaded = load(model, device)
+    sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
+    path = loaded.path("text" if sentences[0].speech is None else "speech")
+    check_attention(path, attention is not None)
+    _keep_settings(output, path, {"count": count, "seed": seed, "stages": stages})
+    unusable: list[str] = []
+    for sentence in progress(sentences, len(sentences), "sentences drawn"):
+        files = [output / f"{sentence.name}.png"]
+        files += [Path(attention) / f"{sentence.name}.png"] if attention is not None else []
+        if not all(file.is_file() for file in files):
+            try:
+                _, encoding = loaded.encode(speech=sentence.speech, text=sentence.text)
+            except InputError as error:
+                say(f"left out: {error}")
+                unusable.append(sentence.name)
+                continue
+            pages = draw_pages(path, encoding, sentence.text, count, seed, stages, attention is not None)
+            for page, file in zip(pages, files, strict=True):
+                save_png(page, file)
+        yield files[0]
+    if unusable:
+        raise InputError(
+            f"expected {len(sentences)} sentences to draw in {source}, found {len(unusable)} that can't be"
+            f" used, named above, the first is {unusable[0]}: mend or remove them; all others are drawn"
+        )
+
+
+def _read(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
+    if source.is_dir():
+        files = sorted(file for file in source.rglob("*") if file.suffix.lower() in SUFFIXES)
+        found = [Sentence(file.relative_to(source).with_suffix("").as_posix(), file) for file in files]
+        expected = f"recordings ({', '.join(sorted(SUFFIXES))})"
+    elif source.suffix == ".jsonl":
+        found = _read_manifest(source, root, modalities)
+        expected = f"captions with {' or '.join(sorted(modalities))}"
+    else:
+        found = _read_lines(source)
+        expected = "a sentence a line"
+    if not found:
+        raise InputError(f"expected {expected} in {source}, found none: give another source")
+    names: dict[str, Sentence] = {}
+    for sentence in found:
+        other = names.setdefault(sentence.name, sentence)
+        if other is not sentence:
+            raise InputError(
+                f"expected one picture for each sentence of {source}, found two named {sentence.name}.png:"
+                " rename one of the recordings or ids"
+            )
+    return found
+
+
+def _read_manifest(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
+    """Recordings where the model hears and the manifest has any, else texts."""
+    spoken, written = [], []
+    for picture in iterate_manifest(source):
+        for number, caption in enumerate(picture.captions):
+            name = re.sub(r"[^\w.-]+", "_", f"{picture.id}-{number}")
+            if caption.audio is not None:
+                spoken.append(Sentence(name, speech=root / caption.audio))
+            if caption.text is not None:
+                written.append(Sentence(name, text=caption.text))
+    if "speech" in modalities and spoken:
+        return spoken
+    return written if "text" in modalities else []
+
+
+def _read_lines(source: Path) -> list[Sentence]:
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"expected sentences in UTF-8 in {source}, found: {error}: check the file"
+        ) from error
+    width = len(str(len(lines)))
+    return [
+        Sentence(f"{number:0{width}d}", text=line) for number, line in enumerate(lines, 1) if line.strip()
+    ]
+
+
+def _keep_settings(output: Path, path: DrawingPath, settings: dict[str, int | bool]) -> None:
+    """Note what the pictures of a folder are drawn with; refuse to mix them with others."""
+    settings = settings | {
+        "encoder": path.fingerprint("encoder"),
+        "generator": path.fingerprint("generator"),
+    }
+    file = output / SETTINGS
+    if file.is_file():
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = None
+        if known != settings:
+            differing = [
+                key for key in settings if not isinstance(known, dict) or known.get(key) != settings[key]
+            ]
+            raise InputError(
+                f"expected the settings that the pictures in {output} were drawn with, found another"
+                f" {' and '.join(differing)}: name another --output, or delete that folder"
+            )
+        return
+    with write_atomically(file) as stream:
+        json.dump(settings, stream, indent=1)
