@@ -46,8 +46,9 @@ def generate_many(
     stderr, the others are drawn.
 
     Args:
-        source: a folder of recordings, searched to its depths; a manifest (.jsonl), of which every recording is
-            drawn, or every text where the model or the manifest has no speech; or a file of a sentence a line.
+        source: a folder of recordings, searched to its depths; a manifest (.jsonl), of which every recording
+            is drawn, or every text where the model or the manifest has no speech; or a file of a sentence a
+            line.
         output: folder of the pictures, named as the recordings, by the manifest's id and number of the
             caption, or by the line.
         attention: folder for where each segment or word looked.
