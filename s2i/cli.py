@@ -26,7 +26,14 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line `arguments`, by default the program's own."""
-    given = vars(_parser().parse_args(arguments))
+    parser = _parser()
+    known, rest = parser.parse_known_args(arguments)
+    given = vars(known)
+    # argparse takes no second run of words once an option has come between.
+    if rest and ("overrides" not in given or not all(_is_override(word) for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        given["overrides"] += rest
     command = given.pop("command")
     exit_on_input_error(partial(command, **given))
 
@@ -141,6 +148,9 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument("speech_run", type=Path, metavar="SPEECH_RUN", help="GAN run from speech")
     comparing.add_argument("text_run", type=Path, metavar="TEXT_RUN", help="GAN run from text")
     comparing.add_argument(
+        "overrides", nargs="*", metavar="evaluation.key=value", help="instead of the speech run's settings"
+    )
+    comparing.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="folder for index.html and results.json"
     )
 
@@ -184,6 +194,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     importing.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
     return parser
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
 
 
 def _number(least: int) -> Any:

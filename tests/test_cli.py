@@ -154,9 +154,12 @@ def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
 
 def test_evaluate_takes_other_settings_and_weights(capsys, calls):
     cli.main(["evaluate", "run", "evaluation.captions=10", "--inception-weights", "w.pth"])
-    [(_, arguments, _)] = calls
+    cli.main(["evaluate", "run", "--inception-weights", "w.pth", "evaluation.captions=10"])
     told = "evaluation.captions=10 evaluation.inception_weights=w.pth"
-    assert arguments == (Path("run"), [], f"settings of run with {told}")
+    for _, arguments, _ in calls:
+        assert arguments == (Path("run"), [], f"settings of run with {told}")
+    assert "unrecognized arguments: captions" in refused(capsys, "evaluate", "run", "--json", "captions")
+    assert "unrecognized arguments: a=b" in refused(capsys, "export", "a", "b", "--half", "a=b")
 
 
 def test_compare_and_export_get_their_folders(capsys, calls):

@@ -276,7 +276,7 @@ def test_photographs_without_attributes_are_compared_too(tmp_path):
     runs = write_world(tmp_path, judge_steps=10, attributes=False)
     compare(runs["speech"], runs["text"], tmp_path / "report")
     found = json.loads((tmp_path / "report" / "results.json").read_text())
-    drawn = {"fid", "kid", "inception_score", "precision", "recall", "mAP"}
+    drawn = {"fid", "kid", "inception_score", "precision", "recall", "mAP", "s2igan_by_judge"}
     assert set(found["generation"]["speech"]) == drawn
     assert "attribute_accuracy" not in found["protocols"] | found["difference"]
     told = (tmp_path / "report" / "index.html").read_text()

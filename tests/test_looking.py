@@ -79,6 +79,21 @@ def test_a_killed_pass_goes_on_where_it_stopped_and_ends_in_the_same_bits(world,
     assert drawn.pictures == 60 - 32  # two flushes of two batches each
 
 
+def test_captions_are_encoded_once(world, tmp_path):
+    first, again, other = (subject_of(world, tmp_path, "speech") for _ in range(3))
+    with torch.no_grad():
+        next(other.path.encoder.parameters()).add_(0.5)
+    encoded = []
+    for subject in (first, again, other):
+        calls: list[int] = []
+        subject.path.encoder.register_forward_hook(lambda network, given, _, kept=calls: kept.append(1))
+        encoded.append(subject.sentences)
+        assert bool(calls) == (subject is not again)
+    assert torch.equal(encoded[0], encoded[1]) and not torch.equal(encoded[0], encoded[2])
+    vector = first.path.encode(next(first.batches(first.captions[:1], ""))[0]).sentence[0]
+    assert torch.allclose(vector, encoded[0][0], atol=1e-5)
+
+
 def test_all_extractors_look_in_one_pass(world, tmp_path):
     subject = subject_of(world, tmp_path)
     subject.asked = {"judge", "encoders"}

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from s2i.config import Config
+from s2i.config import Config, EvaluationConfig, override
 from s2i.errors import InputError
 from s2i.evaluation import seeds
 from s2i.evaluation.gallery import write_gallery
@@ -32,17 +32,25 @@ from s2i.pipeline import DrawingPath, load
 from s2i.training.checkpoint import random_state_kept
 from s2i.training.runlog import CHANGEABLE, Run, config_changes
 
-SECTIONS = {  # of results.json: the protocols whose values they hold, and those for chosen voices alone
+SECTIONS = {  # of results.json: the protocols whose values they hold, and the part that some are under
     "retrieval": {
         "retrieval_by_caption": "",
         "retrieval_by_caption_seen_voices": "seen_voices",
         "retrieval_by_caption_unseen_voices": "unseen_voices",
+        "retrieval_by_picture": "by_picture",
+        "retrieval_of_own_picture": "own_picture",
+        "retrieval_of_own_captions": "own_captions",
     },
     "generation": {
         "attribute_accuracy": "",
         "attribute_accuracy_unseen_voices": "unseen_voices",
         "class_retrieval_by_drawing": "",
+        "s2igan_mean_average_precision": "s2igan",
+        "s2igan_mean_average_precision_by_judge": "s2igan_by_judge",
+        "r_precision": "",
         "judge_distances": "",
+        "inception_distances": "inception",
+        "clean_distances": "clean",
     },
 }
 MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
@@ -57,6 +65,7 @@ def compare(
     output: str | Path,
     also_speech: Sequence[str | Path] = (),
     also_text: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
 ) -> None:
     """Measure all runs on the same captions and noise, and write the report into `output`.
 
@@ -66,6 +75,7 @@ def compare(
 
     Args:
         also_speech, also_text: further runs of a side, trained with other seeds.
+        overrides: `evaluation.key=value` words over the speech run's evaluation settings.
 
     Raises:
         InputError: a run of the other modality, runs over different test data or with noise of different
@@ -80,7 +90,8 @@ def compare(
         raise InputError(f"expected a folder as --output, found a file at {output}: name another")
     paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
     with random_state_kept():
-        subjects = _subjects(paths)
+        settings = override(paths["speech"][0].config, overrides, "evaluation").evaluation
+        subjects = _subjects(paths, settings)
         measured = {
             side: [measure(subject, list(PROTOCOLS)) for subject in runs] for side, runs in subjects.items()
         }
@@ -127,7 +138,9 @@ def results(
                 of = "run" if column in MODALITIES else column
                 source = scores[column if column in MODALITIES else "speech"][protocol]
                 given = {score.metric: score.value for score in source if score.of == of}
-                if part and given and column != "text":  # text has no voice
+                if part.endswith("voices") and column == "text":  # which has none
+                    continue
+                if part and given:
                     values[part] = given
                 elif not part:
                     values |= given
@@ -214,7 +227,7 @@ def _path(folder: Path, modality: str) -> DrawingPath:
     return paths[modality]
 
 
-def _subjects(paths: dict[str, list[DrawingPath]]) -> dict[str, list[Subject]]:
+def _subjects(paths: dict[str, list[DrawingPath]], evaluation: EvaluationConfig) -> dict[str, list[Subject]]:
     """All paths over the same captions."""
     for name in MUST_AGREE:
         found = {
@@ -228,7 +241,6 @@ def _subjects(paths: dict[str, list[DrawingPath]]) -> dict[str, list[Subject]]:
                 f"expected runs that share their noise, found generator.{name} {told}:"
                 " train them with one configuration"
             )
-    evaluation = paths["speech"][0].config.evaluation
     subjects = {side: [Subject(path, evaluation) for path in runs] for side, runs in paths.items()}
     everyone = [subject for runs in subjects.values() for subject in runs]
     for other in everyone[1:]:

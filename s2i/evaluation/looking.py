@@ -1,4 +1,4 @@
-"""One pass over drawn or real pictures for all who want to look at them, into features on disk.
+"""One pass over drawn or real pictures, or captions, for all who want to look at them, into features on disk.
 
 Pictures are drawn once, however many extractors look; what an earlier call or a killed one left is not drawn
 again. Several processes may share the drawing: a picture depends on nothing but its caption and the seed.
@@ -21,7 +21,7 @@ from s2i.config import EvaluationConfig, config_to_dict
 from s2i.data.dataset import picture_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
-from s2i.evaluation.extractors import Extractor, weights_identity
+from s2i.evaluation.extractors import FEATURES, Extractor, weights_identity
 from s2i.evaluation.features import FeatureStore
 from s2i.pipeline import load
 from s2i.processes import in_processes
@@ -74,6 +74,27 @@ def look_at_real(subject: Subject, extractor: Extractor, pack: Pack) -> Features
     return store.read()
 
 
+def look_at_captions(subject: Subject) -> Features:
+    """The path's own vector of each of `subject.captions`."""
+    path, captions = subject.path, subject.captions
+    made_from = {
+        **_read_by(subject, captions),
+        "version": VERSION,
+        "pack": subject.pack.fingerprint,
+        "device": path.device.type,
+        "weights": weights_identity(path.encoder),
+    }
+    name = f"captions-{subject.evaluation.split}-{path.config.modality}"
+    outputs = {FEATURES: path.config.embedding}
+    store = FeatureStore(_folder_of_drawn(subject), name, made_from, len(captions), outputs, True)
+    missing = store.missing
+    if len(missing):
+        for batch, places in subject.batches(captions[missing], "encoding captions"):
+            store.write(missing[places], {FEATURES: path.encode(batch).sentence.float().cpu().numpy()})
+        store.flush()
+    return store.read()
+
+
 def _draw_rows(
     subject: Subject, names: Sequence[str], stores: Sequence[FeatureStore], which: str, rows: np.ndarray
 ) -> None:
@@ -108,14 +129,11 @@ def _draw_part(
 
 def _stores_of_drawn(subject: Subject, names: Iterable[str], which: str) -> list[FeatureStore]:
     config, captions = subject.path.config, subject.captions_of(which)
-    settings, vocabulary = config_to_dict(config), subject.path.vocabulary
     drawn_from = {
+        **_read_by(subject, captions),
         "image_size": config.image_size,
         "weights": weights_identity(subject.path.encoder, subject.path.generator),
-        "modality": config.modality,
-        "networks": {name: settings[name] for name in ("generator", "speech_encoder", "text_encoder")},
-        "vocabulary": _hash(" ".join(vocabulary.to_list()) if vocabulary else ""),
-        "captions": _hash(",".join(map(str, captions.tolist()))),
+        "generator": config_to_dict(config.generator),
         "seed": subject.evaluation.seed,
         "noise": "of the picture" if which == "s2igan" else "of the caption",
     }
@@ -127,6 +145,18 @@ def _stores_of_drawn(subject: Subject, names: Iterable[str], which: str) -> list
             FeatureStore(_folder_of_drawn(subject), name, made_from, len(captions), extractor.outputs, True)
         )
     return stores
+
+
+def _read_by(subject: Subject, captions: np.ndarray) -> dict[str, Any]:
+    """What captions are read, and how."""
+    config, vocabulary = subject.path.config, subject.path.vocabulary
+    settings = config.speech_encoder if config.modality == "speech" else config.text_encoder
+    return {
+        "modality": config.modality,
+        "encoder": config_to_dict(settings),
+        "vocabulary": _hash(" ".join(vocabulary.to_list()) if vocabulary else ""),
+        "captions": _hash(",".join(map(str, captions.tolist()))),
+    }
 
 
 def _made_from(subject: Subject, extractor: Extractor, pack: Pack) -> dict[str, Any]:

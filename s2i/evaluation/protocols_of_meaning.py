@@ -71,8 +71,8 @@ def r_precision(subject: Subject) -> list[Score]:
     (evaluation.seed, caption). Cosine between the picture's vector and the captions', by encoders of a
     matching run that no generator was trained with (evaluation.scorer: another run, another seed; its
     captions are spoken or written as that run was trained, whatever the generator reads). r_precision: share
-    of pictures whose own caption comes first, a tie counting as a miss; mean over ten folds of the pictures
-    in a random order, spread: standard deviation over the folds. AttnGAN draws mismatches from all captions
+    of pictures whose own caption comes first, a tie counting as a miss; spread: standard deviation over ten
+    folds of the pictures in a random order. AttnGAN draws mismatches from all captions
     and takes the encoders that trained its generator, which praises it. real: the captions' real pictures,
     centre crops. Chance: 1/100. Intervals: bootstrap over classes."""
     scorer, extractor = subject.scorer, subject.extractor("scorer")
@@ -149,10 +149,9 @@ def _mismatches(subject: Subject, captions: np.ndarray, known: np.ndarray) -> np
 
 
 def _with_spread(score: Score, folds: int, seed: int) -> Score:
-    """The mean over folds in place of the mean over all, which differs where the folds differ in size."""
     order = np.random.default_rng(seed).permutation(len(score.values))
     means = [score.values[part].mean() for part in np.array_split(order, folds)]
-    return replace(score, value=float(np.mean(means)), spread=float(np.std(means)))
+    return replace(score, spread=float(np.std(means)))
 
 
 def _precision_among_others(features: Tensor, classes: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ from s2i.evaluation.extractors import (
 )
 from s2i.evaluation.inception import PUBLISHED, inception_extractor
 from s2i.evaluation.judges import Judge, Opinion, fingerprint, load_judge
-from s2i.evaluation.looking import Features, look_at_drawn, look_at_real
+from s2i.evaluation.looking import Features, look_at_captions, look_at_drawn, look_at_real
 from s2i.evaluation.scorer import Scorer, load_scorer, readable_captions
 from s2i.models.generator import Drawing
 from s2i.pipeline import DrawingPath
@@ -92,10 +92,7 @@ class Subject:
     @cached_property
     def sentences(self) -> Tensor:
         """A vector for each of `captions`: (N, D)."""
-        vectors = torch.empty(len(self.captions), self.path.config.embedding)
-        for batch, places in self.batches(self.captions, "encoding captions"):
-            vectors[places] = self.path.encode(batch).sentence.float().cpu()
-        return vectors
+        return torch.from_numpy(look_at_captions(self)[FEATURES])
 
     @cached_property
     def gallery(self) -> Tensor:
