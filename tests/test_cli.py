@@ -158,16 +158,17 @@ def test_evaluate_takes_other_settings_and_weights(capsys, calls):
     told = "evaluation.captions=10 evaluation.inception_weights=w.pth"
     for _, arguments, _ in calls:
         assert arguments == (Path("run"), [], f"settings of run with {told}")
+    capsys.readouterr()
     assert "unrecognized arguments: captions" in refused(capsys, "evaluate", "run", "--json", "captions")
     assert "unrecognized arguments: a=b" in refused(capsys, "export", "a", "b", "--half", "a=b")
 
 
 def test_compare_and_export_get_their_folders(capsys, calls):
-    cli.main(["compare", "s", "t", "--output", "report"])
+    cli.main(["compare", "s", "t", "--output", "report", "evaluation.seed=3"])
     cli.main(["export", "s", "t", "model"])
     (_, _, compared), (_, exported, _) = calls
     assert [str(compared.pop(name)) for name in ("speech_run", "text_run", "output")] == ["s", "t", "report"]
-    assert compared == {"also_speech": [], "also_text": []}
+    assert compared == {"also_speech": [], "also_text": [], "overrides": ["evaluation.seed=3"]}
     assert exported == ([Path("s"), Path("t")], Path("model"), False)
     calls.clear()
     further = ["--also-speech", "s1", "--also-speech", "s2", "--also-text", "t1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from s2i.config import Config, load_config
 from s2i.errors import InputError
+from s2i.evaluation.compare import compare
 from s2i.evaluation.extractors import FEATURES
 from s2i.evaluation.protocols import PROTOCOLS
 from s2i.evaluation.protocols_of_meaning import _mismatches
@@ -192,3 +194,19 @@ def test_s2igans_queries_are_two_pictures_a_class_with_ten_captions_each(world, 
 def test_a_configuration_without_a_scorer_has_no_r_precision(world, tmp_path):
     assert PROTOCOLS["r_precision"](subject_of(world, tmp_path)) == []
     assert Config().evaluation.scorer == ""
+
+
+def test_a_comparison_scores_both_sides_by_one_scorer(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("s2i.evaluation.protocols_of_meaning.CANDIDATES", 6)
+    settings = [f"evaluation.scorer={world['text-scorer']}", f"evaluation.cache={tmp_path / 'cache'}"]
+    compare(world["speech"], world["text"], tmp_path / "report", overrides=settings)
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    values = {side: found["generation"][side]["r_precision"] for side in ("speech", "text", "real")}
+    assert found["generation"]["chance"]["r_precision"] == pytest.approx(1 / 6)
+    assert found["difference"]["r_precision"]["speech_minus_text"] == pytest.approx(
+        values["speech"] - values["text"]
+    )
+    parts = {"by_picture", "own_picture", "own_captions", "seen_voices", "unseen_voices"}
+    assert parts <= set(found["retrieval"]["speech"])
+    assert set(found["retrieval"]["text"]) & parts == {"by_picture", "own_picture", "own_captions"}
+    assert found["generation"]["text"]["s2igan_by_judge"].keys() == {"mAP"}
