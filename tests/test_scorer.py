@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +12,9 @@ import torch
 
 from s2i.config import Config, load_config
 from s2i.errors import InputError
-from s2i.evaluation.compare import compare
+from s2i.evaluation.compare import differences, results
 from s2i.evaluation.extractors import FEATURES
-from s2i.evaluation.protocols import PROTOCOLS
+from s2i.evaluation.protocols import PROTOCOLS, measure, settings_of
 from s2i.evaluation.protocols_of_meaning import _mismatches
 from s2i.evaluation.retrieval import r_precision
 from s2i.evaluation.scorer import load_scorer
@@ -198,15 +197,25 @@ def test_a_configuration_without_a_scorer_has_no_r_precision(world, tmp_path):
 
 def test_a_comparison_scores_both_sides_by_one_scorer(world, tmp_path, monkeypatch):
     monkeypatch.setattr("s2i.evaluation.protocols_of_meaning.CANDIDATES", 6)
-    settings = [f"evaluation.scorer={world['text-scorer']}", f"evaluation.cache={tmp_path / 'cache'}"]
-    compare(world["speech"], world["text"], tmp_path / "report", overrides=settings)
-    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    scores = {
+        side: measure(subject_of(world, tmp_path, side, scorer=str(world["text-scorer"])), list(PROTOCOLS))
+        for side in ("speech", "text")
+    }
+    found = results(scores, {}, {}, differences({side: [given] for side, given in scores.items()}, 5))
     values = {side: found["generation"][side]["r_precision"] for side in ("speech", "text", "real")}
     assert found["generation"]["chance"]["r_precision"] == pytest.approx(1 / 6)
-    assert found["difference"]["r_precision"]["speech_minus_text"] == pytest.approx(
-        values["speech"] - values["text"]
-    )
+    difference = found["difference"]["r_precision"]["speech_minus_text"]
+    assert difference == pytest.approx(values["speech"] - values["text"])
     parts = {"by_picture", "own_picture", "own_captions", "seen_voices", "unseen_voices"}
     assert parts <= set(found["retrieval"]["speech"])
     assert set(found["retrieval"]["text"]) & parts == {"by_picture", "own_picture", "own_captions"}
     assert found["generation"]["text"]["s2igan_by_judge"].keys() == {"mAP"}
+
+
+def test_settings_of_a_run_change_by_words_of_their_own_section_alone(world):
+    found = settings_of(world["text"], ["evaluation.captions=3", "evaluation.scorer=there"])
+    assert (found.captions, found.scorer, found.batch_size) == (3, "there", 8)
+    with pytest.raises(InputError, match="expected evaluation.key=value, found 'seed=3'"):
+        settings_of(world["text"], ["seed=3"])
+    with pytest.raises(InputError, match="evaluation.caption"):
+        settings_of(world["text"], ["evaluation.caption=3"])

@@ -54,6 +54,7 @@ __all__ = [
     "procedure",
     "record",
     "settings_of",
+    "who_looked",
 ]
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -145,8 +146,6 @@ def measure(subject: Subject, protocols: Sequence[str]) -> dict[str, list[Score]
 
 def record(subject: Subject, protocol: str, score: Score) -> dict[str, Any]:
     """A score as a line of metrics.jsonl: plain values."""
-    facts = PROTOCOLS[protocol].facts
-    extractor = subject.extractor(facts.extractor)
     found = {
         "step": subject.path.step,
         "metric": score.metric,
@@ -160,15 +159,24 @@ def record(subject: Subject, protocol: str, score: Score) -> dict[str, Any]:
         "weights": "ema",
         "modality": subject.path.config.modality,
         "judge": subject.judge.identity if subject.judge else None,
-        "reference": facts.reference,
-        "extractor": extractor.network if extractor else None,
-        "extractor_hash": extractor.identity if extractor else None,
-        "resize": extractor.resize if extractor else None,
+        **who_looked(subject, protocol),
     }
     found |= {"spread": score.spread} if score.spread is not None else {}
     if subject.left_out:
         found["left_out"] = subject.left_out  # {why: captions} that the run can't read
     return found | ({"note": score.note} if score.note else {})
+
+
+def who_looked(subject: Subject, protocol: str) -> dict[str, str | None]:
+    """Reference set, extractor, its hash and its resize: what stands beside each of a protocol's numbers."""
+    facts = PROTOCOLS[protocol].facts
+    extractor = subject.extractor(facts.extractor)
+    return {
+        "reference": facts.reference,
+        "extractor": extractor.network if extractor else None,
+        "extractor_hash": extractor.identity if extractor else None,
+        "resize": extractor.resize if extractor else None,
+    }
 
 
 def procedure(protocol: str) -> str:
