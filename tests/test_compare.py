@@ -124,6 +124,16 @@ def test_every_number_names_its_protocol_and_no_metric_is_made_up(results):
     assert "fid" not in results["difference"]  # it has no interval
 
 
+def test_every_number_says_who_looked_and_at_what(results, page):
+    told = results["looked"]
+    assert set(told) <= set(results["protocols"]) and "judge_distances" in told
+    for facts in told.values():
+        assert set(facts) == {"reference", "extractor", "extractor_hash", "resize"} and all(facts.values())
+    assert told["judge_distances"]["extractor_hash"] == results["data"]["judge"]
+    assert " / " in told["retrieval_by_caption"]["extractor_hash"]  # each side's own encoders
+    assert f"extractor hash: {results['data']['judge']}; resize: " in page
+
+
 def test_differences_are_of_the_two_columns(results):
     columns = results["generation"]
     for name in ("attribute_accuracy", "kid", "inception_score"):

@@ -22,7 +22,7 @@ from s2i.errors import InputError
 from s2i.evaluation import seeds
 from s2i.evaluation.gallery import write_gallery
 from s2i.evaluation.judges import fingerprint
-from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure
+from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure, who_looked
 from s2i.evaluation.questions import ask
 from s2i.evaluation.report import MODALITIES, Report, Scores, page
 from s2i.evaluation.seeds import pool
@@ -108,6 +108,7 @@ def compare(
             found["classes"] = _by_class(scores, first["speech"])
             found["questions"] = asked.numbers
             found["protocols"] |= asked.procedures
+            found["looked"] = _looked(first, scores)
             report = Report(found, scores, shown, every, asked, _runs(paths, folders))
             with write_atomically(temporary / "results.json") as stream:
                 stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
@@ -214,6 +215,18 @@ def _by_class(scores: Scores, subject: Subject) -> dict[str, Any]:
             names = [label_names[label] for label in sorted(label_names)]
             return {"metric": metric, "rows": seeds.by_class(*sides, names)}
     return {}
+
+
+def _looked(subjects: dict[str, Subject], scores: Scores) -> dict[str, dict[str, Any]]:
+    """Reference set, extractor, hash and resize of each measured protocol; both sides' where they differ."""
+    found = {}
+    for name in PROTOCOLS:
+        sides = [who_looked(subjects[side], name) for side in MODALITIES if scores[side][name]]
+        if sides:
+            found[name] = {
+                key: " / ".join(dict.fromkeys(str(side[key]) for side in sides)) for key in sides[0]
+            }
+    return found
 
 
 def _path(folder: Path, modality: str) -> DrawingPath:

@@ -21,7 +21,7 @@ MODALITIES = ("speech", "text")
 Points = list[tuple[float, float]]
 Scores = dict[str, dict[str, list[Score]]]  # modality -> protocol -> scores
 STEPS = {"speech": "segment", "text": "word"}
-DIGITS = {"fid": 2, "kid": 4, "inception_score": 3}  # after the point; 3 for shares
+DIGITS = {"fid": 2, "kid": 4, "inception_score": 3, "median_rank": 0}  # after the point; 3 for shares
 SCRIPT = """
 document.addEventListener("play", event => {
   for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
@@ -122,7 +122,7 @@ def _table(report: Report) -> str:
         main = {name for name in by_name if "/" not in name and not protocol.endswith("voices")}
         for rows, chosen in ((whole, main), (parts, by_name.keys() - main)):
             if chosen:
-                rows.append(_heading(protocol, text))
+                rows.append(_heading(protocol, text, report.results.get("looked", {}).get(protocol, {})))
                 rows += [_row(report, protocol, name, by_name[name]) for name in by_name if name in chosen]
     note = (
         '<p class="note">In brackets: 95% intervals, from classes drawn again with replacement. Difference:'
@@ -139,10 +139,11 @@ def _rows(rows: list[str]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _heading(protocol: str, text: str) -> str:
+def _heading(protocol: str, text: str, looked: dict[str, str]) -> str:
+    facts = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in looked.items())
     return (
         f'<tr class="protocol"><th colspan="7"><details><summary>{protocol.replace("_", " ")}</summary>'
-        f"<p>{escape(text)}</p></details></th></tr>"
+        f"<p>{escape(text)}</p><p>{escape(facts)}</p></details></th></tr>"
     )
 
 
