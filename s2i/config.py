@@ -34,10 +34,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Log-mel front end (S2IGAN's constants)."""
+    """What a speech encoder reads of a recording: by default a log-mel (S2IGAN's constants)."""
 
+    front_end: str = "log_mel"  # or a network of torchaudio.pipelines, frozen: HUBERT_BASE, WAVLM_BASE, ...
+    # Of such a network, whose own the next four then are, whatever is given:
+    layer: int = 0  # transformer layer whose output is read, from 1; 0: the last
+    weights: str = ""  # file; empty: downloaded by torchaudio, once
+    sha256: str = ""  # of the weights, or its first digits; empty: not checked
     sample_rate: int = 22050  # Hz; any other rate is resampled
-    mels: int = 40
+    mels: int = 40  # numbers a frame
     window: float = 0.025  # s; also the FFT length: 551 samples
     hop: float = 0.010  # s
     floor: float = 1e-6  # added before the logarithm
@@ -324,7 +329,40 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         given = OmegaConf.load(path)
     except Exception as error:  # the YAML parser has a family of its own
         raise InputError(f"expected YAML in {path}, found: {' '.join(str(error).split())}") from error
-    return _merge(given, overrides, str(path))
+    config = _merge(given, overrides, str(path))
+    return replace(config, audio=with_front_end(config.audio))
+
+
+def with_front_end(audio: AudioConfig) -> AudioConfig:
+    """The settings with what their front end fixes: rate, width, window and hop of a pretrained network.
+
+    Raises InputError for a network or a layer that torchaudio does not have.
+    """
+    if audio.front_end == "log_mel":
+        return audio
+    from torchaudio.pipelines import Wav2Vec2Bundle  # here: log-mels start without it
+
+    from s2i.bundles import find_bundle
+
+    name = audio.front_end
+    bundle = find_bundle(name, Wav2Vec2Bundle, "log_mel or a network of torchaudio as audio.front_end")
+    if not 0 <= audio.layer <= bundle._params["encoder_num_layers"]:
+        raise InputError(
+            f"expected audio.layer of 1 to {bundle._params['encoder_num_layers']}, or 0 for the last of"
+            f" {name}, found {audio.layer}: change it"
+        )
+    # Its convolutions' receptive field and stride, in samples; torchaudio's default where it names none.
+    layers = bundle._params["extractor_conv_layer_config"] or [
+        (512, 10, 5),
+        *[(512, 3, 2)] * 4,
+        *[(512, 2, 2)] * 2,
+    ]
+    window = hop = 1
+    for _, kernel, stride in layers:
+        window, hop = window + (kernel - 1) * hop, hop * stride
+    rate = int(bundle.sample_rate)
+    width = bundle._params["encoder_embed_dim"]
+    return replace(audio, sample_rate=rate, mels=width, window=window / rate, hop=hop / rate)
 
 
 def override(config: Config, overrides: Sequence[str], section: str = "") -> Config:

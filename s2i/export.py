@@ -36,6 +36,7 @@ LOCAL_KEYS = (
     "evaluation.inception_weights",
     "evaluation.cache",
     "image_encoder.weights",
+    "audio.weights",
 )
 SAID_BY_PROTOCOL = ("reference", "resize", "extractor")
 FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
@@ -227,6 +228,11 @@ def _describe_run(modality: str, run: Path, path: DrawingPath) -> list[str]:
     if config.data.manifest != MISSING:
         lines.append(f"Data: the split `train` of `{_shown(config.data.manifest)}`.")
     lines.append(f"Seed {config.seed}, {config.precision}. Every setting is in `config.json`.")
+    if modality == "speech" and config.audio.front_end != "log_mel":
+        lines.append(
+            f"A recording passes torchaudio's `{config.audio.front_end}` first, whose weights are not here:"
+            " torchaudio downloads them once, or finds them in its cache."
+        )
     if config.gan.encoder != MISSING:
         encoder = Path(config.gan.encoder)
         best = encoder / "checkpoints" / "best.pt"

@@ -104,10 +104,16 @@ def _as_floats(samples: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
 def features(waveform: Tensor, config: AudioConfig) -> Tensor:
     """What a speech encoder reads: (N,) or (B, N) -> (T, M) or (B, T, M); normalised if the config says so.
 
-    Raises InputError as `log_mel`.
+    Raises InputError as `log_mel`, or as the pretrained network of `config.front_end` does.
     """
-    mel = log_mel(waveform, config)
-    return normalise(mel) if config.normalise else mel
+    if config.front_end == "log_mel":
+        found = log_mel(waveform, config)
+    else:
+        from s2i.data.front_end import extract  # here: log-mels start without torchaudio
+
+        rows = [extract(row, config) for row in waveform.reshape(-1, waveform.shape[-1])]
+        found = torch.stack(rows).view(*waveform.shape[:-1], *rows[0].shape)
+    return normalise(found) if config.normalise else found
 
 
 def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:

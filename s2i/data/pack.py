@@ -193,8 +193,16 @@ def _settings(config: Config) -> dict[str, Any]:
         "image_size": size,
         "side": with_margin(size, config.data.margin),
         "box_scale": config.data.box_scale,
-        "audio": asdict(config.audio),
+        "audio": _audio_settings(config),
     }
+
+
+def _audio_settings(config: Config) -> dict[str, Any]:
+    """Without where weights lie, and without what a log-mel has no use for."""
+    audio = asdict(config.audio)
+    of_networks = ("front_end", "layer", "weights", "sha256")
+    unused = of_networks if config.audio.front_end == "log_mel" else ("weights",)
+    return {name: value for name, value in audio.items() if name not in unused}
 
 
 def _look_at_sources(config: Config, split: str) -> dict[str, Any]:
@@ -219,6 +227,14 @@ def _look_at_sources(config: Config, split: str) -> dict[str, Any]:
     if pictures == 0:
         raise InputError(f"expected pictures of split {split!r} in {manifest}, found none: check --splits")
     fingerprint.update(json.dumps(read_attributes(manifest)).encode())
+    if config.audio.weights:
+        try:
+            fingerprint.update(sha256_of(config.audio.weights).encode())
+        except OSError as error:
+            raise InputError(
+                f"expected weights of {config.audio.front_end} in {config.audio.weights}, found:"
+                f" {error.strerror}: change audio.weights"
+            ) from error
     return {
         **settings,
         "fingerprint": fingerprint.hexdigest(),

@@ -1,0 +1,61 @@
+"""A pretrained network of torchaudio in place of the log-mel: HuBERT, WavLM or Wav2Vec 2.0, frozen.
+
+What one of its transformer layers gives, 50 frames a second, is what the pack keeps and the speech encoder
+reads. The network runs once a recording, so training is as cheap as from log-mels of that width, and once
+more for each recording that is drawn from.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+
+import torch
+from torch import Tensor, nn
+
+from s2i.bundles import find_bundle, load_network
+from s2i.config import AudioConfig
+from s2i.errors import InputError
+from s2i.files import sha256_of
+from s2i.progress import say
+
+_LOCK = Lock()  # the app draws in threads: one of them loads
+
+
+def extract(waveform: Tensor, config: AudioConfig) -> Tensor:
+    """Features of one recording at the front end's rate: (N,) -> float32 (T, M) on the CPU.
+
+    Alone, never in a batch: a recording must not depend on its neighbours' length. Raises InputError as
+    `load_network`, for weights of another hash, and for less than a window of samples.
+    """
+    least = round(config.window * config.sample_rate)
+    if len(waveform) < least:
+        raise InputError(
+            f"expected at least one window of speech ({least} samples), found {len(waveform)}:"
+            " record or make it again"
+        )
+    with _LOCK:
+        network = _load(config.front_end, config.weights, config.sha256)
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        layers, _ = network.extract_features(waveform.to(device)[None], num_layers=config.layer or None)
+    return layers[-1][0].float().cpu()
+
+
+@lru_cache(maxsize=1)
+def _load(name: str, weights: str, sha256: str) -> nn.Module:
+    from torchaudio.pipelines import Wav2Vec2Bundle
+
+    bundle = find_bundle(name, Wav2Vec2Bundle, "log_mel or a network of torchaudio as audio.front_end")
+    with torch.random.fork_rng([]):  # the weights made first are random, and replaced
+        network = load_network(bundle.get_model, f"audio.front_end {name}", weights)
+    file = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints" / Path(bundle._path).name
+    found = sha256_of(file) if sha256 else ""
+    if not found.startswith(sha256):
+        raise InputError(
+            f"expected weights of {name} with SHA-256 {sha256} (audio.sha256), found {found} in {file}:"
+            " get those that the model was trained with"
+        )
+    say(f"audio.front_end {name}: weights of {file}")
+    return network.requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")
