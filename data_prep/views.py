@@ -34,7 +34,7 @@ def make_views(config: Config) -> None:
     for split, count in (("train", config.image_encoder.views), ("val", 1)):
         pack = Pack(Path(config.data.pack) / split, config)
         views = open_views(encoder, pack, config, count)
-        say(f"{views.folder}: {views.count} of {len(pack.pictures)} pictures")
+        say(f"{views.folder}: {len(pack.pictures)} pictures, views of each: {views.count}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

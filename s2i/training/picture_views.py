@@ -16,7 +16,7 @@ from s2i.models.image_encoder import PretrainedImageEncoder
 def open_views(encoder: nn.Module, pack: Pack, config: Config, count: int) -> Views | None:
     """`count` views of a pack's pictures by a frozen network; None where `image_encoder.views` is 0.
 
-    They are made where they are not there yet: some 30 ms a view on one core for MobileNet-v2 at 224 px.
+    They are made where they are not there yet: some 20 ms a view on one core for MobileNet-v2 at 224 px.
     Raises InputError for an image encoder that learns.
     """
     settings = config.image_encoder
