@@ -10,6 +10,7 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["s2i", "s2i.*", "data_prep"]),
+    package_data={"s2i.app": ["page.css", "page.js"]},
     install_requires=[
         "torch==2.11.*",  # one matched set of three: later ones of torch have no torchaudio beside them
         "torchaudio==2.11.*",
@@ -27,11 +28,20 @@ setup(
     ],
     extras_require={
         "eval": ["torch-fidelity>=0.4", "clean-fid"],
-        "app": ["gradio>=6"],
+        "app": ["gradio>=6,<7"],  # its page's parts are not promised to stay the same in 7
         "log": ["tensorboard"],
         "mic": ["sounddevice"],  # `s2i generate --record`; it brings PortAudio itself on Windows and macOS
-        # The last two hold our metrics against other people's; so does scikit-learn, which librosa brings.
-        "dev": ["pytest", "ruff", "hypothesis", "torch-fidelity>=0.4", "clean-fid"],
+        # torch-fidelity and clean-fid hold our metrics against other people's; so does scikit-learn, which
+        # librosa brings. gradio and selenium: the page is tested in a browser.
+        "dev": [
+            "pytest",
+            "ruff",
+            "hypothesis",
+            "torch-fidelity>=0.4",
+            "clean-fid",
+            "gradio>=6,<7",
+            "selenium",
+        ],
     },
     entry_points={"console_scripts": ["s2i = s2i.cli:main"]},
 )

@@ -193,6 +193,25 @@ def _parser() -> argparse.ArgumentParser:
         " (captions.pickle, or .txt with one word a line)",
     )
     importing.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
+
+    showing = add("app", _app, "show a web page to speak to")
+    showing.add_argument(
+        "--model",
+        type=Path,
+        default=Path("checkpoints/painted_birds"),
+        metavar="DIR",
+        help="exported model or GAN run (default: checkpoints/painted_birds)",
+    )
+    showing.add_argument(
+        "--port", type=_number(1), metavar="N", help="(default: the first free from 7860 on)"
+    )
+    showing.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="0.0.0.0 shows it to other machines too (default: 127.0.0.1)",
+    )
+    showing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
     return parser
 
 
@@ -382,3 +401,9 @@ def _import(system: str, files: list[Path], output: Path) -> None:
 
     import_model(system, files, output)
     print(output)
+
+
+def _app(**options: Any) -> None:
+    from s2i.app.page import serve
+
+    serve(**options)

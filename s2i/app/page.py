@@ -1,0 +1,288 @@
+"""The `app` command: the page's controls and its server, on gradio. Nothing is fetched from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from s2i.app.archive import pack_answer
+from s2i.app.render import failure, render
+from s2i.app.studio import LONGEST, MOST_CHARACTERS, MOST_PICTURES, Request, Studio, next_seeds, parse_seeds
+from s2i.data.espeak import speak
+from s2i.errors import InputError
+from s2i.pipeline import Model, load
+from s2i.progress import say
+
+if TYPE_CHECKING:
+    import gradio
+
+FIRST_PORT, LAST_PORT = 7860, 7959  # tried in turn where none is asked for
+WAITING = 32  # requests in the queue, at most: the next is told to come again
+LARGEST_UPLOAD = "20mb"
+KEPT = 3600  # s that uploads and archives are kept
+# The browser itself refuses whatever is not from here. gradio builds functions from strings: unsafe-eval.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:;"
+    " style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:;"
+    " connect-src 'self' data: blob:;"
+    " worker-src 'self' blob:; font-src 'self' data:"
+)
+
+
+def serve(model: str | Path, host: str = "127.0.0.1", port: int | None = None, device: str = "auto") -> None:
+    """Show the page until it is interrupted.
+
+    Args:
+        model: an exported model's folder or a GAN run.
+        host: address to listen at; 0.0.0.0: every one of this machine.
+        port: None: the first that is free from 7860 on.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        InputError: gradio is missing, the port is taken, or the model can't be read.
+    """
+    if find_spec("gradio") is None:
+        raise InputError("expected gradio, which draws the page, found none: pip install -e '.[app]'")
+    chosen = _free_port(host, port)
+    studio = Studio(load(model, device))
+    with tempfile.TemporaryDirectory(prefix="s2i-app-") as folder:
+        # Before gradio is imported: it reads them then.
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder, HF_HUB_OFFLINE="1")
+        page = build_page(studio, Path(folder))
+        page.launch(server_name=host, server_port=chosen, prevent_thread_lock=True, **launch_options())
+        shown = "127.0.0.1" if host == "0.0.0.0" else host
+        print(f"http://{shown}:{chosen}", flush=True)
+        say("s2i: the page is up; Ctrl-C ends it")
+        try:
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+
+
+def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
+    """The page of a model. `folder`: for what visitors download."""
+    import gradio
+
+    model = studio.model
+    speaks, reads = "speech" in model.paths, "text" in model.paths
+    with gradio.Blocks(title="s2i", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
+        gradio.HTML(_heading(model), elem_id="s2i-head", js_on_load=None)
+        with gradio.Row(elem_classes="s2i-desk"):
+            with gradio.Column(scale=3, min_width=280, elem_classes="s2i-asking"):
+                recording = gradio.Audio(
+                    sources=["microphone", "upload"],
+                    type="filepath",
+                    label=f"Say what to draw (up to {LONGEST:g} s)",
+                    editable=False,
+                    buttons=[],
+                    visible=speaks,
+                    elem_id="s2i-recording",
+                )
+                text = gradio.Textbox(
+                    label="or type it; give both to compare them"
+                    if speaks and reads
+                    else "Type what to draw",
+                    placeholder="a small red bird with a black wing",
+                    max_length=MOST_CHARACTERS,
+                    lines=2,
+                    max_lines=4,
+                    submit_btn=False,
+                    visible=reads,
+                    elem_id="s2i-text",
+                )
+                spoken = gradio.Button(
+                    "Speak what is typed", size="sm", visible=speaks and reads, elem_id="s2i-speak"
+                )
+                seeds = gradio.Textbox(
+                    label="Seeds",
+                    info=f"one picture each, at most {MOST_PICTURES}: 0-3 or 2, 5, 11",
+                    value="0-3",
+                    max_length=80,
+                    elem_id="s2i-seeds",
+                )
+                draw = gradio.Button("Draw", variant="primary", elem_id="s2i-draw")
+                others = gradio.Button("Draw other seeds", elem_id="s2i-others")
+                archive = gradio.DownloadButton(
+                    "Save pictures and settings", visible=False, elem_id="s2i-save"
+                )
+            with gradio.Column(scale=7, min_width=280, elem_classes="s2i-drawn"):
+                status = gradio.HTML(elem_id="s2i-status", js_on_load=None)
+                answer = gradio.HTML(_welcome(model), elem_id="s2i-result", js_on_load=None)
+
+        def answered(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
+            request = Request(Path(recorded) if recorded else None, typed or "", parse_seeds(chosen))
+            found = studio.answer(request)
+            kept = _keep(pack_answer(found, model), folder)
+            return "", render(found), gradio.update(value=kept, visible=True)
+
+        def draw_now(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
+            return _told(lambda: answered(recorded, typed, chosen), recorded, (gradio.skip(), gradio.skip()))
+
+        def draw_others(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
+            def drawn() -> tuple[Any, ...]:
+                following = next_seeds(parse_seeds(chosen))
+                return *answered(recorded, typed, following), following
+
+            return _told(drawn, recorded, (gradio.skip(), gradio.skip(), gradio.skip()))
+
+        def speak_now(typed: str) -> tuple[Any, ...]:
+            return _told(lambda: ("", _speak(typed or "")), None, (gradio.skip(),))
+
+        given, shown = [recording, text, seeds], [status, answer, archive]
+        options = {"api_visibility": "private", "concurrency_id": "drawing"}
+        gradio.on([draw.click, text.submit, seeds.submit], draw_now, given, shown, **options)
+        others.click(draw_others, given, [*shown, seeds], **options)
+        spoken.click(speak_now, text, [status, recording], **options)
+    return page.queue(max_size=WAITING, default_concurrency_limit=1)
+
+
+def launch_options() -> dict[str, Any]:
+    """What the page looks like, and how it is served: nothing from the network, no more than it needs."""
+    import gradio
+    from starlette.middleware import Middleware
+
+    here = Path(__file__).parent
+    theme = gradio.themes.Default(
+        primary_hue="red",
+        neutral_hue="stone",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    return {
+        "theme": theme,
+        "css": (here / "page.css").read_text(encoding="utf-8"),
+        "head": f"<script>{(here / 'page.js').read_text(encoding='utf-8')}</script>",
+        "footer_links": [],
+        "ssr_mode": False,
+        "share": False,
+        "quiet": True,
+        "max_file_size": LARGEST_UPLOAD,
+        "app_kwargs": {"middleware": [Middleware(KeptLocal)]},
+    }
+
+
+class KeptLocal:
+    """ASGI: sends `POLICY` with every answer, and takes gradio's links to elsewhere out of the page."""
+
+    def __init__(self, app: Callable) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        """Pass a request on, and its answer back."""
+        begun: list[dict] = []
+        parts: list[bytes] = []
+
+        async def forward(message: dict) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    (b"content-security-policy", POLICY.encode()),
+                    (b"referrer-policy", b"no-referrer"),
+                ]
+                if _is_page(message["headers"]):
+                    begun.append(message)
+                    return
+            elif begun and message["type"] == "http.response.body":
+                parts.append(message.get("body", b""))
+                if message.get("more_body"):
+                    return
+                body = without_links(b"".join(parts).decode()).encode()
+                start = begun.pop()
+                start["headers"] = [pair for pair in start["headers"] if pair[0] != b"content-length"]
+                start["headers"].append((b"content-length", str(len(body)).encode()))
+                await send(start)
+                message = {"type": "http.response.body", "body": body}
+            await send(message)
+
+        await self.app(scope, receive, forward if scope["type"] == "http" else send)
+
+
+def without_links(page: str) -> str:
+    """HTML whose strings name no site of gradio's makers: its advertisement of itself, its example files."""
+    sites = r"github\.com|githubusercontent\.com|gradio\.app|huggingface\.co"
+    return re.sub(rf'"https?://(?:[\w-]+\.)*(?:{sites})[^"]*"', '""', page)
+
+
+def _is_page(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers)
+
+
+def _told(work: Callable[[], tuple[Any, ...]], recorded: str | None, unchanged: tuple) -> tuple[Any, ...]:
+    """What `work` gives, or, first, the sentence that says why it could not, and the rest unchanged."""
+    try:
+        return work()
+    except InputError as error:
+        return failure(as_sentence(str(error), recorded)), *unchanged
+    except Exception:
+        traceback.print_exc()  # for who runs the server: the visitor can't mend it
+        return failure(
+            "Something went wrong in the program itself; its operator sees what. Try again."
+        ), *unchanged
+
+
+def as_sentence(message: str, recorded: str | None) -> str:
+    """An InputError's line for a visitor, who knows no file of this machine."""
+    for name in (recorded, recorded and Path(recorded).name):
+        if name:
+            message = message.removeprefix(f"{name}: ").replace(name, "the recording")
+    message = message[:1].upper() + message[1:]
+    return message if message.endswith((".", "!", "?")) else f"{message}."
+
+
+def _speak(text: str) -> tuple[int, np.ndarray]:
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"expected at most {MOST_CHARACTERS} characters, found {len(text)}: shorten it")
+    samples, rate = speak(text)
+    if not len(samples):
+        raise InputError(f"expected words to speak, found {text[:60]!r}: type a sentence")
+    return rate, (samples * 32767).astype(np.int16)
+
+
+def _keep(archive: bytes, folder: Path) -> str:
+    path = folder / "archives" / hashlib.sha256(archive).hexdigest()[:16] / "s2i-pictures.zip"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(archive)
+    return str(path)
+
+
+def _free_port(host: str, port: int | None) -> int:
+    """The port asked for or the first free one. Raises InputError where there is none."""
+    for candidate in [port] if port is not None else range(FIRST_PORT, LAST_PORT + 1):
+        try:
+            with socket.socket() as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((host, candidate))
+            return candidate
+        except (OSError, OverflowError) as error:
+            reason = error
+    asked = port if port is not None else f"{FIRST_PORT} to {LAST_PORT}"
+    raise InputError(f"expected a free port at {host}, found {reason} for {asked}: choose another --port")
+
+
+def _heading(model: Model) -> str:
+    name = escape(model.origin.resolve().name)
+    return (
+        '<header class="s2i-head"><h1>Pictures from speech</h1>'
+        f"<p>Drawn by <b>{name}</b>, from {' and from '.join(model.paths)}.</p></header>"
+    )
+
+
+def _welcome(model: Model) -> str:
+    speaks, reads = "speech" in model.paths, "text" in model.paths
+    ways = [*(["record or upload"] if speaks else []), *(["type"] if reads else [])]
+    told = f"{' or '.join(ways).capitalize()} a sentence and press <b>Draw</b>."
+    if speaks and reads:
+        told += " Given both, each seed is drawn twice, from the same noise: by speech and by text."
+    return f'<div class="s2i-welcome"><p>{told}</p></div>'

@@ -1,0 +1,161 @@
+"""What a visitor asks for and what a model answers, within bounds. Knows neither gradio nor HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from s2i.app.timeline import Segment, Timeline, divide, trace
+from s2i.data.audio import check_recording, load_waveform
+from s2i.data.images import to_uint8
+from s2i.data.text import tokenise
+from s2i.errors import InputError
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.overlays import heat, heat_over, segment_labels, segment_times
+from s2i.pipeline import DrawingPath, Model
+
+LONGEST = 30.0  # s of a recording
+MOST_CHARACTERS = 300
+MOST_PICTURES = 8
+LARGEST_SEED = 999_999
+LOOK_SIDE = 128  # px, at most, of a picture under heat: one a segment, so their bytes add up
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a visitor asks for: a recording, a sentence or both, and the seeds to draw each with."""
+
+    recording: Path | None
+    text: str
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """One caption, drawn from one seed's noise."""
+
+    seed: int
+    stages: list[np.ndarray]  # uint8 (S, S, 3) each, smallest first
+    looks: list[np.ndarray]  # uint8 (S, S, 3), one a segment or word: where it looked; empty: no attention
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one modality made of the request."""
+
+    modality: str
+    segments: list[Segment]  # one a step of the caption's sequence
+    sketches: list[Sketch]  # one a seed
+    unknown: list[str] = field(default_factory=list)  # words of the text that the model never learnt
+    unread: list[str] = field(default_factory=list)  # words after the last that the model reads
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Everything that the page shows for a request."""
+
+    request: Request
+    sides: list[Side]
+    timeline: Timeline | None  # of the recording
+
+
+def parse_seeds(words: str) -> tuple[int, ...]:
+    """Seeds as a person writes them: "0-3, 7" -> (0, 1, 2, 3, 7), each once.
+
+    Raises InputError for anything else, none, more than `MOST_PICTURES`, or one that is too large.
+    """
+    seeds: dict[int, None] = {}
+    for part in re.split(r"[,;\s]+", re.sub(r"\s*[-\u2013]\s*", "-", words.strip())):
+        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        if not found:
+            raise InputError(f"expected seeds such as 0-3 or 2, 5, 11, found {part!r}: write whole numbers")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not first <= last <= LARGEST_SEED:
+            raise InputError(
+                f"expected seeds from 0 to {LARGEST_SEED}, the smaller first, found {part!r}: choose others"
+            )
+        if last - first >= MOST_PICTURES or len(seeds.keys() | set(range(first, last + 1))) > MOST_PICTURES:
+            raise InputError(
+                f"expected at most {MOST_PICTURES} seeds, found more in {words.strip()[:40]!r}: choose fewer"
+            )
+        seeds |= dict.fromkeys(range(first, last + 1))
+    return tuple(seeds)
+
+
+def next_seeds(seeds: Sequence[int]) -> str:
+    """As many seeds again, after the largest: (0, 1, 2) -> "3-5"."""
+    first = max(seeds) + 1 if max(seeds) + len(seeds) <= LARGEST_SEED else 0
+    return str(first) if len(seeds) == 1 else f"{first}-{first + len(seeds) - 1}"
+
+
+class Studio:
+    """A model that answers requests."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def answer(self, request: Request) -> Answer:
+        """Draw what is asked for: from speech, from text, or from both with the same noise.
+
+        A seed's picture is the one that `s2i generate --seed` draws. Raises InputError for a request that has
+        neither, is out of bounds, or that the model can't encode.
+        """
+        text = request.text.strip()
+        if request.recording is None and not text:
+            raise InputError("expected a recording or a sentence, found neither: speak, upload or type one")
+        if len(text) > MOST_CHARACTERS:
+            raise InputError(
+                f"expected a sentence of at most {MOST_CHARACTERS} characters, found {len(text)}: shorten it"
+            )
+        if not 1 <= len(request.seeds) <= MOST_PICTURES:
+            raise InputError(f"expected 1 to {MOST_PICTURES} seeds, found {len(request.seeds)}")
+        sides, timeline = [], None
+        if request.recording is not None:
+            path = self.model.path("speech")
+            check_recording(request.recording, LONGEST)
+            waveform = load_waveform(request.recording, path.config.audio)
+            encoding = path.encode_speech([waveform])
+            timeline = trace(waveform, path.config.audio)
+            segments = divide(int(encoding.mask.sum()), segment_times(path.config), timeline.seconds)
+            sides.append(Side("speech", segments, _draw(path, encoding, request.seeds, len(segments))))
+        if text:
+            path = self.model.path("text")
+            encoding = path.encode_text([text])
+            sides.append(_side_of_text(path, encoding, text, request.seeds))
+        return Answer(request, sides, timeline)
+
+
+def _side_of_text(path: DrawingPath, encoding: CaptionEncoding, text: str, seeds: Sequence[int]) -> Side:
+    longest = path.config.text_encoder.words
+    read = path.vocabulary.read(text)
+    steps = int(encoding.mask.sum())
+    segments = [Segment(label) for label in segment_labels(path.config, steps, " ".join(read))]
+    vocabulary = path.vocabulary
+    unknown = [
+        word for word in tokenise(text) if not any(part in vocabulary for part in vocabulary.read(word))
+    ]
+    sketches = _draw(path, encoding, seeds, len(segments))
+    return Side("text", segments, sketches, list(dict.fromkeys(unknown)), read[longest:])
+
+
+def _draw(path: DrawingPath, encoding: CaptionEncoding, seeds: Sequence[int], steps: int) -> list[Sketch]:
+    sketches = []
+    for seed in seeds:
+        drawing = path.draw(encoding, [str(seed)])  # alone, and with this key: as `generate` draws it
+        looks = []
+        if drawing.attention:
+            picture, attention = drawing.pictures[-1][0].cpu(), drawing.attention[-1][0].cpu()
+            looks = [_fit(heat_over(picture, strength)) for strength in heat(attention[:steps])]
+        sketches.append(Sketch(seed, [to_uint8(stage[0]) for stage in drawing.pictures], looks))
+    return sketches
+
+
+def _fit(picture: np.ndarray) -> np.ndarray:
+    if len(picture) <= LOOK_SIDE:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX))

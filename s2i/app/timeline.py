@@ -1,0 +1,79 @@
+"""A recording as the player shows it: its waveform, its log-mel and the seconds of each segment."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from s2i.config import AudioConfig
+from s2i.data.audio import log_mel
+
+COLUMNS = 300  # of the waveform: one a few pixels, on a phone and on a desktop
+# RGB of the log-mel from quiet to loud: dark blue, violet, orange, pale yellow.
+SHADES = np.array([[14, 16, 40], [96, 40, 120], [232, 110, 60], [255, 244, 190]], np.float32)
+RANGE = 9.0  # natural logarithms (39 dB) below the loudest bin; quieter bins have the first shade
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A step of a caption's sequence: the seconds of speech it spans, or a word, which has no time."""
+
+    label: str
+    start: float = 0.0  # s
+    end: float = 0.0
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A recording, as the model heard it."""
+
+    samples: np.ndarray  # float32 (N,) in [-1, 1]
+    rate: int  # Hz: the model's
+    extremes: np.ndarray  # float32 (C, 2) in [-1, 1]: least and largest sample of each column, C <= COLUMNS
+    mel: np.ndarray  # uint8 (M, T, 3): high bins on top
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate
+
+    def wav(self, exact: bool = False) -> bytes:
+        """A WAV file of 16 bits, or, twice as large, of the very samples that the model read."""
+        stream = io.BytesIO()
+        subtype = "FLOAT" if exact else "PCM_16"
+        soundfile.write(stream, self.samples, self.rate, format="WAV", subtype=subtype)
+        return stream.getvalue()
+
+
+def trace(waveform: Tensor, config: AudioConfig) -> Timeline:
+    """The timeline of a recording, (N,) at `config.sample_rate`."""
+    samples = waveform.numpy()
+    columns = np.array_split(samples, min(COLUMNS, len(samples)))
+    extremes = np.array([(part.min(), part.max()) for part in columns], np.float32).clip(-1, 1)
+    return Timeline(samples, config.sample_rate, extremes, shade(log_mel(waveform, config)))
+
+
+def shade(mel: Tensor) -> np.ndarray:
+    """Log-mel (T, M) -> uint8 (M, T, 3), `RANGE` below the loudest to the loudest, high bins on top."""
+    level = ((mel - mel.max()) / RANGE + 1).clamp(0, 1) * (len(SHADES) - 1)
+    lower = level.floor().clamp(max=len(SHADES) - 2)
+    part = (level - lower).unsqueeze(-1)
+    shades, place = torch.from_numpy(SHADES), lower.long()
+    colours = shades[place] * (1 - part) + shades[place + 1] * part
+    return colours.round().to(torch.uint8).transpose(0, 1).flip(0).contiguous().numpy()
+
+
+def divide(count: int, each: float, seconds: float) -> list[Segment]:
+    """`count` segments of `each` s, the last as long as the recording of `seconds` lasts.
+
+    The encoder's kernels and strides leave a rest at the end: it belongs to the last segment.
+    """
+    starts = [each * place for place in range(count)]
+    ends = [*starts[1:], max(seconds, starts[-1])] if starts else []
+    return [
+        Segment(f"{start:.2f} to {end:.2f} s", start, end) for start, end in zip(starts, ends, strict=True)
+    ]

@@ -1,0 +1,197 @@
+"""The page in a browser: recording from a fake microphone, typing, saving, by keyboard, on a phone."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from urllib.parse import urlsplit
+
+import pytest
+
+from s2i.export import export
+from tests import browser
+from tests.tiny import SENTENCES, write_recording, write_tiny_run
+
+UPLOAD = "#s2i-recording input[type=file]"
+LACKING = browser.missing()
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING or "never")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    export([write_tiny_run(folder / "speech"), write_tiny_run(folder / "text", "text")], folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with browser.app(folder / "model", "--device", "cpu", log=folder / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def driver(folder):
+    spoken = write_recording(folder / "spoken.wav", 3.0)
+    with browser.browser(folder / "downloads", spoken) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(driver, address):
+    """The page, newly opened at a desktop's width."""
+    browser.resize(driver, 1280, 900)
+    driver.get(address)
+    wait(driver, "#s2i-draw")
+    wait(driver, "#s2i-recording .record-button")
+    return driver
+
+
+def find(driver, selector):
+    return driver.find_elements("css selector", selector)
+
+
+def wait(driver, selector, seconds=30):
+    """The first visible element that a selector names, as soon as there is one."""
+    look = "return [...document.querySelectorAll(arguments[0])].find(part => part.getClientRects().length)"
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if shown := driver.execute_script(look, selector):
+            return shown
+        time.sleep(0.1)
+    raise AssertionError(f"no {selector} within {seconds} s")
+
+
+def wait_for(seen, seconds=30):
+    until = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(0.1)
+
+
+def click(driver, selector):
+    """Click as `wait` finds; once more where gradio has replaced the element meanwhile."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    for _ in range(5):
+        try:
+            return wait(driver, selector).click()
+        except StaleElementReferenceException:
+            time.sleep(0.1)
+    raise AssertionError(f"{selector} is replaced again and again")
+
+
+def test_a_spoken_and_a_typed_sentence_are_drawn_side_by_side_and_saved(page, folder):
+    click(page, "#s2i-recording .record-button")
+    time.sleep(2.0)
+    click(page, "#s2i-recording .stop-button")
+    wait(page, "#s2i-recording .play-pause-button")
+    wait(page, "#s2i-text textarea").send_keys(SENTENCES[0])
+    click(page, "#s2i-draw")
+    wait(page, "s2i-answer")
+    assert len(find(page, ".s2i-card")) == 4
+    assert len(find(page, ".s2i-speech .s2i-stages img")) == len(find(page, ".s2i-text .s2i-stages img")) == 8
+    heard = float(find(page, ".s2i-player.s2i-speech")[0].get_attribute("data-seconds"))
+    assert 1.0 < heard < 5.0
+
+    click(page, "#s2i-save")
+    saved = folder / "downloads" / "s2i-pictures.zip"
+    wait_for(saved.exists)
+    with zipfile.ZipFile(saved) as archive:
+        settings = json.loads(archive.read("settings.json"))
+        assert len(archive.namelist()) == 2 + 2 * 4 * 3 and archive.testzip() is None
+    assert settings["text"] == SENTENCES[0] and settings["seeds"] == [0, 1, 2, 3]
+
+    follow_the_cursor(page)
+    nothing_came_from_elsewhere(page)
+
+
+def follow_the_cursor(page):
+    """Where each segment looked changes with the recording's time, and from seed to seed."""
+    player = find(page, ".s2i-player.s2i-speech")[0]
+    tiles = player.find_elements("css selector", ".s2i-tile")
+    look = player.find_element("css selector", ".s2i-look i")
+    before = look.value_of_css_property("background-position")
+    page.execute_script("arguments[0].querySelector('audio').currentTime = 0.9", player)
+    wait_for(lambda: look.value_of_css_property("background-position") != before)
+    pressed = [tile.get_attribute("aria-pressed") for tile in tiles]
+    assert pressed.index("true") == 5 and pressed.count("true") == 1  # .80 to .96 s
+    assert player.find_element("css selector", "output").text == "0.80 to 0.96 s"
+    left = page.execute_script(
+        "return parseFloat(arguments[0].querySelector('.s2i-cursor').style.left)", player
+    )
+    assert left == pytest.approx(90 / float(player.get_attribute("data-seconds")), abs=0.5)
+    sheet = look.value_of_css_property("background-image")
+    find(page, ".s2i-card .s2i-speech .s2i-pick")[2].click()
+    assert player.find_element("css selector", ".s2i-seed").text == "seed 2"
+    assert (
+        sheet.startswith('url("data:image/jpeg') and look.value_of_css_property("background-image") != sheet
+    )
+
+
+def nothing_came_from_elsewhere(page):
+    hosts = set()
+    for entry in page.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            found = urlsplit(message["params"]["request"]["url"])
+            if found.scheme not in ("data", "blob", "chrome"):
+                hosts.add(found.hostname)
+    assert hosts == {"127.0.0.1"}
+    assert not [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_by_keyboard_alone(page):
+    from selenium.webdriver import ActionChains, Keys
+
+    def press(*keys):
+        ActionChains(page).send_keys(*keys).perform()
+
+    def reach(selector):
+        for _ in range(40):
+            press(Keys.TAB)
+            if page.execute_script("return document.activeElement.closest(arguments[0]) !== null", selector):
+                return
+        raise AssertionError(f"Tab never reaches {selector}")
+
+    reach("#s2i-text")
+    press("a small bird")
+    reach("#s2i-seeds")
+    ActionChains(page).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).send_keys("5").perform()
+    reach("#s2i-draw")
+    press(Keys.ENTER)
+    wait(page, "s2i-answer")
+    reach(".s2i-words .s2i-tile")
+    press(Keys.ARROW_RIGHT)
+    assert find(page, ".s2i-text output")[0].text == "small"
+    reach(".s2i-pick")
+    reach(".s2i-card a[download]")
+    assert find(page, ".s2i-card h3")[0].text == "Seed 5"
+
+
+def test_failures_are_sentences_and_the_page_goes_on(page, folder):
+    click(page, "#s2i-draw")
+    assert "expected a recording or a sentence" in wait(page, ".s2i-failure").text.lower()
+    (folder / "words.wav").write_text("a bird is not a sound")
+    click(page, "#s2i-recording [aria-label='Upload file']")
+    wait_for(lambda: find(page, UPLOAD))
+    find(page, UPLOAD)[0].send_keys(str(folder / "words.wav"))
+    wait(page, "#s2i-recording audio")
+    click(page, "#s2i-draw")
+    wait_for(lambda: "something else in the recording" in wait(page, ".s2i-failure").text)
+    assert str(folder) not in wait(page, ".s2i-failure").text
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_is_wider_than_a_phone(page, width):
+    wait(page, "#s2i-text textarea").send_keys(SENTENCES[0])
+    click(page, "#s2i-speak")
+    wait(page, "#s2i-recording .play-pause-button")
+    browser.resize(page, width, 700)
+    click(page, "#s2i-draw")
+    wait(page, "s2i-answer .s2i-player.s2i-speech")
+    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    for selector in (".s2i-card", ".s2i-look", ".s2i-line", "#s2i-draw"):
+        box = find(page, selector)[0].rect
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width
