@@ -148,14 +148,16 @@ def _kernel_sums(
     columns = np.eye(total)[second_clusters]
     sums = np.zeros((total, total))
     for start in range(0, len(first), _ROWS_A_BLOCK):
-        base = first[start : start + _ROWS_A_BLOCK] @ second.T / first.shape[1] + 1
+        rows = slice(start, start + _ROWS_A_BLOCK)
+        others = slice(start if is_same else 0, None)  # of the same set, each pair once
+        base = first[rows] @ second[others].T / first.shape[1] + 1
         kernel = base * base * base  # a power of numpy's is many times as slow
         if is_same:
-            kernel[np.arange(len(kernel)), np.arange(start, start + len(kernel))] = 0
-        np.add.at(sums, first_clusters[start : start + len(kernel)], kernel @ columns)
+            kernel[:, : len(kernel)] = np.triu(kernel[:, : len(kernel)], 1)
+        np.add.at(sums, first_clusters[rows], kernel @ columns[others])
     sizes = np.bincount(first_clusters, minlength=total)
     pairs = np.outer(sizes, columns.sum(0))
-    return sums, pairs - np.diag(sizes) if is_same else pairs
+    return (sums + sums.T, pairs - np.diag(sizes)) if is_same else (sums, pairs)
 
 
 def _over_copies(sums: np.ndarray, multiplicities: np.ndarray) -> np.ndarray:

@@ -146,7 +146,8 @@ def _measured(subject: Subject, run: Path, kept: Path) -> dict[str, Any]:
     made_from = {
         "checkpoint": [checkpoint.st_size, checkpoint.st_mtime_ns],
         "modality": subject.path.config.modality,
-        "evaluation": config_to_dict(subject.evaluation) | {"judge": None, "batch_size": None},
+        "evaluation": config_to_dict(subject.evaluation)
+        | dict.fromkeys(("judge", "batch_size", "processes", "cache")),
         "pack": fingerprint(subject.pack),
         "judge": subject.judge.identity if subject.judge else None,
     }
