@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -167,30 +168,27 @@ def make_manifest(
 
 def commands(pictures: Sequence[Picture], root: Path, folder: Path) -> str:
     """The commands from a checked manifest to a report, as a person can copy them."""
-    settings = (
-        f"--config {CONFIG} data.root={root} data.manifest={folder}/manifest.jsonl data.pack={folder}/pack"
-    )
+    settings = ["--config", CONFIG, f"data.root={root}", f"data.manifest={folder}/manifest.jsonl"]
+    settings += [f"data.pack={folder}/pack"]
     trained = sum(picture.split == "train" for picture in pictures)
     if trained < BATCH:
-        settings += f" matching.batch_size={trained} gan.batch_size={min(32, trained)}"
+        settings += [f"matching.batch_size={trained}", f"gan.batch_size={min(32, trained)}"]
     if len({picture.class_id for picture in pictures}) == len(pictures):
-        settings += " matching.class_weight=0"  # S2IGAN has no such loss either where there are no classes
+        settings += ["matching.class_weight=0"]  # as S2IGAN has it where there are no classes
+    all_of_them = '"${settings[@]}"'
     has_text = all(caption.text is not None for picture in pictures for caption in picture.captions)
-    lines = [f'settings="{settings}"', "python -m data_prep.pack $settings"]
+    lines = [f"settings=({shlex.join(settings)})", f"python -m data_prep.pack {all_of_them}"]
     for modality in ("speech", "text") if has_text else ("speech",):
-        run = f"{folder}/{modality}"
+        encoder, gan = (shlex.quote(f"{folder}/{modality}-{kind}") for kind in ("encoder", "gan"))
         lines += [
-            f"s2i train-encoder $settings modality={modality} run={run}-encoder",
-            f"s2i train-gan $settings modality={modality} gan.encoder={run}-encoder run={run}-gan",
-            f"s2i evaluate {run}-gan",
+            f"s2i train-encoder {all_of_them} modality={modality} run={encoder}",
+            f"s2i train-gan {all_of_them} modality={modality} gan.encoder={encoder} run={gan}",
+            f"s2i evaluate {gan}",
         ]
-    runs = f"{folder}/speech-gan"
-    if has_text:
-        lines.append(f"s2i compare {runs} {folder}/text-gan --output {folder}/report")
-        runs += f" {folder}/text-gan"
-    else:
-        lines.append(f"s2i report {runs} --output {folder}/report")
-    lines.append(f"s2i export {runs} {folder}/model")
+    runs = [f"{folder}/{modality}-gan" for modality in (("speech", "text") if has_text else ("speech",))]
+    command = "compare" if has_text else "report"
+    lines.append(shlex.join(["s2i", command, *runs, "--output", f"{folder}/report"]))
+    lines.append(shlex.join(["s2i", "export", *runs, f"{folder}/model"]))
     return "\n".join(lines)
 
 

@@ -4,6 +4,8 @@ text."""
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from PIL import Image
 from data_prep import own_data
 from data_prep.own_data import name_classes, split_classes
 from s2i.cli import main
+from s2i.config import load_config
 from s2i.data.manifest import check_manifest, read_manifest
 from s2i.data.pack import build_pack
 from s2i.errors import InputError
@@ -65,6 +68,25 @@ def test_sub_folders_are_classes_and_test_has_whole_ones(tmp_path, capsys):
     assert "s2i report" in printed and "modality=text" not in printed and "class_weight" not in printed
     assert "matching.batch_size=7 gan.batch_size=7" in printed
     assert run(tmp_path) == made
+
+
+def test_printed_commands_are_whole_even_in_folders_with_spaces(tmp_path, capsys):
+    write(tmp_path / "my birds", *twelve())
+    run(tmp_path / "my birds")
+    printed = capsys.readouterr().out
+    lines = printed[printed.index("settings=(") :].strip().splitlines()
+    script = "\n".join(["s2i() { printf '<%s>' \"$@\"; echo; }", 'python() { s2i "$@"; }', *lines])
+    called = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    pack, encoder, gan, evaluate_, report_, export_ = called.stdout.splitlines()
+    assert f"<data.root={tmp_path}/my birds>" in pack and pack.startswith("<-m><data_prep.pack><--config>")
+    made = f"{tmp_path}/my birds/made"
+    assert encoder.startswith("<train-encoder><--config>") and f"<run={made}/speech-encoder>" in encoder
+    assert f"<gan.encoder={made}/speech-encoder><run={made}/speech-gan>" in gan
+    assert evaluate_ == f"<evaluate><{made}/speech-gan>"
+    assert report_ == f"<report><{made}/speech-gan><--output><{made}/report>"
+    assert export_ == f"<export><{made}/speech-gan><{made}/model>"
+    words = re.findall("<(.*?)>", pack)
+    load_config(words[words.index("--config") + 1], words[words.index("--config") + 2 :])
 
 
 def test_pictures_without_folders_are_classes_of_their_own(tmp_path, capsys):
