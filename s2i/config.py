@@ -227,6 +227,8 @@ class GanConfig:
     kl_weight: float = 2.0  # conditioning augmentation
     matching_weight: float = 0.0  # of the drawn picture against its caption, on the last stage (AttnGAN: 5)
     relation_weight: float = 0.0  # of the relation supervisor, on the last stage (S2IGAN: 1); 0 is off
+    reconstruction_weight: float = 0.0  # of real pictures drawn again from found noise (CVAE-GAN); 0 is off
+    posterior_weight: float = 0.2  # a nat of that noise's divergence from the prior
     penalty: Literal["none", "r1", "matching_aware"] = "none"
     penalty_weight: float = 0.5
     penalty_every: int = 8  # steps

@@ -254,21 +254,31 @@ def _describe_training(what: str, run: Path) -> list[str]:
 
 
 def _latest(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of the lines that measure the same, the last: the same are those whose words agree."""
+    """The headline figures (those of single attributes and classes have a "/" in their names), and of the
+    lines that measure the same the last: the same are those whose words agree."""
     latest = {}
     for line in metrics:
-        latest[tuple((key, value) for key, value in line.items() if isinstance(value, str))] = line
+        if "/" not in line.get("metric", ""):
+            latest[tuple((key, value) for key, value in line.items() if isinstance(value, str))] = line
     return list(latest.values())
 
 
 def _table(metrics: list[dict[str, Any]]) -> list[str]:
-    """What was measured, a line each; the columns are all keys that occur, in the order in which they do, but
-    for what the protocol's name says already."""
-    columns = list(dict.fromkeys(key for line in metrics for key in line if key not in SAID_BY_PROTOCOL))
-    if not columns:
+    """What was measured, a line each; what is the same in all lines is said once, above."""
+    keys = list(dict.fromkeys(key for line in metrics for key in line))
+    if not keys:
         return []
-    rows = ["| " + " | ".join(_cell(line.get(key, "")) for key in columns) + " |" for line in metrics]
-    return ["", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *rows]
+    cells = [{key: _cell(line.get(key, "")) for key in keys} for line in metrics]
+    shared = [key for key in keys if len(cells) > 1 and len({row[key] for row in cells}) == 1]
+    columns = [key for key in keys if key not in shared]
+    told = (
+        [f"Of all that follows: {', '.join(f'{key} {cells[0][key]}' for key in shared)}.", ""]
+        if shared
+        else []
+    )
+    rows = ["| " + " | ".join(row[key] for key in columns) + " |" for row in cells]
+    said = [f"Of all that follows: {told}.", ""] if shared else []
+    return ["", *said, "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *rows]
 
 
 def _cell(value: Any) -> str:

@@ -18,9 +18,7 @@ from s2i.errors import InputError
 Result = TypeVar("Result")
 
 
-def in_processes(
-    function: Callable[..., Result], jobs: Iterable[tuple], processes: int
-) -> Iterator[Result]:
+def in_processes(function: Callable[..., Result], jobs: Iterable[tuple], processes: int) -> Iterator[Result]:
     """Results of `function(*job)` in the order in which they end; one process: here, without starting any.
 
     Jobs are taken from the iterable as they are needed. Each process has one thread. What `function` raises

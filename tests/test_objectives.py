@@ -23,6 +23,7 @@ from s2i.config import (
 from s2i.models.build import build_discriminators, build_generator, build_image_encoder
 from s2i.models.caption_encoding import CaptionEncoding, length_mask
 from s2i.models.generator import Drawing
+from s2i.models.posterior import Posterior
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 from s2i.training import objectives
 from s2i.training.sources import freeze
@@ -405,3 +406,30 @@ def test_semantic_terms_count_on_both_sides_by_their_weights():
     total, terms, _ = objectives.generator_objective(*arguments, weighted, MatchingConfig())
     added = sum(0.5 * terms[f"g_{size}/contrast"] + 2 * terms[f"g_{size}/class"] for size in (8, 16))
     assert (total - without).item() == pytest.approx(added.item(), rel=1e-4)
+
+
+# Reconstruction
+
+
+def test_reconstruction_is_the_mean_difference_over_stages_and_the_nats_of_the_found_noise():
+    drawn = [torch.full((4, 3, 2, 2), 0.5), torch.full((4, 3, 4, 4), 0.25)]
+    drawn[0][2:], drawn[1][2:] = 9.0, -9.0  # not drawn again: in no term
+    reals = [torch.zeros(4, 3, 2, 2), torch.zeros(4, 3, 4, 4)]
+    found = (torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.zeros(2, 2))
+    config = GanConfig(reconstruction_weight=10, posterior_weight=3)
+    drawing = Drawing(drawn, [], torch.zeros(4, 1), torch.zeros(4, 1))
+    total, terms = objectives.reconstruction_objective(drawing, reals, found, config)
+    assert terms["g/reconstruction"] == pytest.approx(0.375)
+    assert terms["g/posterior_nats"] == pytest.approx(1.0)  # half of 2 squared in one picture of two
+    assert total == pytest.approx(10 * 0.375 + 3 * 1.0)
+
+
+def test_a_new_posterior_is_the_prior_and_learns_from_picture_and_caption():
+    posterior = Posterior(embedding=16, noise=6)
+    pictures, sentence = torch.randn(4, 3, 64, 64), torch.randn(4, 16)
+    mu, logvar = posterior(pictures, sentence)
+    assert mu.shape == logvar.shape == (4, 6) and not mu.any() and not logvar.any()
+    nn.init.normal_(posterior.out.weight)
+    mu = posterior(pictures, sentence)[0]
+    assert not torch.allclose(posterior(-pictures, sentence)[0], mu)
+    assert not torch.allclose(posterior(pictures, -sentence)[0], mu)

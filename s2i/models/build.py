@@ -8,6 +8,7 @@ from s2i.config import Config
 from s2i.models.discriminator import Discriminators
 from s2i.models.generator import StackedGenerator, initialise_orthogonally
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
+from s2i.models.posterior import Posterior
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.models.text_encoder import TextEncoder
 
@@ -40,6 +41,13 @@ def build_generator(config: Config) -> StackedGenerator:
         for head in generator.heads[1:]:
             nn.init.zeros_(head.weight)
     return generator
+
+
+def build_posterior(config: Config) -> Posterior | None:
+    """What finds a real picture's noise while a generator trains; None where nothing is drawn again."""
+    if not config.gan.reconstruction_weight:
+        return None
+    return Posterior(config.embedding, config.generator.noise)
 
 
 def image_sizes(config: Config) -> list[int]:

@@ -67,7 +67,6 @@ class Discriminator(nn.Module):
         """Logits (B,) of "real": map (B, C, 4, 4)."""
         return self.unconditional(hidden).flatten()
 
-
     def embed(self, hidden: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (B, condition) of pictures and captions, to be matched; where `contrast` is configured."""
         return self.contrast(hidden.flatten(1)), self.contrast_condition(condition)
@@ -109,9 +108,7 @@ def convolve_constant(values: Tensor, weight: Tensor, size: tuple[int, int]) -> 
     Returns:
         (B, K, H, W).
     """
-    inside = [
-        [[0 <= place + tap - 1 < side for tap in range(3)] for place in range(side)] for side in size
-    ]
+    inside = [[[0 <= place + tap - 1 < side for tap in range(3)] for place in range(side)] for side in size]
     rows, columns = (torch.tensor(part, dtype=weight.dtype, device=weight.device) for part in inside)
     sums = torch.einsum("ha,wb,kcab->ckhw", rows, columns, weight)
     return (values @ sums.flatten(1)).unflatten(1, (weight.shape[0], *size))

@@ -11,15 +11,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from s2i.config import Config, require
 from s2i.data.dataset import Batch, endless_batches
 from s2i.data.pack import Pack
 from s2i.errors import InputError
-from s2i.models.build import build_discriminators, build_generator, image_sizes
+from s2i.models.build import build_discriminators, build_generator, build_posterior, image_sizes
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import picture_pyramid
 from s2i.models.generator import Drawing, StackedGenerator
+from s2i.models.posterior import Posterior
 from s2i.models.relation import SAME_CLASS
 from s2i.progress import progress
 from s2i.training import objectives
@@ -44,11 +46,19 @@ def train_gan(config: Config) -> Path:
     _refuse_what_does_not_fit(config)
     configs = config.of_each_modality()
     encoders = [load_encoders(each) for each in configs]
-    generator = build_generator(config).to(engine.device)
-    networks = build_discriminators(config, len(pack.class_labels)).to(engine.device)
+    # Channels last: the same mathematics, and on CPU a step takes about two thirds of the time.
+    generator, networks = (
+        part.to(engine.device, memory_format=torch.channels_last)
+        for part in (build_generator(config), build_discriminators(config, len(pack.class_labels)))
+    )
     engine.share(generator, networks)
     average = averaged(generator)
-    g_optimiser = adam(generator.parameters(), settings.generator)
+    posterior = build_posterior(config)
+    if posterior is not None:
+        posterior = posterior.to(engine.device, memory_format=torch.channels_last)
+        engine.share(posterior)
+    drawers = nn.ModuleList([generator] if posterior is None else [generator, posterior])
+    g_optimiser = adam(drawers.parameters(), settings.generator)
     d_optimiser = adam(networks.parameters(), settings.discriminator)
     sources = [
         CaptionSource(each, pack, engine, its_encoders, prefix)
@@ -61,6 +71,8 @@ def train_gan(config: Config) -> Path:
         "generator_optimiser": g_optimiser,
         "discriminator_optimiser": d_optimiser,
     }
+    if posterior is not None:
+        parts["posterior"] = posterior
     for source in sources:
         parts |= source.parts()
     sizes = image_sizes(config)
@@ -97,7 +109,7 @@ def train_gan(config: Config) -> Path:
             place = source_of_step(step, len(sources), settings.penalty_every)
             source, batch = sources[place], next(batches[place]).to(engine.device)
             stages = growing_stages(settings.grow, step / settings.steps, len(sizes))
-            encoding, drawing = _draw(generator, source, batch, stages)
+            encoding, drawing, found_noise = _draw(generator, posterior, source, batch, stages)
             by_mu = config.discriminator.condition == "mu"
 
             # Discriminators: pictures and condition without history.
@@ -124,7 +136,7 @@ def train_gan(config: Config) -> Path:
             networks.requires_grad_(False)
             for turn in range(settings.generator_steps):
                 if turn:
-                    encoding, drawing = _draw(generator, source, batch, stages)
+                    encoding, drawing, found_noise = _draw(generator, posterior, source, batch, stages)
                 with engine.autocast():
                     g_total, found, vectors = objectives.generator_objective(
                         networks,
@@ -137,6 +149,10 @@ def train_gan(config: Config) -> Path:
                         config.matching,
                     )
                 terms |= found
+                if found_noise is not None:
+                    value, found = objectives.reconstruction_objective(drawing, reals, found_noise, settings)
+                    g_total = g_total + value
+                    terms |= found
                 if settings.relation_weight and len(vectors):
                     with torch.no_grad():
                         real, same = (
@@ -158,8 +174,8 @@ def train_gan(config: Config) -> Path:
                 g_optimiser.zero_grad(set_to_none=True)
                 source.zero_grad()
                 engine.backward(g_total)
-                engine.average_gradients(generator)
-                g_norm = clip_gradients(generator.parameters(), settings.generator.clip)
+                engine.average_gradients(drawers)
+                g_norm = clip_gradients(drawers.parameters(), settings.generator.clip)
                 g_optimiser.step()
                 source.learn(step)
             update_average(average, generator, step, settings.ema)
@@ -175,15 +191,28 @@ def train_gan(config: Config) -> Path:
 
 
 def _draw(
-    generator: StackedGenerator, source: CaptionSource, batch: Batch, stages: int
-) -> tuple[CaptionEncoding, Drawing]:
-    """A batch's captions encoded, and drawn from new noise."""
+    generator: StackedGenerator,
+    posterior: Posterior | None,
+    source: CaptionSource,
+    batch: Batch,
+    stages: int,
+) -> tuple[CaptionEncoding, Drawing, tuple[Tensor, Tensor] | None]:
+    """A batch's captions encoded, and drawn from new noise.
+
+    With a posterior, the first half of the batch is drawn from the noise that it finds in the real pictures;
+    returned last are its mu and log variance (B // 2, noise) of them.
+    """
     engine, widths = source.engine, source.config.generator
     encoding = source.encode(batch)
     noise = torch.randn(len(batch), widths.noise, device=engine.device)
     condition_noise = torch.randn(len(batch), widths.condition, device=engine.device)
+    found = None
     with engine.autocast():
-        return encoding, generator(encoding, noise, condition_noise, stages)
+        if posterior is not None:
+            half = len(batch) // 2
+            found = posterior(batch.pictures[:half], encoding.sentence[:half].detach())
+            noise = torch.cat((found[0] + (0.5 * found[1]).exp() * noise[:half], noise[half:]))
+        return encoding, generator(encoding, noise, condition_noise, stages), found
 
 
 def _refuse_what_does_not_fit(config: Config) -> None:

@@ -146,6 +146,28 @@ def generator_objective(
     return total, terms, vectors
 
 
+def reconstruction_objective(
+    drawing: Drawing, reals: list[Tensor], found: tuple[Tensor, Tensor], config: GanConfig
+) -> tuple[Tensor, Terms]:
+    """Real pictures drawn again from noise that a posterior found in them (CVAE-GAN).
+
+    Mean absolute difference, averaged over stages: an undecided colour becomes one of the likely ones, and no
+    mixture; plus the divergence from the prior, in nats a picture.
+
+    Args:
+        drawing: its first pictures are those drawn from that noise.
+        reals: one (B, 3, S, S) a stage.
+        found: mu and log variance (N, noise) of the first N pictures.
+    """
+    count = len(found[0])
+    difference = torch.stack(
+        [F.l1_loss(drawn[:count], real[:count]) for drawn, real in zip(drawing.pictures, reals, strict=True)]
+    ).mean()
+    nats = losses.augmentation_loss(*found) * found[0].shape[1]
+    total = config.reconstruction_weight * difference + config.posterior_weight * nats
+    return total, {"g/reconstruction": difference.detach(), "g/posterior_nats": nats.detach()}
+
+
 def matching_objective(
     vectors: Tensor, regions: Tensor, encoding: CaptionEncoding, class_ids: Tensor, config: MatchingConfig
 ) -> tuple[Tensor, Terms]:

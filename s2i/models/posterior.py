@@ -1,0 +1,41 @@
+"""Posterior of a conditional variational autoencoder: which noise would draw this picture from this caption?
+
+CVAE (Sohn et al. 2015) with a GAN's generator as its decoder (CVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
+al. 2017). No published speech-to-image system has one. Drawing needs none: it stays behind with the training.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+PICTURE_SIDE = 32  # px that it looks at: pose, light and background show in them
+_WIDTHS = (24, 48, 96)
+
+
+class Posterior(nn.Module):
+    """A real picture and its caption's sentence -> a Gaussian over the generator's noise.
+
+    It sees the caption, so that it need not tell again what the caption tells: what it tells costs.
+    """
+
+    def __init__(self, embedding: int, noise: int, hidden: int = 256) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 3
+        for width in _WIDTHS:
+            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+            before = width
+        self.trunk = nn.Sequential(*layers, nn.Flatten())
+        flat = before * (PICTURE_SIDE // 2 ** len(_WIDTHS)) ** 2
+        self.join = nn.Sequential(nn.Linear(flat + embedding, hidden), nn.LeakyReLU(0.2))
+        self.out = nn.Linear(hidden, 2 * noise)
+        nn.init.zeros_(self.out.weight)  # begins as the prior
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, pictures: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (B, 3, S, S) in [-1, 1], sentence (B, D) -> mu, log variance (B, noise); float32."""
+        small = nn.functional.adaptive_avg_pool2d(pictures, PICTURE_SIDE)
+        joined = torch.cat((self.trunk(small), sentence.to(small.dtype)), 1)
+        mu, logvar = self.out(self.join(joined)).float().chunk(2, 1)
+        return mu, logvar
