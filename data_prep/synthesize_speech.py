@@ -284,6 +284,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="FILE",
         help="of Tacotron2, then of WaveRNN; default: downloaded by torchaudio",
     )
+    parser.add_argument(
+        "--block", type=int, default=16, metavar="N", help="clips that Tacotron2 speaks at once; default: 16"
+    )
     parser.add_argument("--source", metavar="DIR", help="folder of recordings, or of S2IGAN's arrays")
     parser.add_argument(
         "--table", metavar="CSV", help="which recording says which caption; default: their names"
@@ -318,7 +321,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         from data_prep.tacotron2_voice import Tacotron2Voice  # torchaudio takes a second to import
 
-        voice = Tacotron2Voice(given.voice, given.weights)
+        if given.block < 1:
+            raise InputError(f"expected --block of 1 or more, found {given.block}: change it")
+        voice = Tacotron2Voice(given.voice, given.weights, given.block)
         if given.text is not None:
             (waveform,) = voice.speak([given.text])
             write_sentence(given.output, given.text, waveform, voice.sample_rate)

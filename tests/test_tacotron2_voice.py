@@ -83,8 +83,8 @@ def test_killed_run_continues_to_the_same_clips_and_a_finished_one_speaks_no_mor
 ):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
-    monkeypatch.setattr(Tacotron2Voice.__init__, "__defaults__", ((), 2))  # blocks of two
-    speak(tmp_path / "whole", weights)
+    by_two = "--block", "2"
+    speak(tmp_path / "whole", weights, *by_two)
     write, written = tacotron2_voice.write_clip, []
 
     def die_at_the_second(*clip):
@@ -94,13 +94,13 @@ def test_killed_run_continues_to_the_same_clips_and_a_finished_one_speaks_no_mor
 
     monkeypatch.setattr(tacotron2_voice, "write_clip", die_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        speak(tmp_path / "killed", weights)
+        speak(tmp_path / "killed", weights, *by_two)
     assert len(clips(tmp_path / "killed")) == 1 and not (tmp_path / "killed/out.jsonl").exists()
     monkeypatch.setattr(tacotron2_voice, "write_clip", write)
-    speak(tmp_path / "killed", weights)
+    speak(tmp_path / "killed", weights, *by_two)
     assert clips(tmp_path / "killed") == clips(tmp_path / "whole") and len(clips(tmp_path / "whole")) == 3
     monkeypatch.setattr(Tacotron2Voice, "speak", lambda *_: pytest.fail("spoke again"))
-    speak(tmp_path / "killed", weights)
+    speak(tmp_path / "killed", weights, *by_two)
 
 
 def test_clip_of_a_wrong_length_is_tried_again_and_refused_in_the_end(tmp_path, weights, monkeypatch):
@@ -173,3 +173,9 @@ def test_wrong_voice_or_weights_are_an_input_error(tmp_path, weights, name, file
     with pytest.raises(InputError, match=message):
         speak(tmp_path, weights, "--voice", name, "--weights", *(chosen or weights[:1]))
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_phonemes_without_their_package_are_an_input_error(monkeypatch):
+    monkeypatch.setattr(torchaudio._internal.module_utils, "is_module_available", lambda *_: False)
+    with pytest.raises(InputError, match="package deep-phonemizer for TACOTRON2_GRIFFINLIM_PHONE_LJSPEECH"):
+        Tacotron2Voice("TACOTRON2_GRIFFINLIM_PHONE_LJSPEECH").speak(TEXTS)
