@@ -14,6 +14,7 @@ root, which is kept relative to the index, so that both can be moved together.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ class Index:
 
     def __init__(self, folder: Path, described: dict[str, Any]) -> None:
         self.folder = folder
-        self.root = folder / described["root"]
+        self.root = Path(os.path.normpath(folder / described["root"]))
         self.sizes: dict[str, int] = described["sizes"]
         self._fingerprints: dict[str, str] = described["fingerprints"]
         self._tables = {name: VectorTable(folder / name) for name in self._fingerprints}
