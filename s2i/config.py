@@ -54,6 +54,7 @@ class AudioConfig:
 class SpeechEncoderConfig:
     """CNN + BiGRU + attention pooling (S2IGAN's SEN). The embedding has 2 * hidden numbers."""
 
+    network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     channels: tuple[int, ...] = (64, 128)  # one convolution each
     kernel: int = 6  # frames
     stride: int = 2
@@ -79,6 +80,7 @@ class SpeechEncoderConfig:
 class TextEncoderConfig:
     """BiLSTM (AttnGAN's). The embedding has 2 * hidden numbers."""
 
+    network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     words: int = 18  # longest caption in words; the rest is cut
     embedding: int = 300
     dropout: float = 0.5
@@ -152,6 +154,8 @@ class MatchingConfig:
     gamma1: float = 4.0  # DAMSM: sharpness of a segment's attention to regions
     gamma2: float = 5.0  # DAMSM: sharpness of the pooling over segments
     gamma3: float = 10.0  # DAMSM: sharpness of the choice within the batch
+    added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
+    added_weight: float = 1.0  # of that term
     region_group: int = 0  # pictures compared with each other in the region loss; 0: the whole batch
     validate_every: int = 350  # steps; the best by validation mAP is kept
 
@@ -226,6 +230,8 @@ class GanConfig:
     class_weight: float = 0.0  # of the discriminators' class terms, for both sides (AC-GAN)
     kl_weight: float = 2.0  # conditioning augmentation
     matching_weight: float = 0.0  # of the drawn picture against its caption, on the last stage (AttnGAN: 5)
+    added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
+    added_weight: float = 1.0  # of that term
     relation_weight: float = 0.0  # of the relation supervisor, on the last stage (S2IGAN: 1); 0 is off
     reconstruction_weight: float = 0.0  # of real pictures drawn again from found noise (CVAE-GAN); 0 is off
     posterior_weight: float = 0.2  # a nat of that noise's divergence from the prior

@@ -3,9 +3,9 @@
 python tests/benchmark_search.py [--vectors N] [--model DIR --index DIR --speech WAV]
 
 A query is the nearest-neighbour search on the opened index: `VectorTable.nearest`, ten results. Vectors are
-made up: of 200 classes with as much noise as structure and, the worst case, of no structure at all. With --index
-its own vectors are measured too, each repeated with noise until there are N: the case that matters. With --model
-and --speech the time to encode a recording stands beside it.
+made up: of 200 classes with as much noise as structure and, the worst case, of no structure at all. With
+--index its own vectors are measured too, each repeated with noise until there are N: the case that matters.
+With --model and --speech the time to encode a recording stands beside it.
 """
 
 from __future__ import annotations

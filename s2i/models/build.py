@@ -5,21 +5,37 @@ from __future__ import annotations
 from torch import nn
 
 from s2i.config import Config
+from s2i.errors import InputError
 from s2i.models.discriminator import Discriminators
 from s2i.models.generator import StackedGenerator, initialise_orthogonally
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.posterior import Posterior
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.models.text_encoder import TextEncoder
+from s2i.outside import find_outside
 
 CaptionEncoder = SpeechEncoder | TextEncoder  # both: (inputs, lengths) -> CaptionEncoding
 
 
 def build_caption_encoder(config: Config, vocabulary: int) -> CaptionEncoder:
-    """The encoder of the run's modality; `vocabulary` (its size) is read for text alone."""
+    """The encoder of the run's modality; `vocabulary` (its size) is read for text alone.
+
+    Raises InputError for one of another package that isn't there or is no network.
+    """
     if config.modality == "speech":
-        return SpeechEncoder(config.speech_encoder, config.audio)
-    return TextEncoder(config.text_encoder, vocabulary)
+        kind = _encoder_kind(config.speech_encoder.network, "speech_encoder.network", SpeechEncoder)
+        return kind(config.speech_encoder, config.audio)
+    kind = _encoder_kind(config.text_encoder.network, "text_encoder.network", TextEncoder)
+    return kind(config.text_encoder, vocabulary)
+
+
+def _encoder_kind(name: str, key: str, own: type[CaptionEncoder]) -> type[CaptionEncoder]:
+    if not name:
+        return own
+    kind = find_outside(name, key)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise InputError(f"expected a torch.nn.Module for {key}, found {kind!r}: name its class")
+    return kind
 
 
 def build_image_encoder(config: Config) -> ImageEncoder | PretrainedImageEncoder:

@@ -16,6 +16,7 @@ from s2i.models.discriminator import Discriminator, Discriminators
 from s2i.models.generator import Drawing
 from s2i.models.image_encoder import ImageEncoder
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
+from s2i.outside import find_outside
 
 Terms = dict[str, Tensor]
 
@@ -135,6 +136,10 @@ def generator_objective(
     kl = losses.augmentation_loss(drawing.mu, drawing.logvar)
     total = total + config.kl_weight * kl
     terms["g/kl"] = kl.detach()
+    if config.added_loss:
+        value = find_outside(config.added_loss, "gan.added_loss")(drawing, encoding, class_ids)
+        total = total + config.added_weight * value
+        terms["g/added"] = value.detach()
     vectors = encoding.sentence.new_zeros(0)
     complete = len(drawing.pictures) == len(networks)
     if complete and (config.matching_weight or config.relation_weight):
@@ -172,7 +177,7 @@ def matching_objective(
     vectors: Tensor, regions: Tensor, encoding: CaptionEncoding, class_ids: Tensor, config: MatchingConfig
 ) -> tuple[Tensor, Terms]:
     """What an encoder was matched with: masked batch matching and region-segment loss, both ways; Li et al.'s
-    three losses."""
+    three losses; what another package adds."""
     total, terms = vectors.new_zeros(()), {}
     if config.batch_weight:
         value = sum(losses.batch_matching_loss(vectors, encoding.sentence, class_ids, config.scale))
@@ -187,6 +192,11 @@ def matching_objective(
         )
         total = total + config.region_weight * value
         terms["loss/region"] = value.detach()
+    if config.added_loss:
+        added_loss = find_outside(config.added_loss, "matching.added_loss")
+        value = added_loss(vectors, regions, encoding, class_ids)
+        total = total + config.added_weight * value
+        terms["loss/added"] = value.detach()
     found = {}
     if config.joint_weight:
         found["joint"] = sum(losses.joint_embedding_loss(vectors, encoding.sentence, class_ids))

@@ -1,0 +1,31 @@
+"""Parts that another package brings: a name in the configuration, `module:name`, and what it stands for."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from s2i.errors import InputError
+
+
+@cache
+def find_outside(name: str, key: str) -> Any:
+    """What `module:name` stands for; the module is imported as any other, from where Python looks.
+
+    Args:
+        name: as the configuration has it.
+        key: of the configuration, to be named in an error.
+
+    Raises:
+        InputError: no such module, or nothing of that name in it.
+    """
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute.isidentifier()):
+        raise InputError(f"expected module:name for {key}, found {name!r}: name a class or function so")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"expected {name} for {key}, found: {error}: install its package, or put its folder on PYTHONPATH"
+        ) from error
