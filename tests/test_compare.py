@@ -141,7 +141,24 @@ def test_differences_are_of_the_two_columns(results):
         assert results["difference"][name]["speech_minus_text"] == pytest.approx(expected)
     expected = columns["speech"]["mAP"] - columns["text"]["mAP"]
     assert results["difference"]["generation/mAP"]["speech_minus_text"] == pytest.approx(expected)
+    for part, section in (("by_picture", "retrieval"), ("s2igan_by_judge", "generation")):
+        expected = [results[section][side][part]["mAP"] for side in ("speech", "text")]
+        found = results["difference"][f"{part}/mAP"]["speech_minus_text"]
+        assert found == pytest.approx(expected[0] - expected[1])
     assert results["difference"]["attribute_accuracy"]["n"] == 60
+
+
+def test_the_page_shows_each_difference_in_its_own_row(results, page):
+    """Whatever else is called mAP."""
+    for protocol, key in (
+        ("retrieval_by_caption", "mAP"),
+        ("retrieval_by_picture", "by_picture/mAP"),
+        ("class_retrieval_by_drawing", "generation/mAP"),
+        ("s2igan_mean_average_precision_by_judge", "s2igan_by_judge/mAP"),
+    ):
+        part = page[page.index(f"<summary>{protocol.replace('_', ' ')}</summary>") :]
+        row = part[part.index(">mAP<") :].split("</tr>")[0]
+        assert f"{results['difference'][key]['speech_minus_text']:+.3f}" in row, protocol
 
 
 def test_the_numbers_are_those_of_evaluate(world, results):
@@ -278,7 +295,9 @@ def test_without_a_judge_only_retrieval_is_told(world, tmp_path):
     compare(*runs, tmp_path / "report")
     found = json.loads((tmp_path / "report" / "results.json").read_text())
     assert found["generation"] == {} and found["data"]["judge"] is None
-    assert set(found["difference"]) == {"recall@1", "recall@5", "recall@10", "mAP", "median_rank"}
+    names = {"recall@1", "recall@5", "recall@10", "mAP", "median_rank"}
+    parts = ("by_picture", "own_picture", "own_captions")
+    assert set(found["difference"]) == names | {f"{part}/{name}" for part in parts for name in names}
     assert "of the captions find their class first" in (tmp_path / "report" / "index.html").read_text()
 
 

@@ -25,6 +25,7 @@ from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure, who_looked
 from s2i.evaluation.questions import ask
 from s2i.evaluation.report import MODALITIES, Report, Scores, page
+from s2i.evaluation.sections import SECTIONS, difference_name
 from s2i.evaluation.seeds import pool
 from s2i.evaluation.subject import Subject
 from s2i.files import write_atomically
@@ -32,27 +33,6 @@ from s2i.pipeline import DrawingPath, load
 from s2i.training.checkpoint import random_state_kept
 from s2i.training.runlog import CHANGEABLE, Run, config_changes
 
-SECTIONS = {  # of results.json: the protocols whose values they hold, and the part that some are under
-    "retrieval": {
-        "retrieval_by_caption": "",
-        "retrieval_by_caption_seen_voices": "seen_voices",
-        "retrieval_by_caption_unseen_voices": "unseen_voices",
-        "retrieval_by_picture": "by_picture",
-        "retrieval_of_own_picture": "own_picture",
-        "retrieval_of_own_captions": "own_captions",
-    },
-    "generation": {
-        "attribute_accuracy": "",
-        "attribute_accuracy_unseen_voices": "unseen_voices",
-        "class_retrieval_by_drawing": "",
-        "s2igan_mean_average_precision": "s2igan",
-        "s2igan_mean_average_precision_by_judge": "s2igan_by_judge",
-        "r_precision": "",
-        "judge_distances": "",
-        "inception_distances": "inception",
-        "clean_distances": "clean",
-    },
-}
 MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
 MAY_DIFFER = ("modality", "gan.encoder", "gan.other_encoder", "speech_encoder.", "text_encoder.", *CHANGEABLE)
 Measured = dict[str, list[Score]]  # one run's scores, protocol by protocol
@@ -153,12 +133,12 @@ def results(
 def differences(measured: dict[str, list[Measured]], classes: int) -> dict[str, dict[str, Any]]:
     """Speech minus text, caption by caption on all voices; see `seeds.difference`.
 
-    A metric of two sections is drawn pictures' under "generation/<metric>". FID has none: it has no interval,
-    KID stands for it.
+    Named by `difference_name`. FID has none: it has no interval, KID stands for it.
     """
     found: dict[str, dict[str, Any]] = {}
-    for section, protocols in SECTIONS.items():
-        for protocol in (name for name, part in protocols.items() if not part):
+    retrieved = {score.metric for score in measured["speech"][0]["retrieval_by_caption"]}
+    for protocols in SECTIONS.values():
+        for protocol in (name for name, part in protocols.items() if not part.endswith("voices")):
             for score in measured["speech"][0][protocol]:
                 sides = [
                     [_score(run[protocol], score.metric) for run in measured[side]] for side in MODALITIES
@@ -167,8 +147,7 @@ def differences(measured: dict[str, list[Measured]], classes: int) -> dict[str, 
                     continue
                 difference = seeds.difference(*sides, classes)
                 if difference:
-                    name = score.metric if score.metric not in found else f"{section}/{score.metric}"
-                    found[name] = difference
+                    found[difference_name(protocol, score.metric, retrieved)] = difference
     return found
 
 

@@ -14,6 +14,7 @@ from s2i.evaluation.charts import Curve, bar_chart, line_chart
 from s2i.evaluation.gallery import Drawn, Shown
 from s2i.evaluation.protocols import Score
 from s2i.evaluation.questions import Questions
+from s2i.evaluation.sections import difference_name
 from s2i.evaluation.style import STYLE
 from s2i.training.runlog import Run
 
@@ -180,11 +181,8 @@ def _cell(name: str, text: str) -> str:
 def _difference_of(report: Report, protocol: str, metric: str) -> dict[str, Any] | None:
     if protocol.endswith("voices"):
         return None
-    known = report.results["difference"]
-    section = "retrieval" if protocol == "retrieval_by_caption" else "generation"
-    if section == "generation" and metric in report.results["retrieval"].get("speech", {}):
-        return known.get(f"generation/{metric}")
-    return known.get(metric)
+    retrieved = report.results["retrieval"].get("speech", {})
+    return report.results["difference"].get(difference_name(protocol, metric, retrieved))
 
 
 def _value(score: Score | None) -> str:

@@ -1,0 +1,42 @@
+"""Where a comparison's results.json holds which protocol's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+SECTIONS = {  # of results.json: the protocols whose values they hold, and the part that some are under
+    "retrieval": {
+        "retrieval_by_caption": "",
+        "retrieval_by_caption_seen_voices": "seen_voices",
+        "retrieval_by_caption_unseen_voices": "unseen_voices",
+        "retrieval_by_picture": "by_picture",
+        "retrieval_of_own_picture": "own_picture",
+        "retrieval_of_own_captions": "own_captions",
+    },
+    "generation": {
+        "attribute_accuracy": "",
+        "attribute_accuracy_unseen_voices": "unseen_voices",
+        "class_retrieval_by_drawing": "",
+        "s2igan_mean_average_precision": "s2igan",
+        "s2igan_mean_average_precision_by_judge": "s2igan_by_judge",
+        "r_precision": "",
+        "judge_distances": "",
+        "inception_distances": "inception",
+        "clean_distances": "clean",
+    },
+}
+
+
+def difference_name(protocol: str, metric: str, retrieved: Collection[str]) -> str:
+    """The key of a metric's speech minus text: itself, "<part>/<metric>" for a protocol that has a part, and
+    "generation/<metric>" for drawn pictures' where retrieval has one of that name too.
+
+    Args:
+        retrieved: metrics of retrieval_by_caption.
+    """
+    [(section, part)] = [
+        (section, protocols[protocol]) for section, protocols in SECTIONS.items() if protocol in protocols
+    ]
+    if part:
+        return f"{part}/{metric}"
+    return f"generation/{metric}" if section == "generation" and metric in retrieved else metric
