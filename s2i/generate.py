@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from math import ceil, sqrt
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def generate(
     if (speech is None) != (text is None):
         check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
     path, encoding = loaded.encode(speech=speech, text=text)
-    pages = draw_pages(path, encoding, text, count, seed, stages, attention is not None)
+    seeds = progress(range(seed, seed + count), count, "pictures drawn")
+    pages = draw_pages(path, encoding, text, seeds, stages, attention is not None)
     for page, file in zip(pages, outputs, strict=True):
         save_png(page, file)
     return outputs
@@ -72,16 +74,11 @@ def draw_pages(
     path: DrawingPath,
     encoding: CaptionEncoding,
     text: str | None,
-    count: int = 1,
-    seed: int = 0,
+    seeds: Iterable[int],
     stages: bool = False,
     attention: bool = False,
-    label: str = "pictures drawn",
 ) -> list[Image.Image]:
     """What `generate` writes of one sentence: its pictures tiled and, if asked, where the first looked."""
-    seeds = range(seed, seed + count)
-    if count > 1:
-        seeds = progress(seeds, count, label)
     drawings = [path.draw(encoding, [str(number)]) for number in seeds]
     pages = [_tile(drawings, stages)]
     if attention:

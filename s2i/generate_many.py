@@ -68,6 +68,7 @@ def generate_many(
     path = loaded.path("text" if sentences[0].speech is None else "speech")
     check_attention(path, attention is not None)
     _keep_settings(output, path, {"count": count, "seed": seed, "stages": stages})
+    seeds = range(seed, seed + count)
     unusable: list[str] = []
     for sentence in progress(sentences, len(sentences), "sentences drawn"):
         files = [output / f"{sentence.name}.png"]
@@ -79,7 +80,7 @@ def generate_many(
                 say(f"left out: {error}")
                 unusable.append(sentence.name)
                 continue
-            pages = draw_pages(path, encoding, sentence.text, count, seed, stages, attention is not None)
+            pages = draw_pages(path, encoding, sentence.text, seeds, stages, attention is not None)
             for page, file in zip(pages, files, strict=True):
                 save_png(page, file)
         yield files[0]
