@@ -203,6 +203,9 @@ def _parser() -> argparse.ArgumentParser:
         help="exported model or GAN run (default: checkpoints/painted_birds)",
     )
     showing.add_argument(
+        "--index", type=Path, metavar="DIR", help="index whose nearest real pictures are shown (s2i index)"
+    )
+    showing.add_argument(
         "--port", type=_number(1), metavar="N", help="(default: the first free from 7860 on)"
     )
     showing.add_argument(

@@ -7,10 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome as Driver
+    from selenium.webdriver.remote.webelement import WebElement
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,7 +53,7 @@ def app(model: Path, *options: str, log: Path) -> Iterator[str]:
 @contextmanager
 def browser(
     downloads: Path, microphone: Path | None = None, size: tuple[int, int] = (1280, 900)
-) -> Iterator[Any]:
+) -> Iterator[Driver]:
     """A selenium driver whose microphone hears `microphone` (WAV) once, and whose requests are logged."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -78,7 +82,45 @@ def browser(
         driver.quit()
 
 
-def resize(driver: Any, width: int, height: int) -> None:
+def resize(driver: Driver, width: int, height: int) -> None:
     """A window of any size: chromium's own is never narrower than 500 px."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def find(driver: Driver, selector: str) -> list[WebElement]:
+    """Every element that a CSS selector names."""
+    return driver.find_elements("css selector", selector)
+
+
+def shown(driver: Driver, selector: str) -> WebElement | None:
+    """The first of them that is displayed."""
+    look = "return [...document.querySelectorAll(arguments[0])].find(part => part.getClientRects().length)"
+    return driver.execute_script(look, selector)
+
+
+def wait(driver: Driver, selector: str, seconds: float = 30) -> WebElement:
+    """As `shown`, as soon as there is one."""
+    wait_for(lambda: shown(driver, selector), seconds, f"{selector} is not shown")
+    return shown(driver, selector)
+
+
+def wait_for(seen: Callable[[], object], seconds: float = 30, otherwise: str = "it does not happen") -> None:
+    """Until `seen` is true."""
+    until = time.monotonic() + seconds
+    while not seen():
+        if time.monotonic() > until:
+            raise AssertionError(f"{otherwise} within {seconds} s")
+        time.sleep(0.1)
+
+
+def click(driver: Driver, selector: str) -> None:
+    """Click what `wait` finds; again where gradio has replaced the element meanwhile."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    for _ in range(5):
+        try:
+            return wait(driver, selector).click()
+        except StaleElementReferenceException:
+            time.sleep(0.1)
+    raise AssertionError(f"{selector} is replaced again and again")

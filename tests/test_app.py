@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import socket
 import zipfile
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from s2i import cli
+from s2i.app import page
 from s2i.app.archive import pack_answer
 from s2i.app.render import failure, render
 from s2i.app.studio import (
@@ -27,12 +29,14 @@ from s2i.app.studio import (
 )
 from s2i.app.timeline import SHADES, divide, shade, trace
 from s2i.config import AudioConfig
-from s2i.data.images import to_uint8
+from s2i.data.images import load_image, resize, to_uint8
 from s2i.errors import InputError
 from s2i.export import export
+from s2i.indexing import build_index
 from s2i.overlays import heat, heat_over
 from s2i.pipeline import load
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
+from tests.tiny_data import write_tiny_data
 
 
 @pytest.fixture(scope="module")
@@ -155,14 +159,34 @@ def test_a_rest_belongs_to_the_last_segment_and_none_is_shorter_than_nothing():
     assert divide(0, 0.5, 1.0) == []
 
 
+def test_the_nearest_real_pictures_are_those_that_search_finds(model, speech, folder):
+    write_tiny_data(folder)
+    index = build_index(model, folder / "manifest.jsonl", folder / "index")
+    answer = Studio(model, index).answer(Request(speech, SENTENCES[0], (0,)))
+    for side, given in zip(answer.sides, ({"speech": speech}, {"text": SENTENCES[0]}), strict=True):
+        hits = model.search(index, top=6, **given)
+        assert [near.name for near in side.neighbours] == [hit.class_name for hit in hits]
+        assert [near.cosine for near in side.neighbours] == pytest.approx(
+            [hit.score for hit in hits], abs=1e-5
+        )
+        first = np.asarray(resize(load_image(hits[0].picture), 128))
+        assert np.array_equal(side.neighbours[0].picture, first)
+    shown = render(answer)
+    assert shown.count("<li><img") == 2 * 6 + 2 * 2 and "Nearest real pictures" in shown
+    with pytest.raises(InputError, match="found another"):
+        other = folder / "other"
+        export([write_tiny_run(folder / "other-speech", seed=5)], other)
+        Studio(load(other), index)
+
+
 def test_unknown_and_unread_words_are_told(model):
     words = model.paths["text"].config.text_encoder.words
     text = "a zebra & " + "red " * (words + 2) + "zebra"
     (side,) = Studio(model).answer(Request(None, text, (0,))).sides
     assert side.unknown == ["zebra"]
     assert side.unread == ["red"] * 4 + ["zebra"]
-    page = render(Studio(model).answer(Request(None, text, (0,))))
-    assert "never learnt: zebra." in page and "not read: red red red red zebra." in page
+    shown = render(Studio(model).answer(Request(None, text, (0,))))
+    assert "never learnt: zebra." in shown and "not read: red red red red zebra." in shown
 
 
 def test_large_pictures_under_heat_are_made_smaller(answer, monkeypatch):
@@ -203,30 +227,30 @@ def test_a_log_mel_is_shaded_from_quiet_to_loud_with_high_bins_on_top():
 
 
 def test_what_a_visitor_writes_can_not_become_markup(model):
-    page = render(Studio(model).answer(Request(None, "a red <script>alert(1)</script> bird", (0,))))
-    assert "<script" not in page and "<output>a</output>" in page
+    shown = render(Studio(model).answer(Request(None, "a red <script>alert(1)</script> bird", (0,))))
+    assert "<script" not in shown and "<output>a</output>" in shown
     assert failure('<img onerror="x">') == (
         '<p class="s2i-failure" role="alert">&lt;img onerror=&quot;x&quot;&gt;</p>'
     )
 
 
 def test_the_answer_shows_every_stage_of_every_seed_side_by_side(answer):
-    page = render(answer)
-    assert page.count('class="s2i-card"') == 2 and "Seed 4" in page and "Seed 1" in page
+    shown = render(answer)
+    assert shown.count('class="s2i-card"') == 2 and "Seed 4" in shown and "Seed 1" in shown
     for modality in ("speech", "text"):
         for seed in (4, 1):
             for side in (8, 16):
-                assert f'alt="{side} px stage, from {modality}, seed {seed}"' in page
-            assert f'download="{modality}-seed-{seed}-32px.png"' in page
-    assert not re.search(r'(?:src|href)="(?!data:)', page)
+                assert f'alt="{side} px stage, from {modality}, seed {seed}"' in shown
+            assert f'download="{modality}-seed-{seed}-32px.png"' in shown
+    assert not re.search(r'(?:src|href)="(?!data:)', shown)
 
 
 def test_a_model_without_attention_shows_what_was_heard_and_read(folder, speech):
     runs = [write_tiny_run(folder / f"plain-{name}", name, attention=False) for name in ("speech", "text")]
     export(runs, folder / "plain")
-    page = render(Studio(load(folder / "plain")).answer(Request(speech, SENTENCES[0], (0,))))
-    assert "s2i-mel" in page and ">small</span>" in page
-    assert "s2i-pick" not in page and "s2i-tile" not in page and "--looks" not in page
+    shown = render(Studio(load(folder / "plain")).answer(Request(speech, SENTENCES[0], (0,))))
+    assert "s2i-mel" in shown and ">small</span>" in shown
+    assert "s2i-pick" not in shown and "s2i-tile" not in shown and "--looks" not in shown
 
 
 def test_the_archive_holds_every_picture_and_draws_it_again(model, answer, folder, tmp_path, monkeypatch):
@@ -269,6 +293,47 @@ def test_requests_out_of_bounds_are_refused(model, folder, speech, tmp_path):
     assert side.modality == "speech"
     drawn = model.paths["speech"].draw(model.paths["speech"].encode_speech([_waveform(speech)]), ["0"])
     assert np.array_equal(side.sketches[0].stages[-1], to_uint8(drawn.pictures[-1][0]))
+
+
+def test_without_gradio_a_line_says_how_to_get_it(monkeypatch, capsys, folder):
+    monkeypatch.setattr(page, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["app", "--model", str(folder / "model")])
+    printed = capsys.readouterr()
+    assert caught.value.code == 2 and printed.out == ""
+    assert printed.err == (
+        "s2i: error: expected gradio, which draws the page, found none: pip install -e '.[app]'\n"
+    )
+
+
+def test_a_port_that_is_taken_is_refused(monkeypatch, folder):
+    monkeypatch.setattr(page, "find_spec", lambda name: True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InputError, match="expected a free port at 127.0.0.1.*choose another --port"):
+            page.serve(folder / "model", port=taken.getsockname()[1])
+        with pytest.raises(InputError, match="expected a free port"):
+            page.serve(folder / "model", port=70_000)
+
+
+def test_sentences_name_no_file_of_the_server():
+    told = "/tmp/a/x.wav: expected speech, found silence in /tmp/a/x.wav: record it again"
+    assert page.as_sentence(told, "/tmp/a/x.wav") == (
+        "Expected speech, found silence in the recording: record it again."
+    )
+    assert page.as_sentence("expected words!", None) == "Expected words!"
+
+
+def test_gradios_links_are_taken_out_of_the_page_and_its_own_stay():
+    html = (
+        '<meta property="og:url" content="https://gradio.app/" /><script src="./assets/x.js"></script>'
+        '{"root": "http://127.0.0.1:7860", "example": "https://github.com/gradio-app/x.wav"}'
+    )
+    assert page.without_links(html) == (
+        '<meta property="og:url" content="" /><script src="./assets/x.js"></script>'
+        '{"root": "http://127.0.0.1:7860", "example": ""}'
+    )
 
 
 def _waveform(path):

@@ -10,8 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from s2i.export import export
+from s2i.indexing import build_index
+from s2i.pipeline import load
 from tests import browser
+from tests.browser import click, find, wait, wait_for
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
+from tests.tiny_data import write_tiny_data
 
 UPLOAD = "#s2i-recording input[type=file]"
 LACKING = browser.missing()
@@ -22,12 +26,15 @@ pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING or "never")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     export([write_tiny_run(folder / "speech"), write_tiny_run(folder / "text", "text")], folder / "model")
+    write_tiny_data(folder)
+    build_index(load(folder / "model", "cpu"), folder / "manifest.jsonl", folder / "index")
     return folder
 
 
 @pytest.fixture(scope="module")
 def address(folder):
-    with browser.app(folder / "model", "--device", "cpu", log=folder / "log") as address:
+    options = ("--index", str(folder / "index"), "--device", "cpu")
+    with browser.app(folder / "model", *options, log=folder / "log") as address:
         yield address
 
 
@@ -48,40 +55,6 @@ def page(driver, address):
     return driver
 
 
-def find(driver, selector):
-    return driver.find_elements("css selector", selector)
-
-
-def wait(driver, selector, seconds=30):
-    """The first visible element that a selector names, as soon as there is one."""
-    look = "return [...document.querySelectorAll(arguments[0])].find(part => part.getClientRects().length)"
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if shown := driver.execute_script(look, selector):
-            return shown
-        time.sleep(0.1)
-    raise AssertionError(f"no {selector} within {seconds} s")
-
-
-def wait_for(seen, seconds=30):
-    until = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < until, "it does not happen"
-        time.sleep(0.1)
-
-
-def click(driver, selector):
-    """Click as `wait` finds; once more where gradio has replaced the element meanwhile."""
-    from selenium.common.exceptions import StaleElementReferenceException
-
-    for _ in range(5):
-        try:
-            return wait(driver, selector).click()
-        except StaleElementReferenceException:
-            time.sleep(0.1)
-    raise AssertionError(f"{selector} is replaced again and again")
-
-
 def test_a_spoken_and_a_typed_sentence_are_drawn_side_by_side_and_saved(page, folder):
     click(page, "#s2i-recording .record-button")
     time.sleep(2.0)
@@ -92,6 +65,7 @@ def test_a_spoken_and_a_typed_sentence_are_drawn_side_by_side_and_saved(page, fo
     wait(page, "s2i-answer")
     assert len(find(page, ".s2i-card")) == 4
     assert len(find(page, ".s2i-speech .s2i-stages img")) == len(find(page, ".s2i-text .s2i-stages img")) == 8
+    assert len(find(page, ".s2i-near .s2i-speech li")) == len(find(page, ".s2i-near .s2i-text li")) == 6
     heard = float(find(page, ".s2i-player.s2i-speech")[0].get_attribute("data-seconds"))
     assert 1.0 < heard < 5.0
 
@@ -181,6 +155,28 @@ def test_failures_are_sentences_and_the_page_goes_on(page, folder):
     click(page, "#s2i-draw")
     wait_for(lambda: "something else in the recording" in wait(page, ".s2i-failure").text)
     assert str(folder) not in wait(page, ".s2i-failure").text
+
+
+def test_two_visitors_at_once_each_get_their_own(page, address):
+    first = page.current_window_handle
+    page.switch_to.new_window("tab")
+    second = page.current_window_handle
+    try:
+        for handle, words in ((first, "blue"), (second, "red")):
+            page.switch_to.window(handle)
+            page.get(address)
+            wait(page, "#s2i-text textarea").send_keys(words)
+        for handle in (first, second):  # the second while the first is drawn, or waits
+            page.switch_to.window(handle)
+            click(page, "#s2i-draw")
+        for handle, words in ((first, "blue"), (second, "red")):
+            page.switch_to.window(handle)
+            wait(page, "s2i-answer")
+            assert [tile.text for tile in find(page, ".s2i-words .s2i-tile")] == [words]
+    finally:
+        page.switch_to.window(second)
+        page.close()
+        page.switch_to.window(first)
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

@@ -24,6 +24,7 @@ from s2i.data.espeak import speak
 from s2i.errors import InputError
 from s2i.pipeline import Model, load
 from s2i.progress import say
+from s2i.search import Index
 
 if TYPE_CHECKING:
     import gradio
@@ -41,22 +42,29 @@ POLICY = (
 )
 
 
-def serve(model: str | Path, host: str = "127.0.0.1", port: int | None = None, device: str = "auto") -> None:
+def serve(
+    model: str | Path,
+    index: str | Path | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    device: str = "auto",
+) -> None:
     """Show the page until it is interrupted.
 
     Args:
         model: an exported model's folder or a GAN run.
+        index: what `s2i index` made with it: its nearest real pictures are shown too.
         host: address to listen at; 0.0.0.0: every one of this machine.
         port: None: the first that is free from 7860 on.
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        InputError: gradio is missing, the port is taken, or the model can't be read.
+        InputError: gradio is missing, the port is taken, or the model or the index can't be read.
     """
     if find_spec("gradio") is None:
         raise InputError("expected gradio, which draws the page, found none: pip install -e '.[app]'")
     chosen = _free_port(host, port)
-    studio = Studio(load(model, device))
+    studio = Studio(load(model, device), None if index is None else Index.open(index))
     with tempfile.TemporaryDirectory(prefix="s2i-app-") as folder:
         # Before gradio is imported: it reads them then.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder, HF_HUB_OFFLINE="1")

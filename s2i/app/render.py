@@ -8,6 +8,7 @@ from html import escape
 from math import ceil
 
 import numpy as np
+from PIL import Image
 
 from s2i.app.archive import picture_name, png
 from s2i.app.studio import Answer, Side, Sketch
@@ -29,7 +30,7 @@ def render(answer: Answer) -> str:
     wide = " s2i-both" if len(answer.sides) > 1 else ""
     return (
         f'<s2i-answer class="s2i-answer{wide}">{"".join(players)}'
-        f'<div class="s2i-cards">{"".join(cards)}</div></s2i-answer>'
+        f'<div class="s2i-cards">{"".join(cards)}</div>{_neighbours(answer.sides)}</s2i-answer>'
     )
 
 
@@ -66,6 +67,26 @@ def _figure(side: Side, sketch: Sketch, chosen: bool) -> str:
         f'<figure class="s2i-{side.modality}">{picture}<figcaption><b>{side.modality}</b>'
         f" <span>{len(last)} px</span> {save}</figcaption>"
         f'<ol class="s2i-stages" aria-label="Earlier stages">{stages}</ol></figure>'
+    )
+
+
+def _neighbours(sides: list[Side]) -> str:
+    """The nearest real pictures of each side, a row each."""
+    rows = []
+    for side in sides:
+        tiles = "".join(
+            f'<li><img src="{_uri(_jpeg(near.picture), "jpeg")}" alt="{escape(near.caption or near.name)}"'
+            f' title="{escape(near.caption)}">{escape(near.name.replace("_", " "))}'
+            f" <small>{near.cosine:.2f}</small></li>"
+            for near in side.neighbours
+        )
+        if tiles:
+            rows.append(f'<div class="s2i-{side.modality}"><b>{side.modality}</b><ol>{tiles}</ol></div>')
+    if not rows:
+        return ""
+    return (
+        '<section class="s2i-near"><h3>Nearest real pictures <small>by cosine to the sentence</small></h3>'
+        f"{''.join(rows)}</section>"
     )
 
 
@@ -172,8 +193,12 @@ def _share(seconds: float, timeline: Timeline) -> str:
 
 def _sheet(looks: list[np.ndarray]) -> bytes:
     """All looks as one JPEG, `LOOK_COLUMNS` a row."""
+    return _jpeg(np.asarray(grid(looks, min(len(looks), LOOK_COLUMNS), gap=0)))
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    grid(looks, min(len(looks), LOOK_COLUMNS), gap=0).save(stream, "JPEG", quality=88)
+    Image.fromarray(picture).save(stream, "JPEG", quality=88)
     return stream.getvalue()
 
 

@@ -8,21 +8,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
 from PIL import Image
 
 from s2i.app.timeline import Segment, Timeline, divide, trace
 from s2i.data.audio import check_recording, load_waveform
-from s2i.data.images import to_uint8
+from s2i.data.images import load_image, resize, to_uint8
 from s2i.data.text import tokenise
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.overlays import heat, heat_over, segment_labels, segment_times
 from s2i.pipeline import DrawingPath, Model
+from s2i.search import Index
 
 LONGEST = 30.0  # s of a recording
 MOST_CHARACTERS = 300
 MOST_PICTURES = 8
 LARGEST_SEED = 999_999
+NEIGHBOURS = 6  # real pictures shown for each sentence
+NEIGHBOUR_SIDE = 128  # px
 LOOK_SIDE = 128  # px, at most, of a picture under heat: one a segment, so their bytes add up
 
 
@@ -45,6 +49,16 @@ class Sketch:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A real picture near what the sentence means to the model."""
+
+    picture: np.ndarray  # uint8 (S, S, 3), S = NEIGHBOUR_SIDE
+    name: str  # its class, or its name in the index
+    caption: str  # "" where none is written
+    cosine: float
+
+
+@dataclass(frozen=True)
 class Side:
     """What one modality made of the request."""
 
@@ -53,6 +67,7 @@ class Side:
     sketches: list[Sketch]  # one a seed
     unknown: list[str] = field(default_factory=list)  # words of the text that the model never learnt
     unread: list[str] = field(default_factory=list)  # words after the last that the model reads
+    neighbours: list[Neighbour] = field(default_factory=list)  # nearest first; empty without an index
 
 
 @dataclass(frozen=True)
@@ -94,10 +109,15 @@ def next_seeds(seeds: Sequence[int]) -> str:
 
 
 class Studio:
-    """A model that answers requests."""
+    """A model, with an index of real pictures or without, that answers requests."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, index: Index | None = None) -> None:
+        """Raises InputError for an index that another model made, or that holds no pictures."""
+        self.model, self.index = model, index
+        if index is not None:
+            compared = [path for name, path in model.paths.items() if name in index.spaces]
+            for path in compared or model.paths.values():
+                index.check(path)
 
     def answer(self, request: Request) -> Answer:
         """Draw what is asked for: from speech, from text, or from both with the same noise.
@@ -122,25 +142,46 @@ class Studio:
             encoding = path.encode_speech([waveform])
             timeline = trace(waveform, path.config.audio)
             segments = divide(int(encoding.mask.sum()), segment_times(path.config), timeline.seconds)
-            sides.append(Side("speech", segments, _draw(path, encoding, request.seeds, len(segments))))
+            sketches = _draw(path, encoding, request.seeds, len(segments))
+            sides.append(Side("speech", segments, sketches, neighbours=self._nearest(path, encoding)))
         if text:
             path = self.model.path("text")
             encoding = path.encode_text([text])
-            sides.append(_side_of_text(path, encoding, text, request.seeds))
+            sides.append(self._read(path, encoding, text, request.seeds))
         return Answer(request, sides, timeline)
 
+    def _read(self, path: DrawingPath, encoding: CaptionEncoding, text: str, seeds: Sequence[int]) -> Side:
+        longest = path.config.text_encoder.words
+        vocabulary = path.vocabulary
+        read = vocabulary.read(text)
+        steps = int(encoding.mask.sum())
+        segments = [Segment(label) for label in segment_labels(path.config, steps, " ".join(read))]
+        unknown = [
+            word for word in tokenise(text) if not any(part in vocabulary for part in vocabulary.read(word))
+        ]
+        return Side(
+            "text",
+            segments,
+            _draw(path, encoding, seeds, len(segments)),
+            list(dict.fromkeys(unknown)),
+            read[longest:],
+            self._nearest(path, encoding),
+        )
 
-def _side_of_text(path: DrawingPath, encoding: CaptionEncoding, text: str, seeds: Sequence[int]) -> Side:
-    longest = path.config.text_encoder.words
-    read = path.vocabulary.read(text)
-    steps = int(encoding.mask.sum())
-    segments = [Segment(label) for label in segment_labels(path.config, steps, " ".join(read))]
-    vocabulary = path.vocabulary
-    unknown = [
-        word for word in tokenise(text) if not any(part in vocabulary for part in vocabulary.read(word))
-    ]
-    sketches = _draw(path, encoding, seeds, len(segments))
-    return Side("text", segments, sketches, list(dict.fromkeys(unknown)), read[longest:])
+    def _nearest(self, path: DrawingPath, encoding: CaptionEncoding) -> list[Neighbour]:
+        space = path.config.modality
+        if self.index is None or space not in self.index.spaces:
+            return []
+        vector = F.normalize(encoding.sentence, dim=1)[0].cpu().numpy()
+        return [
+            Neighbour(
+                np.asarray(resize(load_image(hit.picture), NEIGHBOUR_SIDE)),
+                hit.class_name or hit.id,
+                hit.caption or "",
+                hit.score,
+            )
+            for hit in self.index.nearest(vector, NEIGHBOURS, space)
+        ]
 
 
 def _draw(path: DrawingPath, encoding: CaptionEncoding, seeds: Sequence[int], steps: int) -> list[Sketch]:

@@ -54,7 +54,9 @@ def trace(waveform: Tensor, config: AudioConfig) -> Timeline:
     samples = waveform.numpy()
     columns = np.array_split(samples, min(COLUMNS, len(samples)))
     extremes = np.array([(part.min(), part.max()) for part in columns], np.float32).clip(-1, 1)
-    return Timeline(samples, config.sample_rate, extremes, shade(log_mel(waveform, config)))
+    # What a pretrained front end makes is no spectrogram: the usual one is shown instead.
+    shown = config if config.front_end == "log_mel" else AudioConfig(sample_rate=config.sample_rate)
+    return Timeline(samples, config.sample_rate, extremes, shade(log_mel(waveform, shown)))
 
 
 def shade(mel: Tensor) -> np.ndarray:
