@@ -164,6 +164,14 @@ def _parser() -> argparse.ArgumentParser:
             help=f"a further run from {side}, of another seed; may be given again",
         )
 
+    straining = add("robustness", _robustness, "measure a run in noise, in rooms, and with other voices")
+    straining.add_argument("run", type=Path, metavar="RUN", help="GAN run from speech")
+    straining.add_argument("--noise", type=Path, metavar="DIR", help="recordings of noise")
+    straining.add_argument("--rooms", type=Path, metavar="DIR", help="impulse responses of rooms")
+    straining.add_argument(
+        "--output", type=Path, metavar="DIR", help="(default: RUN/robustness, where compare finds it)"
+    )
+
     tabulating = add("tabulate", _tabulate, "hold runs against the first of them: an ablation's table")
     tabulating.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN runs, the base first")
     tabulating.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the table")
@@ -377,6 +385,12 @@ def _compare(output: Path, **runs: Any) -> None:
 
     compare(output=output, **runs)
     print(output / "index.html")
+
+
+def _robustness(**given: Any) -> None:
+    from s2i.evaluation.robustness import measure_robustness
+
+    print(measure_robustness(**given))
 
 
 def _tabulate(runs: list[Path], output: Path, published: Path | None) -> None:

@@ -199,8 +199,8 @@ def test_a_caption_without_words_or_a_judge_is_not_swapped(subjects):
 
 def test_voices_of_the_synthesiser_are_kept_and_others_replaced():
     espeak = SimpleNamespace(accents={"en-gb": []}, variants=["f1"])
-    assert following._voice(espeak, "en-gb+f1") == "en-gb+f1"
-    assert following._voice(espeak, "en-gb+x9") == following._voice(espeak, None) == following.VOICE
+    assert following.voice_of(espeak, "en-gb+f1") == "en-gb+f1"
+    assert following.voice_of(espeak, "en-gb+x9") == following.voice_of(espeak, None) == following.VOICE
 
 
 # Captions mixed

@@ -86,7 +86,7 @@ def compare(
             found = results(scores, _data(first, folders), seconds, differences(measured, classes))
             found["runs"] = _every_run(measured, subjects, folders)
             found["classes"] = _by_class(scores, first["speech"])
-            found["questions"] = asked.numbers
+            found["questions"] = asked.numbers | _robustness(folders["speech"][0])
             found["protocols"] |= asked.procedures
             found["looked"] = _looked(first, scores)
             report = Report(found, scores, shown, every, asked, _runs(paths, folders))
@@ -281,6 +281,17 @@ def _runs(paths: dict[str, list[DrawingPath]], folders: dict[str, list[Path]]) -
         runs = {"generator": Run(folder), "encoder": Run(encoder)}
         found[modality] = {kind: run for kind, run in runs.items() if run.folder.is_dir()}
     return found
+
+
+def _robustness(run: Path) -> dict[str, Any]:
+    """What `s2i robustness` found for the run, if it was called."""
+    path = run / "robustness" / "results.json"
+    if not path.is_file():
+        return {}
+    try:
+        return {"robustness": json.loads(path.read_text(encoding="utf-8"))}
+    except ValueError as error:
+        raise InputError(f"expected JSON in {path}, found {error}: run s2i robustness again") from error
 
 
 def _seconds(path: Path) -> dict[str, float]:

@@ -212,9 +212,9 @@ def _encoder(subject: Subject, swaps: Sequence[Swap]) -> Callable[[list[str], li
     def speak(texts: list[str], captions: list[int]) -> CaptionEncoding:
         with arranged_voices() as folder:
             espeak = Espeak(folder)
-            voices = [_voice(espeak, subject.pack.caption(index).speaker) for index in captions]
+            voices = [voice_of(espeak, subject.pack.caption(index).speaker) for index in captions]
             waves = [
-                _at_rate(*espeak.speak(text, voice, RATE, PITCH), subject.path.config.audio.sample_rate)
+                at_rate(*espeak.speak(text, voice, RATE, PITCH), subject.path.config.audio.sample_rate)
                 for text, voice in zip(texts, voices, strict=True)
             ]
         return subject.path.encode_speech(waves)
@@ -222,13 +222,15 @@ def _encoder(subject: Subject, swaps: Sequence[Swap]) -> Callable[[list[str], li
     return speak
 
 
-def _voice(espeak: Espeak, speaker: str | None) -> str:
+def voice_of(espeak: Espeak, speaker: str | None) -> str:
+    """The caption's own voice where the synthesiser has it, else VOICE."""
     accent, _, variant = (speaker or "").partition("+")
     known = accent in espeak.accents and (not variant or variant in espeak.variants)
     return speaker if speaker and known else VOICE
 
 
-def _at_rate(samples: np.ndarray, rate: int, wanted: int) -> Tensor:
+def at_rate(samples: np.ndarray, rate: int, wanted: int) -> Tensor:
+    """A spoken sentence (N,) at the sample rate that a path wants, in Hz."""
     waveform = torch.from_numpy(samples)
     if rate != wanted:
         from torchaudio.functional import resample

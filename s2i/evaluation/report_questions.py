@@ -7,6 +7,7 @@ from typing import Any
 
 from s2i.evaluation.charts import bar_chart, scatter_chart
 from s2i.evaluation.questions import Questions
+from s2i.evaluation.robustness import shown
 
 SIDES = ("speech", "text")
 TOLD = ("attribute_accuracy", "generation/mAP", "kid", "recall@1", "mAP", "median_rank")  # of every run
@@ -120,6 +121,24 @@ def strips(results: dict[str, Any], asked: Questions) -> str:
         for strip in asked.strips
     )
     return _procedure(results, "interpolation") + shown
+
+
+def voices(results: dict[str, Any]) -> str:
+    """What noise, rooms, speed and other voices do to the run from speech."""
+    found = results["questions"].get("robustness")
+    if not found:
+        return ""
+    rows = []
+    for row in found["rows"]:
+        cells = [("", escape(row["name"]))]
+        for metric in ("recall@1", "attribute_accuracy"):
+            if metric in row:
+                cells.append((metric.replace("_", " "), shown(row[metric])))
+                change = row[metric].get("difference")
+                cells.append((f"change of {metric.split('_')[0]}", shown(change, "+") if change else ""))
+        rows.append([*cells, ("captions", f"{row['captions']:,}")])
+    how = f'<p class="note">{escape(found["procedure"])}</p>'
+    return f'{_table(rows)}<details class="how"><summary>How this is measured</summary>{how}</details>'
 
 
 def one_picture(results: dict[str, Any], asked: Questions) -> str:

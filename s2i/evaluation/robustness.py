@@ -1,0 +1,307 @@
+"""Is it the voice: the same captions in noise, in rooms, faster, slower, and spoken by others.
+
+results.json   every condition's numbers, with the procedure
+table.md       the same for people
+chart.svg      attribute accuracy (or recall@1), minus that of the clean recordings
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s2i.config import AudioConfig
+from s2i.data.audio import load_waveform
+from s2i.data.espeak import Espeak, arranged_voices
+from s2i.data.images import to_tensor, to_uint8
+from s2i.data.manifest import iterate_manifest
+from s2i.errors import InputError
+from s2i.evaluation import retrieval
+from s2i.evaluation.charts import Spread, spread_chart
+from s2i.evaluation.following import PITCH, RATE, at_rate, voice_of
+from s2i.evaluation.protocols import answers, judged_attributes
+from s2i.evaluation.statistics import paired_difference, weighted_mean
+from s2i.evaluation.subject import Subject, caption_key
+from s2i.files import write_atomically
+from s2i.pipeline import load
+from s2i.progress import progress, say
+from s2i.training.checkpoint import random_state_kept
+
+RATIOS = (20, 15, 10, 5, 0)  # dB of speech over noise
+SPEEDS = (0.7, 0.85, 1.2, 1.5)  # of the recording, at its pitch
+RATES = (110, 260)  # words a minute, spoken anew
+ACCENTS = ("en-029", "de", "fr-fr", "es", "cmn")  # voices; the last four are of other languages
+BATCH = 32
+
+PROCEDURE = (
+    "The first `evaluation.captions` captions of each picture are heard in each condition and drawn from the"
+    " caption's noise. recall@1: a real picture of the caption's class is the first of all pictures of the"
+    " split, by the run's own matching model; attribute accuracy: share of mentioned attributes that the"
+    " judge finds. noise: a stretch of one of the given recordings, at the given ratio of the mean powers,"
+    " both a function of the caption; room: convolved with one of the given impulse responses, at its former"
+    " power; speed: the recording's own time stretched at its pitch (phase vocoder); words a minute, voice:"
+    " the caption's text spoken anew by espeak-ng, held against `spoken anew`. Other differences are caption"
+    " by caption from the clean recordings. Intervals: bootstrap over classes."
+)
+Hear = Callable[[Tensor, int], Tensor]  # a caption's recording and its index in the pack -> what is heard
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is done to every caption; `reference` names the condition that it is held against."""
+
+    group: str
+    name: str
+    hear: Hear
+    reference: str = "clean"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A condition's hits, one a caption: recall@1 (N,), and the mean over mentions with their number."""
+
+    recall: np.ndarray
+    accuracy: np.ndarray | None
+    mentions: np.ndarray | None
+
+
+def measure_robustness(
+    run: str | Path,
+    output: str | Path | None = None,
+    noise: str | Path | None = None,
+    rooms: str | Path | None = None,
+) -> Path:
+    """Measure a run from speech in every condition; returns the table, in `output` (RUN/robustness).
+
+    Args:
+        noise, rooms: folders of recordings and of impulse responses; without one its conditions are left out.
+
+    Raises:
+        InputError: a run without speech, an empty folder, a broken or missing recording.
+    """
+    output = Path(output) if output else Path(run) / "robustness"
+    with random_state_kept():
+        subject = Subject(load(run).path("speech"))
+        audio, captions = subject.path.config.audio, subject.drawn_captions
+        root = Path(subject.path.config.data.root)
+        with arranged_voices() as voices:
+            conditions = _conditions(subject, Espeak(voices), _sounds(noise, audio), _sounds(rooms, audio))
+            waves = {
+                int(index): load_waveform(root / str(subject.pack.caption(int(index)).audio), audio)
+                for index in progress(captions, len(captions), "reading recordings")
+            }
+            heard = {each.name: _listen(subject, each, waves) for each in conditions}
+        results = _results(subject, conditions, heard)
+    metric = "attribute_accuracy" if heard["clean"].accuracy is not None else "recall@1"
+    files = {
+        "results.json": json.dumps(results, indent=2, ensure_ascii=False) + "\n",
+        "chart.svg": _chart(results, metric),
+        "table.md": _table(results),
+    }
+    for name, text in files.items():
+        with write_atomically(output / name) as stream:
+            stream.write(text)
+    return output / "table.md"
+
+
+def add_noise(waveform: Tensor, noise: Tensor, ratio: float, start: int) -> Tensor:
+    """Noise from its sample `start` on, around and around, `ratio` dB under the speech's mean power."""
+    stretch = noise[(start + torch.arange(len(waveform))) % len(noise)]
+    power, own = waveform.square().mean(), stretch.square().mean().clamp(min=1e-12)
+    return waveform + stretch * (power / own / 10 ** (ratio / 10)).sqrt()
+
+
+def add_room(waveform: Tensor, response: Tensor) -> Tensor:
+    """The recording in a room, at its former power and as long, from the response's loudest sample on."""
+    from torchaudio.functional import fftconvolve
+
+    start = int(response.abs().argmax())
+    wet = fftconvolve(waveform, response)[start : start + len(waveform)]
+    return wet * (waveform.square().mean() / wet.square().mean().clamp(min=1e-12)).sqrt()
+
+
+def _conditions(
+    subject: Subject, espeak: Espeak, noises: list[Tensor], rooms: list[Tensor]
+) -> list[Condition]:
+    from librosa.effects import time_stretch
+
+    audio, pack = subject.path.config.audio, subject.pack
+
+    def draw(index: int, count: int, turn: int) -> int:
+        name = caption_key(pack, index).encode()
+        return int(np.random.default_rng([*name, turn]).integers(count))
+
+    def speak(index: int, voice: str, rate: int) -> Tensor:
+        return at_rate(*espeak.speak(pack.caption(index).text, voice, rate, PITCH), audio.sample_rate)
+
+    made = [Condition("", "clean", lambda wave, _: wave)]
+    for ratio in RATIOS if noises else ():
+        made.append(
+            Condition(
+                "noise",
+                f"noise at {ratio} dB",
+                lambda wave, index, ratio=ratio: add_noise(
+                    wave, noises[draw(index, len(noises), 0)], ratio, draw(index, 10**9, 1)
+                ),
+            )
+        )
+    if rooms:
+        made.append(
+            Condition("room", "room", lambda wave, index: add_room(wave, rooms[draw(index, len(rooms), 2)]))
+        )
+    for speed in SPEEDS:
+        made.append(
+            Condition(
+                "speed",
+                f"speed {speed:g}",
+                lambda wave, _, speed=speed: torch.from_numpy(time_stretch(wave.numpy(), rate=speed)),
+            )
+        )
+    if all((pack.caption(int(index)).text or "").strip() for index in subject.drawn_captions):
+
+        def usual(index: int) -> str:
+            return voice_of(espeak, pack.caption(index).speaker)
+
+        made.append(Condition("spoken", "spoken anew", lambda _, i: speak(i, usual(i), RATE)))
+        for rate in RATES:
+            hear = lambda _, i, rate=rate: speak(i, usual(i), rate)  # noqa: E731
+            made.append(Condition("spoken", f"{rate} words a minute", hear, "spoken anew"))
+        for voice in ACCENTS:
+            hear = lambda _, i, voice=voice: speak(i, voice, RATE)  # noqa: E731
+            made.append(Condition("voice", f"voice {voice}", hear, "spoken anew"))
+    return made
+
+
+def _listen(subject: Subject, condition: Condition, waves: dict[int, Tensor]) -> Heard:
+    captions, path = subject.drawn_captions, subject.path
+    names = judged_attributes(subject)
+    right, told = answers(subject, captions, names) if names else (None, None)
+    sentences, hits = [], []
+    starts = range(0, len(captions), BATCH)
+    for start in progress(starts, len(starts), condition.name):
+        part = captions[start : start + BATCH].tolist()
+        encoding = path.encode_speech([condition.hear(waves[index], index).float() for index in part])
+        sentences.append(encoding.sentence.float().cpu())
+        if names:
+            keys = [caption_key(subject.pack, index) for index in part]
+            drawn = to_uint8(path.draw(encoding, keys, subject.evaluation.seed).pictures[-1])
+            opinion = subject.judge.look([to_tensor(torch.from_numpy(drawn))])
+            hits.append(np.stack([opinion.answers(name) for name in names], 1))
+    labels = torch.from_numpy(subject.labels(captions))
+    shelved = torch.from_numpy(subject.pack.labels)
+    found = retrieval.retrieve_by_class(torch.cat(sentences), subject.gallery, labels, shelved)
+    recall = found["recall@1"].numpy()
+    if not names or not told.any():
+        return Heard(recall, None, None)
+    mentions = told.sum(1)
+    return Heard(recall, ((np.concatenate(hits) == right) & told).sum(1) / mentions.clip(min=1), mentions)
+
+
+def _results(subject: Subject, conditions: Sequence[Condition], heard: dict[str, Heard]) -> dict[str, Any]:
+    clusters, rows = subject.labels(subject.drawn_captions), []
+    everyone = np.ones(len(clusters), dtype=bool)
+    for condition in conditions:
+        rows.append(
+            _row(
+                condition.group,
+                condition.name,
+                heard[condition.name],
+                heard[condition.reference],
+                clusters,
+                everyone,
+            )
+            | {"reference": condition.reference}
+        )
+    for group, name, chosen in _parts(subject):
+        rows.append(_row(group, name, heard["clean"], heard["clean"], clusters, chosen) | {"reference": ""})
+    return {
+        "procedure": PROCEDURE,
+        "split": subject.evaluation.split,
+        "captions": len(clusters),
+        "rows": rows,
+    }
+
+
+def _row(
+    group: str, name: str, own: Heard, reference: Heard, clusters: np.ndarray, chosen: np.ndarray
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"group": group, "name": name, "captions": int(chosen.sum())}
+    for metric, values, before, weights in (
+        ("recall@1", own.recall, reference.recall, None),
+        ("attribute_accuracy", own.accuracy, reference.accuracy, own.mentions),
+    ):
+        if values is None or (weights is not None and not weights[chosen].any()):
+            continue
+        weights = None if weights is None else weights[chosen]
+        found = weighted_mean(values[chosen], clusters[chosen], weights)
+        row[metric] = {"value": found.value, "interval95": list(found.interval95 or ())}
+        if own is not reference:
+            change = paired_difference(values[chosen], before[chosen], clusters[chosen], weights)
+            row[metric]["difference"] = {"value": change.value, "interval95": list(change.interval95 or ())}
+    return row
+
+
+def _parts(subject: Subject) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Captions, as they are, by whether training has heard their speaker, and their language."""
+    index = Path(subject.path.config.data.pack) / "train" / "index.jsonl"
+    if not index.is_file():
+        return
+    trained = [caption for picture in iterate_manifest(index) for caption in picture.captions]
+    asked = [subject.pack.caption(int(number)) for number in subject.drawn_captions]
+    for kind in ("speaker", "language"):
+        known = {getattr(caption, kind) for caption in trained}
+        seen = np.array([getattr(caption, kind) in known for caption in asked])
+        if seen.any() and not seen.all():
+            yield kind, f"{kind} of training", seen
+            yield kind, f"{kind} that training lacks", ~seen
+
+
+def _sounds(folder: str | Path | None, audio: AudioConfig) -> list[Tensor]:
+    if folder is None:
+        return []
+    files = sorted(
+        path for path in Path(folder).glob("*") if path.suffix.lower() in (".wav", ".flac", ".ogg")
+    )
+    if not files:
+        raise InputError(
+            f"expected recordings (.wav, .flac, .ogg), found none in {folder}: name their folder"
+        )
+    say(f"{folder}: {len(files)} recordings")
+    return [load_waveform(path, audio) for path in files]
+
+
+def _chart(results: dict[str, Any], metric: str) -> str:
+    rows = [
+        Spread(row["name"], found["value"], tuple(found["interval95"]) or None)
+        for row in results["rows"]
+        if (found := row.get(metric, {}).get("difference"))
+    ]
+    return spread_chart(f"{metric.replace('_', ' ')}: difference from the clean recordings", rows)
+
+
+def _table(results: dict[str, Any]) -> str:
+    lines = [
+        "| condition | captions | recall@1 | change | attribute accuracy | change |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        cells = [row["name"], f"{row['captions']:,}"]
+        for metric in ("recall@1", "attribute_accuracy"):
+            found = row.get(metric)
+            cells.append(shown(found) if found else "")
+            cells.append(shown(found["difference"], "+") if found and "difference" in found else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", results["procedure"]]) + "\n"
+
+
+def shown(found: dict[str, Any], sign: str = "") -> str:
+    """A value with its interval."""
+    ends = ", ".join(f"{end:{sign}.3f}" for end in found["interval95"])
+    return f"{found['value']:{sign}.3f}" + (f" [{ends}]" if ends else "")

@@ -1,0 +1,95 @@
+"""The same captions in noise, in rooms and by other voices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from s2i.errors import InputError
+from s2i.evaluation import robustness
+from s2i.evaluation.protocols import evaluate
+from s2i.evaluation.robustness import add_noise, add_room, measure_robustness
+from tests.tiny_runs import write_world
+
+
+def test_noise_is_as_loud_as_the_ratio_says_and_goes_around():
+    speech = torch.sin(torch.arange(8000) / 7)
+    noise = torch.randn(300, generator=torch.Generator().manual_seed(0))
+    for ratio in (20, 0):
+        added = add_noise(speech, noise, ratio, 250) - speech
+        found = 10 * torch.log10(speech.square().mean() / added.square().mean())
+        assert found.item() == pytest.approx(ratio, abs=1e-3)
+    assert torch.allclose(added[:10] / added[0], noise[250:260] / noise[250], atol=1e-4)
+    assert torch.allclose(added[50:60], added[350:360], atol=1e-6)  # around after 300 samples
+
+
+def test_a_room_of_one_reflection_adds_it_at_the_former_power():
+    speech = torch.randn(5000, generator=torch.Generator().manual_seed(1))
+    response = torch.zeros(400)
+    response[40], response[140] = 1.0, 0.5  # what comes before the direct sound is cut off
+    wet = add_room(speech, response)
+    expected = speech.clone()
+    expected[100:] += 0.5 * speech[:-100]
+    expected *= (speech.square().mean() / expected.square().mean()).sqrt()
+    assert torch.allclose(wet, expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> dict[str, Path]:
+    return write_world(tmp_path_factory.mktemp("world"), judge_steps=5)
+
+
+def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(robustness, "RATIOS", (20, 0))
+    monkeypatch.setattr(robustness, "SPEEDS", (1.2,))
+    monkeypatch.setattr(robustness, "RATES", ())
+    monkeypatch.setattr(robustness, "ACCENTS", ("de",))
+    random = np.random.default_rng(0)
+    for name in ("noise", "rooms"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", random.normal(0, 0.1, 9000), 16000)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    table = measure_robustness(world["speech"], None, tmp_path / "noise", tmp_path / "rooms")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert table == world["speech"] / "robustness" / "table.md"
+    rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
+    assert list(rows) == [
+        "clean",
+        "noise at 20 dB",
+        "noise at 0 dB",
+        "room",
+        "speed 1.2",
+        "spoken anew",
+        "voice de",
+        "speaker of training",
+        "speaker that training lacks",
+    ]
+    told = {
+        (line["metric"], line["of"]): line["value"]
+        for line in evaluate(world["speech"], ["attribute_accuracy"])
+    }
+    clean = rows["clean"]["attribute_accuracy"]
+    assert clean["value"] == pytest.approx(told["attribute_accuracy", "run"], abs=0.02)  # float16 in the pack
+    assert "difference" not in clean and rows["voice de"]["reference"] == "spoken anew"
+    for name in ("noise at 0 dB", "room", "speed 1.2"):
+        found = rows[name]["recall@1"]
+        change = found["value"] - rows["clean"]["recall@1"]["value"]
+        assert found["difference"]["value"] == pytest.approx(change) and rows[name]["captions"] == 60
+    assert rows["speaker of training"]["captions"] == rows["speaker that training lacks"]["captions"] == 30
+    assert (table.parent / "chart.svg").read_text().count("<circle") == 6
+    assert sum(line.startswith("| ") for line in table.read_text().splitlines()) == 1 + len(rows)
+
+
+def test_what_cannot_be_measured_is_refused(world, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="expected recordings .*found none in .*empty"):
+        measure_robustness(world["speech"], tmp_path / "out", tmp_path / "empty")
+    with pytest.raises(InputError, match="path from speech"):
+        measure_robustness(world["text"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
