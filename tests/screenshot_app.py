@@ -48,6 +48,7 @@ def main() -> None:
             browser.app(given.model, *index, log=folder / "log") as address,
             browser.browser(folder, size=(given.width, given.height or 900)) as driver,
         ):
+            driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
             driver.get(address + ("?__theme=dark" if given.dark else "?__theme=light"))
             _draw(driver, given.text, given.seeds)
             if not given.height:
