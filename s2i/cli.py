@@ -164,6 +164,14 @@ def _parser() -> argparse.ArgumentParser:
             help=f"a further run from {side}, of another seed; may be given again",
         )
 
+    comparing.add_argument(
+        "--recogniser",
+        default="",
+        metavar="FILE",
+        help="weights of torchaudio's WAV2VEC2_ASR_BASE_960H, or `download`: recognition, then text, beside"
+        " the two",
+    )
+
     straining = add("robustness", _robustness, "measure a run in noise, in rooms, and with other voices")
     straining.add_argument("run", type=Path, metavar="RUN", help="GAN run from speech")
     straining.add_argument("--noise", type=Path, metavar="DIR", help="recordings of noise")

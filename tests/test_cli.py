@@ -168,7 +168,8 @@ def test_compare_and_export_get_their_folders(capsys, calls):
     cli.main(["export", "s", "t", "model"])
     (_, _, compared), (_, exported, _) = calls
     assert [str(compared.pop(name)) for name in ("speech_run", "text_run", "output")] == ["s", "t", "report"]
-    assert compared == {"also_speech": [], "also_text": [], "overrides": ["evaluation.seed=3"]}
+    expected = {"also_speech": [], "also_text": [], "overrides": ["evaluation.seed=3"], "recogniser": ""}
+    assert compared == expected
     assert exported == ([Path("s"), Path("t")], Path("model"), False)
     calls.clear()
     further = ["--also-speech", "s1", "--also-speech", "s2", "--also-text", "t1"]

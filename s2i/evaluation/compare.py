@@ -19,7 +19,8 @@ import numpy as np
 
 from s2i.config import Config, EvaluationConfig, override
 from s2i.errors import InputError
-from s2i.evaluation import seeds
+from s2i.evaluation import cascade, seeds
+from s2i.evaluation.cascade import load_recogniser, measure_cascade
 from s2i.evaluation.gallery import write_gallery
 from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure, who_looked
@@ -46,6 +47,7 @@ def compare(
     also_speech: Sequence[str | Path] = (),
     also_text: Sequence[str | Path] = (),
     overrides: Sequence[str] = (),
+    recogniser: str = "",
 ) -> None:
     """Measure all runs on the same captions and noise, and write the report into `output`.
 
@@ -56,6 +58,7 @@ def compare(
     Args:
         also_speech, also_text: further runs of a side, trained with other seeds.
         overrides: `evaluation.key=value` words over the speech run's evaluation settings.
+        recogniser: weights of a speech recogniser, or "download": recognition, then text, beside the two.
 
     Raises:
         InputError: a run of the other modality, runs over different test data or with noise of different
@@ -69,6 +72,7 @@ def compare(
     if output.exists() and not output.is_dir():
         raise InputError(f"expected a folder as --output, found a file at {output}: name another")
     paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
+    listener = load_recogniser(recogniser) if recogniser else None
     with random_state_kept():
         settings = override(paths["speech"][0].config, overrides, "evaluation").evaluation
         subjects = _subjects(paths, settings)
@@ -88,6 +92,9 @@ def compare(
             found["classes"] = _by_class(scores, first["speech"])
             found["questions"] = asked.numbers | _robustness(folders["speech"][0])
             found["protocols"] |= asked.procedures
+            if listener:
+                found["cascade"] = measure_cascade(first["speech"], first["text"], listener)
+                found["protocols"]["cascade"] = cascade.PROCEDURE
             found["looked"] = _looked(first, scores)
             report = Report(found, scores, shown, every, asked, _runs(paths, folders))
             with write_atomically(temporary / "results.json") as stream:

@@ -55,6 +55,7 @@ def page(report: Report) -> str:
         *_section("Does it follow? One word changed", report_questions.follows(report.results, report.asked)),
         *_section("From one caption to another", report_questions.strips(report.results, report.asked)),
         *_section("Is it the voice?", report_questions.voices(report.results)),
+        *_section("Through words: recognition, then text", report_questions.through_words(report.results)),
         *_section("Is it one picture?", report_questions.one_picture(report.results, report.asked)),
         *_section("Is it memory?", report_questions.remembered(report.results, report.asked)),
         *_section("How the runs trained", _curves(report)),

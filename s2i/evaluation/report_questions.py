@@ -123,6 +123,30 @@ def strips(results: dict[str, Any], asked: Questions) -> str:
     return _procedure(results, "interpolation") + shown
 
 
+def through_words(results: dict[str, Any]) -> str:
+    """Speech, recognition and then text, and the captions' own text."""
+    found = results.get("cascade")
+    if not found:
+        return ""
+    rows = []
+    for metric, columns in found["metrics"].items():
+        cells = [("", escape(metric.replace("_", " ")))]
+        cells += [(name, shown(columns[name])) for name in ("speech", "cascade", "text")]
+        cells += [
+            (f"cascade minus {name}", shown(columns[name]["cascade_minus"], "+"))
+            for name in ("speech", "text")
+        ]
+        rows.append(cells)
+    examples = "".join(
+        f"<li>{escape(each['said'])} → {escape(each['written'] or '(nothing)')}</li>"
+        for each in found["examples"]
+    )
+    counts = found["counts"]
+    told = f"{counts['captions']:,} captions, {counts['unread']} unread"
+    rate = f'<p class="note">Word error rate {100 * found["word_error_rate"]:.1f}%</p>'
+    return f'{_table(rows)}{rate}{_procedure(results, "cascade", told)}<ul class="note">{examples}</ul>'
+
+
 def voices(results: dict[str, Any]) -> str:
     """What noise, rooms, speed and other voices do to the run from speech."""
     found = results["questions"].get("robustness")
