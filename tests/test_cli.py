@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "export",
+    "app",
 )
 
 

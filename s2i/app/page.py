@@ -75,6 +75,8 @@ def serve(
         say("s2i: the page is up; Ctrl-C ends it")
         try:
             threading.Event().wait()
+        except KeyboardInterrupt:
+            say("s2i: the page is closed")
         finally:
             page.close(verbose=False)
 
