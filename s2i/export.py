@@ -18,6 +18,7 @@ from s2i.errors import InputError
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
+from s2i.published.image_networks import comes_from_a_file
 from s2i.stored_model import FORMAT, IMAGE_NETWORK, MODALITIES
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.runlog import Run
@@ -204,7 +205,7 @@ def _write_image_network(folder: Path, paths: dict[str, DrawingPath], half: bool
             " them into two folders"
         )
     kind, file = frozen[0].config.kind, folder / IMAGE_NETWORK
-    if not frozen[0].config.weights:
+    if not comes_from_a_file(frozen[0]):
         return ["", f"Pictures are compared over torchvision's {kind}, fetched when that is first asked for."]
     file.write_bytes(save(_stored(frozen[0].trunk.network.state_dict(), half)))
     return [

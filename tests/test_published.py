@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from s2i.cli import main
 from s2i.data.plain_pickle import read_plain_pickle
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+from s2i.export import export
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.pipeline import load
 from s2i.published.attngan import read_text_encoder
@@ -23,6 +25,7 @@ from s2i.published.weights import Weights, read_weights
 from tests import check_parity
 from tests import published_networks as published
 from tests.tiny import write_recording
+from tests.tiny_networks import make_network
 
 SYSTEMS = ("attngan", "s2igan", "stackgan-v2")
 HIDDEN = 4  # of each direction: embeddings of 8 numbers
@@ -205,6 +208,46 @@ def test_an_imported_model_draws_what_the_published_one_draws(files, tmp_path):
     torch.testing.assert_close(ours.pictures[-1], made["images"][-1])
 
 
+def write_image_encoder(path: Path, width: int) -> dict[str, torch.Tensor]:
+    """AttnGAN's CNN_ENCODER: Inception-v3 without its heads, and two layers; random weights."""
+    inception = make_network("inception_v3").state_dict()
+    values = {key: value for key, value in inception.items() if key.split(".")[0] not in ("fc", "AuxLogits")}
+    values |= {"emb_features.weight": torch.randn(width, 768, 1, 1) / 100}
+    values |= {"emb_cnn_code.weight": torch.randn(width, 2048) / 100, "emb_cnn_code.bias": torch.randn(width)}
+    torch.save(values, path)
+    return values
+
+
+def test_an_imported_image_encoder_sees_what_the_published_one_sees_and_stays_with_the_model(files, tmp_path):
+    values = write_image_encoder(tmp_path / "image_encoder200.pth", 2 * HIDDEN)
+    main(command("attngan", [*files["attngan"], tmp_path / "image_encoder200.pth"], tmp_path / "first"))
+    (tmp_path / "image_encoder200.pth").unlink()
+    export([tmp_path / "first"], tmp_path / "model")
+    inception = make_network("inception_v3")
+    inception.load_state_dict(values, strict=False)
+    inception.fc, seen = torch.nn.Identity(), []
+    inception.Mixed_6e.register_forward_hook(lambda *given: seen.append(given[-1]))
+    pictures = 2 * torch.rand(1, 3, 64, 64) - 1
+    with torch.no_grad():
+        pooled = inception(F.interpolate(pictures, (299, 299), mode="bilinear"))  # as their forward
+        regions = F.conv2d(seen[0], values["emb_features.weight"]).flatten(2)
+        vector = F.linear(pooled, values["emb_cnn_code.weight"], values["emb_cnn_code.bias"])
+    ours = load(tmp_path / "model", "cpu").path("text").image_encoder(pictures)
+    torch.testing.assert_close(ours[0], vector, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(ours[1], regions, rtol=1e-3, atol=1e-4)
+
+
+def test_an_image_encoder_of_another_width_or_cut_short_is_one_line(files, tmp_path, capsys):
+    path = tmp_path / "image_encoder.pth"
+    values = write_image_encoder(path, 2 * HIDDEN + 2)
+    given = command("attngan", [*files["attngan"], path], tmp_path / "model")
+    refused(capsys, given, f"expected an image encoder of {2 * HIDDEN} numbers")
+    del values["Mixed_7c.branch_pool.conv.weight"]
+    torch.save(values, path)
+    refused(capsys, given, "image_encoder.pth")
+    assert not (tmp_path / "model").exists()
+
+
 def test_an_attention_map_is_labelled_by_the_words_that_were_read(files, tmp_path):
     main(command("attngan", files["attngan"], tmp_path / "model"))
     path = load(tmp_path / "model", "cpu").path("text")
@@ -234,8 +277,6 @@ def test_a_generator_alone_draws_from_embeddings_and_says_that_it_has_no_encoder
 
 
 def test_an_imported_model_is_exported_again_beside_another(files, tmp_path):
-    from s2i.export import export
-
     main(command("attngan", files["attngan"], tmp_path / "text"))
     main(command("s2igan", files["s2igan"], tmp_path / "speech"))
     export([tmp_path / "text", tmp_path / "speech"], tmp_path / "both")

@@ -1,21 +1,28 @@
-"""AttnGAN (Xu et al., CVPR 2018): text encoder, generator and captions.pickle."""
+"""AttnGAN (Xu et al., CVPR 2018): text encoder, generator, captions.pickle, and image encoder for search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from s2i.config import Config, TextEncoderConfig
+import torch
+from torch import nn
+
+from s2i.config import Config, ImageEncoderConfig, TextEncoderConfig
 from s2i.errors import InputError
+from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.models.image_trunk import ImageTrunk
 from s2i.models.text_encoder import TextEncoder
 from s2i.pipeline import DrawingPath
+from s2i.published.image_networks import fingerprint
 from s2i.published.paths import make_path
 from s2i.published.recurrent import move_recurrent
 from s2i.published.stacked import read_generator
 from s2i.published.vocabulary import read_vocabulary
 from s2i.published.weights import Weights, read_parts
 
-TEXT_ENCODER = "AttnGAN's text encoder"
+TEXT_ENCODER, IMAGE_ENCODER = "AttnGAN's text encoder", "AttnGAN's image encoder"
 VOCABULARIES = (".pickle", ".pkl", ".txt")
 WORDS = 25  # of a caption in the published evaluation; training reads 18
 
@@ -29,13 +36,38 @@ def read_text_encoder(weights: Weights) -> TextEncoder:
     return weights.build(lambda: TextEncoder(config, words))
 
 
-def read_attngan(files: Sequence[Path]) -> DrawingPath:
-    """The path from text: generator and text encoder (.pth), vocabulary (captions.pickle, or words in .txt).
+def read_image_encoder(weights: Weights) -> PretrainedImageEncoder:
+    """CNN_ENCODER: two layers over Inception-v3, whose statistics drifted in training and are its own."""
+    embedding = weights.shape("emb_features.weight", 4)[0]
+    config = ImageEncoderConfig(
+        kind="inception_v3", image_size=299, unit=False, pictures="symmetric", weights=weights.origin
+    )
+    weights.move("emb_features", "encoder.region")
+    weights.move("emb_cnn_code", "encoder.globe")
+    weights.add({"encoder.fingerprint": torch.zeros(32, dtype=torch.uint8)})
+    for layer in dict.fromkeys(key.partition(".")[0] for key in weights):
+        weights.move(layer, f"trunk.network.{layer}")
 
-    Raises InputError where one of the three is missing, twice there, or of another system.
+    def make() -> nn.ModuleDict:
+        trunk = ImageTrunk(config.kind, config.image_size, config.pictures)
+        return nn.ModuleDict({"encoder": PretrainedImageEncoder(config, embedding), "trunk": trunk})
+
+    encoder, trunk = weights.build(make).values()
+    encoder.use_trunk(trunk)
+    encoder.fingerprint.copy_(fingerprint(trunk))
+    return encoder
+
+
+def read_attngan(files: Sequence[Path]) -> DrawingPath:
+    """The path from text: generator and text encoder (.pth), vocabulary (captions.pickle, or words in .txt);
+    with the image encoder (.pth) too, pictures can be searched.
+
+    Raises InputError where one of the first three is missing, or one twice there or of another system.
     """
     lists = [path for path in files if path.suffix.lower() in VOCABULARIES]
-    parts = read_parts("attngan", [path for path in files if path not in lists], [TEXT_ENCODER])
+    parts = read_parts(
+        "attngan", [path for path in files if path not in lists], [TEXT_ENCODER, IMAGE_ENCODER]
+    )
     if TEXT_ENCODER not in parts or len(lists) != 1:
         found = "no text encoder" if TEXT_ENCODER not in parts else f"{len(lists)} vocabularies"
         raise InputError(
@@ -43,10 +75,21 @@ def read_attngan(files: Sequence[Path]) -> DrawingPath:
             f" {parts['generator'].origin}: give the .pth files of both, and captions.pickle or a .txt file"
         )
     encoder = read_text_encoder(parts[TEXT_ENCODER])
+    config, image_encoder = Config(modality="text", text_encoder=encoder.config), None
+    if IMAGE_ENCODER in parts:
+        image_encoder = read_image_encoder(parts[IMAGE_ENCODER])
+        config = replace(config, image_encoder=image_encoder.config)
+        if image_encoder.region.out_channels != config.embedding:
+            raise InputError(
+                f"expected an image encoder of {config.embedding} numbers, as the text encoder has, found"
+                f" {image_encoder.region.out_channels} in {parts[IMAGE_ENCODER].origin}: the two were not"
+                " trained together"
+            )
     return make_path(
-        Config(modality="text", text_encoder=encoder.config),
+        config,
         read_generator(parts["generator"]),
         encoder,
         {"generator": parts["generator"].origin, "encoder": parts[TEXT_ENCODER].origin},
         read_vocabulary(lists[0], encoder.embedding.num_embeddings),
+        image_encoder,
     )

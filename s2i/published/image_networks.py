@@ -49,6 +49,12 @@ def require_trunk(encoder: nn.Module) -> None:
         encoder.fingerprint.copy_(fingerprint(encoder.trunk))
 
 
+def comes_from_a_file(encoder: PretrainedImageEncoder) -> bool:
+    """Whether the trunk is somebody's file, configured or in an exported model, and not torchvision's own."""
+    file = encoder.fetch.keywords["file"] if encoder.fetch else None
+    return bool(encoder.config.weights) or (file is not None and file.is_file())
+
+
 def fingerprint(trunk: ImageTrunk) -> Tensor:
     """SHA-256 of a trunk's weights as float16 and their names: uint8 (32,).
 

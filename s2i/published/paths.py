@@ -11,6 +11,7 @@ from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.models.build import CaptionEncoder
 from s2i.models.generator import StackedGenerator
+from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.pipeline import DrawingPath
 
 
@@ -20,12 +21,14 @@ def make_path(
     encoder: CaptionEncoder | None,
     origins: dict[str, str],
     vocabulary: Vocabulary | None = None,
+    image_encoder: PretrainedImageEncoder | None = None,
 ) -> DrawingPath:
     """Put a generator behind an encoder.
 
     Args:
         config: of the encoder; the generator's is filled in.
         origins: the files of "generator" and "encoder", for errors.
+        image_encoder: that the encoder was matched with, for search.
 
     Raises:
         InputError: the generator draws from embeddings of another width.
@@ -44,6 +47,6 @@ def make_path(
         step=0,
         device=torch.device("cpu"),
         encoder=encoder,
-        image_encoder=None,
+        image_encoder=image_encoder,
         generator=generator,
     )
