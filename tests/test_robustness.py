@@ -12,6 +12,7 @@ import torch
 
 from s2i.errors import InputError
 from s2i.evaluation import robustness
+from s2i.evaluation.compare import compare
 from s2i.evaluation.protocols import evaluate
 from s2i.evaluation.robustness import add_noise, add_room, measure_robustness
 from tests.tiny_runs import write_world
@@ -83,6 +84,11 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(world
         assert found["difference"]["value"] == pytest.approx(change) and rows[name]["captions"] == 60
     assert rows["speaker of training"]["captions"] == rows["speaker that training lacks"]["captions"] == 30
     assert (table.parent / "chart.svg").read_text().count("<circle") == 6
+    compare(world["speech"], world["text"], tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Is it the voice?" in page and "noise at 0 dB" in page
+    chart = (tmp_path / "report" / "pictures" / "robustness.svg").read_text()
+    assert chart == (table.parent / "chart.svg").read_text() and 'src="pictures/robustness.svg"' in page
     assert sum(line.startswith("| ") for line in table.read_text().splitlines()) == 1 + len(rows)
 
 

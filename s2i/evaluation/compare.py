@@ -26,6 +26,7 @@ from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure, who_looked
 from s2i.evaluation.questions import ask
 from s2i.evaluation.report import MODALITIES, Report, Scores, page
+from s2i.evaluation.report_questions import ROBUSTNESS_CHART
 from s2i.evaluation.sections import SECTIONS, difference_name
 from s2i.evaluation.seeds import pool
 from s2i.evaluation.subject import Subject
@@ -90,7 +91,7 @@ def compare(
             found = results(scores, _data(first, folders), seconds, differences(measured, classes))
             found["runs"] = _every_run(measured, subjects, folders)
             found["classes"] = _by_class(scores, first["speech"])
-            found["questions"] = asked.numbers | _robustness(folders["speech"][0])
+            found["questions"] = asked.numbers | _robustness(folders["speech"][0], temporary)
             found["protocols"] |= asked.procedures
             if listener:
                 found["cascade"] = measure_cascade(first["speech"], first["text"], listener)
@@ -290,11 +291,12 @@ def _runs(paths: dict[str, list[DrawingPath]], folders: dict[str, list[Path]]) -
     return found
 
 
-def _robustness(run: Path) -> dict[str, Any]:
-    """What `s2i robustness` found for the run, if it was called."""
+def _robustness(run: Path, folder: Path) -> dict[str, Any]:
+    """What `s2i robustness` found for the run, if it was called; its chart goes into `folder`."""
     path = run / "robustness" / "results.json"
     if not path.is_file():
         return {}
+    shutil.copyfile(path.with_name("chart.svg"), folder / ROBUSTNESS_CHART)
     try:
         return {"robustness": json.loads(path.read_text(encoding="utf-8"))}
     except ValueError as error:

@@ -10,13 +10,21 @@ from s2i.evaluation.questions import Questions
 from s2i.evaluation.robustness import shown
 
 SIDES = ("speech", "text")
-TOLD = ("attribute_accuracy", "generation/mAP", "kid", "recall@1", "mAP", "median_rank")  # of every run
+ROBUSTNESS_CHART = "pictures/robustness.svg"
+TOLD = {  # of every run: metric of results.json's difference -> its name in the table
+    "attribute_accuracy": "attribute accuracy",
+    "generation/mAP": "class mAP of drawings",
+    "kid": "judge KID",
+    "recall@1": "recall@1 of retrieval",
+    "mAP": "mAP of retrieval",
+    "median_rank": "median rank of retrieval",
+}
 
 
 def luck(results: dict[str, Any]) -> str:
     """Every run's value, and what chance would make of the differences."""
     runs, rows = results["runs"], []
-    for metric in TOLD:
+    for metric, name in TOLD.items():
         if metric not in results["difference"]:
             continue
         found = results["difference"][metric]
@@ -24,7 +32,7 @@ def luck(results: dict[str, Any]) -> str:
         if None in [*values["speech"], *values["text"]]:
             continue
         cells = [
-            ("", escape(metric.removeprefix("generation/").replace("_", " "))),
+            ("", escape(name)),
             *((side, ", ".join(f"{value:.3f}" for value in values[side])) for side in SIDES),
             ("difference", _with_interval(found["speech_minus_text"], found["interval95"])),
             ("p, classes", _probability(found.get("permutation_p"))),
@@ -162,7 +170,10 @@ def voices(results: dict[str, Any]) -> str:
                 cells.append((f"change of {metric.split('_')[0]}", shown(change, "+") if change else ""))
         rows.append([*cells, ("captions", f"{row['captions']:,}")])
     how = f'<p class="note">{escape(found["procedure"])}</p>'
-    return f'{_table(rows)}<details class="how"><summary>How this is measured</summary>{how}</details>'
+    chart = _picture(
+        ROBUSTNESS_CHART, "differences from the clean recordings, condition by condition", "", "wide"
+    )
+    return f'{_table(rows)}{chart}<details class="how"><summary>How this is measured</summary>{how}</details>'
 
 
 def one_picture(results: dict[str, Any], asked: Questions) -> str:
