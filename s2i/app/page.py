@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
 import socket
 import tempfile
 import threading
@@ -73,6 +74,7 @@ def serve(
         shown = "127.0.0.1" if host == "0.0.0.0" else host
         print(f"http://{shown}:{chosen}", flush=True)
         say("s2i: the page is up; Ctrl-C ends it")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what visitors sent goes then too
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
