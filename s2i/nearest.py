@@ -1,14 +1,17 @@
 """Exact nearest neighbours among many unit vectors on disk, by reading a small part of each.
 
     <folder>/vectors.npy   float32 (N, D), of length 1
-    <folder>/heads.npy     float32 (N, H + 1): a vector's part in the H directions that hold most of all
-                           vectors, and the length of what is left of it
-    <folder>/basis.npy     float32 (D, H): these directions, orthonormal
+    <folder>/basis.npy     float32 (D, H): the H directions that hold most of all vectors, orthonormal
+    <folder>/heads.npy     int8 (N, H): a vector's part in these directions, over its scale
+    <folder>/bounds.npy    float32 (N, 4): that scale; the lengths of the head as rounded, of what rounding
+                           took from it, and of the rest, which lies in no direction of the basis
 
-With v = (head, rest) in the rotated basis, <q, v> <= <q_head, v_head> + |q_rest| |v_rest| (Cauchy and
-Schwarz), one product of (N, H + 1) by H + 1 numbers. A vector is read whole only if this bound reaches the
-k-th best cosine found so far. The result is that of comparing all; how few are read depends on how well H
-directions hold them.
+With v = head + lost + rest, and q likewise, by Cauchy and Schwarz
+
+    <q, v> <= <q_head, v_head> + |q_lost| |v_head| + |q_head + q_lost| |v_lost| + |q_rest| |v_rest|,
+
+of which one product of small whole numbers is all that has to be done for each vector. A vector is read whole
+only if this bound reaches the k-th best cosine found so far, so the result is that of comparing all.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import torch
 
 from s2i.errors import InputError
 
-HEAD = 64  # directions; fewer where vectors have fewer numbers
+HEAD = 256  # directions; fewer where vectors have fewer numbers
+LARGEST = 63  # whole number of a head: processors without VNNI add pairs of products in 16 bits
 ROUNDING = 1e-5  # of a bound: it may not miss a neighbour by a rounding error
 ROWS = 65536  # vectors read together while a table is made
 
@@ -32,14 +36,15 @@ class VectorTable:
         """Raises InputError for files that are missing or cut short."""
         try:
             self.vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-            heads = np.load(folder / "heads.npy", mmap_mode="c")  # private: torch warns of what is read-only
+            # Private copies: torch warns of what is read-only.
+            heads, bounds = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("heads", "bounds"))
             self._basis = np.load(folder / "basis.npy")
         except (OSError, ValueError, EOFError) as error:
             raise InputError(
                 f"expected whole arrays in {folder}, found {' '.join(str(error).split())}:"
                 " run s2i index again"
             ) from error
-        self._heads = torch.from_numpy(heads)
+        self._heads, self._bounds = torch.from_numpy(heads), torch.from_numpy(bounds)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -55,9 +60,7 @@ class VectorTable:
         """
         top = min(top, len(self))
         vector = np.asarray(vector, np.float32)
-        head = vector @ self._basis
-        rest = np.sqrt(max(0.0, float(vector @ vector - head @ head)))
-        bounds = self._heads @ torch.from_numpy(np.append(head, np.float32(rest)))
+        bounds = self._upper_bounds(vector)
         first = bounds.topk(min(4 * top + 64, len(self))).indices.numpy()
         least = np.partition(self._cosines(first, vector), -top)[-top]
         places = torch.nonzero(bounds >= float(least) - ROUNDING)[:, 0].numpy()
@@ -65,28 +68,45 @@ class VectorTable:
         order = np.lexsort((places, -cosines.round(6)))[:top]  # equal vectors differ by rounding
         return places[order], cosines[order]
 
+    def _upper_bounds(self, vector: np.ndarray) -> torch.Tensor:
+        """What no vector's cosine exceeds: (N,)."""
+        inside = vector[None] @ self._basis
+        head, [[scale, _, lost, rest]] = _round(vector[None], inside)
+        # torch's product of int8 with int32 sums; public ones would first make floats of all heads.
+        products = torch._int_mm(self._heads, torch.from_numpy(head.T.copy()))[:, 0]
+        weights = torch.tensor([float(lost), float(np.linalg.norm(inside)), float(rest)])
+        return self._bounds[:, 0] * products * float(scale) + self._bounds[:, 1:] @ weights
+
     def _cosines(self, places: np.ndarray, vector: np.ndarray) -> np.ndarray:
         if 4 * len(places) > len(self):  # reading all in order is the faster way then
             return np.asarray(self.vectors @ vector)[places]
-        return self.vectors[np.sort(places)].dot(vector)[np.argsort(np.argsort(places))]
+        return np.asarray(self.vectors[places]) @ vector
 
 
 def write_table(folder: Path) -> None:
-    """Make `heads.npy` and `basis.npy` beside the `vectors.npy` that lies in `folder`."""
+    """Make the other files beside the `vectors.npy` that lies in `folder`."""
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-    width = vectors.shape[1]
+    count, width = vectors.shape
     moments = np.zeros((width, width))
-    for start in range(0, len(vectors), ROWS):
+    for start in range(0, count, ROWS):
         part = vectors[start : start + ROWS]
         moments += part.T @ part
     basis = np.linalg.eigh(moments)[1][:, ::-1][:, : min(HEAD, width)].astype(np.float32)
-    heads = np.lib.format.open_memmap(
-        folder / "heads.npy", "w+", np.float32, (len(vectors), basis.shape[1] + 1)
-    )
-    for start in range(0, len(vectors), ROWS):
-        part = vectors[start : start + ROWS]
-        inside = part @ basis
-        left = np.square(part).sum(1) - np.square(inside).sum(1)
-        heads[start : start + ROWS] = np.column_stack([inside, np.sqrt(left.clip(min=0))])
-    heads.flush()
     np.save(folder / "basis.npy", basis)
+    heads = np.lib.format.open_memmap(folder / "heads.npy", "w+", np.int8, (count, basis.shape[1]))
+    bounds = np.lib.format.open_memmap(folder / "bounds.npy", "w+", np.float32, (count, 4))
+    for start in range(0, count, ROWS):
+        part = slice(start, start + ROWS)
+        heads[part], bounds[part] = _round(vectors[part], vectors[part] @ basis)
+    heads.flush()
+    bounds.flush()
+
+
+def _round(vectors: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Heads and bounds, as the files have them, of vectors (N, D) and their parts in the basis (N, H)."""
+    scales = np.abs(inside).max(1, keepdims=True).clip(min=1e-12) / LARGEST
+    heads = np.rint(inside / scales).astype(np.int8)
+    rounded = heads * scales
+    left = (np.square(vectors).sum(1) - np.square(inside).sum(1)).clip(min=0)
+    lengths = [np.linalg.norm(rounded, axis=1), np.linalg.norm(inside - rounded, axis=1), np.sqrt(left)]
+    return heads, np.column_stack([scales, *lengths]).astype(np.float32)
