@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ LOCAL_KEYS = (
     "image_encoder.weights",
     "audio.weights",
 )
-SAID_BY_PROTOCOL = ("reference", "resize", "extractor")
+SAID_BY_PROTOCOL = {"reference", "resize", "extractor", "note", "left_out"}  # of a metric; no card has them
 FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
 
 
@@ -266,17 +267,15 @@ def _latest(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _table(metrics: list[dict[str, Any]]) -> list[str]:
     """What was measured, a line each; what is the same in all lines is said once, above."""
-    keys = list(dict.fromkeys(key for line in metrics for key in line))
+    keys = [
+        key for key in dict.fromkeys(key for line in metrics for key in line) if key not in SAID_BY_PROTOCOL
+    ]
     if not keys:
         return []
     cells = [{key: _cell(line.get(key, "")) for key in keys} for line in metrics]
     shared = [key for key in keys if len(cells) > 1 and len({row[key] for row in cells}) == 1]
     columns = [key for key in keys if key not in shared]
-    told = (
-        [f"Of all that follows: {', '.join(f'{key} {cells[0][key]}' for key in shared)}.", ""]
-        if shared
-        else []
-    )
+    told = ", ".join(f"{key} {cells[0][key]}" for key in shared)
     rows = ["| " + " | ".join(row[key] for key in columns) + " |" for row in cells]
     said = [f"Of all that follows: {told}.", ""] if shared else []
     return ["", *said, "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *rows]
@@ -291,5 +290,6 @@ def _cell(value: Any) -> str:
 
 
 def _shown(text: str) -> str:
-    """Without this machine's folders."""
-    return text.replace(f"{Path.cwd()}/", "").replace(f"{Path.home()}/", "~/")
+    """Without this machine's folders: relative to where the command ran, else the name alone."""
+    text = text.replace(f"{Path.cwd()}/", "").replace(f"{Path.home()}/", "~/")
+    return re.sub(r"(?<![\w.~/-])/(?:[^\s/]+/)+([^\s/]+)", r"\1", text)
