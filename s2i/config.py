@@ -246,7 +246,7 @@ class GanConfig:
 class JudgeConfig:
     """A network that only scores. It reads attributes where the data has them, else classes."""
 
-    pack: str = MISSING  # what it is trained on: never what a generator is trained with
+    pack: str = MISSING  # what it is trained on; where there are birds to spare, not a generator's pictures
     channels: tuple[int, ...] = (32, 64, 128, 256)
     features: int = 256
     steps: int = 1500

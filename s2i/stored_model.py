@@ -132,6 +132,7 @@ def _stored(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str, Te
 
 
 def cut_short(path: Path, expected: str, error: Exception) -> InputError:
+    """The one line about a model's file that can't be read; what the reader said is shortened."""
     found = " ".join(str(error).split())
     if len(found) > 160:
         found = f"{found[:160]}..."

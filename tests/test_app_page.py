@@ -56,10 +56,12 @@ def page(driver, address):
 
 
 def test_a_spoken_and_a_typed_sentence_are_drawn_side_by_side_and_saved(page, folder):
+    began = time.monotonic()
     click(page, "#s2i-recording .record-button")
     time.sleep(2.0)
     click(page, "#s2i-recording .stop-button")
     wait(page, "#s2i-recording .play-pause-button")
+    longest = time.monotonic() - began  # a busy machine presses the button late
     wait(page, "#s2i-text textarea").send_keys(SENTENCES[0])
     click(page, "#s2i-draw")
     wait(page, "s2i-answer")
@@ -67,7 +69,7 @@ def test_a_spoken_and_a_typed_sentence_are_drawn_side_by_side_and_saved(page, fo
     assert len(find(page, ".s2i-speech .s2i-stages img")) == len(find(page, ".s2i-text .s2i-stages img")) == 8
     assert len(find(page, ".s2i-near .s2i-speech li")) == len(find(page, ".s2i-near .s2i-text li")) == 6
     heard = float(find(page, ".s2i-player.s2i-speech")[0].get_attribute("data-seconds"))
-    assert 1.0 < heard < 30.0
+    assert 1.0 < heard < longest
 
     click(page, "#s2i-save")
     saved = folder / "downloads" / "s2i-pictures.zip"

@@ -106,7 +106,7 @@ def test_an_exported_model_is_replaced_and_nothing_else_is(runs, tmp_path):
 def test_an_empty_folder_is_filled(runs, tmp_path):
     (tmp_path / "model").mkdir()
     export(runs, tmp_path / "model")
-    load(tmp_path / "model")
+    assert set(load(tmp_path / "model").paths) == {"speech", "text"}
 
 
 def test_what_fails_leaves_what_was_there_and_nothing_beside_it(runs, tmp_path, monkeypatch):

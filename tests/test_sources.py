@@ -9,34 +9,23 @@ import pytest
 import torch
 
 from s2i.config import Config, GanConfig
-from s2i.data.pack import build_pack
 from s2i.errors import InputError
 from s2i.export import export
 from s2i.pipeline import load
 from s2i.training import objectives
 from s2i.training.checkpoint import load_last, read_checkpoint
-from s2i.training.encoder import BEST, train_encoder
+from s2i.training.encoder import BEST
 from s2i.training.engine import Training
 from s2i.training.gan import train_gan
 from s2i.training.sources import CaptionSource, source_of_step
 from tests.tiny import same, tiny_training_config
-from tests.tiny_data import write_telling_data
-
-
-class Killed(BaseException):
-    """The process is gone: nothing is saved or cleaned up."""
+from tests.tiny_trainings import Killed, write_trained_encoders
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     """A folder with packed data and, beside it, a trained encoder of each modality."""
-    folder = tmp_path_factory.mktemp("world")
-    (folder / "data").mkdir()
-    write_telling_data(folder / "data")
-    build_pack(tiny_training_config(folder / "data", folder), ["train", "val"])
-    for modality in ("speech", "text"):
-        train_encoder(tiny_training_config(folder / "data", folder / f"{modality}-encoder", modality))
-    return folder
+    return write_trained_encoders(tmp_path_factory.mktemp("world"))
 
 
 def make_config(world: Path, run: Path, modality: str = "speech", **settings) -> Config:

@@ -26,24 +26,15 @@ from s2i.training.gan import growing_stages, train_gan
 from s2i.training.runlog import Run
 from tests.tiny import same, tiny_training_config
 from tests.tiny_data import write_telling_data
+from tests.tiny_trainings import Killed, write_trained_encoders
 
 TRAININGS = {"encoder": train_encoder, "gan": train_gan}
-
-
-class Killed(BaseException):
-    """The process is gone: nothing is saved or cleaned up."""
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     """A folder with packed data and, beside it, a trained encoder of each modality."""
-    folder = tmp_path_factory.mktemp("world")
-    (folder / "data").mkdir()
-    write_telling_data(folder / "data")
-    build_pack(tiny_training_config(folder / "data", folder), ["train", "val"])
-    for modality in ("speech", "text"):
-        train_encoder(tiny_training_config(folder / "data", folder / f"{modality}-encoder", modality))
-    return folder
+    return write_trained_encoders(tmp_path_factory.mktemp("world"))
 
 
 def make_config(world: Path, run: Path, modality: str = "speech") -> Config:
