@@ -15,6 +15,7 @@ from s2i.training.engine import Training
 from s2i.training.gan import train_gan
 from tests.tiny import tiny_training_config
 from tests.tiny_data import write_telling_data
+from tests.tiny_trainings import Killed
 
 RESUMED_FROM = 4
 
@@ -39,10 +40,6 @@ def test_a_gan_in_two_processes_is_one_network_and_resumes_to_the_same_bits(tmp_
     assert len(set(digests.values())) == 1
 
 
-class _Killed(BaseException):
-    """The process is gone: nothing is saved or cleaned up."""
-
-
 def _train(folder: Path, name: str, killed_at: int | None = None) -> None:
     """What each process does: train, and write what its networks have come to."""
     config = tiny_training_config(folder / "data", folder / name)
@@ -53,7 +50,7 @@ def _train(folder: Path, name: str, killed_at: int | None = None) -> None:
     def watch(self: Training, terms: dict) -> None:
         record(self, terms)
         if self.step == killed_at:
-            raise _Killed
+            raise Killed
         if self.step == gan.steps:
             digest = hashlib.sha256()
             for net in ("generator", "discriminators", "posterior"):
@@ -64,7 +61,7 @@ def _train(folder: Path, name: str, killed_at: int | None = None) -> None:
     Training.record = watch
     try:
         train_gan(config)
-    except _Killed:
+    except Killed:
         pass
     finally:
         Training.record = record

@@ -257,17 +257,8 @@ def _subjects(paths: dict[str, list[DrawingPath]], evaluation: EvaluationConfig)
 
 
 def _data(subjects: dict[str, Subject], folders: dict[str, list[Path]]) -> dict[str, Any]:
-    speech = subjects["speech"]
     return {
-        "split": speech.evaluation.split,
-        "pictures": len(speech.pack.pictures),
-        "captions": len(speech.captions),
-        "drawn_captions": len(speech.drawn_captions),
-        "classes": len(np.unique(speech.pack.labels)),
-        "image_size": speech.path.config.image_size,
-        "fingerprint": fingerprint(speech.pack),
-        "seed": speech.evaluation.seed,
-        "judge": speech.judge.identity if speech.judge else None,
+        **subjects["speech"].facts(),
         "runs": {
             modality: {"name": runs[0].absolute().name, "step": subjects[modality].path.step}
             for modality, runs in folders.items()

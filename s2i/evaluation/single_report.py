@@ -12,12 +12,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from s2i.errors import InputError
 from s2i.evaluation.compare import move_report
 from s2i.evaluation.gallery import Drawn, Shown, write_gallery
-from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.protocols import PROTOCOLS, measure, procedure, record
 from s2i.evaluation.report import attention_tiles, chip_list, document, figure
 from s2i.evaluation.subject import Subject
@@ -65,20 +62,7 @@ def report(run: str | Path, output: str | Path) -> None:
 
 
 def _data(run: Path, subject: Subject) -> dict[str, Any]:
-    return {
-        "run": run.absolute().name,
-        "step": subject.path.step,
-        "split": subject.evaluation.split,
-        "pictures": len(subject.pack.pictures),
-        "captions": len(subject.captions),
-        "left_out": subject.left_out,
-        "drawn_captions": len(subject.drawn_captions),
-        "classes": len(np.unique(subject.pack.labels)),
-        "image_size": subject.path.config.image_size,
-        "fingerprint": fingerprint(subject.pack),
-        "seed": subject.evaluation.seed,
-        "judge": subject.judge.identity if subject.judge else None,
-    }
+    return {"run": run.absolute().name, "step": subject.path.step, **subject.facts()}
 
 
 def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,6 +75,21 @@ class Subject:
                     f"expected a judge that never saw {self.pack.folder}, found one trained on it in"
                     f" {self.evaluation.judge}: set judge.pack to other pictures and train it again"
                 )
+
+    def facts(self) -> dict[str, Any]:
+        """What was measured on, for a report."""
+        return {
+            "split": self.evaluation.split,
+            "pictures": len(self.pack.pictures),
+            "captions": len(self.captions),
+            "left_out": self.left_out,
+            "drawn_captions": len(self.drawn_captions),
+            "classes": len(np.unique(self.pack.labels)),
+            "image_size": self.path.config.image_size,
+            "fingerprint": fingerprint(self.pack),
+            "seed": self.evaluation.seed,
+            "judge": self.judge.identity if self.judge else None,
+        }
 
     def keep(self, captions: np.ndarray) -> None:
         """Measure on these captions alone: before anything is measured."""
