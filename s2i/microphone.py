@@ -21,7 +21,7 @@ def record(seconds: float) -> tuple[np.ndarray, int]:
         import sounddevice
     except ImportError as error:
         raise InputError(
-            "expected the package sounddevice for --record, found none: pip install 's2i[mic]'"
+            "expected the package sounddevice for --record, found none: pip install -e '.[mic]'"
         ) from error
     except OSError as error:  # the package is there, the library under it isn't
         raise InputError(

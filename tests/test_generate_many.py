@@ -195,7 +195,7 @@ def test_no_microphone_and_no_package_are_one_line(monkeypatch):
     with pytest.raises(InputError, match="expected a microphone .*Error querying device -1"):
         record(1)
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(InputError, match=r"pip install 's2i\[mic\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[mic\]'"):
         record(1)
 
 

@@ -202,7 +202,7 @@ def test_nothing_is_fetched_that_nobody_asked_for(world, tmp_path, monkeypatch):
 
 def test_a_library_that_is_not_installed_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch_fidelity", None)
-    with pytest.raises(InputError, match=r"expected torch-fidelity .* pip install 's2i\[eval\]'"):
+    with pytest.raises(InputError, match=r"expected torch-fidelity .* pip install -e '\.\[eval\]'"):
         inception_extractor("inception", "download")
 
 

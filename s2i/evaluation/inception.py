@@ -111,7 +111,7 @@ def library(name: str) -> ModuleType:
     except ImportError as error:
         raise InputError(
             f"expected {published.distribution} for the {name} network, found it not installed:"
-            " pip install 's2i[eval]', or leave its protocols out"
+            " pip install -e '.[eval]', or leave its protocols out"
         ) from error
 
 
