@@ -217,6 +217,7 @@ class GanConfig:
     encoder_lr: float = 0.0  # of the caption encoder, which then learns with the generator; 0: frozen
     steps: int = 221_000  # S2IGAN: 600 epochs of 8,855 pictures in batches of 24
     batch_size: int = 24
+    augment: bool = True  # real pictures are cropped and flipped at random; else the centre, as it is
     generator_steps: int = 1  # a batch; each further one draws the batch's captions from new noise
     grow: tuple[float, ...] = ()  # part of the steps from which each later stage trains; empty: all from 0
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -229,10 +230,10 @@ class GanConfig:
     contrast_weight: float = 0.0  # of the discriminators' contrastive terms, for both sides (XMC-GAN)
     class_weight: float = 0.0  # of the discriminators' class terms, for both sides (AC-GAN)
     kl_weight: float = 2.0  # conditioning augmentation
-    matching_weight: float = 0.0  # of the drawn picture against its caption, on the last stage (AttnGAN: 5)
+    matching_weight: float = 0.0  # of the largest drawn picture against its caption (AttnGAN: 5)
     added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
     added_weight: float = 1.0  # of that term
-    relation_weight: float = 0.0  # of the relation supervisor, on the last stage (S2IGAN: 1); 0 is off
+    relation_weight: float = 0.0  # of the relation supervisor, on the largest picture (S2IGAN: 1); 0 is off
     reconstruction_weight: float = 0.0  # of real pictures drawn again from found noise (CVAE-GAN); 0 is off
     posterior_weight: float = 0.2  # a nat of that noise's divergence from the prior
     penalty: Literal["none", "r1", "matching_aware"] = "none"

@@ -23,7 +23,7 @@ from s2i.config import (
 from s2i.models.build import build_discriminators, build_generator, build_image_encoder
 from s2i.models.caption_encoding import CaptionEncoding, length_mask
 from s2i.models.generator import Drawing
-from s2i.models.posterior import Posterior
+from s2i.models.posterior import Posterior, mix_colours
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 from s2i.training import objectives
 from s2i.training.sources import freeze
@@ -426,10 +426,21 @@ def test_reconstruction_is_the_mean_difference_over_stages_and_the_nats_of_the_f
 
 def test_a_new_posterior_is_the_prior_and_learns_from_picture_and_caption():
     posterior = Posterior(embedding=16, noise=6)
-    pictures, sentence = torch.randn(4, 3, 64, 64), torch.randn(4, 16)
-    mu, logvar = posterior(pictures, sentence)
+    pictures, sentence, mixtures = torch.randn(4, 3, 64, 64), torch.randn(4, 16), torch.randn(4, 3)
+    mu, logvar = posterior(pictures, sentence, mixtures)
     assert mu.shape == logvar.shape == (4, 6) and not mu.any() and not logvar.any()
     nn.init.normal_(posterior.out.weight)
-    mu = posterior(pictures, sentence)[0]
-    assert not torch.allclose(posterior(-pictures, sentence)[0], mu)
-    assert not torch.allclose(posterior(pictures, -sentence)[0], mu)
+    mu = posterior(pictures, sentence, mixtures)[0]
+    assert not torch.allclose(posterior(-pictures, sentence, mixtures)[0], mu)
+    assert not torch.allclose(posterior(pictures, -sentence, mixtures)[0], mu)
+
+
+def test_a_posterior_is_shown_shapes_without_their_colours():
+    weights, shape = torch.randn(3), torch.randn(1, 1, 8, 8)
+    red, yellow = (torch.tensor(colour).view(1, 3, 1, 1) * shape for colour in ((1.0, 0, 0), (1.0, 1.0, 0)))
+    seen = [mix_colours(picture, weights[None]) for picture in (red, yellow, 0.3 * red - 0.2)]
+    expected = (shape - shape.mean()) / shape.std()
+    for mixed, weight in zip(seen, (weights[0], weights[0] + weights[1], weights[0]), strict=True):
+        torch.testing.assert_close(mixed, weight.sign() * expected, atol=0.02, rtol=0.02)
+    flat = mix_colours(torch.full((1, 3, 8, 8), 0.5), weights[None])
+    assert flat.abs().max() < 1e-3

@@ -18,7 +18,7 @@ from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.evaluation.retrieval import chance_by_class
 from s2i.models.build import build_caption_encoder, build_image_encoder
-from s2i.training import objectives
+from s2i.training import objectives, sources
 from s2i.training.checkpoint import load_last, read_checkpoint
 from s2i.training.encoder import BEST, retrieval_scores, train_encoder
 from s2i.training.engine import Training
@@ -325,11 +325,27 @@ def test_stages_grow_when_their_part_of_the_steps_has_come(world, tmp_path):
     assert growing_stages((), 0.0, 3) == 3
     config = replace(make_config(world, tmp_path), log=LogConfig(every=1, checkpoint_every=9))
     lines = Run(train_gan(replace(config, gan=replace(config.gan, grow=(0.4,))))).read_log()
-    for term in ("g_16/conditional", "d_16/real_c", "g/matching", "g/relation"):
+    for term in ("g_16/conditional", "d_16/real_c"):
         assert [line["step"] for line in lines if term in line] == [5, 6, 7, 8, 9]
-    assert all("g_8/conditional" in line for line in lines)
+    for term in ("g_8/conditional", "g/matching", "g/relation"):  # the last two: of the largest picture drawn
+        assert all(term in line for line in lines)
     with pytest.raises(InputError, match="gan.grow"):
         train_gan(replace(config, run=str(tmp_path / "b"), gan=replace(config.gan, grow=(0.2, 0.4))))
+
+
+def test_real_pictures_are_cropped_and_flipped_unless_told_not_to(world, tmp_path, monkeypatch):
+    given = []
+    real = sources.CaptionedPictures.__init__
+
+    def noted(self: object, *arguments: object, **named: object) -> None:
+        given.append(named["augment"])
+        real(self, *arguments, **named)
+
+    monkeypatch.setattr(sources.CaptionedPictures, "__init__", noted)
+    for augment in (True, False):
+        config = make_config(world, tmp_path / str(augment))
+        train_gan(replace(config, gan=replace(config.gan, steps=1, augment=augment)))
+    assert given == [True, False]
 
 
 def test_samples_come_from_the_average_in_evaluation_mode(world, tmp_path, monkeypatch):

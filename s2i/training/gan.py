@@ -153,7 +153,7 @@ def train_gan(config: Config) -> Path:
                     value, found = objectives.reconstruction_objective(drawing, reals, found_noise, settings)
                     g_total = g_total + value
                     terms |= found
-                if settings.relation_weight and len(vectors):
+                if settings.relation_weight:
                     with torch.no_grad():
                         real, same = (
                             source.image_encoder(pictures)[0]
@@ -210,7 +210,8 @@ def _draw(
     with engine.autocast():
         if posterior is not None:
             half = len(batch) // 2
-            found = posterior(batch.pictures[:half], encoding.sentence[:half].detach())
+            mixtures = torch.randn(half, 3, device=engine.device)
+            found = posterior(batch.pictures[:half], encoding.sentence[:half].detach(), mixtures)
             noise = torch.cat((found[0] + (0.5 * found[1]).exp() * noise[:half], noise[half:]))
         return encoding, generator(encoding, noise, condition_noise, stages), found
 

@@ -118,9 +118,12 @@ def generator_objective(
     config: GanConfig,
     matching: MatchingConfig,
 ) -> tuple[Tensor, Terms, Tensor]:
-    """Adversarial terms of every scale, conditioning augmentation, and, with the last stage drawn, matching.
+    """Adversarial terms of every scale, conditioning augmentation, and matching of the largest picture drawn.
 
-    Returns also the last stage's global vectors (B, D), which the relation supervisor looks at; or none (0,).
+    That is the last stage's, as published, or while stages grow the last of those that train: colours are
+    learnt from a small picture, enlarged, at a small part of the cost.
+
+    Returns also that picture's global vectors (B, D), which the relation supervisor looks at; or none (0,).
     """
     total, terms = condition.new_zeros(()), {}
     for network, fake in zip(networks, drawing.pictures, strict=False):
@@ -141,10 +144,9 @@ def generator_objective(
         total = total + config.added_weight * value
         terms["g/added"] = value.detach()
     vectors = encoding.sentence.new_zeros(0)
-    complete = len(drawing.pictures) == len(networks)
-    if complete and (config.matching_weight or config.relation_weight):
+    if config.matching_weight or config.relation_weight:
         vectors, regions = image_encoder(drawing.pictures[-1])
-    if complete and config.matching_weight:
+    if config.matching_weight:
         value, _ = matching_objective(vectors, regions, encoding, class_ids, matching)
         total = total + config.matching_weight * value
         terms["g/matching"] = value.detach()

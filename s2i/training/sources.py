@@ -63,6 +63,7 @@ class CaptionSource:
             self.vocabulary,
             config.text_encoder.words,
             same_class=settings.relation_weight > 0,
+            augment=settings.augment,
         )
         self.learns = settings.encoder_lr > 0
         if self.learns:
