@@ -177,6 +177,12 @@ def _parser() -> argparse.ArgumentParser:
     straining.add_argument("--noise", type=Path, metavar="DIR", help="recordings of noise")
     straining.add_argument("--rooms", type=Path, metavar="DIR", help="impulse responses of rooms")
     straining.add_argument(
+        "--recordings",
+        type=Path,
+        metavar="MANIFEST",
+        help="the data's, as people spoke its captions",
+    )
+    straining.add_argument(
         "--output", type=Path, metavar="DIR", help="(default: RUN/robustness, where compare finds it)"
     )
 

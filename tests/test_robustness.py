@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from s2i.data.manifest import read_manifest, write_manifest
 from s2i.errors import InputError
 from s2i.evaluation import robustness
 from s2i.evaluation.compare import compare
@@ -90,6 +92,30 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(world
     chart = (tmp_path / "report" / "pictures" / "robustness.svg").read_text()
     assert chart == (table.parent / "chart.svg").read_text() and 'src="pictures/robustness.svg"' in page
     assert sum(line.startswith("| ") for line in table.read_text().splitlines()) == 1 + len(rows)
+
+
+def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, monkeypatch):
+    for name in ("SPEEDS", "RATES", "ACCENTS"):
+        monkeypatch.setattr(robustness, name, ())
+    root = world["speech"].parents[1] / "birds"
+    tests = [each for each in read_manifest(root / "manifest.jsonl") if each.split == "test"]
+    recorded = []
+    for place, picture in enumerate(tests):
+        (first, *rest) = picture.captions
+        # The recording of another picture; of every second picture's first caption alone.
+        audio = tests[place - 1].captions[0].audio if place % 2 else None
+        unspoken = [replace(caption, audio=None) for caption in rest]
+        recorded.append(replace(picture, captions=(replace(first, audio=audio), *unspoken)))
+    write_manifest(tmp_path / "recorded.jsonl", recorded)
+    table = measure_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "recorded.jsonl")
+    rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
+    found = rows["recorded"]
+    assert found["captions"] == len(tests) // 2 and found["reference"] == "clean"
+    assert rows["clean"]["captions"] > found["captions"]
+
+    write_manifest(tmp_path / "same.jsonl", tests)  # the data's own recordings are nobody's
+    with pytest.raises(InputError, match="found none in .*same.jsonl"):
+        measure_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "same.jsonl")
 
 
 def test_what_cannot_be_measured_is_refused(world, tmp_path):

@@ -21,7 +21,7 @@ from s2i.config import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.data.espeak import Espeak, arranged_voices
 from s2i.data.images import to_tensor, to_uint8
-from s2i.data.manifest import iterate_manifest
+from s2i.data.manifest import iterate_manifest, read_manifest
 from s2i.errors import InputError
 from s2i.evaluation import retrieval
 from s2i.evaluation.charts import Spread, spread_chart
@@ -48,25 +48,30 @@ PROCEDURE = (
     " both a function of the caption; room: convolved with one of the given impulse responses, at its former"
     " power; speed: the recording's own time stretched at its pitch (phase vocoder); words a minute, voice:"
     " the caption's text spoken anew by espeak-ng, held against `spoken anew`. Other differences are caption"
-    " by caption from the clean recordings. Intervals: bootstrap over classes."
+    " by caption from the clean recordings, over the same captions. recorded: by people, where they were."
+    " Intervals: bootstrap over classes."
 )
 Hear = Callable[[Tensor, int], Tensor]  # a caption's recording and its index in the pack -> what is heard
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What is done to every caption; `reference` names the condition that it is held against."""
+    """What is done to captions; `reference` names the condition that it is held against, `captions` those
+    (indices in the pack) that it is for: without, all."""
 
     group: str
     name: str
     hear: Hear
     reference: str = "clean"
+    captions: frozenset[int] | None = None
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A condition's hits, one a caption: recall@1 (N,), and the mean over mentions with their number."""
+    """A condition's hits, one a caption: recall@1 (N,), and the mean over mentions with their number; zeros
+    for a caption that is not in `chosen` (N,)."""
 
+    chosen: np.ndarray
     recall: np.ndarray
     accuracy: np.ndarray | None
     mentions: np.ndarray | None
@@ -77,14 +82,19 @@ def measure_robustness(
     output: str | Path | None = None,
     noise: str | Path | None = None,
     rooms: str | Path | None = None,
+    recordings: str | Path | None = None,
 ) -> Path:
     """Measure a run from speech in every condition; returns the table, in `output` (RUN/robustness).
 
     Args:
-        noise, rooms: folders of recordings and of impulse responses; without one its conditions are left out.
+        noise, rooms: folders of recordings and of impulse responses; without one its conditions are left
+            out.
+        recordings: a manifest of the split's pictures, by id, whose captions, in the same order, have
+            people's recordings as their audio where somebody spoke them; `data_prep.synthesize_speech
+            --voice recordings --allow-missing` makes one.
 
     Raises:
-        InputError: a run without speech, an empty folder, a broken or missing recording.
+        InputError: a run without speech, an empty folder, a broken or missing recording, no recorded caption.
     """
     output = Path(output) if output else Path(run) / "robustness"
     with random_state_kept():
@@ -93,6 +103,8 @@ def measure_robustness(
         root = Path(subject.path.config.data.root)
         with arranged_voices() as voices:
             conditions = _conditions(subject, Espeak(voices), _sounds(noise, audio), _sounds(rooms, audio))
+            if recordings:
+                conditions.append(_recorded(subject, Path(recordings), root))
             waves = {
                 int(index): load_waveform(root / str(subject.pack.caption(int(index)).audio), audio)
                 for index in progress(captions, len(captions), "reading recordings")
@@ -179,8 +191,31 @@ def _conditions(
     return made
 
 
+def _recorded(subject: Subject, manifest: Path, root: Path) -> Condition:
+    """The captions that somebody has spoken, out of a manifest."""
+    pack, found = subject.pack, {}
+    spoken = {picture.id: picture.captions for picture in read_manifest(manifest)}
+    for index in subject.drawn_captions.tolist():
+        picture = int(pack.caption_picture[index])
+        number = index - int(pack.first_caption[picture])
+        captions = spoken.get(pack.pictures[picture].id, ())
+        if number < len(captions) and captions[number].audio not in (None, pack.caption(index).audio):
+            found[index] = root / captions[number].audio
+    if not found:
+        raise InputError(
+            f"expected recordings of captions drawn from {subject.evaluation.split}, found none in"
+            f" {manifest}: give a manifest with the ids and captions of the data"
+        )
+    audio = subject.path.config.audio
+    return Condition(
+        "recorded", "recorded", lambda _, index: load_waveform(found[index], audio), captions=frozenset(found)
+    )
+
+
 def _listen(subject: Subject, condition: Condition, waves: dict[int, Tensor]) -> Heard:
-    captions, path = subject.drawn_captions, subject.path
+    everything, path = subject.drawn_captions, subject.path
+    chosen = np.array([condition.captions is None or index in condition.captions for index in everything])
+    captions = everything[chosen]
     names = judged_attributes(subject)
     right, told = answers(subject, captions, names) if names else (None, None)
     sentences, hits = [], []
@@ -197,16 +232,23 @@ def _listen(subject: Subject, condition: Condition, waves: dict[int, Tensor]) ->
     labels = torch.from_numpy(subject.labels(captions))
     shelved = torch.from_numpy(subject.pack.labels)
     found = retrieval.retrieve_by_class(torch.cat(sentences), subject.gallery, labels, shelved)
-    recall = found["recall@1"].numpy()
+    recall = _spread_over(chosen, found["recall@1"].numpy())
     if not names or not told.any():
-        return Heard(recall, None, None)
+        return Heard(chosen, recall, None, None)
     mentions = told.sum(1)
-    return Heard(recall, ((np.concatenate(hits) == right) & told).sum(1) / mentions.clip(min=1), mentions)
+    accuracy = ((np.concatenate(hits) == right) & told).sum(1) / mentions.clip(min=1)
+    return Heard(chosen, recall, _spread_over(chosen, accuracy), _spread_over(chosen, mentions))
+
+
+def _spread_over(chosen: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values of the chosen captions at their places among all; 0 elsewhere."""
+    spread = np.zeros(len(chosen), values.dtype)
+    spread[chosen] = values
+    return spread
 
 
 def _results(subject: Subject, conditions: Sequence[Condition], heard: dict[str, Heard]) -> dict[str, Any]:
     clusters, rows = subject.labels(subject.drawn_captions), []
-    everyone = np.ones(len(clusters), dtype=bool)
     for condition in conditions:
         rows.append(
             _row(
@@ -215,7 +257,7 @@ def _results(subject: Subject, conditions: Sequence[Condition], heard: dict[str,
                 heard[condition.name],
                 heard[condition.reference],
                 clusters,
-                everyone,
+                heard[condition.name].chosen,
             )
             | {"reference": condition.reference}
         )
