@@ -9,7 +9,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from s2i.config import load_config
+from s2i.config_files import load_config
 from s2i.data.manifest import SPLITS
 from s2i.data.pack import build_pack
 from s2i.errors import exit_on_input_error

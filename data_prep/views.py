@@ -12,7 +12,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from s2i.config import Config, load_config, require
+from s2i.config import Config
+from s2i.config_files import load_config, require
 from s2i.data.pack import Pack
 from s2i.errors import exit_on_input_error
 from s2i.models.build import build_image_encoder

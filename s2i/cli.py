@@ -1,19 +1,16 @@
-"""The `s2i` command: parsing and error text. Each command imports what it needs when it is called."""
+"""The `s2i` command: parsing and error text."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from s2i.errors import InputError, exit_on_input_error
-
-if TYPE_CHECKING:
-    from s2i.config import Config
+from s2i import commands
+from s2i.errors import exit_on_input_error
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,24 +37,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="s2i", description="Pictures from speech: train, draw, measure.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, command: Any, description: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=description, description=description, allow_abbrev=False)
+        added = verbs.add_parser(name, help=description, description=description, allow_abbrev=False)
         added.set_defaults(command=command)
         return added
 
     for name, command, description in (
-        ("train-encoder", _train_encoder, "train a speech or text encoder against pictures"),
-        ("train-gan", _train_gan, "train a generator on a trained encoder"),
-        ("train-judge", _train_judge, "train a network that only scores pictures"),
-        ("show-config", _show_config, "print the complete configuration of a run as YAML"),
+        ("train-encoder", commands.train_encoder, "train a speech or text encoder against pictures"),
+        ("train-gan", commands.train_gan, "train a generator on a trained encoder"),
+        ("train-judge", commands.train_judge, "train a network that only scores pictures"),
+        ("show-config", commands.show_config, "print the complete configuration of a run as YAML"),
     ):
         training = add(name, command, description)
         training.add_argument("--config", required=True, metavar="FILE", help="YAML; names only changes")
         training.add_argument("overrides", nargs="*", metavar="key=value", help="further changes")
 
-    drawing = add("generate", _generate, "draw pictures of a sentence, spoken or written")
+    drawing = add("generate", commands.generate, "draw pictures of a sentence, spoken or written")
     drawing.add_argument("--model", required=True, type=Path, metavar="DIR", help="exported model or GAN run")
     sentence = drawing.add_mutually_exclusive_group(required=True)
     sentence.add_argument(
@@ -92,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     drawing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
-    indexing = add("index", _index, "prepare pictures, and recordings, for searching")
+    indexing = add("index", commands.index, "prepare pictures, and recordings, for searching")
     indexing.add_argument(
         "source", type=Path, metavar="SOURCE", help="folder of pictures, or manifest (.jsonl)"
     )
@@ -109,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     indexing.add_argument("--split", choices=("train", "val", "test"), default="", help="of a manifest alone")
     indexing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
-    finding = add("search", _search, "find what lies nearest to a sentence or a picture")
+    finding = add("search", commands.search, "find what lies nearest to a sentence or a picture")
     finding.add_argument("--model", required=True, type=Path, metavar="DIR", help="that made the index")
     wanted = finding.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--speech", type=Path, metavar="WAV", help="a recording of a sentence")
@@ -124,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     finding.add_argument("--html", type=Path, metavar="PAGE", help="write a page of thumbnails too")
     finding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
-    measuring = add("evaluate", _evaluate, "measure a run by named protocols")
+    measuring = add("evaluate", commands.evaluate, "measure a run by named protocols")
     measuring.add_argument("run", type=Path, metavar="RUN", help="run folder")
     measuring.add_argument(
         "overrides", nargs="*", metavar="evaluation.key=value", help="instead of the run's own settings"
@@ -144,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     measuring.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
 
-    comparing = add("compare", _compare, "report the same captions drawn from speech and from text")
+    comparing = add("compare", commands.compare, "report the same captions drawn from speech and from text")
     comparing.add_argument("speech_run", type=Path, metavar="SPEECH_RUN", help="GAN run from speech")
     comparing.add_argument("text_run", type=Path, metavar="TEXT_RUN", help="GAN run from text")
     comparing.add_argument(
@@ -172,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         " the two",
     )
 
-    straining = add("robustness", _robustness, "measure a run in noise, in rooms, and with other voices")
+    straining = add("robustness", commands.robustness, "measure a run in noise, in rooms, with other voices")
     straining.add_argument("run", type=Path, metavar="RUN", help="GAN run from speech")
     straining.add_argument("--noise", type=Path, metavar="DIR", help="recordings of noise")
     straining.add_argument("--rooms", type=Path, metavar="DIR", help="impulse responses of rooms")
@@ -186,25 +183,25 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=Path, metavar="DIR", help="(default: RUN/robustness, where compare finds it)"
     )
 
-    tabulating = add("tabulate", _tabulate, "hold runs against the first of them: an ablation's table")
+    tabulating = add("tabulate", commands.tabulate, "hold runs against the first: an ablation's table")
     tabulating.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN runs, the base first")
     tabulating.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the table")
     tabulating.add_argument(
         "--published", type=Path, metavar="JSON", help="published orderings, a run's name"
     )
 
-    reporting = add("report", _report, "report one run: its numbers and its pictures")
+    reporting = add("report", commands.report, "report one run: its numbers and its pictures")
     reporting.add_argument("run", type=Path, metavar="RUN", help="GAN run")
     reporting.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="folder for index.html and results.json"
     )
 
-    exporting = add("export", _export, "write the drawing part of runs as one model folder")
+    exporting = add("export", commands.export, "write the drawing part of runs as one model folder")
     exporting.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN run, one a modality")
     exporting.add_argument("folder", type=Path, metavar="DIR", help="model folder to write")
     exporting.add_argument("--half", action="store_true", help="store the weights in half the size (float16)")
 
-    importing = add("import", _import, "turn published weights into a model folder")
+    importing = add("import", commands.import_published, "turn published weights into a model folder")
     importing.add_argument("system", choices=("attngan", "s2igan", "stackgan-v2"), help="who published them")
     importing.add_argument(
         "files",
@@ -216,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     importing.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
 
-    showing = add("app", _app, "show a web page to speak to")
+    showing = add("app", commands.app, "show a web page to speak to")
     showing.add_argument(
         "--model",
         type=Path,
@@ -261,180 +258,3 @@ def _seconds(word: str) -> float:
     if not 0 < seconds <= 60:
         raise argparse.ArgumentTypeError(f"expected seconds, more than 0 and at most 60, found {word!r}")
     return seconds
-
-
-def _config(config: str, overrides: list[str]) -> Config:
-    from s2i.config import load_config
-
-    return load_config(config, overrides)
-
-
-def _train_encoder(**given: Any) -> None:
-    config = _config(**given)
-    from s2i.training.encoder import train_encoder
-
-    train_encoder(config)
-
-
-def _train_gan(**given: Any) -> None:
-    config = _config(**given)
-    from s2i.training.gan import train_gan
-
-    train_gan(config)
-
-
-def _train_judge(**given: Any) -> None:
-    config = _config(**given)
-    from s2i.evaluation.judges import train_judge
-
-    train_judge(config)
-
-
-def _show_config(**given: Any) -> None:
-    from omegaconf import OmegaConf
-
-    from s2i.config import config_to_dict
-
-    print(OmegaConf.to_yaml(OmegaConf.create(config_to_dict(_config(**given)))), end="")
-
-
-def _generate(
-    speech: Path | None,
-    texts: Path | None,
-    record: float | None,
-    interpolate: list[Path] | None,
-    frames: int,
-    root: Path | None,
-    **options: Any,
-) -> None:
-    for given in filter(None, (speech, texts, *(interpolate or ()))):  # known without loading anything
-        if not given.exists() or (given.is_dir() and given != speech):
-            raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
-    if interpolate:
-        _only(options, "interpolate", "count", "stages", "attention")
-        from s2i.interpolate import interpolate as draw_between
-
-        chosen = {key: options[key] for key in ("model", "output", "seed", "device")}
-        print(draw_between(first=interpolate[0], last=interpolate[1], frames=frames, **chosen))
-        return
-    source = texts or (speech if speech and (speech.is_dir() or speech.suffix == ".jsonl") else None)
-    if source is not None:
-        del options["text"]
-        from s2i.generate_many import generate_many
-
-        for path in generate_many(source=source, root=root, **options):
-            print(path, flush=True)
-        return
-    if record is not None:
-        from s2i.microphone import record as listen
-
-        speech = listen(record)
-    from s2i.generate import generate
-
-    for path in generate(speech=speech, **options):
-        print(path)
-
-
-def _only(options: dict[str, Any], name: str, *others: str) -> None:
-    """Refuse options that mean nothing beside --`name`."""
-    for other in others:
-        if options[other] not in (None, False, 1):
-            raise InputError(f"expected --{name} without --{other}, found both: leave out --{other}")
-
-
-def _index(model: Path, device: str, **options: Any) -> None:
-    from s2i.indexing import build_index
-    from s2i.pipeline import load
-
-    print(build_index(load(model, device), **options).folder)
-
-
-def _search(model: Path, index: Path, as_json: bool, html: Path | None, device: str, **query: Any) -> None:
-    from s2i.pipeline import load
-
-    hits = load(model, device).search(index, **query)
-    if html is not None:
-        from s2i.search_page import write_page
-
-        given = query["speech"] or query["image"]
-        write_page(html, str(given or query["text"]), hits, given)
-    if as_json:
-        told = [{key: str(v) if isinstance(v, Path) else v for key, v in vars(hit).items()} for hit in hits]
-        print(json.dumps(told, ensure_ascii=False, indent=2))
-        return
-    for hit in hits:
-        told = (hit.recording or hit.picture, hit.class_name, hit.caption)
-        print("  ".join([f"{hit.score:.3f}", *(str(word) for word in told if word)]))
-
-
-def _evaluate(
-    run: Path, overrides: list[str], protocols: list[str], inception_weights: str | None, as_json: bool
-) -> None:
-    from s2i.evaluation import protocols as measuring
-
-    if inception_weights is not None:
-        overrides = [*overrides, f"evaluation.inception_weights={inception_weights}"]
-    settings = [measuring.settings_of(run, overrides)] if overrides else []
-    metrics = measuring.evaluate(run, protocols, *settings)
-    if as_json:
-        told = [metric | {"procedure": measuring.procedure(metric["protocol"])} for metric in metrics]
-        print(json.dumps(told, ensure_ascii=False, indent=2))
-        return
-    latest = ""
-    for metric in metrics:
-        if metric["protocol"] != latest:
-            latest = metric["protocol"]
-            print(f"# {latest}: {measuring.procedure(latest)}")
-        print("  ".join(f"{name}={_shown(value)}" for name, value in metric.items()))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_shown, value))}]"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _compare(output: Path, **runs: Any) -> None:
-    from s2i.evaluation.compare import compare
-
-    compare(output=output, **runs)
-    print(output / "index.html")
-
-
-def _robustness(**given: Any) -> None:
-    from s2i.evaluation.robustness import measure_robustness
-
-    print(measure_robustness(**given))
-
-
-def _tabulate(runs: list[Path], output: Path, published: Path | None) -> None:
-    from s2i.evaluation.tabulate import tabulate
-
-    print(tabulate(runs, output, published))
-
-
-def _report(run: Path, output: Path) -> None:
-    from s2i.evaluation.single_report import report
-
-    report(run, output)
-    print(output / "index.html")
-
-
-def _export(runs: list[Path], folder: Path, half: bool) -> None:
-    from s2i.export import export
-
-    export(runs, folder, half)
-    print(folder)
-
-
-def _import(system: str, files: list[Path], output: Path) -> None:
-    from s2i.published.importer import import_model
-
-    import_model(system, files, output)
-    print(output)
-
-
-def _app(**options: Any) -> None:
-    from s2i.app.page import serve
-
-    serve(**options)

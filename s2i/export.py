@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from s2i.config import MISSING, config_to_dict
+from s2i.config import MISSING
+from s2i.config_files import config_to_dict
 from s2i.errors import InputError
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.pipeline import DrawingPath, load

@@ -30,7 +30,7 @@ from s2i.stored_model import IMAGE_NETWORK, StoredPath, cut_short, read_model
 from s2i.training.checkpoint import LAST
 
 if TYPE_CHECKING:
-    from s2i.search import Hit, Index
+    from s2i.search.index import Hit, Index
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Model:
         Raises:
             InputError: as `embed`, and for an index that another model made or that holds none of these.
         """
-        from s2i.search import Index  # here: drawing needs none of it
+        from s2i.search.index import Index  # here: drawing needs none of it
 
         if not isinstance(index, Index):
             index = Index.open(index)

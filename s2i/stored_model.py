@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from s2i.config import Config, config_from_dict, config_to_dict
+from s2i.config import Config
+from s2i.config_files import config_from_dict, config_to_dict
 from s2i.errors import InputError
 from s2i.training.checkpoint import LAST, read_checkpoint
 

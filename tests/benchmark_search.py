@@ -23,7 +23,7 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from s2i.nearest import VectorTable, write_table  # noqa: E402
+from s2i.search.nearest import VectorTable, write_table  # noqa: E402
 
 QUERIES = 200
 TOP = 10

@@ -30,11 +30,11 @@ from s2i.app.studio import (
 from s2i.app.timeline import SHADES, divide, shade, trace
 from s2i.config import AudioConfig
 from s2i.data.images import load_image, resize, to_uint8
+from s2i.drawing.overlays import heat, heat_over
 from s2i.errors import InputError
 from s2i.export import export
-from s2i.indexing import build_index
-from s2i.overlays import heat, heat_over
 from s2i.pipeline import load
+from s2i.search.making import build_index
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
 from tests.tiny_data import write_tiny_data
 

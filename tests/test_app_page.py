@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from s2i.export import export
-from s2i.indexing import build_index
 from s2i.pipeline import load
+from s2i.search.making import build_index
 from tests import browser
 from tests.browser import click, find, wait, wait_for
 from tests.tiny import SENTENCES, write_recording, write_tiny_run

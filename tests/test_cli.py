@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from s2i import cli
-from s2i.config import Config, load_config
+from s2i.config import Config
+from s2i.config_files import load_config
 
 COMMANDS = (
     "train-encoder",
@@ -48,7 +49,7 @@ def calls(monkeypatch) -> list:
     stand_in("s2i.training.encoder", "train_encoder")
     stand_in("s2i.training.gan", "train_gan")
     stand_in("s2i.evaluation.judges", "train_judge")
-    stand_in("s2i.generate", "generate", [Path("out.png"), Path("where.png")])
+    stand_in("s2i.drawing.generate", "generate", [Path("out.png"), Path("where.png")])
     stand_in(
         "s2i.evaluation.protocols",
         "evaluate",

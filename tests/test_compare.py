@@ -14,7 +14,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from s2i.config import load_config
+from s2i.config_files import load_config
 from s2i.data.dataset import picture_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack, build_pack

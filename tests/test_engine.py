@@ -13,7 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from s2i.config import Config, LogConfig, OptimiserConfig, ScheduleConfig
+from s2i.config import (
+    Config,
+    LogConfig,
+    OptimiserConfig,
+    ScheduleConfig,
+)
 from s2i.errors import InputError
 from s2i.training.checkpoint import load_last
 from s2i.training.engine import (

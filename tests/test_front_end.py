@@ -14,7 +14,8 @@ from torchaudio.models import wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2Bundle
 
 from s2i.cli import main
-from s2i.config import AudioConfig, load_config, with_front_end
+from s2i.config import AudioConfig
+from s2i.config_files import load_config, with_front_end
 from s2i.data import front_end
 from s2i.data.audio import features, load_waveform
 from s2i.data.pack import Pack, build_pack

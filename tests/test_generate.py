@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from s2i.data.images import to_uint8
+from s2i.drawing.generate import generate
+from s2i.drawing.overlays import STRIP, attention_overlay, heat, heat_over, segment_labels
 from s2i.errors import InputError
 from s2i.export import export
-from s2i.generate import generate
-from s2i.overlays import STRIP, attention_overlay, heat, heat_over, segment_labels
 from s2i.pipeline import load
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
 

@@ -15,12 +15,12 @@ from PIL import Image, ImageSequence
 from s2i import cli
 from s2i.data.images import to_uint8
 from s2i.data.manifest import Caption, Picture, write_manifest
+from s2i.drawing.generate import generate
+from s2i.drawing.generate_many import generate_many
+from s2i.drawing.interpolate import between, interpolate
+from s2i.drawing.microphone import record
 from s2i.errors import InputError
 from s2i.export import export
-from s2i.generate import generate
-from s2i.generate_many import generate_many
-from s2i.interpolate import between, interpolate
-from s2i.microphone import record
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.pipeline import load
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
@@ -61,7 +61,7 @@ def test_a_killed_run_continues_with_what_is_missing(model, recordings, tmp_path
     running.close()
     assert [file.name for file in output.rglob("*.png")] == ["a.png"]
     drawn = []
-    from s2i import generate_many as module
+    from s2i.drawing import generate_many as module
 
     draw = module.draw_pages
     monkeypatch.setattr(module, "draw_pages", lambda *given: drawn.append(given) or draw(*given))

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from s2i.config import Config, DataConfig, JudgeConfig, LogConfig
+from s2i.config import (
+    Config,
+    DataConfig,
+    JudgeConfig,
+    LogConfig,
+)
 from s2i.data.dataset import picture_batches
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from s2i import cli
-from s2i.config import override
+from s2i.config_files import override
 from s2i.data.manifest import check_manifest
 from s2i.data.pack import build_pack
 from s2i.errors import InputError

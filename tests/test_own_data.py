@@ -17,7 +17,7 @@ from PIL import Image
 from data_prep import own_data
 from data_prep.own_data import name_classes, split_classes
 from s2i.cli import main
-from s2i.config import load_config
+from s2i.config_files import load_config
 from s2i.data.manifest import check_manifest, read_manifest
 from s2i.data.pack import build_pack
 from s2i.errors import InputError

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from data_prep import pack as command
-from s2i.config import Config, save_config
+from s2i.config import Config
+from s2i.config_files import save_config
 from s2i.data import pack as pack_module
 from s2i.data.audio import features, load_waveform
 from s2i.data.images import load_image, resize, square_crop

@@ -13,9 +13,9 @@ import torch
 import s2i
 from s2i.data.audio import load_waveform
 from s2i.data.noise import caption_noise
+from s2i.drawing.overlays import segment_times
 from s2i.errors import InputError
 from s2i.export import export
-from s2i.overlays import segment_times
 from s2i.pipeline import load
 from s2i.training.checkpoint import read_checkpoint, write_checkpoint
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
@@ -241,7 +241,7 @@ def test_importing_the_package_imports_no_torch_until_load_is_asked_for():
 def test_drawing_imports_nothing_heavy(model, tmp_path):
     code = f"""
 import sys
-from s2i.generate import generate
+from s2i.drawing.generate import generate
 generate({str(model)!r}, None, {SENTENCES[0]!r}, {str(tmp_path / "y.png")!r})
 heavy = {{"librosa", "accelerate", "torchvision", "torchaudio", "scipy", "matplotlib", "gradio", "sympy"}}
 found = heavy & set(sys.modules)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from s2i.config import load_config
+from s2i.config_files import load_config
 from s2i.data.dataset import picture_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.errors import InputError

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from s2i.config import Config, DataConfig, LogConfig, MatchingConfig, load_config
+from s2i.config import (
+    Config,
+    DataConfig,
+    LogConfig,
+    MatchingConfig,
+)
+from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.training.runlog import open_run
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from s2i.config import Config, load_config
+from s2i.config import Config
+from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.evaluation.compare import differences, results
 from s2i.evaluation.extractors import FEATURES

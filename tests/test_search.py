@@ -16,11 +16,11 @@ from s2i.data.dataset import centre_crops, read_pictures
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
 from s2i.export import export
-from s2i.indexing import build_index
-from s2i.nearest import VectorTable, write_table
 from s2i.pipeline import load
-from s2i.search import Index
-from s2i.search_page import write_page
+from s2i.search.index import Index
+from s2i.search.making import build_index
+from s2i.search.nearest import VectorTable, write_table
+from s2i.search.page import write_page
 from tests.tiny import tiny_model_config, write_recording, write_tiny_run
 from tests.tiny_data import write_tiny_data
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from s2i.config import load_config
+from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.evaluation import tabulate as module
 from s2i.evaluation.charts import Spread, spread_chart

@@ -22,8 +22,8 @@ from s2i.config import (
     OptimiserConfig,
     SpeechEncoderConfig,
     TextEncoderConfig,
-    config_to_dict,
 )
+from s2i.config_files import config_to_dict
 from s2i.data.text import Vocabulary
 from s2i.models.build import build_caption_encoder, build_generator, build_image_encoder
 from s2i.training.checkpoint import write_checkpoint

@@ -17,9 +17,8 @@ from s2i.config import (
     EvaluationConfig,
     JudgeConfig,
     LogConfig,
-    config_to_dict,
-    save_config,
 )
+from s2i.config_files import config_to_dict, save_config
 from s2i.data.manifest import Caption, Picture, write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.data.text import Vocabulary

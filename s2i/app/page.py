@@ -25,7 +25,7 @@ from s2i.data.espeak import speak
 from s2i.errors import InputError
 from s2i.pipeline import Model, load
 from s2i.progress import say
-from s2i.search import Index
+from s2i.search.index import Index
 
 if TYPE_CHECKING:
     import gradio

@@ -15,11 +15,11 @@ from s2i.app.timeline import Segment, Timeline, divide, trace
 from s2i.data.audio import check_recording, load_waveform
 from s2i.data.images import load_image, resize, to_uint8
 from s2i.data.text import tokenise
+from s2i.drawing.overlays import heat, heat_over, segment_labels, segment_times
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.overlays import heat, heat_over, segment_labels, segment_times
 from s2i.pipeline import DrawingPath, Model
-from s2i.search import Index
+from s2i.search.index import Index
 
 LONGEST = 30.0  # s of a recording
 MOST_CHARACTERS = 300

@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from s2i.config import MISSING, Config, require
+from s2i.config import MISSING, Config
+from s2i.config_files import require
 from s2i.data.audio import features, load_waveform
 from s2i.data.images import load_image, resize, square_crop, with_margin
 from s2i.data.manifest import (

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from s2i.config import Config, EvaluationConfig, override
+from s2i.config import Config, EvaluationConfig
+from s2i.config_files import override
 from s2i.errors import InputError
 from s2i.evaluation import cascade, seeds
 from s2i.evaluation.cascade import load_recogniser, measure_cascade

@@ -16,10 +16,10 @@ from s2i.data.dataset import picture_batches
 from s2i.data.images import save_png, to_tensor, to_uint8
 from s2i.data.manifest import Caption
 from s2i.data.pack import Pack
+from s2i.drawing.overlays import enlarge, heat, heat_over, segment_labels
 from s2i.evaluation.protocols import answers, judged_attributes
 from s2i.evaluation.subject import Subject
 from s2i.files import write_atomically
-from s2i.overlays import enlarge, heat, heat_over, segment_labels
 
 SHOWN = 24  # captions
 TILE = 64  # px, at least, of a picture under heat

@@ -15,7 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2i.config import Config, JudgeConfig, OptimiserConfig, ScheduleConfig, config_from_dict, require
+from s2i.config import (
+    Config,
+    JudgeConfig,
+    OptimiserConfig,
+    ScheduleConfig,
+)
+from s2i.config_files import config_from_dict, require
 from s2i.data.dataset import picture_batches, random_crops, read_pictures
 from s2i.data.pack import Pack
 from s2i.errors import InputError

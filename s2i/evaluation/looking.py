@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import EvaluationConfig, config_to_dict
+from s2i.config import EvaluationConfig
+from s2i.config_files import config_to_dict
 from s2i.data.dataset import picture_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from s2i.config import EvaluationConfig, override
+from s2i.config import EvaluationConfig
+from s2i.config_files import override
 from s2i.errors import InputError
 from s2i.evaluation.inception import DOWNLOAD, PUBLISHED
 from s2i.evaluation.protocols_of_attributes import (

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import Config, config_from_dict
+from s2i.config import Config
+from s2i.config_files import config_from_dict
 from s2i.data.dataset import evaluation_batches
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from s2i.config import config_to_dict, load_config
+from s2i.config_files import config_to_dict, load_config
 from s2i.errors import InputError
 from s2i.evaluation.charts import Spread, spread_chart
 from s2i.evaluation.judges import fingerprint

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from s2i import losses
-from s2i.config import Config, require
+from s2i.config import Config
+from s2i.config_files import require
 from s2i.data.dataset import (
     Batch,
     CaptionedPictures,

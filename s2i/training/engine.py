@@ -44,7 +44,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from s2i.config import Config, OptimiserConfig, ScheduleConfig, config_to_dict
+from s2i.config import Config, OptimiserConfig, ScheduleConfig
+from s2i.config_files import config_to_dict
 from s2i.errors import InputError
 from s2i.progress import say
 from s2i.training.checkpoint import LAST, load_last, random_state, save_last, set_random_state

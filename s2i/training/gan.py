@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from s2i.config import Config, require
+from s2i.config import Config
+from s2i.config_files import require
 from s2i.data.dataset import Batch, endless_batches
 from s2i.data.pack import Pack
 from s2i.errors import InputError

@@ -21,7 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from s2i.config import Config, config_to_dict, load_config, require, save_config
+from s2i.config import Config
+from s2i.config_files import config_to_dict, load_config, require, save_config
 from s2i.errors import InputError
 from s2i.files import write_atomically
 from s2i.progress import say

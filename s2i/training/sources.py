@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from s2i.config import Config, config_from_dict, config_to_dict
+from s2i.config import Config
+from s2i.config_files import config_from_dict, config_to_dict
 from s2i.data.dataset import Batch, CaptionedPictures
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary

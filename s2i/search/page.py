@@ -14,7 +14,7 @@ from PIL import Image
 
 from s2i.data.images import load_image
 from s2i.files import write_atomically
-from s2i.search import Hit
+from s2i.search.index import Hit
 
 SIDE = 192  # px of a thumbnail's longer side
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from s2i.data.images import save_png
 from s2i.data.manifest import iterate_manifest
+from s2i.drawing.generate import check_attention, draw_pages
 from s2i.errors import InputError
 from s2i.files import write_atomically
-from s2i.generate import check_attention, draw_pages
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import progress, say
 

@@ -1,11 +1,11 @@
-"""An index of pictures and recordings, opened for searching. `s2i.indexing` makes one.
+"""An index of pictures and recordings, opened for searching. `s2i.search.making` makes one.
 
     <index>/
       index.json             what it was made of, and how many of each there are; written last
       pictures.jsonl         a picture a line: id, path, class and caption where the manifest has them
       recordings.jsonl       a recording a line, where the manifest has some
       <kind>.offsets.npy     int64 (N + 1): line i is bytes offsets[i] to offsets[i + 1]
-      <space>-<kind>/        vectors in the space of the model's speech or text path, see `s2i.nearest`
+      <space>-<kind>/        vectors in the space of the model's speech or text path, see `s2i.search.nearest`
 
 Nothing is read as a whole, so opening an index of any size takes milliseconds. Paths start from the pictures'
 root, which is kept relative to the index, so that both can be moved together.
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from s2i.errors import InputError
-from s2i.nearest import VectorTable
+from s2i.search.nearest import VectorTable
 
 if TYPE_CHECKING:
     from s2i.pipeline import DrawingPath

@@ -22,10 +22,10 @@ from s2i.data.images import load_image, to_tensor
 from s2i.data.manifest import Picture, iterate_manifest
 from s2i.errors import InputError
 from s2i.files import write_atomically
-from s2i.nearest import write_table
 from s2i.pipeline import DrawingPath, Model
 from s2i.progress import progress, say
-from s2i.search import FORMAT, NETWORKS, Index
+from s2i.search.index import FORMAT, NETWORKS, Index
+from s2i.search.nearest import write_table
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 PICTURES = 64  # looked at together

@@ -12,10 +12,10 @@ from PIL import Image
 
 from s2i.data.audio import Recording
 from s2i.data.images import grid, save_png, to_uint8
+from s2i.drawing.overlays import attention_overlay, enlarge, segment_labels
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import Drawing
-from s2i.overlays import attention_overlay, enlarge, segment_labels
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import progress
 

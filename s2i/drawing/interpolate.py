@@ -12,9 +12,9 @@ from torch import Tensor
 
 from s2i.data.audio import Recording
 from s2i.data.images import grid, save_png, to_uint8
+from s2i.drawing.generate import check_outputs
 from s2i.errors import InputError
 from s2i.files import write_atomically
-from s2i.generate import check_outputs
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.pipeline import load
 from s2i.progress import progress

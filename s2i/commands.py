@@ -1,0 +1,204 @@
+"""What each command of `s2i` does: options in, results to stdout. Each imports what it needs when called."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from s2i.errors import InputError
+
+if TYPE_CHECKING:
+    from s2i.config import Config
+
+
+def _config(config: str, overrides: list[str]) -> Config:
+    from s2i.config_files import load_config
+
+    return load_config(config, overrides)
+
+
+def train_encoder(**given: Any) -> None:
+    """Train a caption encoder."""
+    config = _config(**given)
+    from s2i.training.encoder import train_encoder
+
+    train_encoder(config)
+
+
+def train_gan(**given: Any) -> None:
+    """Train a generator."""
+    config = _config(**given)
+    from s2i.training.gan import train_gan
+
+    train_gan(config)
+
+
+def train_judge(**given: Any) -> None:
+    """Train a judge."""
+    config = _config(**given)
+    from s2i.evaluation.judges import train_judge
+
+    train_judge(config)
+
+
+def show_config(**given: Any) -> None:
+    """Print the whole configuration as YAML."""
+    from omegaconf import OmegaConf
+
+    from s2i.config_files import config_to_dict
+
+    print(OmegaConf.to_yaml(OmegaConf.create(config_to_dict(_config(**given)))), end="")
+
+
+def generate(
+    speech: Path | None,
+    texts: Path | None,
+    record: float | None,
+    interpolate: list[Path] | None,
+    frames: int,
+    root: Path | None,
+    **options: Any,
+) -> None:
+    """Draw one sentence, many, or the way between two; prints each file written."""
+    for given in filter(None, (speech, texts, *(interpolate or ()))):  # known without loading anything
+        if not given.exists() or (given.is_dir() and given != speech):
+            raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
+    if interpolate:
+        _only(options, "interpolate", "count", "stages", "attention")
+        from s2i.drawing.interpolate import interpolate as draw_between
+
+        chosen = {key: options[key] for key in ("model", "output", "seed", "device")}
+        print(draw_between(first=interpolate[0], last=interpolate[1], frames=frames, **chosen))
+        return
+    source = texts or (speech if speech and (speech.is_dir() or speech.suffix == ".jsonl") else None)
+    if source is not None:
+        del options["text"]
+        from s2i.drawing.generate_many import generate_many
+
+        for path in generate_many(source=source, root=root, **options):
+            print(path, flush=True)
+        return
+    if record is not None:
+        from s2i.drawing.microphone import record as listen
+
+        speech = listen(record)
+    from s2i.drawing.generate import generate
+
+    for path in generate(speech=speech, **options):
+        print(path)
+
+
+def _only(options: dict[str, Any], name: str, *others: str) -> None:
+    """Refuse options that mean nothing beside --`name`."""
+    for other in others:
+        if options[other] not in (None, False, 1):
+            raise InputError(f"expected --{name} without --{other}, found both: leave out --{other}")
+
+
+def index(model: Path, device: str, **options: Any) -> None:
+    """Make an index; prints its folder."""
+    from s2i.pipeline import load
+    from s2i.search.making import build_index
+
+    print(build_index(load(model, device), **options).folder)
+
+
+def search(model: Path, index: Path, as_json: bool, html: Path | None, device: str, **query: Any) -> None:
+    """Print what an index holds nearest to a query."""
+    from s2i.pipeline import load
+
+    hits = load(model, device).search(index, **query)
+    if html is not None:
+        from s2i.search.page import write_page
+
+        given = query["speech"] or query["image"]
+        write_page(html, str(given or query["text"]), hits, given)
+    if as_json:
+        told = [{key: str(v) if isinstance(v, Path) else v for key, v in vars(hit).items()} for hit in hits]
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+        return
+    for hit in hits:
+        told = (hit.recording or hit.picture, hit.class_name, hit.caption)
+        print("  ".join([f"{hit.score:.3f}", *(str(word) for word in told if word)]))
+
+
+def evaluate(
+    run: Path, overrides: list[str], protocols: list[str], inception_weights: str | None, as_json: bool
+) -> None:
+    """Print a run's numbers, each below its protocol."""
+    from s2i.evaluation import protocols as measuring
+
+    if inception_weights is not None:
+        overrides = [*overrides, f"evaluation.inception_weights={inception_weights}"]
+    settings = [measuring.settings_of(run, overrides)] if overrides else []
+    metrics = measuring.evaluate(run, protocols, *settings)
+    if as_json:
+        told = [metric | {"procedure": measuring.procedure(metric["protocol"])} for metric in metrics]
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+        return
+    latest = ""
+    for metric in metrics:
+        if metric["protocol"] != latest:
+            latest = metric["protocol"]
+            print(f"# {latest}: {measuring.procedure(latest)}")
+        print("  ".join(f"{name}={_shown(value)}" for name, value in metric.items()))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def compare(output: Path, **runs: Any) -> None:
+    """Write a comparison; prints its page."""
+    from s2i.evaluation.compare import compare
+
+    compare(output=output, **runs)
+    print(output / "index.html")
+
+
+def robustness(**given: Any) -> None:
+    """Measure a run in every condition; prints the table's file."""
+    from s2i.evaluation.robustness import measure_robustness
+
+    print(measure_robustness(**given))
+
+
+def tabulate(runs: list[Path], output: Path, published: Path | None) -> None:
+    """Write an ablation's table; prints its file."""
+    from s2i.evaluation.tabulate import tabulate
+
+    print(tabulate(runs, output, published))
+
+
+def report(run: Path, output: Path) -> None:
+    """Write one run's report; prints its page."""
+    from s2i.evaluation.single_report import report
+
+    report(run, output)
+    print(output / "index.html")
+
+
+def export(runs: list[Path], folder: Path, half: bool) -> None:
+    """Write a model folder; prints it."""
+    from s2i.export import export
+
+    export(runs, folder, half)
+    print(folder)
+
+
+def import_published(system: str, files: list[Path], output: Path) -> None:
+    """Read published weights; prints the model folder."""
+    from s2i.published.importer import import_model
+
+    import_model(system, files, output)
+    print(output)
+
+
+def app(**options: Any) -> None:
+    """Serve the page."""
+    from s2i.app.page import serve
+
+    serve(**options)
