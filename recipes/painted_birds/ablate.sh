@@ -47,6 +47,9 @@ grid() {
     "$1" without-attention speech generator.attention=false
     "$1" without-dense-links speech generator.dense=false
     "$1" without-relation-supervisor speech gan.relation_weight=0
+    "$1" without-contrast speech discriminator.contrast=false gan.contrast_weight=0
+    "$1" without-found-noise speech gan.reconstruction_weight=0
+    "$1" with-crops-and-flips speech gan.augment=true
     "$1" one-stage speech generator.stages=1 generator.base_size=32 'gan.grow=[]'
     "$1" text text modality=text
     "$1" both speech gan.other_encoder="$runs-text-encoder"
@@ -55,7 +58,7 @@ grid() {
     for value in 3e-4 3e-3; do
         "$1" "learning-rate-$value" speech gan.generator.lr="$value" gan.discriminator.lr="$value"
     done
-    for value in 0 0.5 5; do
+    for value in 0 0.1 5; do
         "$1" "matching-weight-$value" speech gan.matching_weight="$value"
     done
     for value in 2 3; do

@@ -13,6 +13,11 @@ case "$preset" in
         judge_birds=(--independent 256)
         root=${root:-$folder/data/smoke}
         ;;
+    best) # the same species, and the same test pictures, from twice the training pictures
+        birds=(--train-pictures 10)
+        judge_birds=(--independent 5000)
+        root=${root:-$folder/data/more}
+        ;;
     *)
         birds=()
         judge_birds=(--independent 5000)
