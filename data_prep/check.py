@@ -7,14 +7,13 @@ Exit status 2 when anything is wrong.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from s2i.data.manifest import SPLITS, Picture, check_manifest, iterate_manifest
 from s2i.data.text import tokenise
-from s2i.errors import InputError, exit_on_input_error
+from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.progress import say
 
 
@@ -46,7 +45,7 @@ class Counts:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print each problem on stderr, or the card on stdout where there is none."""
-    parser = argparse.ArgumentParser(description="Check a manifest, and count what it holds.")
+    parser = Parser(description="Check a manifest, and count what it holds.")
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="JSON Lines, one picture a line")
     parser.add_argument("--root", type=Path, help="where its paths start (default: the manifest's folder)")
     given = parser.parse_args(arguments)

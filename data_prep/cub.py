@@ -20,7 +20,6 @@ photographs are for research and may not be passed on.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ from data_prep.cub_split import Division, divide, read_published_lists
 from data_prep.cub_tables import FOLDER, Photograph, check_photograph, read_photographs
 from s2i.data.manifest import SPLITS, Caption, Picture, write_manifest
 from s2i.data.text import tokenise
-from s2i.errors import InputError, exit_on_input_error
+from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.progress import progress, say
 
 SOURCES = ("reed", "attributes")
@@ -156,7 +155,7 @@ def _listed(counts: Counter[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Make a manifest of CUB-200-2011, or of a part of it.")
+    parser = Parser(description="Make a manifest of CUB-200-2011, or of a part of it.")
     parser.add_argument("--root", type=Path, required=True, help=f"folder that holds, or will hold, {FOLDER}")
     parser.add_argument("--output", type=Path, required=True, help="the manifest: JSON Lines")
     parser.add_argument(

@@ -23,7 +23,7 @@ from data_prep.check import card, count
 from data_prep.recorded_captions import fill_captions, path_under
 from data_prep.recordings import Recordings, listed, match_by_name, match_by_table
 from s2i.data.manifest import Picture, check_manifest, write_manifest
-from s2i.errors import InputError, exit_on_input_error
+from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.progress import say
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -194,7 +194,7 @@ def commands(pictures: Sequence[Picture], root: Path, folder: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the manifest, check it, print what it holds and the commands that train on it."""
-    parser = argparse.ArgumentParser(description="Your own pictures and recordings -> a manifest.")
+    parser = Parser(description="Your own pictures and recordings -> a manifest.")
     parser.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="pictures")
     parser.add_argument(
         "--recordings", required=True, type=Path, metavar="FOLDER", help="what is said of them"

@@ -5,19 +5,18 @@ python data_prep/pack.py --config FILE [key=value ...] [--splits train val test]
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
 
 from s2i.config_files import load_config
 from s2i.data.manifest import SPLITS
 from s2i.data.pack import build_pack
-from s2i.errors import exit_on_input_error
+from s2i.errors import Parser, exit_on_input_error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pack the splits that are asked for; those that are packed already take seconds."""
-    parser = argparse.ArgumentParser(description="Pack the splits of a manifest for training.")
+    parser = Parser(description="Pack the splits of a manifest for training.")
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML; data.* and audio.* are read")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")

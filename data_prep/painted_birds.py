@@ -16,7 +16,6 @@ and `images/<class>/<id>.png`. The same settings give the same bytes, however ma
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 import json
@@ -33,7 +32,7 @@ import numpy as np
 from data_prep.bird_captions import describe
 from data_prep.bird_drawing import ATTRIBUTES, LARGEST, SMALLEST, draw_bird
 from s2i.data.manifest import Caption, Picture, write_manifest
-from s2i.errors import InputError, exit_on_input_error
+from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import write_atomically
 from s2i.progress import progress, say
 
@@ -280,7 +279,7 @@ def _write_json(path: Path, content: dict) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
     defaults = Settings()
-    parser = argparse.ArgumentParser(description="Draw painted birds and write captions for them.")
+    parser = Parser(description="Draw painted birds and write captions for them.")
     parser.add_argument("--output", required=True, help="folder of the data set: new, or to be continued")
     helps = {
         "size": f"side of the pictures in px, {SMALLEST} to {LARGEST}",

@@ -17,7 +17,6 @@ manifest asked for them first. Killed anywhere, the same command continues.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import signal
@@ -38,7 +37,7 @@ from data_prep.clips import clip_exists, clip_folder, implausible_length, write_
 from data_prep.utterances import Cast, Request, choose_utterances
 from s2i.data.espeak import Espeak, arranged_voices, speak
 from s2i.data.manifest import Picture, iterate_manifest, write_manifest
-from s2i.errors import InputError, exit_on_input_error
+from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import write_atomically
 from s2i.progress import progress, say
 
@@ -195,6 +194,8 @@ def write_sentence(output: str | Path, text: str, waveform: np.ndarray, sample_r
 @contextmanager
 def _workers(work, requests: Iterable, processes: int) -> Iterator[Iterable]:
     """The results of `work` on each request, made by several processes."""
+    if processes < 1:
+        raise InputError(f"expected --processes of 1 or more, found {processes}")
     requests = list(requests)
     processes = min(processes, len(requests) // 100 + 1)  # a process takes as long to start as 100 clips
     if processes == 1:
@@ -242,7 +243,7 @@ def _usual_accents(espeak: Espeak, language: str) -> Sequence[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Speak a manifest, or one sentence."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Speak the captions of a manifest, or one sentence, or match recordings with captions."
     )
     parser.add_argument(

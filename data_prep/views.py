@@ -8,14 +8,13 @@ run side by side. Where `image_encoder.views` is 0 there is nothing to do.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from s2i.config import Config
 from s2i.config_files import load_config, require
 from s2i.data.pack import Pack
-from s2i.errors import exit_on_input_error
+from s2i.errors import Parser, exit_on_input_error
 from s2i.models.build import build_image_encoder
 from s2i.progress import say
 from s2i.published.image_networks import connect, require_trunk
@@ -40,7 +39,7 @@ def make_views(config: Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the views of a pack; those that are there already take seconds."""
-    parser = argparse.ArgumentParser(description="Look at a pack's pictures with the frozen image network.")
+    parser = Parser(description="Look at a pack's pictures with the frozen image network.")
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML, as for s2i train-encoder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     given = parser.parse_args(arguments)

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from s2i import commands
-from s2i.errors import exit_on_input_error
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong use as every other bad input is reported."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"s2i: error: {' '.join(message.split())}: see `{self.prog} --help`", file=sys.stderr)
-        sys.exit(2)
+from s2i.errors import Parser, exit_on_input_error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="s2i", description="Pictures from speech: train, draw, measure.")
+    parser = Parser(prog="s2i", description="Pictures from speech: train, draw, measure.")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, command: Any, description: str) -> argparse.ArgumentParser:
@@ -121,18 +112,22 @@ def _parser() -> argparse.ArgumentParser:
     finding.add_argument("--html", type=Path, metavar="PAGE", help="write a page of thumbnails too")
     finding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
-    measuring = add("evaluate", commands.evaluate, "measure a run by named protocols")
-    measuring.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    measuring = add("evaluate", commands.evaluate, "measure a run, or a model, by named protocols")
+    measuring.add_argument("run", type=Path, metavar="RUN", help="run folder; or exported or imported model")
     measuring.add_argument(
-        "overrides", nargs="*", metavar="evaluation.key=value", help="instead of the run's own settings"
+        "overrides",
+        nargs="*",
+        metavar="evaluation.key=value",
+        help="instead of the run's own settings; data.pack=DIR for a model, which knows no data",
     )
     measuring.add_argument(
         "--protocol",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         dest="protocols",
         metavar="NAME",
-        help="may be given again (default: all that the run can be measured by)",
+        help="(default: all that the run can be measured by)",
     )
     measuring.add_argument(
         "--inception-weights",

@@ -131,8 +131,10 @@ def evaluate(
 
     if inception_weights is not None:
         overrides = [*overrides, f"evaluation.inception_weights={inception_weights}"]
-    settings = [measuring.settings_of(run, overrides)] if overrides else []
-    metrics = measuring.evaluate(run, protocols, *settings)
+    words = [word for word in protocols if "=" in word]  # argparse can't tell where the names end
+    names, overrides = [word for word in protocols if word not in words], [*overrides, *words]
+    settings = measuring.settings_of(run, overrides) if overrides else {}
+    metrics = measuring.evaluate(run, names, **settings)
     if as_json:
         told = [metric | {"procedure": measuring.procedure(metric["protocol"])} for metric in metrics]
         print(json.dumps(told, ensure_ascii=False, indent=2))

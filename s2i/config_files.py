@@ -67,14 +67,15 @@ def with_front_end(audio: AudioConfig) -> AudioConfig:
     return replace(audio, sample_rate=rate, mels=width, window=window / rate, hop=hop / rate)
 
 
-def override(config: Config, overrides: Sequence[str], section: str = "") -> Config:
-    """A configuration with `key=value` words put over it, keys of one dotted section alone where it is given.
+def override(config: Config, overrides: Sequence[str], sections: Sequence[str] = ()) -> Config:
+    """A configuration with `key=value` words put over it, keys of some sections alone where they are given.
 
     Raises InputError for another section's key, and as `load_config` does.
     """
     for word in overrides:
-        if not word.startswith(f"{section}." if section else ""):
-            raise InputError(f"expected {section}.key=value, found {word!r}: the rest belongs to the run")
+        if sections and word.partition(".")[0] not in sections:
+            expected = " or ".join(f"{section}.key=value" for section in sections)
+            raise InputError(f"expected {expected}, found {word!r}: the rest belongs to the run")
     return _merge(OmegaConf.create(config_to_dict(config)), overrides, "the run's configuration")
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class InputError(Exception):
     """Bad input. The message is one line: what was expected, what was found, where, what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong use as every other bad input is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"s2i: error: {' '.join(message.split())}: see `{self.prog} --help`", file=sys.stderr)
+        sys.exit(2)
 
 
 def exit_on_input_error(main: Callable[[], None]) -> None:

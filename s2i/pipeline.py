@@ -44,7 +44,7 @@ class DrawingPath:
     encoder: CaptionEncoder | None  # None: a published generator alone, that draws from embeddings
     image_encoder: ImageEncoder | PretrainedImageEncoder | None  # None: imported without one
     generator: StackedGenerator
-    folder: Path | None = None  # of the run; None: an exported model
+    folder: Path | None = None  # of the run or the exported model; None: never read from one
 
     @torch.no_grad()
     def encode_speech(self, waveforms: Sequence[Tensor]) -> CaptionEncoding:
@@ -309,5 +309,5 @@ def _assemble(parts: StoredPath, device: torch.device) -> DrawingPath:
         encoder=networks.get("caption_encoder"),
         image_encoder=networks.get("image_encoder"),
         generator=networks["generator"],
-        folder=parts.origin.parent.parent if parts.origin.name == LAST else None,
+        folder=parts.origin.parent.parent if parts.origin.name == LAST else parts.origin.parent,
     )

@@ -42,7 +42,7 @@ def read_model(folder: Path) -> list[StoredPath]:
     found = f"neither config.json nor checkpoints/{LAST}" if folder.is_dir() else "no such folder"
     raise InputError(
         f"expected a model in {folder}, found {found}:"
-        " give an exported model or the run of s2i train-gan as --model"
+        " give the run of s2i train-gan, or where a model will do an exported one"
     )
 
 

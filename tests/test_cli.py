@@ -55,7 +55,7 @@ def calls(monkeypatch) -> list:
         "evaluate",
         metrics,
         procedure=lambda name: f"how {name} is done",
-        settings_of=lambda run, overrides: f"settings of {run} with {' '.join(overrides)}",
+        settings_of=lambda run, overrides: {"evaluation": f"settings of {run} with {' '.join(overrides)}"},
     )
     stand_in("s2i.evaluation.compare", "compare")
     stand_in("s2i.export", "export")
@@ -148,18 +148,20 @@ def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
     cli.main(["evaluate", "run", "--protocol", "a", "--protocol", "b"])
     expected = "metric=mAP  value=0.5124  interval95=[0.5000, 0.5333]  protocol=by_class\n"
     assert capsys.readouterr().out == "# by_class: how by_class is done\n" + expected
-    cli.main(["evaluate", "run", "--json"])
+    cli.main(["evaluate", "run", "--json", "--protocol", "a", "b", "evaluation.captions=2"])
     [told] = json.loads(capsys.readouterr().out)
     assert told["value"] == 0.51239 and told["procedure"] == "how by_class is done"
-    assert [arguments for _, arguments, _ in calls] == [(Path("run"), ["a", "b"]), (Path("run"), [])]
+    assert [arguments for _, arguments, _ in calls] == [(Path("run"), ["a", "b"])] * 2
+    settings = {"evaluation": "settings of run with evaluation.captions=2"}
+    assert [options for _, _, options in calls] == [{}, settings]
 
 
 def test_evaluate_takes_other_settings_and_weights(capsys, calls):
     cli.main(["evaluate", "run", "evaluation.captions=10", "--inception-weights", "w.pth"])
     cli.main(["evaluate", "run", "--inception-weights", "w.pth", "evaluation.captions=10"])
     told = "evaluation.captions=10 evaluation.inception_weights=w.pth"
-    for _, arguments, _ in calls:
-        assert arguments == (Path("run"), [], f"settings of run with {told}")
+    for _, arguments, options in calls:
+        assert arguments == (Path("run"), []) and options == {"evaluation": f"settings of run with {told}"}
     capsys.readouterr()
     assert "unrecognized arguments: captions" in refused(capsys, "evaluate", "run", "--json", "captions")
     assert "unrecognized arguments: a=b" in refused(capsys, "export", "a", "b", "--half", "a=b")

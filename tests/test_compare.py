@@ -22,8 +22,8 @@ from s2i.errors import InputError
 from s2i.evaluation import following, gallery, memory
 from s2i.evaluation.charts import Curve, bar_chart, line_chart
 from s2i.evaluation.compare import compare
-from s2i.evaluation.protocols import evaluate
-from s2i.evaluation.subject import caption_key
+from s2i.evaluation.protocols import evaluate, measure, settings_of
+from s2i.evaluation.subject import Subject, caption_key
 from s2i.export import export
 from s2i.pipeline import load
 from tests.tiny_runs import write_gan_run, write_world
@@ -172,6 +172,7 @@ def test_the_numbers_are_those_of_evaluate(world, results):
     assert retrieval["recall@1"] == told["retrieval_by_caption", "recall@1", "run"]
     unseen = told["retrieval_by_caption_unseen_voices", "mAP", "run"]
     assert retrieval["unseen_voices"]["mAP"] == unseen
+    assert results["records"]["speech"] == lines  # counts, intervals and all
 
 
 def test_everything_the_page_asks_for_lies_beside_it(world, page):
@@ -312,7 +313,37 @@ def test_photographs_without_attributes_are_compared_too(tmp_path):
     assert "Attribute by attribute" not in told and "judge distances" in told
 
 
-def test_exported_models_are_refused(world, tmp_path):
+def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_is(world, tmp_path):
+    model = tmp_path / "model"
+    export([world["speech"], world["text"]], model)
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    pack = world["speech"].parents[1] / "birds" / "pack"
+    words = [f"data.pack={pack}", f"evaluation.judge={world['judge']}"]
+    names = ["retrieval_by_caption", "attribute_accuracy", "judge_distances"]
+    for processes in (1, 2):
+        more = [f"evaluation.cache={tmp_path / str(processes)}", f"evaluation.processes={processes}"]
+        settings = settings_of(model, [*words, *more, "evaluation.captions=2"])
+        found = evaluate(model, names, **settings)
+        own = [line for run in ("speech", "text") for line in evaluate(world[run], names)]
+        told = [[(line["metric"], line["of"]) for line in lines] for lines in (found, own)]
+        assert told[0] == told[1]
+        assert [line["value"] for line in found] == pytest.approx([line["value"] for line in own], abs=1e-4)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    with pytest.raises(InputError, match="expected evaluation.key=value, found 'data.pack=x'"):
+        settings_of(world["speech"], ["data.pack=x"])
+
+
+def test_a_model_without_an_image_encoder_is_measured_by_what_it_draws(world, capsys):
+    path = load(world["speech"], "cpu").path("speech")
+    subject = Subject(replace(path, image_encoder=None))
+    found = measure(subject, ["retrieval_by_caption", "attribute_accuracy"])
+    assert not found["retrieval_by_caption"] and found["attribute_accuracy"]
+    assert "retrieval_by_caption is left out: the model was imported without" in capsys.readouterr().err
+    with pytest.raises(InputError, match="found a generator alone"):
+        Subject(replace(path, encoder=None))
+
+
+def test_exported_models_are_not_compared(world, tmp_path):
     export([world["speech"], world["text"]], tmp_path / "model")
     with pytest.raises(InputError, match="expected a run, which knows its data, found an exported model"):
         compare(tmp_path / "model", tmp_path / "model", tmp_path / "report")

@@ -69,6 +69,19 @@ def test_a_killed_run_continues_with_what_is_missing(model, recordings, tmp_path
     assert len(list(generate_many(model, recordings, output))) == 3 and len(drawn) == 2
 
 
+def test_a_sentence_that_has_changed_is_drawn_again(model, tmp_path):
+    lines, output = tmp_path / "lines.txt", tmp_path / "out"
+    lines.write_text("a red bird\na blue bird\n")
+    before = [file.read_bytes() for file in generate_many(model, lines, output)]
+    lines.write_text("a blue bird\na blue bird\n")
+    with (output / "sentences.jsonl").open("a") as stream:
+        stream.write('{"name": "2", "o')  # a kill while it was written
+    after = [file.read_bytes() for file in generate_many(model, lines, output)]
+    assert before[0] != after[0] and before[1] == after[1]
+    with pytest.raises(InputError, match="found .*out twice"):
+        list(generate_many(model, lines, output, attention=output))
+
+
 def test_pictures_of_other_settings_or_another_model_are_not_mixed(model, recordings, tmp_path):
     list(generate_many(model, recordings, tmp_path / "out"))
     with pytest.raises(InputError, match="found another seed and stages"):

@@ -104,13 +104,23 @@ def test_a_protocol_that_needs_a_judge_is_absent_or_refused_without_one(world):
         evaluate(path, ["attribute_accuracy"])
 
 
-def test_a_judge_that_saw_the_split_is_refused(world, tmp_path):
+def test_a_judge_that_learnt_from_the_split_is_refused(world, tmp_path):
     config = load_config(world["judge"] / "config.yaml")
-    settings = replace(config.judge, pack=config.data.pack, steps=1)
-    judge = train_judge(replace(config, run=str(tmp_path / "judge"), judge=settings))
-    with pytest.raises(InputError, match="expected a judge that never saw .*val"):
-        subject_of(world, judge=str(judge), split="val")
-    assert subject_of(world, judge=str(judge)).judge  # it never saw the test split
+    birds = Path(config.data.pack)
+
+    def trained_on(split: str) -> str:
+        pack = tmp_path / split
+        pack.mkdir()
+        (pack / "train").symlink_to(birds / split)
+        (pack / "val").symlink_to(birds / "val")
+        settings = replace(config.judge, pack=str(pack), steps=1)
+        return str(train_judge(replace(config, run=str(tmp_path / f"judge of {split}"), judge=settings)))
+
+    judge = trained_on("train")
+    for split in ("val", "test"):
+        assert subject_of(world, judge=judge, split=split).judge
+    with pytest.raises(InputError, match="expected a judge that never saw .*test"):
+        subject_of(world, judge=trained_on("test"))
 
 
 def test_a_judge_of_other_values_is_refused(world):

@@ -276,6 +276,23 @@ def test_a_generator_alone_draws_from_embeddings_and_says_that_it_has_no_encoder
     assert "no encoder" in (model / "README.md").read_text()
 
 
+def test_pictures_are_searched_by_speech_over_the_published_image_encoder(files, tmp_path, capsys):
+    layer = torch.nn.Linear(2048, 2 * HIDDEN)
+    state = {f"L1.{name}": value for name, value in layer.state_dict().items()}
+    image = published.write_weights(tmp_path / "image.pth", state)
+    main(command("s2igan", [*files["s2igan"], image], tmp_path / "model"))
+    assert "over torchvision's inception_v3, fetched when" in (tmp_path / "model" / "README.md").read_text()
+    encoder = load(tmp_path / "model", "cpu").path("speech").image_encoder
+    pooled = torch.randn(3, 2048)
+    expected = F.normalize(layer(pooled), dim=1)
+    torch.testing.assert_close(encoder.project(pooled, None)[0], expected)
+    capsys.readouterr()
+    for wrong, found in ((torch.nn.Linear(2048, 6), "6"), (torch.nn.Linear(512, 2 * HIDDEN), "over 512")):
+        state = {f"L1.{name}": value for name, value in wrong.state_dict().items()}
+        image = published.write_weights(tmp_path / "image.pth", state)
+        refused(capsys, command("s2igan", [*files["s2igan"], image], tmp_path / "other"), "image.pth", found)
+
+
 def test_an_imported_model_is_exported_again_beside_another(files, tmp_path):
     main(command("attngan", files["attngan"], tmp_path / "text"))
     main(command("s2igan", files["s2igan"], tmp_path / "speech"))

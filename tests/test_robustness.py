@@ -47,7 +47,9 @@ def world(tmp_path_factory) -> dict[str, Path]:
     return write_world(tmp_path_factory.mktemp("world"), judge_steps=5)
 
 
-def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(world, tmp_path, monkeypatch):
+def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
+    world, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(robustness, "RATIOS", (20, 0))
     monkeypatch.setattr(robustness, "SPEEDS", (1.2,))
     monkeypatch.setattr(robustness, "RATES", ())
@@ -86,12 +88,17 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(world
         assert found["difference"]["value"] == pytest.approx(change) and rows[name]["captions"] == 60
     assert rows["speaker of training"]["captions"] == rows["speaker that training lacks"]["captions"] == 30
     assert (table.parent / "chart.svg").read_text().count("<circle") == 6
+    told_by = json.loads((table.parent / "results.json").read_text())
+    assert told_by["sources"] == {"noise": "noise", "rooms": "rooms"} and told_by["measured"]["step"] == 40
     compare(world["speech"], world["text"], tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Is it the voice?" in page and "noise at 0 dB" in page
     chart = (tmp_path / "report" / "pictures" / "robustness.svg").read_text()
     assert chart == (table.parent / "chart.svg").read_text() and 'src="pictures/robustness.svg"' in page
     assert sum(line.startswith("| ") for line in table.read_text().splitlines()) == 1 + len(rows)
+    compare(world["speech"], world["text"], tmp_path / "other", overrides=["evaluation.seed=1"])
+    assert "results.json is left out: it is of other weights" in capsys.readouterr().err
+    assert "Is it the voice?" not in (tmp_path / "other" / "index.html").read_text()
 
 
 def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, monkeypatch):

@@ -215,7 +215,8 @@ def test_a_comparison_scores_both_sides_by_one_scorer(world, tmp_path, monkeypat
 
 def test_settings_of_a_run_change_by_words_of_their_own_section_alone(world):
     found = settings_of(world["text"], ["evaluation.captions=3", "evaluation.scorer=there"])
-    assert (found.captions, found.scorer, found.batch_size) == (3, "there", 8)
+    settings = found.pop("evaluation")
+    assert (settings.captions, settings.scorer, settings.batch_size) == (3, "there", 8) and not found
     with pytest.raises(InputError, match="expected evaluation.key=value, found 'seed=3'"):
         settings_of(world["text"], ["seed=3"])
     with pytest.raises(InputError, match="evaluation.caption"):

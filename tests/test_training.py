@@ -183,7 +183,7 @@ def test_the_best_step_by_validation_is_kept_and_gives_its_numbers_again(modalit
     best = read_checkpoint(folder / "checkpoints" / BEST)
     measured = [line for line in Run(folder).read_metrics() if line["metric"] == "mAP"]
     assert [line["step"] for line in measured] == [3, 6, 9]
-    assert all(line["split"] == "val" and line["count"] == 16 for line in measured)
+    assert all(line["split"] == "val" and line["counts"] == {"captions": 16} for line in measured)
     first_best = max(measured, key=lambda line: (line["value"], -line["step"]))
     assert (best["step"], best["metrics"]["mAP"]) == (first_best["step"], first_best["value"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from s2i.data.images import save_png
 from s2i.data.manifest import iterate_manifest
 from s2i.drawing.generate import check_attention, draw_pages
 from s2i.errors import InputError
-from s2i.files import write_atomically
+from s2i.files import sha256_of, write_atomically
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import progress, say
 
 SUFFIXES = {".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
-SETTINGS = "settings.json"  # in the output: what its pictures were drawn with
+SETTINGS = "settings.json"  # in the output: what its pictures were drawn with,
+DRAWN = "sentences.jsonl"  # and of which sentences: {"name", "of"} a line
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,12 @@ class Sentence:
     name: str
     speech: Path | None = None
     text: str | None = None
+
+    def digest(self) -> str:
+        """Of what is said; of a missing file the empty one. An edited sentence is another one."""
+        if self.speech is None:
+            return hashlib.sha256(self.text.encode()).hexdigest()
+        return sha256_of(self.speech) if self.speech.is_file() else ""
 
 
 def generate_many(
@@ -42,8 +50,8 @@ def generate_many(
 ) -> Iterator[Path]:
     """Draw every sentence of a source into a folder, a PNG each: the very file that `generate` would write.
 
-    What was drawn is not drawn again, so a killed run continues. A recording that can't be used is named on
-    stderr, the others are drawn.
+    What was drawn is not drawn again, so a killed run continues; a sentence that has changed since is. A
+    recording that can't be used is named on stderr, the others are drawn.
 
     Args:
         source: a folder of recordings, searched to its depths; a manifest (.jsonl), of which every recording
@@ -63,17 +71,22 @@ def generate_many(
             end, sentences that could not be used.
     """
     source, output = Path(source), Path(output)
+    if attention is not None and Path(attention).absolute() == output.absolute():
+        raise InputError(
+            f"expected two folders for --output and --attention, found {output} twice: name another"
+        )
     loaded = load(model, device)
     sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
     path = loaded.path("text" if sentences[0].speech is None else "speech")
     check_attention(path, attention is not None)
     _keep_settings(output, path, {"count": count, "seed": seed, "stages": stages})
-    seeds = range(seed, seed + count)
+    seeds, drawn = range(seed, seed + count), _read_drawn(output / DRAWN)
     unusable: list[str] = []
     for sentence in progress(sentences, len(sentences), "sentences drawn"):
         files = [output / f"{sentence.name}.png"]
         files += [Path(attention) / f"{sentence.name}.png"] if attention is not None else []
-        if not all(file.is_file() for file in files):
+        digest = sentence.digest()
+        if drawn.get(sentence.name) != digest or not all(file.is_file() for file in files):
             try:
                 _, encoding = loaded.encode(speech=sentence.speech, text=sentence.text)
             except InputError as error:
@@ -83,6 +96,9 @@ def generate_many(
             pages = draw_pages(path, encoding, sentence.text, seeds, stages, attention is not None)
             for page, file in zip(pages, files, strict=True):
                 save_png(page, file)
+            with (output / DRAWN).open("a", encoding="utf-8") as stream:
+                # After a line's end, whatever a kill has left before.
+                stream.write("\n" + json.dumps({"name": sentence.name, "of": digest}))
         yield files[0]
     if unusable:
         raise InputError(
@@ -141,6 +157,18 @@ def _read_lines(source: Path) -> list[Sentence]:
     return [
         Sentence(f"{number:0{width}d}", text=line) for number, line in enumerate(lines, 1) if line.strip()
     ]
+
+
+def _read_drawn(file: Path) -> dict[str, str]:
+    """{name: digest} of the sentences drawn so far; a last line that was cut short counts for nothing."""
+    drawn = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        try:
+            told = json.loads(line)
+            drawn[told["name"]] = told["of"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return drawn
 
 
 def _keep_settings(output: Path, path: DrawingPath, settings: dict[str, int | bool]) -> None:

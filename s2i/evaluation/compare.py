@@ -24,7 +24,7 @@ from s2i.evaluation import cascade, seeds
 from s2i.evaluation.cascade import load_recogniser, measure_cascade
 from s2i.evaluation.gallery import write_gallery
 from s2i.evaluation.judges import fingerprint
-from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure, who_looked
+from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure, record, who_looked
 from s2i.evaluation.questions import ask
 from s2i.evaluation.report import MODALITIES, Report, Scores, page
 from s2i.evaluation.report_questions import ROBUSTNESS_CHART
@@ -33,6 +33,7 @@ from s2i.evaluation.seeds import pool
 from s2i.evaluation.subject import Subject
 from s2i.files import write_atomically
 from s2i.pipeline import DrawingPath, load
+from s2i.progress import say
 from s2i.training.checkpoint import random_state_kept
 from s2i.training.runlog import CHANGEABLE, Run, config_changes
 
@@ -76,7 +77,7 @@ def compare(
     paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
     listener = load_recogniser(recogniser) if recogniser else None
     with random_state_kept():
-        settings = override(paths["speech"][0].config, overrides, "evaluation").evaluation
+        settings = override(paths["speech"][0].config, overrides, ["evaluation"]).evaluation
         subjects = _subjects(paths, settings)
         measured = {
             side: [measure(subject, list(PROTOCOLS)) for subject in runs] for side, runs in subjects.items()
@@ -92,7 +93,11 @@ def compare(
             found = results(scores, _data(first, folders), seconds, differences(measured, classes))
             found["runs"] = _every_run(measured, subjects, folders)
             found["classes"] = _by_class(scores, first["speech"])
-            found["questions"] = asked.numbers | _robustness(folders["speech"][0], temporary)
+            found["records"] = {
+                side: [record(first[side], name, score) for name in PROTOCOLS for score in scores[side][name]]
+                for side in MODALITIES
+            }
+            found["questions"] = asked.numbers | _robustness(first["speech"], folders["speech"][0], temporary)
             found["protocols"] |= asked.procedures
             if listener:
                 found["cascade"] = measure_cascade(first["speech"], first["text"], listener)
@@ -283,16 +288,20 @@ def _runs(paths: dict[str, list[DrawingPath]], folders: dict[str, list[Path]]) -
     return found
 
 
-def _robustness(run: Path, folder: Path) -> dict[str, Any]:
-    """What `s2i robustness` found for the run, if it was called; its chart goes into `folder`."""
+def _robustness(subject: Subject, run: Path, folder: Path) -> dict[str, Any]:
+    """What `s2i robustness` found for the run as it is, if it was called; its chart goes into `folder`."""
     path = run / "robustness" / "results.json"
     if not path.is_file():
         return {}
-    shutil.copyfile(path.with_name("chart.svg"), folder / ROBUSTNESS_CHART)
     try:
-        return {"robustness": json.loads(path.read_text(encoding="utf-8"))}
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"expected JSON in {path}, found {error}: run s2i robustness again") from error
+    if found.get("measured") != subject.identity():
+        say(f"{path} is left out: it is of other weights, captions or settings; run s2i robustness again")
+        return {}
+    shutil.copyfile(path.with_name("chart.svg"), folder / ROBUSTNESS_CHART)
+    return {"robustness": found}
 
 
 def _seconds(path: Path) -> dict[str, float]:

@@ -149,7 +149,7 @@ def train_judge(config: Config) -> Path:
         "kind": "judge",
         "heads": heads,
         "image_size": config.image_size,
-        "packs": [fingerprint(pack) for pack in packs],
+        "packs": [fingerprint(training_pack)],
     }
     with Training(engine, settings.steps, {"judge": prepared, "optimiser": optimiser}, facts) as training:
         prepared.train()

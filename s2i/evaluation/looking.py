@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import EvaluationConfig
+from s2i.config import MISSING, DataConfig, EvaluationConfig
 from s2i.config_files import config_to_dict
 from s2i.data.dataset import picture_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
+from s2i.errors import InputError
 from s2i.evaluation.extractors import FEATURES, Extractor, weights_identity
 from s2i.evaluation.features import FeatureStore
 from s2i.pipeline import load
@@ -44,7 +45,8 @@ def look_at_drawn(subject: Subject, names: Sequence[str], which: str) -> dict[st
         say(f"{total - len(missing)} of {total} pictures were drawn and looked at before")
     processes = min(subject.evaluation.processes, -(-len(missing) // subject.evaluation.batch_size))
     if processes > 1:
-        job = (_folder(subject), subject.path.config.modality, subject.path.device.type)
+        job = (_folder(subject), subject.path.config.data, subject.path.config.modality)
+        job += (subject.path.device.type,)
         job += (replace(subject.evaluation, processes=1), subject.captions, list(names), which)
         jobs = ((*job, missing[part::processes]) for part in range(processes))
         for _ in in_processes(_draw_part, jobs, processes):
@@ -110,7 +112,8 @@ def _draw_rows(
 
 
 def _draw_part(
-    run: Path,
+    model: Path,
+    data: DataConfig,
     modality: str,
     device: str,
     evaluation: EvaluationConfig,
@@ -122,7 +125,8 @@ def _draw_part(
     """One process's share of the rows to draw; returns how many."""
     from s2i.evaluation.subject import Subject  # which imports this module
 
-    subject = Subject(load(run, device).path(modality), evaluation)
+    path = load(model, device).path(modality)
+    subject = Subject(replace(path, config=replace(path.config, data=data)), evaluation)
     subject.keep(captions)
     _draw_rows(subject, names, _stores_of_drawn(subject, names, which), which, rows)
     return len(rows)
@@ -174,9 +178,11 @@ def _folder(subject: Subject) -> Path:
 
 
 def _folder_of_drawn(subject: Subject) -> Path:
-    """With the run."""
+    """With the run; of an exported model, which stays as it is, beside the pack."""
     if subject.evaluation.cache:
         return Path(subject.evaluation.cache) / _folder(subject).absolute().name
+    if subject.path.config.run == MISSING:
+        return _shared_folder(subject) / _folder(subject).absolute().name
     return _folder(subject) / "features"
 
 
@@ -185,7 +191,13 @@ def _shared_folder(subject: Subject) -> Path:
     if subject.evaluation.cache:
         return Path(subject.evaluation.cache) / "real"
     beside = Path(subject.path.config.data.pack)
-    return beside / "features" if os.access(beside, os.W_OK) else _folder(subject) / "features"
+    if os.access(beside, os.W_OK):
+        return beside / "features"
+    if subject.path.config.run == MISSING:
+        raise InputError(
+            f"expected to write features into {beside}, found it protected: set evaluation.cache=FOLDER"
+        )
+    return _folder(subject) / "features"
 
 
 def _look(who: Iterable[tuple[Extractor, FeatureStore]], pictures: Tensor, rows: np.ndarray) -> None:

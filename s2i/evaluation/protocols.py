@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from s2i.config import EvaluationConfig
+from s2i.config import MISSING, DataConfig, EvaluationConfig
 from s2i.config_files import override
 from s2i.errors import InputError
 from s2i.evaluation.inception import DOWNLOAD, PUBLISHED
@@ -81,29 +81,36 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def evaluate(
-    run: str | Path, protocols: Sequence[str] = (), evaluation: EvaluationConfig | None = None
+    model: str | Path,
+    protocols: Sequence[str] = (),
+    evaluation: EvaluationConfig | None = None,
+    data: DataConfig | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure a run and append the records to its metrics.jsonl.
+    """Measure a run and append the records to its metrics.jsonl; or an exported model, which stays as it is.
 
     Args:
-        run: folder of a GAN training.
+        model: folder of a GAN training, or of an exported or imported model.
         protocols: names out of PROTOCOLS; none: all that its data, judge, scorer and weights allow. One that
             is named and needs Inception's weights fetches them where `evaluation.inception_weights` is empty.
         evaluation: instead of the run's own settings.
+        data: of an exported model, which has none: a pack of its front end and picture size.
 
     Returns:
         Records {metric, value, interval95, of, protocol, counts, split, seed, weights, modality, step,
         judge, extractor, extractor_hash, resize, reference}, and spread and note where there are.
 
     Raises:
-        InputError: an unknown protocol, one that was asked for and can't be measured, an exported model.
+        InputError: an unknown protocol, one that was asked for and can't be measured, an exported model
+            without `data`.
     """
     for name in protocols:
         if name not in PROTOCOLS:
             raise InputError(f"expected a protocol out of {', '.join(PROTOCOLS)}, found {name!r}")
     records = []
     with random_state_kept():
-        for path in load(run).paths.values():
+        for path in load(model).paths.values():
+            if data is not None:
+                path = replace(path, config=replace(path.config, data=data))
             settings = evaluation or path.config.evaluation
             if {PROTOCOLS[name].facts.extractor for name in protocols} & set(PUBLISHED):
                 settings = replace(settings, inception_weights=settings.inception_weights or DOWNLOAD)
@@ -114,34 +121,43 @@ def evaluate(
                 if protocols and not scores:
                     raise InputError(
                         f"expected what {name} needs (a judge that knows the attributes, a scorer, mentions,"
-                        f" voices that training lacks), found it missing for {run}: set evaluation.judge or"
+                        f" voices that training lacks), found it missing for {model}: set evaluation.judge or"
                         " evaluation.scorer, or leave the protocol out"
                     )
                 records += [record(subject, name, score) for score in scores]
-    for line in records:
-        Run(Path(run)).metric(line)
+    if path.config.run != MISSING:
+        for line in records:
+            Run(Path(model)).metric(line)
     return records
 
 
-def settings_of(run: str | Path, overrides: Sequence[str]) -> EvaluationConfig:
-    """A run's evaluation settings with `evaluation.key=value` words put over them. InputError as for a run's
+def settings_of(model: str | Path, overrides: Sequence[str]) -> dict[str, EvaluationConfig | DataConfig]:
+    """What `evaluate` takes of a model beside its protocols, with `evaluation.key=value` words put over a
+    run's settings, and `data.key=value` ones over an exported model's. InputError as for a run's
     configuration."""
-    path = next(iter(load(run).paths.values()))
-    return override(path.config, overrides, "evaluation").evaluation
+    config = next(iter(load(model).paths.values())).config
+    sections = ["evaluation"] if config.run != MISSING else ["evaluation", "data"]
+    config = override(config, overrides, sections)
+    return {section: getattr(config, section) for section in sections}
 
 
 def measure(subject: Subject, protocols: Sequence[str]) -> dict[str, list[Score]]:
     """Scores by protocol; an empty list where the data can't give one, or, with a line that tells why, where
     a network can't be had."""
-    out: dict[str, str] = {}
+    out: set[str] = set()
     for name in protocols:
         facts = PROTOCOLS[name].facts
         try:
-            if subject.extractor(facts.extractor) is not None and facts.draws:
-                subject.asked.add(facts.extractor)
+            extractor = subject.extractor(facts.extractor)
         except InputError as error:
-            out[name] = str(error)
+            out.add(name)
             say(f"{name} is left out: {error}")
+            continue
+        if extractor is None and facts.extractor == "encoders":
+            out.add(name)
+            say(f"{name} is left out: the model was imported without an image encoder")
+        elif extractor is not None and facts.draws:
+            subject.asked.add(facts.extractor)
     return {name: [] if name in out else PROTOCOLS[name](subject) for name in protocols}
 
 

@@ -110,7 +110,11 @@ def measure_robustness(
                 for index in progress(captions, len(captions), "reading recordings")
             }
             heard = {each.name: _listen(subject, each, waves) for each in conditions}
-        results = _results(subject, conditions, heard)
+        given = {"noise": noise, "rooms": rooms, "recordings": recordings}
+        results = _results(subject, conditions, heard) | {
+            "measured": subject.identity(),
+            "sources": {name: Path(path).name for name, path in given.items() if path},
+        }
     metric = "attribute_accuracy" if heard["clean"].accuracy is not None else "recall@1"
     files = {
         "results.json": json.dumps(results, indent=2, ensure_ascii=False) + "\n",

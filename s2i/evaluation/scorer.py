@@ -125,7 +125,7 @@ def _has_known_word(text: str | None, vocabulary: Vocabulary, words: int) -> boo
 
 def _refuse_partner(scorer: Scorer, path: DrawingPath) -> None:
     """A scorer must have had no part in the generator's training."""
-    theirs = {weights_identity(network) for network in (path.encoder, path.image_encoder)}
+    theirs = {weights_identity(network) for network in (path.encoder, path.image_encoder) if network}
     ours = {weights_identity(network) for network in (scorer.encoder, scorer.image_encoder)}
     partners = [Path(name) for name in (path.config.gan.encoder, path.config.gan.other_encoder) if name]
     if theirs & ours or any(_same_folder(scorer.folder, partner) for partner in partners):

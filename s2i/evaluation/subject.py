@@ -49,13 +49,19 @@ class Subject:
 
     def __init__(self, path: DrawingPath, evaluation: EvaluationConfig | None = None) -> None:
         """Open pack and judge of `evaluation`, by default the run's own. Raises InputError as they do, for
-        an exported model, and for a judge that was trained on the split that it is to score."""
+        an exported model that nobody gave data, for a generator without an encoder, and for a judge that was
+        trained on the split that it is to score."""
         self.path = path
         self.evaluation = evaluation or path.config.evaluation
         if path.config.data.pack == MISSING:
             raise InputError(
                 f"expected a run, which knows its data, found an exported model from {path.config.modality}:"
-                " give the run of s2i train-gan"
+                " give the run of s2i train-gan, or to s2i evaluate the word data.pack=DIR"
+            )
+        if path.encoder is None:
+            raise InputError(
+                f"expected a model that encodes captions, found a generator alone in {path.folder}: import it"
+                " again with the encoder that it was trained on"
             )
         self.pack = Pack(Path(path.config.data.pack) / self.evaluation.split, path.config)
         self.captions = readable_captions(self.pack, path.config, path.encoder, path.vocabulary)
@@ -87,6 +93,19 @@ class Subject:
             "classes": len(np.unique(self.pack.labels)),
             "image_size": self.path.config.image_size,
             "fingerprint": fingerprint(self.pack),
+            "seed": self.evaluation.seed,
+            "judge": self.judge.identity if self.judge else None,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What numbers kept in a file belong to: of anything else they say nothing."""
+        return {
+            "step": self.path.step,
+            "encoder": self.path.fingerprint("encoder"),
+            "generator": self.path.fingerprint("generator"),
+            "pack": fingerprint(self.pack),
+            "split": self.evaluation.split,
+            "captions": self.evaluation.captions,
             "seed": self.evaluation.seed,
             "judge": self.judge.identity if self.judge else None,
         }

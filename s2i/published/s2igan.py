@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from s2i.config import AudioConfig, Config, SpeechEncoderConfig
+import torch
+
+from s2i.config import AudioConfig, Config, ImageEncoderConfig, SpeechEncoderConfig
 from s2i.errors import InputError
+from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.models.image_trunk import KINDS
 from s2i.models.relation import RelationSupervisor
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.pipeline import DrawingPath
@@ -15,7 +20,7 @@ from s2i.published.recurrent import move_recurrent
 from s2i.published.stacked import read_generator
 from s2i.published.weights import Weights, read_parts
 
-SPEECH_ENCODER = "S2IGAN's speech encoder"
+SPEECH_ENCODER, IMAGE_ENCODER = "S2IGAN's speech encoder", "S2IGAN's image encoder"
 
 
 def read_speech_encoder(weights: Weights) -> SpeechEncoder:
@@ -52,24 +57,52 @@ def read_relation(weights: Weights) -> RelationSupervisor:
     return weights.build(lambda: RelationSupervisor(inputs // 2, hidden, outputs))
 
 
+def read_image_encoder(weights: Weights) -> PretrainedImageEncoder:
+    """LINEAR_ENCODER: a layer over Inception-v3, which torchvision has; it knows no regions."""
+    embedding, pooled = weights.shape("L1.weight", 2)
+    config = ImageEncoderConfig(kind="inception_v3", image_size=299, pictures="symmetric")
+    kind = KINDS[config.kind]
+    if pooled != kind.channels:
+        raise InputError(
+            f"expected a layer over the {kind.channels} numbers of Inception-v3 in {weights.origin}, found"
+            f" one over {pooled}: it is of another network"
+        )
+    weights.move("L1", "globe")
+    weights.add({"region.weight": torch.zeros(embedding, kind.region_channels, 1, 1)})
+    weights.add({"fingerprint": torch.zeros(32, dtype=torch.uint8)})  # of nothing: any weights will do
+    return weights.build(lambda: PretrainedImageEncoder(config, embedding))
+
+
 def speech_path(parts: dict[str, Weights]) -> DrawingPath:
     """A path from speech: a generator that draws from the embeddings of S2IGAN's speech encoder."""
     encoder = read_speech_encoder(parts[SPEECH_ENCODER])
     mels = encoder.convolutions[0].in_channels
+    config, image_encoder = Config(audio=AudioConfig(mels=mels), speech_encoder=encoder.config), None
+    if IMAGE_ENCODER in parts:
+        image_encoder = read_image_encoder(parts[IMAGE_ENCODER])
+        config = replace(config, image_encoder=image_encoder.config)
+        if image_encoder.globe.out_features != config.embedding:
+            raise InputError(
+                f"expected an image encoder of {config.embedding} numbers, as the speech encoder has, found"
+                f" {image_encoder.globe.out_features} in {parts[IMAGE_ENCODER].origin}: the two were not"
+                " trained together"
+            )
     return make_path(
-        Config(modality="speech", audio=AudioConfig(mels=mels), speech_encoder=encoder.config),
+        config,
         read_generator(parts["generator"]),
         encoder,
         {"generator": parts["generator"].origin, "encoder": parts[SPEECH_ENCODER].origin},
+        image_encoder=image_encoder,
     )
 
 
 def read_s2igan(files: Sequence[Path]) -> DrawingPath:
-    """The path from speech: generator and speech encoder (.pth).
+    """The path from speech: generator and speech encoder (.pth); with the image encoder (.pth) too, pictures
+    can be searched.
 
     Raises InputError where one of the two is missing, twice there, or of another system.
     """
-    parts = read_parts("s2igan", files, [SPEECH_ENCODER])
+    parts = read_parts("s2igan", files, [SPEECH_ENCODER, IMAGE_ENCODER])
     if SPEECH_ENCODER not in parts:
         raise InputError(
             f"expected S2IGAN's generator and speech encoder, found no speech encoder beside"

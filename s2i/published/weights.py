@@ -21,10 +21,16 @@ KINDS = {
     "Conv1.weight": "S2IGAN's speech encoder",
     "emb_features.weight": "AttnGAN's image encoder",
     "img_code_s16.0.weight": "a discriminator",
-    "L1.weight": "S2IGAN's relation supervisor",
+    "L2.weight": "S2IGAN's relation supervisor",  # which has an L1 too: it comes first
+    "L1.weight": "S2IGAN's image encoder",
 }
 # What has no part in drawing.
-TRAINING = ("AttnGAN's image encoder", "a discriminator", "S2IGAN's relation supervisor")
+TRAINING = (
+    "AttnGAN's image encoder",
+    "S2IGAN's image encoder",
+    "a discriminator",
+    "S2IGAN's relation supervisor",
+)
 ONE_STAGE = "a generator of one stage"  # in which the three systems are alike
 GENERATORS = {
     "attngan": "AttnGAN's generator",

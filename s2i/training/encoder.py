@@ -133,16 +133,14 @@ def _validate(
     scores = retrieval_scores(*nets, pack, config, vocabulary, views)
     networks.train()
     means = {name: round(float(values.mean()), 5) for name, values in scores.items()}
-    count = len(scores["mAP"])
+    told = {"step": training.step, "split": "val", "counts": {"captions": len(scores["mAP"])}}
+    told |= {"protocol": "retrieval_by_caption", "weights": "live", "seed": config.seed}
     for name, value in means.items():
-        training.run.metric(
-            {"step": training.step, "metric": name, "value": value, "split": "val", "count": count}
-            | {"protocol": "retrieval_by_caption", "weights": "live", "seed": config.seed}
-        )
+        training.run.metric({"metric": name, "value": value, **told})
     say(f"{training.run.label}: step {training.step}, validation " + _listed(means))
     if means["mAP"] > training.extra.get("best", {}).get("mAP", -1.0):
         training.extra["best"] = {"step": training.step, **means}
-        write_checkpoint(training.run.checkpoints / BEST, {**training.snapshot(), "metrics": means})
+        write_checkpoint(training.run.checkpoints / BEST, {**training.snapshot(), "metrics": means | told})
 
 
 @torch.no_grad()
