@@ -19,11 +19,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -156,8 +157,14 @@ def _make_all(output: Path, settings: Settings, planned: list[Picture], processe
     if processes == 1:
         yield from map(make, planned)
         return
-    with multiprocessing.Pool(processes, _ignore_interrupts) as pool:
-        yield from pool.imap(make, planned, chunksize=16)
+    try:
+        with ProcessPoolExecutor(processes, initializer=_ignore_interrupts) as pool:
+            yield from pool.map(make, planned, chunksize=16)
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"expected {processes} processes to draw, found that one was ended from outside: call it again,"
+            " it continues; with fewer --processes where memory was short"
+        ) from error
 
 
 def _ignore_interrupts() -> None:

@@ -162,14 +162,13 @@ together() {
         run "$@"
         return
     fi
-    export OMP_NUM_THREADS=$(($(nproc) > 1 ? $(nproc) / 2 : 1))
-    run "${first_command[@]}" 2> >(cat >&2) &
+    local threads=$(($(nproc) > 1 ? $(nproc) / 2 : 1)) # nproc heeds OMP_NUM_THREADS
+    (export OMP_NUM_THREADS=$threads && run "${first_command[@]}") 2> >(cat >&2) &
     local other=$!
     trap 'kill -TERM $other 2>/dev/null; wait $other; exit 130' INT TERM
-    run "$@" || status=$?
+    (export OMP_NUM_THREADS=$threads && run "$@") || status=$?
     wait "$other" || status=$?
     trap - INT TERM
-    unset OMP_NUM_THREADS
     [ "$status" -eq 0 ] || exit "$status"
 }
 

@@ -92,7 +92,7 @@ def generate(
 def _only(options: dict[str, Any], name: str, *others: str) -> None:
     """Refuse options that mean nothing beside --`name`."""
     for other in others:
-        if options[other] not in (None, False, 1):
+        if options[other] is True or options[other] not in (None, False, 1):
             raise InputError(f"expected --{name} without --{other}, found both: leave out --{other}")
 
 

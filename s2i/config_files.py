@@ -14,9 +14,28 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from s2i.config import AudioConfig, Config
 from s2i.errors import InputError
+
+# A batch norm needs two pictures; what comes every 0 steps is turned off by its weight or kind.
+LEAST = {
+    "generator.stages": 1,
+    "generator.channels": 1,
+    "matching.steps": 1,
+    "matching.batch_size": 2,
+    "gan.steps": 1,
+    "gan.batch_size": 2,
+    "gan.penalty_every": 1,
+    "gan.generator_steps": 1,
+    "judge.steps": 1,
+    "judge.batch_size": 2,
+    "evaluation.captions": 1,
+    "evaluation.batch_size": 1,
+    "evaluation.processes": 1,
+    "log.every": 1,
+}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -117,10 +136,32 @@ def _merge(given: Any, overrides: Sequence[str], origin: str) -> Config:
             raise InputError(f"expected key=value on the command line, found {word!r}")
     try:
         merged = OmegaConf.merge(_schema(), given, OmegaConf.from_dotlist(list(overrides)))
-        return _freeze(Config, merged)
+        config = _freeze(Config, merged)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{origin}: {reason} (key {getattr(error, 'full_key', None) or '?'})") from error
+    except (YAMLError, TypeError, ValueError) as error:  # of a value that is no YAML, a list in place of keys
+        raise InputError(f"expected key: value in {origin}, found: {' '.join(str(error).split())}") from error
+    _check_ranges(config, origin)
+    return config
+
+
+def _check_ranges(config: Config, origin: str) -> None:
+    for key, least in LEAST.items():
+        section, _, name = key.partition(".")
+        found = getattr(getattr(config, section), name)
+        if found < least:
+            raise InputError(f"{origin}: expected {key} of {least} or more, found {found}: change it")
+    if config.evaluation.captions > 10:
+        raise InputError(
+            f"{origin}: expected evaluation.captions of 10 or fewer, found {config.evaluation.captions}:"
+            " change it"
+        )
+    size = config.generator.base_size
+    if size < 4 or size & (size - 1):
+        raise InputError(
+            f"{origin}: expected generator.base_size of 4, 8, 16, 32, ... px, found {size}: change it"
+        )
 
 
 @cache

@@ -91,7 +91,22 @@ def test_a_training_gets_the_file_with_its_overrides(calls, config_file, command
     assert (config.seed, config.run, config.gan.steps) == (3, "here", 7)
 
 
-@pytest.mark.parametrize("words", [("seedd=1",), ("seed=x",), ("seed",), ("modality=picture",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("seedd=1",),
+        ("seed=x",),
+        ("seed",),
+        ("modality=picture",),
+        ("gan.grow=[0.5",),
+        ("gan.grow[0]=0.5",),
+        ("gan.generator_steps=0",),
+        ("gan.batch_size=1",),
+        ("gan.penalty_every=0",),
+        ("evaluation.captions=11",),
+        ("generator.base_size=24",),
+    ],
+)
 def test_a_bad_override_is_one_line(capsys, calls, config_file, words):
     refused(capsys, "train-gan", "--config", str(config_file), *words)
     assert not calls

@@ -62,9 +62,23 @@ def test_features_of_something_else_are_never_found(tmp_path):
 
 def test_old_features_of_the_same_name_go_where_that_is_asked(tmp_path):
     old, beside = store_in(tmp_path), FeatureStore(tmp_path, "drawn-test", {}, 5, OUTPUTS)
+    old.write(np.arange(5), values([0, 1, 2, 3, 4]))
     store = store_in(tmp_path, seed=1, prune=True)
-    assert store.folder.is_dir() and beside.folder.is_dir() and not old.folder.exists()
-    assert store_in(tmp_path).folder.exists() and store.folder.is_dir()
+    assert store.folder.is_dir() and beside.folder.is_dir()
+    old.flush()  # it is in use, and stays whole
+    assert old.read()["features"][4, 0] == store_in(tmp_path).read()["features"][4, 0]
+    folder = old.folder
+    del old
+    store_in(tmp_path, seed=1, prune=True)
+    assert not folder.exists() and store.folder.is_dir() and beside.folder.is_dir()
+
+
+def test_features_that_are_not_all_there_are_not_read(tmp_path):
+    store = store_in(tmp_path)
+    store.write(np.arange(4), values([0, 1, 2, 3]))
+    store.flush()
+    with pytest.raises(InputError, match="expected 5 rows of features .*found 1 missing"):
+        store.read()
 
 
 def test_a_store_that_was_cut_short_is_made_again(tmp_path):

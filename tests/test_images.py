@@ -30,6 +30,16 @@ def test_a_picture_of_any_mode_becomes_rgb(tmp_path, mode, suffix):
     assert image.mode == "RGB" and image.size == (9, 8)
 
 
+def test_a_photograph_stands_upright_as_viewers_show_it(tmp_path):
+    pixels = np.zeros((20, 40, 3), dtype=np.uint8)
+    pixels[:, :20] = 255  # the left half, which a phone that was turned calls the top
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "phone.jpg", exif=exif)
+    upright = np.asarray(load_image(tmp_path / "phone.jpg"))
+    assert upright.shape == (40, 20, 3) and upright[:18].min() > 200 and upright[22:].max() < 50
+
+
 def test_a_picture_of_16_bits_keeps_its_brightness(tmp_path):
     Image.fromarray(np.full((4, 4), 0x8000, dtype=np.uint16)).save(tmp_path / "deep.png")
     assert np.unique(np.asarray(load_image(tmp_path / "deep.png"))).tolist() == [128]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import s2i
+from s2i.config_files import load_config
 from s2i.data.audio import load_waveform
 from s2i.data.noise import caption_noise
 from s2i.drawing.overlays import segment_times
@@ -153,6 +154,8 @@ def test_a_segment_lasts_as_long_as_the_encoder_makes_it(speech_run):
     assert segments == pytest.approx(8 / segment_times(path.config), abs=1)
     encoder = replace(path.config.speech_encoder, pool=3)
     assert segment_times(replace(path.config, speech_encoder=encoder)) == pytest.approx(0.48)
+    li2020 = load_config(Path(__file__).parents[1] / "recipes" / "cub" / "conf" / "li2020.yaml")
+    assert segment_times(li2020) == pytest.approx(0.64)  # their 64 frames a step
 
 
 def _break(folder, name):
@@ -207,7 +210,7 @@ def _break(folder, name):
         ("no configuration", "configuration and a step in .*config.json"),
         ("misspelt key", "config.json.*sed"),
         ("other widths", "fit the configuration"),
-        ("no stages", "fit the configuration"),
+        ("no stages", "generator.stages of 1 or more"),
         ("no vocabulary", "a vocabulary for text"),
         ("missing folder", "found no such folder"),
         ("empty folder", "neither config.json nor"),

@@ -82,6 +82,18 @@ def test_rewinding_drops_later_lines_a_half_one_and_keeps_numbers_without_a_step
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
 
 
+def test_what_follows_a_half_line_takes_its_place_and_words_may_hold_any_character(tmp_path):
+    run = open_run(make_config(tmp_path))
+    run.log({"step": 1, "note": "one\u2028line\x85"})
+    with open(tmp_path / "log.jsonl", "a") as stream:
+        stream.write('{"step": 2, "los')
+    run.log({"step": 3})
+    assert run.read_log() == [{"step": 1, "note": "one\u2028line\x85"}, {"step": 3}]
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(InputError, match="expected to write .*metrics.jsonl"):
+        run.metric({"metric": "mAP", "value": 0.5})
+
+
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
     run = open_run(make_config(tmp_path))
     (tmp_path / "log.jsonl").write_text('{"step": 1}\nrubbish\n{"step": 2}\n')

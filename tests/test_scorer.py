@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,6 +119,19 @@ def test_a_scorer_that_hears_otherwise_is_refused(world, tmp_path):
     write_checkpoint(origin, saved)
     with pytest.raises(InputError, match="expected a scorer with the audio settings of the pack"):
         load_scorer(tmp_path / "scorer", load(world["speech"], "cpu").path("speech"))
+
+
+def test_many_captions_of_which_too_few_are_of_another_class_give_no_mismatches(monkeypatch):
+    labels = np.repeat([0, 1], [700, 50])
+    captions = [SimpleNamespace(text=None)] * len(labels)
+    pack = SimpleNamespace(
+        labels=labels, caption_picture=np.arange(len(labels)), caption=captions.__getitem__
+    )
+    monkeypatch.setattr("s2i.evaluation.protocols_of_meaning.caption_key", lambda pack, index: str(index))
+    subject = SimpleNamespace(pack=pack, evaluation=SimpleNamespace(seed=0))
+    known = np.arange(len(labels))
+    assert _mismatches(subject, known[-3:], known).shape == (3, 99)  # those of the small class have enough
+    assert _mismatches(subject, known[:3], known) is None
 
 
 def test_mismatches_are_of_other_classes_other_words_and_no_batch(world, tmp_path):

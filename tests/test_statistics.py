@@ -28,6 +28,16 @@ def test_one_cluster_has_no_interval():
     assert weighted_mean(np.array([1.0, 0.0]), np.array([3, 3])).interval95 is None
 
 
+def test_resamples_without_a_value_are_left_out_and_too_many_of_them_give_no_interval():
+    def first_share(multiplicities: np.ndarray, missing: int) -> np.ndarray:
+        found = multiplicities[:, 0] / multiplicities.sum(1)
+        return np.where(multiplicities.max(1) >= missing, np.nan, found)
+
+    low, high = bootstrap_interval(lambda counts: first_share(counts, 7), 10)  # hardly ever so often
+    assert np.isfinite([low, high]).all() and low < 0.1 < high
+    assert bootstrap_interval(lambda counts: first_share(counts, 2), 10) is None
+
+
 def test_nothing_observed_is_refused():
     with pytest.raises(ValueError, match="expected observations"):
         weighted_mean(np.array([1.0]), np.array([0]), np.array([0.0]))

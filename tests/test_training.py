@@ -6,12 +6,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 
 from s2i import losses
 from s2i.config import Config, DiscriminatorConfig, LogConfig
+from s2i.data.dataset import CaptionedPictures
 from s2i.data.manifest import write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.data.text import Vocabulary
@@ -20,7 +22,7 @@ from s2i.evaluation.retrieval import chance_by_class
 from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.training import objectives, sources
 from s2i.training.checkpoint import load_last, read_checkpoint
-from s2i.training.encoder import BEST, retrieval_scores, train_encoder
+from s2i.training.encoder import BEST, EncoderNetworks, retrieval_scores, train_encoder
 from s2i.training.engine import Training
 from s2i.training.gan import growing_stages, train_gan
 from s2i.training.runlog import Run
@@ -173,7 +175,8 @@ def test_a_later_step_that_is_worse_does_not_replace_the_best_one(world, tmp_pat
     monkeypatch.setattr(encoder, "retrieval_scores", lambda *_: {"mAP": torch.full((2,), next(scores))})
     train_encoder(make_config(world, tmp_path))
     best, last = (state_of(tmp_path, name) for name in (BEST, "last.pt"))
-    assert best["step"] == 6 and best["metrics"] == {"mAP": 0.5} and last["step"] == 9
+    told = {"mAP": 0.5, "step": 6, "split": "val", "counts": {"captions": 2}}
+    assert best["step"] == 6 and told.items() <= best["metrics"].items() and last["step"] == 9
     assert not same(best["nets"], last["nets"])
 
 
@@ -317,6 +320,21 @@ def test_the_generator_draws_once_a_step(world, tmp_path, monkeypatch):
     config = make_config(world, tmp_path)
     train_gan(replace(config, gan=replace(config.gan, steps=5, sample_every=0)))
     assert len(calls) == 5 and len(set(map(id, calls))) == 1
+
+
+@pytest.mark.parametrize(("class_weight", "region_weight"), [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0)])
+def test_every_weight_of_an_encoder_that_may_learn_does(class_weight, region_weight, world, tmp_path):
+    """Else several processes wait for gradients that never come."""
+    config = make_config(world, tmp_path)
+    matching = replace(config.matching, class_weight=class_weight, region_weight=region_weight)
+    config = replace(config, matching=matching)
+    pack = Pack(world / "data" / "pack" / "train")
+    networks = EncoderNetworks(config, 0, len(pack.class_labels))
+    dataset = CaptionedPictures(pack, 0, config.image_size, "speech")
+    networks(dataset[0, np.arange(8)])[0].backward()
+    learning = {name for name, weight in networks.named_parameters() if weight.requires_grad}
+    assert learning == {name for name, weight in networks.named_parameters() if weight.grad is not None}
+    assert any("classifier" in name for name in learning) == (class_weight > 0)
 
 
 def test_stages_grow_when_their_part_of_the_steps_has_come(world, tmp_path):

@@ -98,7 +98,7 @@ def _as_floats(samples: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
         span = np.iinfo(samples.dtype)
         middle = 0 if samples.dtype.kind == "i" else span.max // 2 + 1
         scaled = ((samples.astype(np.float64) - middle) / (span.max - middle + 1)).astype(np.float32)
-    return scaled.reshape(len(samples), -1), int(rate)
+    return scaled.reshape(len(samples), 1 if samples.ndim == 1 else samples.shape[1]), int(rate)
 
 
 def features(waveform: Tensor, config: AudioConfig) -> Tensor:

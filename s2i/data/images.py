@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from s2i.errors import InputError
@@ -15,7 +15,10 @@ from s2i.files import write_atomically
 
 
 def load_image(path: str | Path) -> Image.Image:
-    """A picture of any format and mode as RGB. Raises InputError for a missing or broken file."""
+    """A picture of any format and mode as RGB, upright as viewers show it (EXIF), as boxes are meant.
+
+    Raises InputError for a missing or broken file.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"expected a picture, found no file at {path}: check the root or make it again")
@@ -25,7 +28,7 @@ def load_image(path: str | Path) -> Image.Image:
         with Image.open(path) as image:
             if image.mode.startswith("I;16"):  # PIL would cut these at 255
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
     except Exception as error:  # each of PIL's decoders has a family of its own
         reason = " ".join(str(error).split()).replace(f" {str(path)!r}", "")
         raise InputError(f"expected a picture, found {reason} in {path}: fetch or make it again") from error

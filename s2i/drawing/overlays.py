@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 import torch
@@ -21,13 +21,14 @@ HEAT = torch.tensor([[0.25, 0.0, 0.45], [0.85, 0.1, 0.2], [1.0, 0.9, 0.3]])  # R
 
 
 def segment_times(config: Config) -> float:
-    """Seconds of speech that one segment stands for: hop * strides * pool * segment.
+    """Seconds of speech that one segment stands for: hop * strides * maxima's strides * pool * segment.
 
     Segment i begins at i times as much. What it has heard is a little more, through the kernels, and all of
     the sentence through the GRU.
     """
     encoder = config.speech_encoder
-    return config.audio.hop * encoder.stride ** len(encoder.channels) * encoder.pool * encoder.segment
+    strides = prod(encoder.strides or (encoder.stride,) * len(encoder.channels)) * 2 ** len(encoder.max_pools)
+    return config.audio.hop * strides * encoder.pool * encoder.segment
 
 
 def segment_labels(config: Config, steps: int, text: str | None = None) -> list[str]:

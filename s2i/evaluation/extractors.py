@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from s2i.config_files import config_to_dict
+from s2i.models.image_encoder import PretrainedImageEncoder
 
 if TYPE_CHECKING:
     from s2i.evaluation.judges import Judge
@@ -78,4 +81,8 @@ def image_extractor(name: str, network: str, image_encoder: nn.Module, width: in
             return {FEATURES: image_encoder(pictures.to(device))[0].float().cpu()}
 
     resize = "inside the image encoder, to what it was trained with"
-    return Extractor(name, network, weights_identity(image_encoder), resize, {FEATURES: width}, look)
+    identity = weights_identity(image_encoder)
+    if isinstance(image_encoder, PretrainedImageEncoder):  # its weights don't say how it looks at pictures
+        settings = config_to_dict(replace(image_encoder.config, weights="", sha256=""))
+        identity += hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:8]
+    return Extractor(name, network, identity, resize, {FEATURES: width}, look)

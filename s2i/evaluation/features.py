@@ -5,11 +5,13 @@
       <output>.npy     float32 (rows, width), one for each output of the extractor
       done.npy         bool (rows,): which rows are there
 
-Two processes may fill one store: what they write to a row is the same.
+Two processes may fill one store: what they write to a row is the same. None deletes a store that another
+has open.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -46,7 +48,7 @@ class FeatureStore:
             made_from: all that its content depends on, as plain values.
             rows: pictures.
             outputs: {name: width}.
-            prune: delete stores of this name that were made from something else.
+            prune: delete stores of this name that were made from something else, unless they are in use.
 
         Raises:
             InputError: the folder can't be written.
@@ -90,12 +92,22 @@ class FeatureStore:
             self._waiting = []
 
     def read(self) -> dict[str, np.ndarray]:
-        """{output: (rows, width) float32}, mapped, not loaded; writing into it changes no file."""
+        """{output: (rows, width) float32}, mapped, not loaded; writing into it changes no file.
+
+        Raises InputError where rows are missing: another program has changed the folder.
+        """
+        if len(self.missing):
+            raise InputError(
+                f"expected {self.rows} rows of features in {self.folder}, found {len(self.missing)} missing:"
+                " something else has changed it, call the command again"
+            )
         return {name: np.load(self.folder / f"{name}.npy", mmap_mode="c") for name in self.outputs}
 
     def _opens(self) -> bool:
         """Whether there is a whole store to open; one of another shape is deleted."""
         try:
+            self._in_use = (self.folder / "done.npy").open("rb")  # as long as this object lives
+            fcntl.flock(self._in_use, fcntl.LOCK_SH)
             self._done = _open(self.folder / "done.npy")
             self._arrays = {name: _open(self.folder / f"{name}.npy") for name in self.outputs}
         except FileNotFoundError:
@@ -141,5 +153,13 @@ def _open(path: Path) -> np.ndarray:
 
 def _prune(folder: Path, name: str, kept: Path) -> None:
     for other in folder.glob(f"{name}-{'?' * _DIGITS}"):
-        if other != kept:
+        if other == kept:
+            continue
+        try:
+            with (other / "done.npy").open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(other, ignore_errors=True)
+        except BlockingIOError:
+            continue  # in use
+        except FileNotFoundError:
             shutil.rmtree(other, ignore_errors=True)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from s2i.data.dataset import picture_batches
+from s2i.data.dataset import centre_crops, picture_batches, read_pictures
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.evaluation.statistics import weighted_mean
@@ -195,6 +195,5 @@ def _real_spread(subject: Subject) -> float | None:
 
 
 def _picture(pack: Pack, picture: int, size: int) -> np.ndarray:
-    """A picture's centre crop: uint8 (S, S, 3)."""
-    start = (pack.side - size) // 2
-    return np.asarray(pack.images[picture, start : start + size, start : start + size])
+    """A picture's centre crop, as it was compared: uint8 (S, S, 3)."""
+    return to_uint8(read_pictures(pack, np.array([picture]), centre_crops(pack, 1), size))[0]

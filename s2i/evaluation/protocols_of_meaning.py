@@ -133,18 +133,10 @@ def _mismatches(subject: Subject, captions: np.ndarray, known: np.ndarray) -> np
     for row, place in enumerate(np.searchsorted(known, captions)):
         key = f"{subject.evaluation.seed}:mismatches:{caption_key(pack, int(captions[row]))}"
         random = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little"))
-        candidates = random.permutation(len(known)) if len(known) < 4 * CANDIDATES else None
-        chosen: list[int] = []
-        while len(chosen) < CANDIDATES - 1:
-            drawn = random.integers(len(known), size=2 * CANDIDATES) if candidates is None else candidates
-            fit = groups[drawn] != groups[place]
-            fit &= (words[drawn] != words[place]) | (words[drawn] == "")
-            chosen = list(dict.fromkeys([*chosen, *drawn[fit].tolist()]))
-            if candidates is not None and len(chosen) < CANDIDATES - 1:
-                return None
-            if candidates is None and not fit.any():
-                return None
-        found[row] = chosen[: CANDIDATES - 1]
+        fit = np.flatnonzero((groups != groups[place]) & ((words != words[place]) | (words == "")))
+        if len(fit) < CANDIDATES - 1:
+            return None
+        found[row] = random.choice(fit, CANDIDATES - 1, replace=False)
     return found
 
 

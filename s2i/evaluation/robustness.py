@@ -64,6 +64,7 @@ class Condition:
     hear: Hear
     reference: str = "clean"
     captions: frozenset[int] | None = None
+    anew: bool = False  # not made from the caption's recording
 
 
 @dataclass(frozen=True)
@@ -99,17 +100,13 @@ def measure_robustness(
     output = Path(output) if output else Path(run) / "robustness"
     with random_state_kept():
         subject = Subject(load(run).path("speech"))
-        audio, captions = subject.path.config.audio, subject.drawn_captions
+        audio = subject.path.config.audio
         root = Path(subject.path.config.data.root)
         with arranged_voices() as voices:
             conditions = _conditions(subject, Espeak(voices), _sounds(noise, audio), _sounds(rooms, audio))
             if recordings:
                 conditions.append(_recorded(subject, Path(recordings), root))
-            waves = {
-                int(index): load_waveform(root / str(subject.pack.caption(int(index)).audio), audio)
-                for index in progress(captions, len(captions), "reading recordings")
-            }
-            heard = {each.name: _listen(subject, each, waves) for each in conditions}
+            heard = {each.name: _listen(subject, each) for each in conditions}
         given = {"noise": noise, "rooms": rooms, "recordings": recordings}
         results = _results(subject, conditions, heard) | {
             "measured": subject.identity(),
@@ -185,13 +182,13 @@ def _conditions(
         def usual(index: int) -> str:
             return voice_of(espeak, pack.caption(index).speaker)
 
-        made.append(Condition("spoken", "spoken anew", lambda _, i: speak(i, usual(i), RATE)))
+        made.append(Condition("spoken", "spoken anew", lambda _, i: speak(i, usual(i), RATE), anew=True))
         for rate in RATES:
             hear = lambda _, i, rate=rate: speak(i, usual(i), rate)  # noqa: E731
-            made.append(Condition("spoken", f"{rate} words a minute", hear, "spoken anew"))
+            made.append(Condition("spoken", f"{rate} words a minute", hear, "spoken anew", anew=True))
         for voice in ACCENTS:
             hear = lambda _, i, voice=voice: speak(i, voice, RATE)  # noqa: E731
-            made.append(Condition("voice", f"voice {voice}", hear, "spoken anew"))
+            made.append(Condition("voice", f"voice {voice}", hear, "spoken anew", anew=True))
     return made
 
 
@@ -212,12 +209,23 @@ def _recorded(subject: Subject, manifest: Path, root: Path) -> Condition:
         )
     audio = subject.path.config.audio
     return Condition(
-        "recorded", "recorded", lambda _, index: load_waveform(found[index], audio), captions=frozenset(found)
+        "recorded",
+        "recorded",
+        lambda _, index: load_waveform(found[index], audio),
+        captions=frozenset(found),
+        anew=True,
     )
 
 
-def _listen(subject: Subject, condition: Condition, waves: dict[int, Tensor]) -> Heard:
+def _listen(subject: Subject, condition: Condition) -> Heard:
     everything, path = subject.drawn_captions, subject.path
+    root, nothing = Path(path.config.data.root), torch.zeros(0)
+
+    def hear(index: int) -> Tensor:  # a batch's recordings in memory, never all
+        own = subject.pack.caption(index).audio
+        wave = nothing if condition.anew else load_waveform(root / str(own), path.config.audio)
+        return condition.hear(wave, index).float()
+
     chosen = np.array([condition.captions is None or index in condition.captions for index in everything])
     captions = everything[chosen]
     names = judged_attributes(subject)
@@ -226,7 +234,7 @@ def _listen(subject: Subject, condition: Condition, waves: dict[int, Tensor]) ->
     starts = range(0, len(captions), BATCH)
     for start in progress(starts, len(starts), condition.name):
         part = captions[start : start + BATCH].tolist()
-        encoding = path.encode_speech([condition.hear(waves[index], index).float() for index in part])
+        encoding = path.encode_speech([hear(index) for index in part])
         sentences.append(encoding.sentence.float().cpu())
         if names:
             keys = [caption_key(subject.pack, index) for index in part]

@@ -26,7 +26,7 @@ from s2i.pipeline import DrawingPath
 from s2i.progress import progress
 from s2i.published.image_networks import connect
 from s2i.training.checkpoint import read_checkpoint
-from s2i.training.encoder import BEST
+from s2i.training.encoder import BEST, readable_captions
 
 
 @dataclass(frozen=True)
@@ -101,26 +101,6 @@ def load_scorer(folder: str | Path, path: DrawingPath) -> Scorer:
             " train it on this pack"
         )
     return scorer
-
-
-def readable_captions(
-    pack: Pack, config: Config, encoder: CaptionEncoder, vocabulary: Vocabulary | None
-) -> np.ndarray:
-    """Captions long enough for a speech encoder, or with a word that a text encoder knows: rising indices."""
-    usable = pack.usable(config.modality)
-    if config.modality == "speech":
-        return usable[pack.mel_lengths[usable] >= encoder.shortest()]
-    words = config.text_encoder.words
-    known = [index for index in usable if _has_known_word(pack.caption(index).text, vocabulary, words)]
-    return np.array(known, dtype=np.int64)
-
-
-def _has_known_word(text: str | None, vocabulary: Vocabulary, words: int) -> bool:
-    try:
-        vocabulary.encode(text or "", words)
-    except InputError:
-        return False
-    return True
 
 
 def _refuse_partner(scorer: Scorer, path: DrawingPath) -> None:

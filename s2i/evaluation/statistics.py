@@ -72,7 +72,8 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Percentile interval of any statistic of resampled clusters; None with fewer than two.
+    """Percentile interval of any statistic of resampled clusters; None with fewer than two, or where more
+    than a hundredth of the resamples have no value (all drawn from one picture, say).
 
     Args:
         statistic: multiplicities (R, clusters), how often each cluster was drawn -> (R,).
@@ -80,7 +81,10 @@ def bootstrap_interval(
     if clusters < 2:
         return None
     found = np.concatenate([statistic(block) for block in _multiplicities(clusters, resamples, seed)])
-    tail = (1 - LEVEL) / 2
+    valued = found[np.isfinite(found)]
+    if len(valued) < 0.99 * len(found):
+        return None
+    found, tail = valued, (1 - LEVEL) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
     return float(low), float(high)
 

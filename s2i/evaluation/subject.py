@@ -32,10 +32,11 @@ from s2i.evaluation.extractors import (
 from s2i.evaluation.inception import PUBLISHED, inception_extractor
 from s2i.evaluation.judges import Judge, Opinion, fingerprint, load_judge
 from s2i.evaluation.looking import Features, look_at_captions, look_at_drawn, look_at_real
-from s2i.evaluation.scorer import Scorer, load_scorer, readable_captions
+from s2i.evaluation.scorer import Scorer, load_scorer
 from s2i.models.generator import Drawing
 from s2i.pipeline import DrawingPath
 from s2i.progress import progress, say
+from s2i.training.encoder import readable_captions
 
 
 class Subject:

@@ -48,6 +48,8 @@ class EncoderNetworks(nn.Module):
         self.classifier = nn.Linear(config.embedding, classes)
         if not config.matching.region_weight:  # nothing would train it
             self.image_encoder.region.requires_grad_(False)
+        if not config.matching.class_weight:
+            self.classifier.requires_grad_(False)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
         """Loss of a batch and its terms: batch matching, region-segment and class ("distinctive") loss."""
@@ -156,7 +158,7 @@ def retrieval_scores(
     vectors, captions = [], []
     device = next(caption_encoder.parameters()).device
     sizes = config.matching.batch_size, config.modality, vocabulary, config.text_encoder.words
-    usable = pack.usable(config.modality)
+    usable = readable_captions(pack, config, caption_encoder, vocabulary)
     for batch in evaluation_batches(pack, usable, *sizes):
         batch = batch.to(device)
         vectors.append(caption_encoder(batch.inputs, batch.lengths).sentence.cpu())
@@ -166,6 +168,26 @@ def retrieval_scores(
     labels = torch.from_numpy(pack.labels)
     asked = labels[torch.from_numpy(pack.caption_picture)[order]]
     return retrieve_by_class(torch.cat(vectors), gallery, asked, labels)
+
+
+def readable_captions(
+    pack: Pack, config: Config, encoder: CaptionEncoder, vocabulary: Vocabulary | None
+) -> np.ndarray:
+    """Captions long enough for a speech encoder, or with a word that a text encoder knows: rising indices."""
+    usable = pack.usable(config.modality)
+    if config.modality == "speech":
+        return usable[pack.mel_lengths[usable] >= encoder.shortest()]
+    words = config.text_encoder.words
+    known = [index for index in usable if _has_known_word(pack.caption(index).text, vocabulary, words)]
+    return np.array(known, dtype=np.int64)
+
+
+def _has_known_word(text: str | None, vocabulary: Vocabulary, words: int) -> bool:
+    try:
+        vocabulary.encode(text or "", words)
+    except InputError:
+        return False
+    return True
 
 
 def refuse_short_recordings(encoder: CaptionEncoder, pack: Pack) -> None:

@@ -8,6 +8,7 @@ judge. The averaged generator (EMA) is a separate net; sampling and export use i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -167,7 +168,7 @@ def train_gan(config: Config) -> Path:
                         source.relation_optimiser.zero_grad(set_to_none=True)
                         engine.backward(r_total)
                         engine.average_gradients(source.relation)
-                        source.relation_optimiser.step()
+                        source.learn_relations(step)
                         terms |= found
                     value = objectives.relation_loss(source.relation, real, vectors, SAME_CLASS)
                     g_total = g_total + settings.relation_weight * value
@@ -200,6 +201,7 @@ def _draw(
 ) -> tuple[CaptionEncoding, Drawing, tuple[Tensor, Tensor] | None]:
     """A batch's captions encoded, and drawn from new noise.
 
+    Where the encoder learns, `mu` and `logvar` of the drawing have no history that leads to it.
     With a posterior, the first half of the batch is drawn from the noise that it finds in the real pictures;
     returned last are its mu and log variance (B // 2, noise) of them.
     """
@@ -214,7 +216,11 @@ def _draw(
             mixtures = torch.randn(half, 3, device=engine.device)
             found = posterior(batch.pictures[:half], encoding.sentence[:half].detach(), mixtures)
             noise = torch.cat((found[0] + (0.5 * found[1]).exp() * noise[:half], noise[half:]))
-        return encoding, generator(encoding, noise, condition_noise, stages), found
+        drawing = generator(encoding, noise, condition_noise, stages)
+        if source.learns:
+            mu, logvar = generator.augmentation(encoding.sentence.detach())
+            drawing = replace(drawing, mu=mu, logvar=logvar)
+        return encoding, drawing, found
 
 
 def _refuse_what_does_not_fit(config: Config) -> None:
@@ -228,10 +234,6 @@ def _refuse_what_does_not_fit(config: Config) -> None:
         raise InputError(
             f"expected gan.grow with a number for each of {config.generator.stages - 1} later stages,"
             f" found {list(settings.grow)}: mend the configuration"
-        )
-    if settings.generator_steps < 1:
-        raise InputError(
-            f"expected gan.generator_steps of 1 or more, found {settings.generator_steps}: mend it"
         )
     widths = {each.modality: each.embedding for each in config.of_each_modality()}
     if len(set(widths.values())) > 1:

@@ -155,21 +155,30 @@ def _line(values: dict[str, Any]) -> str:
 
 
 def _append(path: Path, values: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as stream:
-        stream.write(_line(values))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                if stream.read() != b"\n":  # a kill in the middle of the last line: it goes
+                    stream.truncate(path.read_bytes().rfind(b"\n") + 1)
+            stream.write(_line(values).encode("utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"expected to write {path}, found: {error.strerror or error}: free or change it"
+        ) from error
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    *lines, last = path.read_text(encoding="utf-8").split("\n")  # not at what else Unicode calls a line's end
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate([*lines, *filter(None, [last])], 1):
         try:
             found.append(json.loads(line))
         except json.JSONDecodeError as error:
-            if number == len(lines) and not line.endswith("\n"):
+            if number > len(lines):
                 break  # a kill in the middle of the last line
             raise InputError(
                 f"expected a JSON object, found {line.strip()[:40]!r} in {path}, line {number}: delete it"

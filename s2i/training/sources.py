@@ -109,6 +109,13 @@ class CaptionSource:
         clip_gradients(self.encoder.parameters(), self._tuning.clip)
         self._optimiser.step()
 
+    def learn_relations(self, step: int) -> None:
+        """The relation supervisor's own step, after its backward pass."""
+        settings = self.config.gan.relation
+        set_learning_rate(self.relation_optimiser, settings, step, self.config.gan.steps)
+        clip_gradients(self.relation.parameters(), settings.clip)
+        self.relation_optimiser.step()
+
     def update_average(self, step: int) -> None:
         """Move the encoder's average, once a batch."""
         if self.learns:
