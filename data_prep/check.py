@@ -48,8 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(description="Check a manifest, and count what it holds.")
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="JSON Lines, one picture a line")
     parser.add_argument("--root", type=Path, help="where its paths start (default: the manifest's folder)")
+    parser.add_argument(
+        "--listen", action="store_true", help="decode recordings too, not their headers alone (2 ms each)"
+    )
     given = parser.parse_args(arguments)
-    problems = check_manifest(given.manifest, given.root or given.manifest.parent)
+    problems = check_manifest(given.manifest, given.root or given.manifest.parent, given.listen)
     for problem in problems:
         say(problem)
     if problems:

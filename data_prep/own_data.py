@@ -28,7 +28,8 @@ from s2i.progress import say
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 FEWEST_CLASSES = 5  # of sub-folders that are taken for classes: fewer leave too little to train on or to test
-CONFIG = "recipes/painted_birds/conf/default.yaml"  # 64 px in minutes on two cores: a place to begin
+# 64 px in minutes on two cores: a place to begin.
+CONFIG = Path(__file__).absolute().parents[1] / "recipes" / "painted_birds" / "conf" / "default.yaml"
 BATCH = 64  # the largest batch in that configuration; fewer pictures get smaller ones
 TEST, VAL = 0.2, 0.1  # shares: of classes, and of the training classes' pictures
 
@@ -168,8 +169,8 @@ def make_manifest(
 
 def commands(pictures: Sequence[Picture], root: Path, folder: Path) -> str:
     """The commands from a checked manifest to a report, as a person can copy them."""
-    settings = ["--config", CONFIG, f"data.root={root}", f"data.manifest={folder}/manifest.jsonl"]
-    settings += [f"data.pack={folder}/pack"]
+    settings = ["--config", str(CONFIG), f"data.root={root}", f"data.manifest={folder}/manifest.jsonl"]
+    settings += [f"data.pack={folder}/pack", "gan.augment=true"]  # photographs are too few to stand still
     trained = sum(picture.split == "train" for picture in pictures)
     if trained < BATCH:
         settings += [f"matching.batch_size={trained}", f"gan.batch_size={min(32, trained)}"]
@@ -229,15 +230,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.allow_missing,
     )
     manifest = given.output / "manifest.jsonl"
-    write_manifest(manifest, made)
-    problems = check_manifest(manifest, root)
-    for problem in problems:
-        say(problem)
-    if problems:
-        raise InputError(
-            f"expected no faults in {manifest}, found {len(problems)}: mend the files named"
-            " above and run again"
-        )
+    unchecked = manifest.with_name(".manifest.jsonl")
+    write_manifest(unchecked, made)
+    try:
+        problems = check_manifest(unchecked, root, listen=True)
+        for problem in problems:
+            say(problem.replace(str(unchecked), str(manifest)))
+        if problems:
+            raise InputError(
+                f"expected no faults in {given.images} and {given.recordings}, found {len(problems)}:"
+                " mend the files named above and run again"
+            )
+        os.replace(unchecked, manifest)
+    finally:
+        unchecked.unlink(missing_ok=True)
     print(card(count(manifest)))
     print(
         f"\nThe commands that train on it, where `s2i` is installed:\n\n{commands(made, root, given.output)}"

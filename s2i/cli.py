@@ -72,9 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PNG",
         help="file, or folder, for where each segment or word looked",
     )
-    drawing.add_argument(
-        "--frames", type=_number(2), default=9, metavar="N", help="of --interpolate (default: 9)"
-    )
+    drawing.add_argument("--frames", type=_number(2), metavar="N", help="of --interpolate (default: 9)")
     drawing.add_argument(
         "--root", type=Path, metavar="DIR", help="where a manifest's paths start (default: its own folder)"
     )

@@ -56,7 +56,7 @@ def generate(
     texts: Path | None,
     record: float | None,
     interpolate: list[Path] | None,
-    frames: int,
+    frames: int | None,
     root: Path | None,
     **options: Any,
 ) -> None:
@@ -65,12 +65,16 @@ def generate(
         if not given.exists() or (given.is_dir() and given != speech):
             raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
     if interpolate:
-        _only(options, "interpolate", "count", "stages", "attention")
+        _only(options | {"root": root}, "interpolate", "count", "stages", "attention", "root")
         from s2i.drawing.interpolate import interpolate as draw_between
 
         chosen = {key: options[key] for key in ("model", "output", "seed", "device")}
-        print(draw_between(first=interpolate[0], last=interpolate[1], frames=frames, **chosen))
+        if frames is not None:
+            chosen["frames"] = frames
+        print(draw_between(first=interpolate[0], last=interpolate[1], **chosen))
         return
+    if frames is not None:
+        raise InputError("expected --frames beside --interpolate, found it alone: leave out --frames")
     source = texts or (speech if speech and (speech.is_dir() or speech.suffix == ".jsonl") else None)
     if source is not None:
         del options["text"]
@@ -79,12 +83,17 @@ def generate(
         for path in generate_many(source=source, root=root, **options):
             print(path, flush=True)
         return
+    if root is not None:
+        raise InputError("expected --root beside a manifest, found it alone: leave out --root")
+    from s2i.drawing.generate import check_outputs, generate
+
     if record is not None:
         from s2i.drawing.microphone import record as listen
+        from s2i.stored_model import read_model
 
+        check_outputs([options["output"], *filter(None, [options["attention"]])])  # before anybody speaks
+        read_model(options["model"])
         speech = listen(record)
-    from s2i.drawing.generate import generate
-
     for path in generate(speech=speech, **options):
         print(path)
 

@@ -49,7 +49,8 @@ def calls(monkeypatch) -> list:
     stand_in("s2i.training.encoder", "train_encoder")
     stand_in("s2i.training.gan", "train_gan")
     stand_in("s2i.evaluation.judges", "train_judge")
-    stand_in("s2i.drawing.generate", "generate", [Path("out.png"), Path("where.png")])
+    written = [Path("out.png"), Path("where.png")]
+    stand_in("s2i.drawing.generate", "generate", written, check_outputs=lambda files: None)
     stand_in(
         "s2i.evaluation.protocols",
         "evaluate",
@@ -89,6 +90,19 @@ def test_a_training_gets_the_file_with_its_overrides(calls, config_file, command
     [(called, (config,), _)] = calls
     assert called == name and isinstance(config, Config)
     assert (config.seed, config.run, config.gan.steps) == (3, "here", 7)
+
+
+def test_options_that_would_mean_nothing_are_refused(capsys, calls, tmp_path):
+    clip, drawing = str(tmp_path / "a.wav"), ["generate", "--model", "m", "--output", "out.png"]
+    Path(clip).touch()
+    for words, option in (
+        (["--speech", clip, "--frames", "4"], "--frames"),
+        (["--speech", clip, "--root", "there"], "--root"),
+        (["--interpolate", clip, clip, "--stages"], "--stages"),
+        (["--interpolate", clip, clip, "--root", "there"], "--root"),
+    ):
+        assert f"leave out {option}" in refused(capsys, *drawing, *words)
+    assert not calls
 
 
 @pytest.mark.parametrize(

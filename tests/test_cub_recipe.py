@@ -50,8 +50,9 @@ def test_nothing_is_planned_to_be_written_into_the_root(tmp_path):
 def test_presets_of_one_size_share_a_pack_and_others_do_not():
     packs = {}
     for preset in sorted((ROOT / "recipes" / "cub" / "conf").glob("*.yaml")):
-        (judge,) = planned("--preset", preset.stem, "--stage", "4", "--stop-stage", "4")
+        judge, scorer = planned("--preset", preset.stem, "--stage", "4", "--stop-stage", "4")
         assert values(judge)["judge.pack"] == values(judge)["data.pack"]
+        assert values(scorer)["seed"] != values(judge).get("seed", "0")
         packs[preset.stem] = values(judge)["data.pack"]
     assert packs["s2igan"] == packs["attngan"] == packs["stackgan_v2"] == packs["speech_attngan"]
     assert len({packs[name] for name in ("s2igan", "attngan4", "li2020", "small", "smoke")}) == 5

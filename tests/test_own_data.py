@@ -158,9 +158,11 @@ def test_pictures_without_recordings_are_left_out_on_demand(tmp_path, capsys):
 def test_broken_recording_is_named(tmp_path, capsys):
     write(tmp_path, *"abcdef")
     (tmp_path / "spoken" / "c.wav").write_bytes(b"no sound")
-    with pytest.raises(InputError, match="no faults in .*manifest.jsonl, found 1"):
+    soundfile.write(tmp_path / "spoken" / "d.wav", np.zeros(8000), 22050)  # whole by its header
+    with pytest.raises(InputError, match="no faults in .*, found 2"):
         run(tmp_path)
-    assert "c.wav" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "c.wav" in said and "d.wav" in said and not list((tmp_path / "made").iterdir())
 
 
 def test_recordings_without_text_go_all_the_way_to_a_report(tmp_path):

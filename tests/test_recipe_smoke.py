@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-RUNS = ("judge", "speech-encoder", "text-encoder", "speech-gan", "text-gan")
+RUNS = ("judge", "scorer", "speech-encoder", "text-encoder", "speech-gan", "text-gan")
 RETRIEVAL = {"recall@1", "recall@5", "recall@10", "mAP"}
-GENERATION = {"attribute_accuracy", "fid", "kid", "inception_score"}
+GENERATION = {"attribute_accuracy", "fid", "kid", "inception_score", "r_precision", "mAP"}
 
 
 def run(tree: Path, *words: str | Path) -> subprocess.CompletedProcess:

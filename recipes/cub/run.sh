@@ -26,6 +26,7 @@ runs="$folder/exp/$exp"
 data=(data.root="$work" data.manifest="$work/spoken.jsonl" data.pack="$pack")
 settings=(
     --config "$config" "${data[@]}" judge.pack="$pack" evaluation.judge="$runs-judge"
+    evaluation.scorer="$runs-scorer"
     ${overrides[@]+"${overrides[@]}"}
 )
 
@@ -46,8 +47,9 @@ if stage 3 pack "check the data, pack it for training, look at it with the froze
     run "$python" -m data_prep.views --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
 fi
 
-if stage 4 judge "train the judge, which only scores"; then
-    run "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge"
+if stage 4 judge "train the judge and the scorer, which only score"; then
+    together "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge" \
+        and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 run="$runs-scorer"
 fi
 
 if stage 5 encoders "match speech with pictures, and text with pictures"; then

@@ -31,6 +31,7 @@ judge_root="$root/judge"
 data=(data.root="$root" data.manifest="$root/spoken.jsonl" data.pack="$root/pack")
 settings=(
     --config "$config" "${data[@]}" judge.pack="$judge_root/pack" evaluation.judge="$runs-judge"
+    evaluation.scorer="$runs-scorer"
     ${overrides[@]+"${overrides[@]}"}
 )
 
@@ -53,8 +54,9 @@ if stage 3 pack "check both data sets and pack them for training"; then
         ${overrides[@]+"${overrides[@]}"}
 fi
 
-if stage 4 judge "train the judge, which only scores"; then
-    run "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge"
+if stage 4 judge "train the judge and the scorer, which only score"; then
+    together "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge" \
+        and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 run="$runs-scorer"
 fi
 
 if stage 5 encoders "match speech with pictures, and text with pictures"; then
