@@ -132,7 +132,8 @@ def test_a_recogniser_that_hears_nothing_is_counted(world, monkeypatch):
 def test_compare_has_it_as_a_third_column(world, weights, tmp_path):
     compare(world["speech"], world["text"], tmp_path / "report", recogniser=str(weights))
     results = json.loads((tmp_path / "report" / "results.json").read_text())
-    assert set(results["cascade"]["metrics"]) == {"recall@1", "attribute_accuracy"}
+    assert set(results["cascade"]["metrics"]) == {"recall@1", "mAP", "attribute_accuracy"}
+    assert results["cascade"]["recogniser"].startswith("WAV2VEC2_ASR_BASE_960H ")
     assert "cascade" in results["protocols"] and "recogniser" in results["protocols"]["cascade"]
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Through words" in page and "cascade minus speech" in page and "Word error rate" in page

@@ -101,6 +101,21 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
     assert "Is it the voice?" not in (tmp_path / "other" / "index.html").read_text()
 
 
+def test_photographs_without_attributes_are_measured_by_their_classes(tmp_path, monkeypatch):
+    for name in ("SPEEDS", "RATES", "ACCENTS"):
+        monkeypatch.setattr(robustness, name, ())
+    runs = write_world(tmp_path, judge_steps=5, attributes=False)
+    table = measure_robustness(runs["speech"])
+    rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
+    told = {
+        (line["metric"], line["of"]): line["value"]
+        for line in evaluate(runs["speech"], ["class_retrieval_by_drawing"])
+    }
+    assert rows["clean"]["mAP"]["value"] == pytest.approx(told["mAP", "run"], abs=0.03)  # float16 in the pack
+    assert "attribute_accuracy" not in rows["clean"] and "difference" in rows["spoken anew"]["mAP"]
+    assert "| condition | captions | recall@1 | change | mAP | change |" in table.read_text()
+
+
 def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, monkeypatch):
     for name in ("SPEEDS", "RATES", "ACCENTS"):
         monkeypatch.setattr(robustness, name, ())

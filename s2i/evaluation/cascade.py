@@ -6,7 +6,7 @@ file. What the captions' own text draws is the bound that a recogniser without e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from s2i.bundles import find_bundle, load_network
 from s2i.config import AudioConfig
 from s2i.data.audio import load_waveform
-from s2i.data.images import to_tensor, to_uint8
 from s2i.errors import InputError
-from s2i.evaluation import retrieval
-from s2i.evaluation.protocols import answers, judged_attributes
+from s2i.evaluation.extractors import weights_identity
+from s2i.evaluation.hits import TOLD, measure_hits
 from s2i.evaluation.statistics import paired_difference, weighted_mean
-from s2i.evaluation.subject import Subject, caption_key
+from s2i.evaluation.subject import Subject
+from s2i.models.caption_encoding import CaptionEncoding
 from s2i.progress import progress
 
 BUNDLE = "WAV2VEC2_ASR_BASE_960H"  # trained on LibriSpeech: read English
@@ -37,9 +37,8 @@ PROCEDURE = (
     " caption's noise. A sentence without a word that the text run knows is drawn as its vocabulary's first"
     " word, and counted as unread. speech: the speech run; text: the text run with the captions' own text,"
     " which is what a recogniser without errors would reach. word_error_rate: edits over words, all captions"
-    " together. recall@1: a real picture of the caption's class is the first of all pictures of the split, by"
-    " the run's own matching model. Differences: cascade minus the other, caption by caption. Intervals:"
-    " bootstrap over classes."
+    f" together. {TOLD}. Differences: cascade minus the other, caption by caption. Intervals: bootstrap over"
+    " classes."
 )
 
 
@@ -50,6 +49,7 @@ class Recogniser:
     network: nn.Module
     labels: Sequence[str]
     rate: int
+    name: str = ""  # of the pipeline, with a short hash of its weights
 
     @torch.inference_mode()
     def write(self, waveform: Tensor) -> str:
@@ -69,7 +69,8 @@ def load_recogniser(weights: str | Path, bundle: str = BUNDLE) -> Recogniser:
     found = find_bundle(bundle, Wav2Vec2ASRBundle, "a recogniser of torchaudio")
     file = "" if str(weights) == DOWNLOAD else weights
     network = load_network(found.get_model, f"the recogniser {bundle}", file)
-    return Recogniser(network.requires_grad_(False), found.get_labels(), int(found.sample_rate))
+    name = f"{bundle} {weights_identity(network)}"
+    return Recogniser(network.requires_grad_(False), found.get_labels(), int(found.sample_rate), name)
 
 
 def spell(labels: Sequence[int], names: Sequence[str]) -> str:
@@ -98,22 +99,19 @@ def measure_cascade(speech: Subject, text: Subject, recogniser: Recogniser) -> d
     substitute = next(iter(_known_words(path.vocabulary)))
     sentences = [sentence if known else substitute for sentence, known in zip(written, readable, strict=True)]
     hits = {
-        "speech": _hits(speech, captions, None),
-        "cascade": _hits(text, captions, sentences),
-        "text": _hits(text, captions, None),
+        "speech": measure_hits(speech, captions, _own(speech, captions)),
+        "cascade": measure_hits(text, captions, _other(text, sentences)),
+        "text": measure_hits(text, captions, _own(text, captions)),
     }
-    clusters, mentions = speech.labels(captions), hits["text"].get("mentions")
+    clusters, cascade = speech.labels(captions), hits["cascade"]
     metrics: dict[str, Any] = {}
-    for metric in ("recall@1", "attribute_accuracy"):
-        if metric not in hits["cascade"]:
-            continue
-        weights = mentions if metric == "attribute_accuracy" else None
-        columns = {}
+    for metric in cascade.values:
+        weights, columns = cascade.weights(metric), {}
         for name, found in hits.items():
-            mean = weighted_mean(found[metric], clusters, weights)
+            mean = weighted_mean(found.values[metric], clusters, weights)
             columns[name] = {"value": mean.value, "interval95": list(mean.interval95 or ())}
             if name != "cascade":
-                change = paired_difference(hits["cascade"][metric], found[metric], clusters, weights)
+                change = paired_difference(cascade.values[metric], found.values[metric], clusters, weights)
                 columns[name]["cascade_minus"] = {
                     "value": change.value,
                     "interval95": list(change.interval95 or ()),
@@ -122,6 +120,7 @@ def measure_cascade(speech: Subject, text: Subject, recogniser: Recogniser) -> d
     pairs = [(_words(one), other.split()) for one, other in zip(said, written, strict=True)]
     errors = sum(word_edits(*pair) for pair in pairs)
     return {
+        "recogniser": recogniser.name,
         "metrics": metrics,
         "word_error_rate": errors / max(1, sum(len(one) for one, _ in pairs)),
         "counts": {"captions": len(captions), "unread": readable.count(False)},
@@ -138,39 +137,18 @@ def _write(subject: Subject, captions: np.ndarray, recogniser: Recogniser) -> li
     ]
 
 
-def _hits(subject: Subject, captions: np.ndarray, sentences: list[str] | None) -> dict[str, np.ndarray]:
-    """One value a caption, from its own form or from `sentences` in place of it."""
-    names = judged_attributes(subject)
-    vectors = torch.empty(len(captions), subject.path.config.embedding)
-    said = np.zeros((len(captions), len(names)), dtype=np.int64)
-    if sentences is None:
-        batches = subject.batches(captions, "beside the cascade")
-        parts = ((places, subject.path.encode(batch)) for batch, places in batches)
-    else:
-        starts = range(0, len(captions), BATCH)
-        parts = (
-            (
-                np.arange(start, min(start + BATCH, len(captions))),
-                subject.path.encode_text(sentences[start : start + BATCH]),
-            )
-            for start in progress(starts, len(starts), "cascade: drawing")
-        )
-    for places, encoding in parts:
-        vectors[places] = encoding.sentence.float().cpu()
-        if names:
-            keys = [caption_key(subject.pack, int(captions[place])) for place in places]
-            drawn = to_uint8(subject.path.draw(encoding, keys, subject.evaluation.seed).pictures[-1])
-            opinion = subject.judge.look([to_tensor(torch.from_numpy(drawn))])
-            said[places] = np.stack([opinion.answers(name) for name in names], 1)
-    asked, shelved = (torch.from_numpy(own) for own in (subject.labels(captions), subject.pack.labels))
-    first = retrieval.retrieve_by_class(vectors, subject.gallery, asked, shelved)["recall@1"]
-    found = {"recall@1": first.numpy()}
-    if names:
-        right, told = answers(subject, captions, names)
-        if told.any():
-            found["mentions"] = told.sum(1)
-            found["attribute_accuracy"] = ((said == right) & told).sum(1) / found["mentions"].clip(min=1)
-    return found
+def _own(subject: Subject, captions: np.ndarray) -> Iterator[tuple[np.ndarray, CaptionEncoding]]:
+    """Captions as they are."""
+    for batch, places in subject.batches(captions, "beside the cascade"):
+        yield places, subject.path.encode(batch)
+
+
+def _other(subject: Subject, sentences: list[str]) -> Iterator[tuple[np.ndarray, CaptionEncoding]]:
+    """Sentences in place of captions."""
+    starts = range(0, len(sentences), BATCH)
+    for start in progress(starts, len(starts), "cascade: drawing"):
+        part = sentences[start : start + BATCH]
+        yield np.arange(start, start + len(part)), subject.path.encode_text(part)
 
 
 def _known_words(vocabulary: Any) -> list[str]:

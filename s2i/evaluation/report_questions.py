@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from s2i.evaluation.charts import bar_chart, scatter_chart
+from s2i.evaluation.hits import METRICS
 from s2i.evaluation.questions import Questions
 from s2i.evaluation.robustness import shown
 
@@ -163,11 +164,13 @@ def voices(results: dict[str, Any]) -> str:
     rows = []
     for row in found["rows"]:
         cells = [("", escape(row["name"]))]
-        for metric in ("recall@1", "attribute_accuracy"):
+        for metric in METRICS:
             if metric in row:
                 cells.append((metric.replace("_", " "), shown(row[metric])))
                 change = row[metric].get("difference")
-                cells.append((f"change of {metric.split('_')[0]}", shown(change, "+") if change else ""))
+                cells.append(
+                    (f"change of {metric.split('_')[0].lower()}", shown(change, "+") if change else "")
+                )
         rows.append([*cells, ("captions", f"{row['captions']:,}")])
     how = f'<p class="note">{escape(found["procedure"])}</p>'
     chart = _picture(

@@ -2,7 +2,7 @@
 
 results.json   every condition's numbers, with the procedure
 table.md       the same for people
-chart.svg      attribute accuracy (or recall@1), minus that of the clean recordings
+chart.svg      attribute accuracy (or mAP, or recall@1), minus that of the clean recordings
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from torch import Tensor
 from s2i.config import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.data.espeak import Espeak, arranged_voices
-from s2i.data.images import to_tensor, to_uint8
 from s2i.data.manifest import iterate_manifest, read_manifest
 from s2i.errors import InputError
-from s2i.evaluation import retrieval
 from s2i.evaluation.charts import Spread, spread_chart
 from s2i.evaluation.following import PITCH, RATE, at_rate, voice_of
-from s2i.evaluation.protocols import answers, judged_attributes
+from s2i.evaluation.hits import METRICS, TOLD, Hits, measure_hits
 from s2i.evaluation.statistics import paired_difference, weighted_mean
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.files import write_atomically
+from s2i.models.caption_encoding import CaptionEncoding
 from s2i.pipeline import load
 from s2i.progress import progress, say
 from s2i.training.checkpoint import random_state_kept
@@ -42,10 +41,8 @@ BATCH = 32
 
 PROCEDURE = (
     "The first `evaluation.captions` captions of each picture are heard in each condition and drawn from the"
-    " caption's noise. recall@1: a real picture of the caption's class is the first of all pictures of the"
-    " split, by the run's own matching model; attribute accuracy: share of mentioned attributes that the"
-    " judge finds. noise: a stretch of one of the given recordings, at the given ratio of the mean powers,"
-    " both a function of the caption; room: convolved with one of the given impulse responses, at its former"
+    f" caption's noise. {TOLD}. noise: a stretch of one of the given recordings, at the given ratio of the"
+    " mean powers, both a function of the caption; room: convolved with one of the given impulse responses, at its former"
     " power; speed: the recording's own time stretched at its pitch (phase vocoder); words a minute, voice:"
     " the caption's text spoken anew by espeak-ng, held against `spoken anew`. Other differences are caption"
     " by caption from the clean recordings, over the same captions. recorded: by people, where they were."
@@ -69,13 +66,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Heard:
-    """A condition's hits, one a caption: recall@1 (N,), and the mean over mentions with their number; zeros
-    for a caption that is not in `chosen` (N,)."""
+    """A condition's hits, over all drawn captions: 0 for one that is not in `chosen` (N,)."""
 
     chosen: np.ndarray
-    recall: np.ndarray
-    accuracy: np.ndarray | None
-    mentions: np.ndarray | None
+    hits: Hits
 
 
 def measure_robustness(
@@ -112,7 +106,7 @@ def measure_robustness(
             "measured": subject.identity(),
             "sources": {name: Path(path).name for name, path in given.items() if path},
         }
-    metric = "attribute_accuracy" if heard["clean"].accuracy is not None else "recall@1"
+    metric = measured_metrics(results)[-1]
     files = {
         "results.json": json.dumps(results, indent=2, ensure_ascii=False) + "\n",
         "chart.svg": _chart(results, metric),
@@ -228,28 +222,17 @@ def _listen(subject: Subject, condition: Condition) -> Heard:
 
     chosen = np.array([condition.captions is None or index in condition.captions for index in everything])
     captions = everything[chosen]
-    names = judged_attributes(subject)
-    right, told = answers(subject, captions, names) if names else (None, None)
-    sentences, hits = [], []
-    starts = range(0, len(captions), BATCH)
-    for start in progress(starts, len(starts), condition.name):
-        part = captions[start : start + BATCH].tolist()
-        encoding = path.encode_speech([hear(index) for index in part])
-        sentences.append(encoding.sentence.float().cpu())
-        if names:
-            keys = [caption_key(subject.pack, index) for index in part]
-            drawn = to_uint8(path.draw(encoding, keys, subject.evaluation.seed).pictures[-1])
-            opinion = subject.judge.look([to_tensor(torch.from_numpy(drawn))])
-            hits.append(np.stack([opinion.answers(name) for name in names], 1))
-    labels = torch.from_numpy(subject.labels(captions))
-    shelved = torch.from_numpy(subject.pack.labels)
-    found = retrieval.retrieve_by_class(torch.cat(sentences), subject.gallery, labels, shelved)
-    recall = _spread_over(chosen, found["recall@1"].numpy())
-    if not names or not told.any():
-        return Heard(chosen, recall, None, None)
-    mentions = told.sum(1)
-    accuracy = ((np.concatenate(hits) == right) & told).sum(1) / mentions.clip(min=1)
-    return Heard(chosen, recall, _spread_over(chosen, accuracy), _spread_over(chosen, mentions))
+
+    def encoded() -> Iterator[tuple[np.ndarray, CaptionEncoding]]:
+        starts = range(0, len(captions), BATCH)
+        for start in progress(starts, len(starts), condition.name):
+            places = np.arange(start, min(start + BATCH, len(captions)))
+            yield places, path.encode_speech([hear(int(captions[place])) for place in places])
+
+    found = measure_hits(subject, captions, encoded())
+    mentions = None if found.mentions is None else _spread_over(chosen, found.mentions)
+    values = {metric: _spread_over(chosen, each) for metric, each in found.values.items()}
+    return Heard(chosen, Hits(values, mentions))
 
 
 def _spread_over(chosen: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -287,17 +270,16 @@ def _row(
     group: str, name: str, own: Heard, reference: Heard, clusters: np.ndarray, chosen: np.ndarray
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"group": group, "name": name, "captions": int(chosen.sum())}
-    for metric, values, before, weights in (
-        ("recall@1", own.recall, reference.recall, None),
-        ("attribute_accuracy", own.accuracy, reference.accuracy, own.mentions),
-    ):
-        if values is None or (weights is not None and not weights[chosen].any()):
-            continue
+    for metric, values in own.hits.values.items():
+        weights = own.hits.weights(metric)
         weights = None if weights is None else weights[chosen]
+        if weights is not None and not weights.any():
+            continue
         found = weighted_mean(values[chosen], clusters[chosen], weights)
         row[metric] = {"value": found.value, "interval95": list(found.interval95 or ())}
         if own is not reference:
-            change = paired_difference(values[chosen], before[chosen], clusters[chosen], weights)
+            before = reference.hits.values[metric][chosen]
+            change = paired_difference(values[chosen], before, clusters[chosen], weights)
             row[metric]["difference"] = {"value": change.value, "interval95": list(change.interval95 or ())}
     return row
 
@@ -341,18 +323,22 @@ def _chart(results: dict[str, Any], metric: str) -> str:
 
 
 def _table(results: dict[str, Any]) -> str:
-    lines = [
-        "| condition | captions | recall@1 | change | attribute accuracy | change |",
-        "|---|---|---|---|---|---|",
-    ]
+    metrics = measured_metrics(results)
+    heads = [cell for metric in metrics for cell in (metric.replace("_", " "), "change")]
+    lines = ["| condition | captions | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(heads)]
     for row in results["rows"]:
         cells = [row["name"], f"{row['captions']:,}"]
-        for metric in ("recall@1", "attribute_accuracy"):
+        for metric in metrics:
             found = row.get(metric)
             cells.append(shown(found) if found else "")
             cells.append(shown(found["difference"], "+") if found and "difference" in found else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", results["procedure"]]) + "\n"
+
+
+def measured_metrics(results: dict[str, Any]) -> list[str]:
+    """Those of METRICS that some row has."""
+    return [metric for metric in METRICS if any(metric in row for row in results["rows"])]
 
 
 def shown(found: dict[str, Any], sign: str = "") -> str:
