@@ -7,6 +7,7 @@
 #         run "$python" -m data_prep.painted_birds --output "$root"
 #     fi
 #     ...
+#     train_and_compare                  # where the recipe trains both and compares them
 #     finish
 #
 # begin sets preset, root, exp (with their defaults), config (the preset's file), folder (the recipe's),
@@ -215,6 +216,39 @@ settle() {
     done
     trap - INT TERM
     [ "$failed" -eq 0 ] || exit "$failed"
+}
+
+# train_and_compare: stages 4 to 9, from packs to a report and a model, of any recipe that compares speech and
+# text. Reads `settings` (what each training is told) and `runs` (what the name of each run begins with).
+train_and_compare() {
+    if stage 4 judge "train the judge and the scorer, which only score"; then
+        together "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge" \
+            and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 run="$runs-scorer"
+    fi
+
+    if stage 5 encoders "match speech with pictures, and text with pictures"; then
+        together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
+            and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
+    fi
+
+    if stage 6 generators "train one generator from speech, the same one from text"; then
+        together "$python" -m s2i train-gan "${settings[@]}" modality=speech \
+            gan.encoder="$runs-speech-encoder" run="$runs-speech-gan" \
+            and "$python" -m s2i train-gan "${settings[@]}" modality=text \
+            gan.encoder="$runs-text-encoder" run="$runs-text-gan"
+    fi
+
+    if stage 7 evaluate "measure both on the test classes"; then
+        together "$python" -m s2i evaluate "$runs-speech-gan" and "$python" -m s2i evaluate "$runs-text-gan"
+    fi
+
+    if stage 8 compare "report both side by side"; then
+        run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
+    fi
+
+    if stage 9 export "write one model folder that draws from speech and from text"; then
+        run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model" --half
+    fi
 }
 
 finish() {

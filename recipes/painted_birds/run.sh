@@ -54,33 +54,5 @@ if stage 3 pack "check both data sets and pack them for training"; then
         ${overrides[@]+"${overrides[@]}"}
 fi
 
-if stage 4 judge "train the judge and the scorer, which only score"; then
-    together "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge" \
-        and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 run="$runs-scorer"
-fi
-
-if stage 5 encoders "match speech with pictures, and text with pictures"; then
-    together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
-        and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
-fi
-
-if stage 6 generators "train one generator from speech, the same one from text"; then
-    together "$python" -m s2i train-gan "${settings[@]}" modality=speech \
-        gan.encoder="$runs-speech-encoder" run="$runs-speech-gan" \
-        and "$python" -m s2i train-gan "${settings[@]}" modality=text \
-        gan.encoder="$runs-text-encoder" run="$runs-text-gan"
-fi
-
-if stage 7 evaluate "measure both on the test species"; then
-    together "$python" -m s2i evaluate "$runs-speech-gan" and "$python" -m s2i evaluate "$runs-text-gan"
-fi
-
-if stage 8 compare "report both side by side"; then
-    run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
-fi
-
-if stage 9 export "write one model folder that draws from speech and from text"; then
-    run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model"
-fi
-
+train_and_compare
 finish

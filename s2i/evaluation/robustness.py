@@ -42,11 +42,11 @@ BATCH = 32
 PROCEDURE = (
     "The first `evaluation.captions` captions of each picture are heard in each condition and drawn from the"
     f" caption's noise. {TOLD}. noise: a stretch of one of the given recordings, at the given ratio of the"
-    " mean powers, both a function of the caption; room: convolved with one of the given impulse responses, at its former"
-    " power; speed: the recording's own time stretched at its pitch (phase vocoder); words a minute, voice:"
-    " the caption's text spoken anew by espeak-ng, held against `spoken anew`. Other differences are caption"
-    " by caption from the clean recordings, over the same captions. recorded: by people, where they were."
-    " Intervals: bootstrap over classes."
+    " mean powers, both a function of the caption; room: convolved with one of the given impulse responses,"
+    " at its former power; speed: the recording's own time stretched at its pitch (phase vocoder); words a"
+    " minute, voice: the caption's text spoken anew by espeak-ng, held against `spoken anew`. Other"
+    " differences are caption by caption from the clean recordings, over the same captions. recorded: by"
+    " people, where they were. Intervals: bootstrap over classes."
 )
 Hear = Callable[[Tensor, int], Tensor]  # a caption's recording and its index in the pack -> what is heard
 
