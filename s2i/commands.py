@@ -172,7 +172,7 @@ def compare(output: Path, **runs: Any) -> None:
 
 def robustness(**given: Any) -> None:
     """Measure a run in every condition; prints the table's file."""
-    from s2i.evaluation.robustness import measure_robustness
+    from s2i.evaluation.questions.robustness import measure_robustness
 
     print(measure_robustness(**given))
 
@@ -186,7 +186,7 @@ def tabulate(runs: list[Path], output: Path, published: Path | None) -> None:
 
 def report(run: Path, output: Path) -> None:
     """Write one run's report; prints its page."""
-    from s2i.evaluation.single_report import report
+    from s2i.evaluation.page.single_report import report
 
     report(run, output)
     print(output / "index.html")

@@ -11,10 +11,10 @@ import torch
 import torchaudio
 
 from s2i.errors import InputError
-from s2i.evaluation import cascade
-from s2i.evaluation.cascade import Recogniser, load_recogniser, measure_cascade, spell, word_edits
 from s2i.evaluation.compare import compare
 from s2i.evaluation.protocols import evaluate
+from s2i.evaluation.questions import cascade
+from s2i.evaluation.questions.cascade import Recogniser, load_recogniser, measure_cascade, spell, word_edits
 from s2i.evaluation.subject import Subject
 from s2i.pipeline import load
 from tests.tiny_runs import write_world

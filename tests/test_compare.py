@@ -19,10 +19,11 @@ from s2i.data.dataset import picture_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
-from s2i.evaluation import following, gallery, memory
-from s2i.evaluation.charts import Curve, bar_chart, line_chart
 from s2i.evaluation.compare import compare
+from s2i.evaluation.page import gallery
+from s2i.evaluation.page.charts import Curve, bar_chart, line_chart
 from s2i.evaluation.protocols import evaluate, measure, settings_of
+from s2i.evaluation.questions import following, memory
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.export import export
 from s2i.pipeline import load

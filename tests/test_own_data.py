@@ -21,8 +21,8 @@ from s2i.config_files import load_config
 from s2i.data.manifest import check_manifest, read_manifest
 from s2i.data.pack import build_pack
 from s2i.errors import InputError
+from s2i.evaluation.page.single_report import report
 from s2i.evaluation.protocols import evaluate
-from s2i.evaluation.single_report import report
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from tests.tiny import tiny_training_config

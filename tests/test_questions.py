@@ -13,10 +13,16 @@ import torch
 from s2i.data.dataset import picture_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack
-from s2i.evaluation import following, memory
-from s2i.evaluation.following import Swap, draw_interpolation, find_swaps, interpolate, measure_following
 from s2i.evaluation.judges import Opinion
-from s2i.evaluation.memory import measure_diversity, nearest_two, search_memory
+from s2i.evaluation.questions import following, memory
+from s2i.evaluation.questions.following import (
+    Swap,
+    draw_interpolation,
+    find_swaps,
+    interpolate,
+    measure_following,
+)
+from s2i.evaluation.questions.memory import measure_diversity, nearest_two, search_memory
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import Drawing

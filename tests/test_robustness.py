@@ -13,10 +13,10 @@ import torch
 
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.errors import InputError
-from s2i.evaluation import robustness
 from s2i.evaluation.compare import compare
 from s2i.evaluation.protocols import evaluate
-from s2i.evaluation.robustness import add_noise, add_room, measure_robustness
+from s2i.evaluation.questions import robustness
+from s2i.evaluation.questions.robustness import add_noise, add_room, measure_robustness
 from tests.tiny_runs import write_world
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from s2i.evaluation.protocols import Score
-from s2i.evaluation.seeds import by_class, difference, pool
+from s2i.evaluation.questions.seeds import by_class, difference, pool
 from s2i.evaluation.statistics import exchange_test, label_test, paired_difference
 
 CLASSES, EACH = 9, 5

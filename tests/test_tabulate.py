@@ -15,7 +15,7 @@ import pytest
 from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.evaluation import tabulate as module
-from s2i.evaluation.charts import Spread, spread_chart
+from s2i.evaluation.page.charts import Spread, spread_chart
 from s2i.evaluation.protocols import evaluate
 from s2i.evaluation.tabulate import tabulate
 from tests.tiny_runs import write_gan_run, write_world

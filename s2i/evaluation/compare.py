@@ -20,16 +20,16 @@ import numpy as np
 from s2i.config import Config, EvaluationConfig
 from s2i.config_files import override
 from s2i.errors import InputError
-from s2i.evaluation import cascade, seeds
-from s2i.evaluation.cascade import load_recogniser, measure_cascade
-from s2i.evaluation.gallery import write_gallery
 from s2i.evaluation.judges import fingerprint
+from s2i.evaluation.page.answers import ROBUSTNESS_CHART
+from s2i.evaluation.page.gallery import write_gallery
+from s2i.evaluation.page.report import MODALITIES, Report, Scores, page
+from s2i.evaluation.page.sections import SECTIONS, difference_name
 from s2i.evaluation.protocols import PROTOCOLS, Score, measure, procedure, record, who_looked
-from s2i.evaluation.questions import ask
-from s2i.evaluation.report import MODALITIES, Report, Scores, page
-from s2i.evaluation.report_questions import ROBUSTNESS_CHART
-from s2i.evaluation.sections import SECTIONS, difference_name
-from s2i.evaluation.seeds import pool
+from s2i.evaluation.questions import cascade, seeds
+from s2i.evaluation.questions.ask import ask
+from s2i.evaluation.questions.cascade import load_recogniser, measure_cascade
+from s2i.evaluation.questions.seeds import pool
 from s2i.evaluation.subject import Subject
 from s2i.files import write_atomically
 from s2i.pipeline import DrawingPath, load

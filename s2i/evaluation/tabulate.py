@@ -21,8 +21,8 @@ import numpy as np
 
 from s2i.config_files import config_to_dict, load_config
 from s2i.errors import InputError
-from s2i.evaluation.charts import Spread, spread_chart
 from s2i.evaluation.judges import fingerprint
+from s2i.evaluation.page.charts import Spread, spread_chart
 from s2i.evaluation.protocols import measure, procedure
 from s2i.evaluation.statistics import paired_difference
 from s2i.evaluation.subject import Subject

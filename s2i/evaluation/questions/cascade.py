@@ -20,7 +20,7 @@ from s2i.config import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.errors import InputError
 from s2i.evaluation.extractors import weights_identity
-from s2i.evaluation.hits import TOLD, measure_hits
+from s2i.evaluation.questions.hits import TOLD, measure_hits
 from s2i.evaluation.statistics import paired_difference, weighted_mean
 from s2i.evaluation.subject import Subject
 from s2i.models.caption_encoding import CaptionEncoding

@@ -9,13 +9,13 @@ from functools import partial
 from html import escape
 from typing import Any
 
-from s2i.evaluation import report_questions
-from s2i.evaluation.charts import Curve, bar_chart, line_chart
-from s2i.evaluation.gallery import Drawn, Shown
+from s2i.evaluation.page import answers
+from s2i.evaluation.page.charts import Curve, bar_chart, line_chart
+from s2i.evaluation.page.gallery import Drawn, Shown
+from s2i.evaluation.page.sections import difference_name
+from s2i.evaluation.page.style import STYLE
 from s2i.evaluation.protocols import Score
-from s2i.evaluation.questions import Questions
-from s2i.evaluation.sections import difference_name
-from s2i.evaluation.style import STYLE
+from s2i.evaluation.questions.ask import Questions
 from s2i.training.runlog import Run
 
 MODALITIES = ("speech", "text")
@@ -49,15 +49,15 @@ def page(report: Report) -> str:
         "<h2>The numbers</h2>",
         _table(report),
         *_section("Attribute by attribute", _attribute_bars(report)),
-        *_section("Is it the modality or the luck?", report_questions.luck(report.results)),
-        *_section("Class by class", report_questions.classes(report.results)),
+        *_section("Is it the modality or the luck?", answers.luck(report.results)),
+        *_section("Class by class", answers.classes(report.results)),
         *_section("The pictures", _gallery(report)),
-        *_section("Does it follow? One word changed", report_questions.follows(report.results, report.asked)),
-        *_section("From one caption to another", report_questions.strips(report.results, report.asked)),
-        *_section("Is it the voice?", report_questions.voices(report.results)),
-        *_section("Through words: recognition, then text", report_questions.through_words(report.results)),
-        *_section("Is it one picture?", report_questions.one_picture(report.results, report.asked)),
-        *_section("Is it memory?", report_questions.remembered(report.results, report.asked)),
+        *_section("Does it follow? One word changed", answers.follows(report.results, report.asked)),
+        *_section("From one caption to another", answers.strips(report.results, report.asked)),
+        *_section("Is it the voice?", answers.voices(report.results)),
+        *_section("Through words: recognition, then text", answers.through_words(report.results)),
+        *_section("Is it one picture?", answers.one_picture(report.results, report.asked)),
+        *_section("Is it memory?", answers.remembered(report.results, report.asked)),
         *_section("How the runs trained", _curves(report)),
         *_section("What was compared", _facts(report.results)),
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from s2i.data.images import grid, save_png
-from s2i.evaluation import following, memory
+from s2i.evaluation.questions import following, memory
 from s2i.evaluation.subject import Subject
 
 NEIGHBOURS, SPREADS, EXAMPLES, STRIPS = 10, 4, 6, 3  # pictures, captions, swaps and pairs that the page shows

@@ -5,10 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from s2i.evaluation.charts import bar_chart, scatter_chart
-from s2i.evaluation.hits import METRICS
-from s2i.evaluation.questions import Questions
-from s2i.evaluation.robustness import shown
+from s2i.evaluation.page.charts import bar_chart, scatter_chart
+from s2i.evaluation.questions.ask import Questions
+from s2i.evaluation.questions.hits import METRICS
+from s2i.evaluation.questions.robustness import shown
 
 SIDES = ("speech", "text")
 ROBUSTNESS_CHART = "pictures/robustness.svg"

@@ -22,9 +22,9 @@ from s2i.data.audio import load_waveform
 from s2i.data.espeak import Espeak, arranged_voices
 from s2i.data.manifest import iterate_manifest, read_manifest
 from s2i.errors import InputError
-from s2i.evaluation.charts import Spread, spread_chart
-from s2i.evaluation.following import PITCH, RATE, at_rate, voice_of
-from s2i.evaluation.hits import METRICS, TOLD, Hits, measure_hits
+from s2i.evaluation.page.charts import Spread, spread_chart
+from s2i.evaluation.questions.following import PITCH, RATE, at_rate, voice_of
+from s2i.evaluation.questions.hits import METRICS, TOLD, Hits, measure_hits
 from s2i.evaluation.statistics import paired_difference, weighted_mean
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.files import write_atomically

@@ -14,9 +14,9 @@ from typing import Any
 
 from s2i.errors import InputError
 from s2i.evaluation.compare import move_report
-from s2i.evaluation.gallery import Drawn, Shown, write_gallery
+from s2i.evaluation.page.gallery import Drawn, Shown, write_gallery
+from s2i.evaluation.page.report import attention_tiles, chip_list, document, figure
 from s2i.evaluation.protocols import PROTOCOLS, measure, procedure, record
-from s2i.evaluation.report import attention_tiles, chip_list, document, figure
 from s2i.evaluation.subject import Subject
 from s2i.files import write_atomically
 from s2i.pipeline import load
