@@ -28,7 +28,7 @@ from s2i.files import write_atomically
 from s2i.progress import say
 
 # What may change when a run goes on: it decides nothing that is learnt. The folder itself may have moved.
-CHANGEABLE = ("device", "threads", "log.", "data.workers", "run", "image_encoder.weights")
+CHANGEABLE = ("device", "threads", "log.", "evaluation.", "data.workers", "run", "image_encoder.weights")
 PACKAGES = ("s2i", "torch", "torchaudio", "torchvision", "accelerate", "librosa", "numpy", "omegaconf")
 
 
@@ -114,7 +114,7 @@ def open_run(config: Config, writes: bool = True) -> Run:
             raise InputError(
                 f"expected the configuration with which the run in {run.folder} was begun, found {listed}:"
                 " give another run=FOLDER, or these values back"
-                " (device, threads, log.*, data.workers and image_encoder.weights may change)"
+                " (device, threads, log.*, evaluation.*, data.workers and image_encoder.weights may change)"
             )
         if changes and writes:
             say(f"{run.label}: continued with other {', '.join(changes)}")
