@@ -10,6 +10,7 @@ import pytest
 from s2i.config import (
     Config,
     DataConfig,
+    EvaluationConfig,
     LogConfig,
     MatchingConfig,
 )
