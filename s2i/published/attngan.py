@@ -16,7 +16,7 @@ from s2i.models.image_trunk import ImageTrunk
 from s2i.models.text_encoder import TextEncoder
 from s2i.pipeline import DrawingPath
 from s2i.published.image_networks import fingerprint
-from s2i.published.paths import make_path
+from s2i.published.paths import make_path, origins_of
 from s2i.published.recurrent import move_recurrent
 from s2i.published.stacked import read_generator
 from s2i.published.vocabulary import read_vocabulary
@@ -79,17 +79,6 @@ def read_attngan(files: Sequence[Path]) -> DrawingPath:
     if IMAGE_ENCODER in parts:
         image_encoder = read_image_encoder(parts[IMAGE_ENCODER])
         config = replace(config, image_encoder=image_encoder.config)
-        if image_encoder.region.out_channels != config.embedding:
-            raise InputError(
-                f"expected an image encoder of {config.embedding} numbers, as the text encoder has, found"
-                f" {image_encoder.region.out_channels} in {parts[IMAGE_ENCODER].origin}: the two were not"
-                " trained together"
-            )
-    return make_path(
-        config,
-        read_generator(parts["generator"]),
-        encoder,
-        {"generator": parts["generator"].origin, "encoder": parts[TEXT_ENCODER].origin},
-        read_vocabulary(lists[0], encoder.embedding.num_embeddings),
-        image_encoder,
-    )
+    vocabulary = read_vocabulary(lists[0], encoder.embedding.num_embeddings)
+    generator, names = read_generator(parts["generator"]), {"encoder": TEXT_ENCODER, "image": IMAGE_ENCODER}
+    return make_path(config, generator, encoder, origins_of(parts, names), vocabulary, image_encoder)

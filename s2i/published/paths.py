@@ -13,6 +13,13 @@ from s2i.models.build import CaptionEncoder
 from s2i.models.generator import StackedGenerator
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.pipeline import DrawingPath
+from s2i.published.weights import Weights
+
+
+def origins_of(parts: dict[str, Weights], names: dict[str, str]) -> dict[str, str]:
+    """The file of the generator, and of each other part that is there: `names` {part: its kind}."""
+    found = {part: parts[kind].origin for part, kind in names.items() if kind in parts}
+    return {"generator": parts["generator"].origin, **found}
 
 
 def make_path(
@@ -27,11 +34,11 @@ def make_path(
 
     Args:
         config: of the encoder; the generator's is filled in.
-        origins: the files of "generator" and "encoder", for errors.
+        origins: the files of "generator", "encoder" and "image", for errors.
         image_encoder: that the encoder was matched with, for search.
 
     Raises:
-        InputError: the generator draws from embeddings of another width.
+        InputError: the generator draws from embeddings of another width, or the image encoder makes such.
     """
     config = replace(config, generator=generator.config)
     wanted = generator.augmentation.linear.in_features
@@ -40,6 +47,11 @@ def make_path(
         raise InputError(
             f"expected embeddings of {wanted} numbers for the generator in {origins['generator']},"
             f" found {config.embedding} of {source}: the two were not trained together"
+        )
+    if image_encoder is not None and image_encoder.region.out_channels != config.embedding:
+        raise InputError(
+            f"expected an image encoder of {config.embedding} numbers, as the caption encoder has, found"
+            f" {image_encoder.region.out_channels} in {origins['image']}: the two were not trained together"
         )
     return DrawingPath(
         config=config,

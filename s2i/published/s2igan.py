@@ -15,7 +15,7 @@ from s2i.models.image_trunk import KINDS
 from s2i.models.relation import RelationSupervisor
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.pipeline import DrawingPath
-from s2i.published.paths import make_path
+from s2i.published.paths import make_path, origins_of
 from s2i.published.recurrent import move_recurrent
 from s2i.published.stacked import read_generator
 from s2i.published.weights import Weights, read_parts
@@ -81,19 +81,8 @@ def speech_path(parts: dict[str, Weights]) -> DrawingPath:
     if IMAGE_ENCODER in parts:
         image_encoder = read_image_encoder(parts[IMAGE_ENCODER])
         config = replace(config, image_encoder=image_encoder.config)
-        if image_encoder.globe.out_features != config.embedding:
-            raise InputError(
-                f"expected an image encoder of {config.embedding} numbers, as the speech encoder has, found"
-                f" {image_encoder.globe.out_features} in {parts[IMAGE_ENCODER].origin}: the two were not"
-                " trained together"
-            )
-    return make_path(
-        config,
-        read_generator(parts["generator"]),
-        encoder,
-        {"generator": parts["generator"].origin, "encoder": parts[SPEECH_ENCODER].origin},
-        image_encoder=image_encoder,
-    )
+    generator, names = read_generator(parts["generator"]), {"encoder": SPEECH_ENCODER, "image": IMAGE_ENCODER}
+    return make_path(config, generator, encoder, origins_of(parts, names), image_encoder=image_encoder)
 
 
 def read_s2igan(files: Sequence[Path]) -> DrawingPath:
