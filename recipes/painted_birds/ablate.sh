@@ -55,7 +55,7 @@ grid() {
     "$1" both speech gan.other_encoder="$runs-text-encoder"
     "$1" both-twice-the-steps speech gan.other_encoder="$runs-text-encoder" gan.steps="$((2 * steps))"
     local value
-    for value in 3e-4 3e-3; do
+    for value in 3e-4 2e-3; do
         "$1" "learning-rate-$value" speech gan.generator.lr="$value" gan.discriminator.lr="$value"
     done
     for value in 0 0.1 5; do
