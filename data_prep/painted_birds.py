@@ -21,7 +21,6 @@ import hashlib
 import json
 import os
 import random
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -35,6 +34,7 @@ from data_prep.bird_drawing import ATTRIBUTES, LARGEST, SMALLEST, draw_bird
 from s2i.data.manifest import Caption, Picture, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import write_atomically
+from s2i.processes import begin_process
 from s2i.progress import progress, say
 
 __all__ = ["ATTRIBUTES", "Settings", "describe", "draw_bird", "main", "make_data_set", "make_species"]
@@ -158,18 +158,13 @@ def _make_all(output: Path, settings: Settings, planned: list[Picture], processe
         yield from map(make, planned)
         return
     try:
-        with ProcessPoolExecutor(processes, initializer=_ignore_interrupts) as pool:
+        with ProcessPoolExecutor(processes, initializer=begin_process) as pool:
             yield from pool.map(make, planned, chunksize=16)
     except BrokenProcessPool as error:
         raise InputError(
             f"expected {processes} processes to draw, found that one was ended from outside: call it again,"
             " it continues; with fewer --processes where memory was short"
         ) from error
-
-
-def _ignore_interrupts() -> None:
-    """Control-C reaches every process; the parent alone reports it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _make_picture(output: Path, settings: Settings, planned: Picture) -> Picture:

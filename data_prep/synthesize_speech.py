@@ -20,7 +20,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -39,6 +38,7 @@ from s2i.data.espeak import Espeak, arranged_voices, speak
 from s2i.data.manifest import Picture, iterate_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import write_atomically
+from s2i.processes import begin_process
 from s2i.progress import progress, say
 
 # English accents and, for every language, the variants of a voice. Clear ones only: no whisper, no croak, no
@@ -204,7 +204,7 @@ def _workers(work, requests: Iterable, processes: int) -> Iterator[Iterable]:
     # Spawned, not forked: the caller may have threads.
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
+        with ProcessPoolExecutor(processes, context, initializer=begin_process) as pool:
             # The workers start here, and inherit that interrupts are the parent's to answer.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
@@ -219,16 +219,6 @@ def _workers(work, requests: Iterable, processes: int) -> Iterator[Iterable]:
         raise InputError(
             "expected every process to live, found one dead (was memory short?): the same command continues"
         ) from error
-
-
-def _end_with_parent() -> None:
-    """Let this process end when its parent does, even if that is killed."""
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _usual_accents(espeak: Espeak, language: str) -> Sequence[str]:

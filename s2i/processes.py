@@ -11,8 +11,6 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-import torch
-
 from s2i.errors import InputError
 
 Result = TypeVar("Result")
@@ -31,7 +29,7 @@ def in_processes(function: Callable[..., Result], jobs: Iterable[tuple], process
     context = multiprocessing.get_context("spawn")
     pending = set()
     try:
-        with ProcessPoolExecutor(processes, context, initializer=_begin_process) as pool:
+        with ProcessPoolExecutor(processes, context, initializer=_begin_single_threaded) as pool:
             for job in jobs:
                 pending.add(pool.submit(function, *job))
                 if len(pending) >= 2 * processes:
@@ -45,14 +43,23 @@ def in_processes(function: Callable[..., Result], jobs: Iterable[tuple], process
         ) from error
 
 
-def _begin_process() -> None:
-    torch.set_num_threads(1)  # the processes are the parallelism
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops them
+def begin_process() -> None:
+    """In a process of a pool: leave interrupts to the parent, and end when it does, even if that is killed.
+
+    A killed parent can't stop its processes, and they would wait for work for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
+def _begin_single_threaded() -> None:
+    import torch  # here: not all processes compute with it
+
+    torch.set_num_threads(1)  # the processes are the parallelism
+    begin_process()
+
+
 def _end_with_parent() -> None:
-    """A killed parent can't stop its processes, and they would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

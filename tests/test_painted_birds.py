@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -313,3 +315,28 @@ def test_the_command_reports_bad_input_in_one_line(tmp_path):
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("s2i: error: expected") and done.stderr.count("\n") == 1
+
+
+def test_a_killed_command_leaves_no_process_behind(tmp_path):
+    words = ["--output", tmp_path / "birds", "--size", "512", "--processes", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "data_prep.painted_birds", *map(str, words)],
+        cwd=Path(painted_birds.__file__).parents[1],
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("*.png")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None
+    process.kill()
+    process.communicate(timeout=30)  # ends when the last that could write into the pipe has
+
+
+def _die(*_: object) -> None:
+    os._exit(9)
+
+
+def test_a_drawing_process_that_is_killed_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(painted_birds, "_make_picture", _die)
+    with pytest.raises(InputError, match="expected 2 processes to draw, found that one was ended"):
+        make_data_set(tmp_path / "birds", TINY, 2)
