@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from s2i.errors import InputError
 
@@ -36,6 +37,31 @@ def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def json_line(values: dict[str, Any]) -> str:
+    """A line of JSON Lines."""
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def append_json(path: str | Path, values: dict[str, Any]) -> None:
+    """Add a line to a file of JSON Lines; what a kill has left of the last one goes.
+
+    File and folder are made where they are missing. Raises InputError where the disk refuses.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                if stream.read() != b"\n":
+                    stream.truncate(path.read_bytes().rfind(b"\n") + 1)
+            stream.write(json_line(values).encode("utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"expected to write {path}, found: {error.strerror or error}: free or change it"
+        ) from error
 
 
 def sha256_of(path: str | Path) -> str:

@@ -78,6 +78,8 @@ def test_a_sentence_that_has_changed_is_drawn_again(model, tmp_path):
         stream.write('{"name": "2", "o')  # a kill while it was written
     after = [file.read_bytes() for file in generate_many(model, lines, output)]
     assert before[0] != after[0] and before[1] == after[1]
+    told = [json.loads(line) for line in (output / "sentences.jsonl").read_text().splitlines()]
+    assert [line["name"] for line in told] == ["1", "2", "1"]
     with pytest.raises(InputError, match="found .*out twice"):
         list(generate_many(model, lines, output, attention=output))
 

@@ -13,7 +13,7 @@ from s2i.data.images import save_png
 from s2i.data.manifest import iterate_manifest
 from s2i.drawing.generate import check_attention, draw_pages
 from s2i.errors import InputError
-from s2i.files import sha256_of, write_atomically
+from s2i.files import append_json, sha256_of, write_atomically
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import progress, say
 
@@ -31,10 +31,13 @@ class Sentence:
     text: str | None = None
 
     def digest(self) -> str:
-        """Of what is said; of a missing file the empty one. An edited sentence is another one."""
+        """Of what is said: an edited sentence is another one. "" for a file that can't be read."""
         if self.speech is None:
             return hashlib.sha256(self.text.encode()).hexdigest()
-        return sha256_of(self.speech) if self.speech.is_file() else ""
+        try:
+            return sha256_of(self.speech)
+        except OSError:
+            return ""
 
 
 def generate_many(
@@ -96,9 +99,7 @@ def generate_many(
             pages = draw_pages(path, encoding, sentence.text, seeds, stages, attention is not None)
             for page, file in zip(pages, files, strict=True):
                 save_png(page, file)
-            with (output / DRAWN).open("a", encoding="utf-8") as stream:
-                # After a line's end, whatever a kill has left before.
-                stream.write("\n" + json.dumps({"name": sentence.name, "of": digest}))
+            append_json(output / DRAWN, {"name": sentence.name, "of": digest})
         yield files[0]
     if unusable:
         raise InputError(
@@ -162,7 +163,7 @@ def _read_lines(source: Path) -> list[Sentence]:
 def _read_drawn(file: Path) -> dict[str, str]:
     """{name: digest} of the sentences drawn so far; a last line that was cut short counts for nothing."""
     drawn = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+    for line in file.read_text(encoding="utf-8").split("\n") if file.is_file() else ():
         try:
             told = json.loads(line)
             drawn[told["name"]] = told["of"]

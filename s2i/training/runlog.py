@@ -24,7 +24,7 @@ from typing import Any
 from s2i.config import Config
 from s2i.config_files import config_to_dict, load_config, require, save_config
 from s2i.errors import InputError
-from s2i.files import write_atomically
+from s2i.files import append_json, json_line, write_atomically
 from s2i.progress import say
 
 # What may change when a run goes on: it decides nothing that is learnt. The folder itself may have moved.
@@ -53,11 +53,11 @@ class Run:
 
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to log.jsonl; `values` has its step."""
-        _append(self.folder / "log.jsonl", values)
+        append_json(self.folder / "log.jsonl", values)
 
     def metric(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl: a number with protocol, counts, weights, seed, and step if any."""
-        _append(self.folder / "metrics.jsonl", values)
+        append_json(self.folder / "metrics.jsonl", values)
 
     def read_log(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl; one that a kill cut short is left out."""
@@ -74,7 +74,7 @@ class Run:
             if not path.exists():
                 continue
             kept = [line for line in _read(path) if line.get("step", 0) <= step]
-            text = "".join(_line(line) for line in kept)
+            text = "".join(json_line(line) for line in kept)
             if text != path.read_text():
                 with write_atomically(path) as stream:
                     stream.write(text)
@@ -148,25 +148,6 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found
-
-
-def _line(values: dict[str, Any]) -> str:
-    return json.dumps(values, ensure_ascii=False) + "\n"
-
-
-def _append(path: Path, values: dict[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab+") as stream:
-            if stream.tell():
-                stream.seek(-1, os.SEEK_END)
-                if stream.read() != b"\n":  # a kill in the middle of the last line: it goes
-                    stream.truncate(path.read_bytes().rfind(b"\n") + 1)
-            stream.write(_line(values).encode("utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"expected to write {path}, found: {error.strerror or error}: free or change it"
-        ) from error
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
