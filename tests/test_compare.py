@@ -289,6 +289,20 @@ def test_settings_that_only_one_run_has_are_said(world, tmp_path):
     assert "not shared: seed: 0 (speech), 4 (text)" in (tmp_path / "report" / "index.html").read_text()
 
 
+def test_numbers_of_several_runs_say_of_how_many_they_are_the_mean(world, tmp_path):
+    other = tmp_path / "tiny-text-1"
+    config = load_config(world["text"] / "config.yaml")
+    write_gan_run(other, replace(config, run=str(other)), seed=1)
+    compare(world["speech"], world["text"], tmp_path / "report", also_text=[other])
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    runs = [run["values"]["generation"]["attribute_accuracy"] for run in found["runs"]["text"]]
+    assert len(runs) == 2 and runs[0] != runs[1]
+    told = {(line["protocol"], line["metric"], line["of"]): line for line in found["records"]["text"]}
+    assert told["attribute_accuracy", "attribute_accuracy", "run"]["value"] == pytest.approx(np.mean(runs))
+    assert all(line["runs"] == 2 for line in found["records"]["text"])
+    assert all("runs" not in line for line in found["records"]["speech"])
+
+
 def test_without_a_judge_only_retrieval_is_told(world, tmp_path):
     def alone(config):
         return replace(config, evaluation=replace(config.evaluation, judge=""))

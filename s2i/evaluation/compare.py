@@ -93,10 +93,7 @@ def compare(
             found = results(scores, _data(first, folders), seconds, differences(measured, classes))
             found["runs"] = _every_run(measured, subjects, folders)
             found["classes"] = _by_class(scores, first["speech"])
-            found["records"] = {
-                side: [record(first[side], name, score) for name in PROTOCOLS for score in scores[side][name]]
-                for side in MODALITIES
-            }
+            found["records"] = {side: _records(first[side], scores[side], subjects) for side in MODALITIES}
             found["questions"] = asked.numbers | _robustness(first["speech"], folders["speech"][0], temporary)
             found["protocols"] |= asked.procedures
             if listener:
@@ -191,6 +188,13 @@ def _every_run(
             told = {"name": folder.absolute().name, "step": subject.path.step, "seed": config.seed}
             found[side].append({**told, "values": values})
     return found
+
+
+def _records(subject: Subject, scores: Measured, subjects: dict[str, list[Subject]]) -> list[dict[str, Any]]:
+    """Each of a side's numbers as `evaluate` tells it; of several runs their mean, and how many they are."""
+    count = len(subjects[subject.path.config.modality])
+    pooled = {"runs": count} if count > 1 else {}
+    return [record(subject, name, score) | pooled for name in PROTOCOLS for score in scores[name]]
 
 
 def _by_class(scores: Scores, subject: Subject) -> dict[str, Any]:
