@@ -43,6 +43,7 @@ begin() {
     folder="recipes/$(basename -- "$(cd -- "$(dirname -- "${BASH_SOURCE[1]}")" && pwd)")"
     script="$(basename -- "${BASH_SOURCE[1]}")"
     preset=${default_preset:-default} root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
+    matching_model=()
     while [ $# -gt 0 ]; do
         case "$1" in
             --preset | --root | --exp | --stage | --stop-stage)
@@ -219,8 +220,15 @@ settle() {
 }
 
 # train_and_compare: stages 4 to 9, from packs to a report and a model, of any recipe that compares speech and
-# text. Reads `settings` (what each training is told) and `runs` (what the name of each run begins with).
+# text. Reads `settings` (what each training is told), `runs` (what the name of each run begins with) and
+# `matching_model` (array): where it isn't empty, what two further encoders are told, which look at drawn
+# pictures in place of the encoders that the generators draw from.
 train_and_compare() {
+    local speech_eyes=() text_eyes=()
+    if [ "${#matching_model[@]}" -gt 0 ]; then
+        speech_eyes=(gan.matching_model="$runs-speech-matching")
+        text_eyes=(gan.matching_model="$runs-text-matching")
+    fi
     if stage 4 judge "train the judge and the scorer, which only score"; then
         together "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge" \
             and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 run="$runs-scorer"
@@ -229,13 +237,19 @@ train_and_compare() {
     if stage 5 encoders "match speech with pictures, and text with pictures"; then
         together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
             and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
+        if [ "${#matching_model[@]}" -gt 0 ]; then
+            together "$python" -m s2i train-encoder "${settings[@]}" "${matching_model[@]}" \
+                modality=speech run="$runs-speech-matching" \
+                and "$python" -m s2i train-encoder "${settings[@]}" "${matching_model[@]}" \
+                modality=text run="$runs-text-matching"
+        fi
     fi
 
     if stage 6 generators "train one generator from speech, the same one from text"; then
         together "$python" -m s2i train-gan "${settings[@]}" modality=speech \
-            gan.encoder="$runs-speech-encoder" run="$runs-speech-gan" \
+            gan.encoder="$runs-speech-encoder" ${speech_eyes[@]+"${speech_eyes[@]}"} run="$runs-speech-gan" \
             and "$python" -m s2i train-gan "${settings[@]}" modality=text \
-            gan.encoder="$runs-text-encoder" run="$runs-text-gan"
+            gan.encoder="$runs-text-encoder" ${text_eyes[@]+"${text_eyes[@]}"} run="$runs-text-gan"
     fi
 
     if stage 7 evaluate "measure both on the test classes"; then

@@ -206,6 +206,7 @@ class GanConfig:
 
     encoder: str = MISSING  # run folder of `s2i train-encoder`
     other_encoder: str = ""  # one of the other modality: one generator learns from both, batches in turn
+    matching_model: str = ""  # another such run, which looks at drawn pictures in its place: a cheaper one
     encoder_start: Literal["matched", "random"] = "matched"  # random: as if it had never been matched
     encoder_lr: float = 0.0  # of the caption encoder, which then learns with the generator; 0: frozen
     steps: int = 221_000  # S2IGAN: 600 epochs of 8,855 pictures in batches of 24

@@ -33,6 +33,7 @@ LOCAL_KEYS = (
     "data.pack",
     "gan.encoder",
     "gan.other_encoder",
+    "gan.matching_model",
     "judge.pack",
     "evaluation.judge",
     "evaluation.scorer",
@@ -241,6 +242,10 @@ def _describe_run(modality: str, run: Path, path: DrawingPath) -> list[str]:
         best = encoder / "checkpoints" / "best.pt"
         lines += _describe_training("encoder", encoder)
         lines += _table([read_checkpoint(best)["metrics"]] if best.is_file() else [])
+    if config.gan.matching_model:
+        lines += _describe_training(
+            "matching model that the generator learnt from", Path(config.gan.matching_model)
+        )
     lines += _describe_training("generator", run)
     lines += _table(_latest(Run(run).read_metrics()))
     return lines

@@ -83,3 +83,17 @@ def test_data_speech_and_packs_come_of_the_root_which_is_left_alone(tree):
     done = bash(*words, cwd=tree)
     assert done.returncode == 0 and "packed before" in done.stderr
     assert stamps == {path: path.stat().st_mtime_ns for path in pack.folder.iterdir()}
+
+
+def test_smalls_drawings_are_looked_at_by_encoders_of_their_own():
+    commands = planned("--preset", "small", "--stage", "3", "--stop-stage", "6")
+    views = [values(words) for words in commands if "data_prep.views" in words]
+    runs = {values(words)["run"]: values(words) for words in commands if "run" in values(words)}
+    prefix = "recipes/cub/exp/small"
+    assert [each.get("image_encoder.image_size") for each in views] == [None, "96"]
+    for modality in ("speech", "text"):
+        looking = runs[f"{prefix}-{modality}-matching"]
+        drawn_from, drawing = runs[f"{prefix}-{modality}-encoder"], runs[f"{prefix}-{modality}-gan"]
+        assert looking["image_encoder.image_size"] == "96" and looking["modality"] == modality
+        assert drawing["gan.matching_model"] == looking["run"] != drawn_from["run"]
+        assert "image_encoder.image_size" not in drawing and "image_encoder.image_size" not in drawn_from

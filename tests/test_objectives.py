@@ -26,7 +26,7 @@ from s2i.models.generator import Drawing
 from s2i.models.posterior import Posterior, mix_colours
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 from s2i.training import objectives
-from s2i.training.sources import freeze
+from s2i.training.matching_model import freeze
 
 CONFIG = Config(
     speech_encoder=SpeechEncoderConfig(hidden=8),

@@ -1,7 +1,9 @@
-"""A generator that tunes its encoder, begins with an unmatched one, learns from two, or steps more often."""
+"""A generator that tunes its encoder, begins with an unmatched one, learns from two, steps more often, or is
+matched by other encoders than it draws from."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +12,15 @@ import torch
 
 from s2i.config import Config, GanConfig
 from s2i.errors import InputError
+from s2i.evaluation.scorer import load_scorer
 from s2i.export import export
 from s2i.pipeline import load
 from s2i.training import objectives
-from s2i.training.checkpoint import load_last, read_checkpoint
-from s2i.training.encoder import BEST
+from s2i.training.checkpoint import load_last, read_checkpoint, write_checkpoint
+from s2i.training.encoder import BEST, train_encoder
 from s2i.training.engine import Training
 from s2i.training.gan import train_gan
+from s2i.training.matching_model import load_matching_model
 from s2i.training.sources import CaptionSource, source_of_step
 from tests.tiny import same, tiny_training_config
 from tests.tiny_trainings import Killed, write_trained_encoders
@@ -26,6 +30,18 @@ from tests.tiny_trainings import Killed, write_trained_encoders
 def world(tmp_path_factory) -> Path:
     """A folder with packed data and, beside it, a trained encoder of each modality."""
     return write_trained_encoders(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def looker(world) -> Path:
+    """The run of a further speech encoder: narrower, over smaller pictures."""
+    config = tiny_training_config(world / "data", world / "looker")
+    images = replace(config.image_encoder, image_size=8)
+    speech = replace(config.speech_encoder, hidden=4)
+    matching = replace(config.matching, scale=7.0)
+    return train_encoder(
+        replace(config, seed=5, image_encoder=images, speech_encoder=speech, matching=matching)
+    )
 
 
 def make_config(world: Path, run: Path, modality: str = "speech", **settings) -> Config:
@@ -38,16 +54,19 @@ def of_both(world: Path, run: Path) -> Config:
     return make_config(world, run, other_encoder=str(world / "text-encoder"))
 
 
-def matched(world: Path, modality: str) -> dict:
+def matched_nets(world: Path, modality: str) -> dict:
     return read_checkpoint(world / f"{modality}-encoder" / "checkpoints" / BEST)["nets"]
 
 
-@pytest.mark.parametrize("kind", ["tuned", "both"])
-def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(kind, world, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["tuned", "both", "looked at"])
+def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(
+    kind, world, looker, tmp_path, monkeypatch
+):
     made = {"tuned": lambda run: make_config(world, run, encoder_lr=1e-3, generator_steps=2)}
     made["both"] = lambda run: replace(
         of_both(world, run), gan=replace(of_both(world, run).gan, encoder_lr=1e-3)
     )
+    made["looked at"] = lambda run: make_config(world, run, matching_model=str(looker))
     config = made[kind](tmp_path / "broken")
     unbroken = load_last(train_gan(made[kind](tmp_path / "unbroken")) / "checkpoints")
     record = Training.record
@@ -68,7 +87,7 @@ def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(kind, wor
 
 def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_draws(world, tmp_path):
     folder = train_gan(make_config(world, tmp_path / "run", encoder_lr=1e-3))
-    nets, before = load_last(folder / "checkpoints")["nets"], matched(world, "speech")
+    nets, before = load_last(folder / "checkpoints")["nets"], matched_nets(world, "speech")
     assert same(nets["image_encoder"], before["image_encoder"])
     weights = [key for key in before["caption_encoder"] if "running" not in key and "num_b" not in key]
     moved = {
@@ -86,9 +105,9 @@ def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_draws(
         assert not encoder.training
 
 
-def test_a_frozen_encoder_stays_as_it_was_matched(world, tmp_path):
+def test_a_frozen_encoder_stays_as_it_was_matched_nets(world, tmp_path):
     nets = load_last(train_gan(make_config(world, tmp_path)) / "checkpoints")["nets"]
-    assert same(nets["caption_encoder"], matched(world, "speech")["caption_encoder"])
+    assert same(nets["caption_encoder"], matched_nets(world, "speech")["caption_encoder"])
     assert "caption_encoder_ema" not in nets
 
 
@@ -98,8 +117,8 @@ def test_an_unmatched_encoder_is_another_one_and_stays_frozen(world, tmp_path):
     longer = replace(config, run=str(tmp_path / "longer"))
     last = load_last(train_gan(longer) / "checkpoints")["nets"]
     assert same(first["caption_encoder"], last["caption_encoder"])
-    assert not same(last["caption_encoder"], matched(world, "speech")["caption_encoder"])
-    assert same(last["image_encoder"], matched(world, "speech")["image_encoder"])
+    assert not same(last["caption_encoder"], matched_nets(world, "speech")["caption_encoder"])
+    assert same(last["image_encoder"], matched_nets(world, "speech")["image_encoder"])
 
 
 @pytest.mark.parametrize("condition", ["mu", "sentence"])
@@ -181,11 +200,60 @@ def test_one_generator_on_both_listens_in_turn_and_draws_from_either(world, tmp_
         for modality, path in model.paths.items():
             assert path.config.modality == modality and (path.vocabulary is None) == (modality == "speech")
             assert same(dict(path.generator.state_dict()), saved["ema"])
-            assert same(dict(path.encoder.state_dict()), matched(world, modality)["caption_encoder"])
-            assert same(dict(path.image_encoder.state_dict()), matched(world, modality)["image_encoder"])
+            assert same(dict(path.encoder.state_dict()), matched_nets(world, modality)["caption_encoder"])
+            assert same(dict(path.image_encoder.state_dict()), matched_nets(world, modality)["image_encoder"])
     drawing = load(folder, "cpu").path("text")
     picture = drawing.draw(drawing.encode_text(["a red bird"]), ["0"]).pictures[-1]
     assert picture.shape == (1, 3, 16, 16) and torch.isfinite(picture).all()
+
+
+def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
+    world, looker, tmp_path, monkeypatch
+):
+    objective, told = objectives.generator_objective, []
+
+    def note(networks, drawing, encoding, condition, class_ids, looks, gan, matching, matched):
+        told.append((encoding, looks, matching, matched))
+        return objective(networks, drawing, encoding, condition, class_ids, looks, gan, matching, matched)
+
+    monkeypatch.setattr(objectives, "generator_objective", note)
+    folder = train_gan(make_config(world, tmp_path / "run", matching_model=str(looker), steps=2))
+    model = load_matching_model(looker, "gan.matching_model", torch.device("cpu"))
+    for encoding, looks, matching, matched in told:
+        assert same(dict(looks.state_dict()), dict(model.image_encoder.state_dict()))
+        assert matching.scale == 7.0 and encoding.sentence.shape[1] == 16 and matched.sentence.shape[1] == 8
+        assert not matched.sentence.requires_grad and not matched.sequence.requires_grad
+    # What the model draws from, and is searched with, are its own encoders still.
+    path = load(folder, "cpu").path("speech")
+    assert same(dict(path.encoder.state_dict()), matched_nets(world, "speech")["caption_encoder"])
+    assert same(dict(path.image_encoder.state_dict()), matched_nets(world, "speech")["image_encoder"])
+
+    export([folder], tmp_path / "model")
+    assert "The matching model that the generator learnt from" in (tmp_path / "model/README.md").read_text()
+    assert str(looker.parent) not in (tmp_path / "model" / "config.json").read_text()
+    with pytest.raises(InputError, match="no part in the generator's training"):
+        load_scorer(looker, path)
+
+
+def test_a_matching_model_reads_as_the_model_itself_reads(world, looker, tmp_path):
+    told = r"expected gan.matching_model to read the {} that gan.encoder reads, found another in \S*{}"
+    with pytest.raises(InputError, match=told.format("modality", "looker")):
+        train_gan(make_config(world, tmp_path / "run", "text", matching_model=str(looker)))
+    config = make_config(world, tmp_path / "run", matching_model=str(tmp_path / "coarse"))
+    shutil.copytree(looker, tmp_path / "coarse")
+    origin = tmp_path / "coarse" / "checkpoints" / BEST
+    saved = read_checkpoint(origin)
+    saved["config"]["audio"]["hop"] = 0.02
+    write_checkpoint(origin, saved)
+    with pytest.raises(InputError, match=told.format("audio", "coarse")):
+        train_gan(config)
+    shutil.copytree(world / "text-encoder", tmp_path / "words")
+    saved = read_checkpoint(world / "text-encoder" / "checkpoints" / BEST)
+    saved["vocabulary"] = [*saved["vocabulary"][:-1], "ostrich"]
+    write_checkpoint(tmp_path / "words" / "checkpoints" / BEST, saved)
+    with pytest.raises(InputError, match=told.format("vocabulary", "words")):
+        train_gan(make_config(world, tmp_path / "run", "text", matching_model=str(tmp_path / "words")))
+    assert not (tmp_path / "run").exists()
 
 
 def test_encoders_of_two_widths_are_refused(world, tmp_path):

@@ -38,7 +38,8 @@ from s2i.training.checkpoint import random_state_kept
 from s2i.training.runlog import CHANGEABLE, Run, config_changes
 
 MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
-MAY_DIFFER = ("modality", "gan.encoder", "gan.other_encoder", "speech_encoder.", "text_encoder.", *CHANGEABLE)
+RUNS = ("gan.encoder", "gan.other_encoder", "gan.matching_model")  # that a generator was trained on
+MAY_DIFFER = ("modality", *RUNS, "speech_encoder.", "text_encoder.", *CHANGEABLE)
 Measured = dict[str, list[Score]]  # one run's scores, protocol by protocol
 WRITTEN = ("pictures", "audio", "results.json", "index.html")
 

@@ -13,60 +13,48 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import Config
-from s2i.config_files import config_from_dict
 from s2i.data.dataset import evaluation_batches
 from s2i.data.pack import Pack
-from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.evaluation.extractors import Extractor, image_extractor, weights_identity
-from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
-from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.pipeline import DrawingPath
 from s2i.progress import progress
-from s2i.published.image_networks import connect
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.encoder import BEST, readable_captions
+from s2i.training.matching_model import MatchingModel, load_matching_model
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A finished matching run, frozen."""
+    """A matching model that scores."""
 
-    folder: Path
-    config: Config
-    vocabulary: Vocabulary | None
-    encoder: CaptionEncoder
-    image_encoder: ImageEncoder | PretrainedImageEncoder
+    model: MatchingModel
     device: torch.device
 
     def extractor(self) -> Extractor:
         """What it sees in pictures."""
+        model = self.model
         return image_extractor(
             "scorer",
-            f"image encoder of {self.folder.name} ({self.config.modality})",
-            self.image_encoder,
-            self.config.embedding,
+            f"image encoder of {model.folder.name} ({model.config.modality})",
+            model.image_encoder,
+            model.config.embedding,
         )
 
     def readable(self, pack: Pack) -> np.ndarray:
         """Captions of a pack that it can read, rising."""
-        return readable_captions(pack, self.config, self.encoder, self.vocabulary)
+        return readable_captions(pack, self.model.config, self.model.encoder, self.model.vocabulary)
 
     @torch.no_grad()
     def read(self, pack: Pack, captions: np.ndarray, batch_size: int) -> Tensor:
         """Vectors of captions, rising indices in the pack: (N, D)."""
-        vectors = torch.empty(len(captions), self.config.embedding)
+        config = self.model.config
+        vectors = torch.empty(len(captions), config.embedding)
         batches = evaluation_batches(
-            pack,
-            captions,
-            batch_size,
-            self.config.modality,
-            self.vocabulary,
-            self.config.text_encoder.words,
+            pack, captions, batch_size, config.modality, self.model.vocabulary, config.text_encoder.words
         )
         for batch in progress(batches, -(-len(captions) // batch_size), "scorer: encoding captions"):
-            found = self.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device)).sentence
+            found = self.model.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device)).sentence
             vectors[np.searchsorted(captions, batch.captions.numpy())] = found.float().cpu()
         return vectors
 
@@ -77,37 +65,22 @@ def load_scorer(folder: str | Path, path: DrawingPath) -> Scorer:
     Raises InputError for another kind of run, for the encoders that the path was trained on, for their twins
     of the same seed, and for a scorer that hears with another front end.
     """
-    folder = Path(folder)
-    origin = folder / "checkpoints" / BEST
-    saved = read_checkpoint(origin)
-    if saved.get("kind") != "encoder":
-        raise InputError(
-            f"expected a run of s2i train-encoder as evaluation.scorer, found another kind in {folder}"
-        )
-    config = config_from_dict(saved["config"], str(origin))
-    vocabulary = Vocabulary.from_list(saved["vocabulary"]) if saved["vocabulary"] else None
-    with torch.random.fork_rng(devices=[]):
-        encoder = build_caption_encoder(config, len(vocabulary or ()))
-        image_encoder = connect(build_image_encoder(config), config.image_encoder)
-    encoder.load_state_dict(saved["nets"]["caption_encoder"])
-    image_encoder.load_state_dict(saved["nets"]["image_encoder"])
-    for network in (encoder, image_encoder):
-        network.requires_grad_(False).eval().to(path.device)
-    scorer = Scorer(folder, config, vocabulary, encoder, image_encoder, path.device)
-    _refuse_partner(scorer, path)
-    if config.modality == "speech" and config.audio != path.config.audio:
+    model = load_matching_model(folder, "evaluation.scorer", path.device)
+    _refuse_partner(model, path)
+    if model.config.modality == "speech" and model.config.audio != path.config.audio:
         raise InputError(
             f"expected a scorer with the audio settings of the pack, found others in {folder}:"
             " train it on this pack"
         )
-    return scorer
+    return Scorer(model, path.device)
 
 
-def _refuse_partner(scorer: Scorer, path: DrawingPath) -> None:
+def _refuse_partner(scorer: MatchingModel, path: DrawingPath) -> None:
     """A scorer must have had no part in the generator's training."""
     theirs = {weights_identity(network) for network in (path.encoder, path.image_encoder) if network}
     ours = {weights_identity(network) for network in (scorer.encoder, scorer.image_encoder)}
-    partners = [Path(name) for name in (path.config.gan.encoder, path.config.gan.other_encoder) if name]
+    gan = path.config.gan
+    partners = [Path(name) for name in (gan.encoder, gan.other_encoder, gan.matching_model) if name]
     if theirs & ours or any(_same_folder(scorer.folder, partner) for partner in partners):
         raise InputError(
             "expected a scorer that had no part in the generator's training, found the encoders that it was"

@@ -41,7 +41,7 @@ COLUMNS = {  # of the table: protocol, metric, and whether more is better
 LEADING = (
     "attribute accuracy"  # what the difference and the chart are of; where absent, the next that is there
 )
-PLACES = ("gan.encoder", "gan.other_encoder")  # told by the run's name
+PLACES = ("gan.encoder", "gan.other_encoder", "gan.matching_model")  # told by the run's name
 UNTOLD = ("evaluation.", *CHANGEABLE)
 
 

@@ -96,8 +96,12 @@ class PretrainedImageEncoder(nn.Module):
 
     def look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """What the frozen network sees: pictures (B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, G)
-        and map of regions (B, C, R), averaged to `region_side` x `region_side` places."""
-        pooled, regions = self.trunk(pictures)
+        and map of regions (B, C, R), averaged to `region_side` x `region_side` places.
+
+        On a CPU in float32 even where the rest trains in bfloat16, in which depthwise convolutions are slower.
+        """
+        with torch.autocast("cpu", enabled=False):
+            pooled, regions = self.trunk(pictures.float())
         if self.config.region_side:
             regions = F.adaptive_avg_pool2d(regions, self.config.region_side)
         return pooled, regions.flatten(2)

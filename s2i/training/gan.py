@@ -112,6 +112,7 @@ def train_gan(config: Config) -> Path:
             source, batch = sources[place], next(batches[place]).to(engine.device)
             stages = growing_stages(settings.grow, step / settings.steps, len(sizes))
             encoding, drawing, found_noise = _draw(generator, posterior, source, batch, stages)
+            matched = source.read(batch)
             by_mu = config.discriminator.condition == "mu"
 
             # Discriminators: pictures and condition without history.
@@ -146,9 +147,10 @@ def train_gan(config: Config) -> Path:
                         encoding.detach(),
                         drawing.mu if by_mu else encoding.sentence.detach(),
                         batch.class_ids,
-                        source.image_encoder,
+                        source.looks,
                         settings,
-                        config.matching,
+                        source.matching,
+                        matched,
                     )
                 terms |= found
                 if found_noise is not None:
@@ -158,8 +160,7 @@ def train_gan(config: Config) -> Path:
                 if settings.relation_weight:
                     with torch.no_grad():
                         real, same = (
-                            source.image_encoder(pictures)[0]
-                            for pictures in (batch.pictures, batch.same_class)
+                            source.looks(pictures)[0] for pictures in (batch.pictures, batch.same_class)
                         )
                     if turn == 0:
                         r_total, found = objectives.relation_objective(

@@ -117,11 +117,18 @@ def generator_objective(
     image_encoder: ImageEncoder,
     config: GanConfig,
     matching: MatchingConfig,
+    matched: CaptionEncoding | None = None,
 ) -> tuple[Tensor, Terms, Tensor]:
     """Adversarial terms of every scale, conditioning augmentation, and matching of the largest picture drawn.
 
     That is the last stage's, as published, or while stages grow the last of those that train: colours are
     learnt from a small picture, enlarged, at a small part of the cost.
+
+    Args:
+        encoding: what the pictures were drawn from.
+        condition: (B, C), what the discriminators see of it.
+        image_encoder, matching: the matching model's, and what it was trained with.
+        matched: the captions as the matching model reads them; by default that is `encoding`.
 
     Returns also that picture's global vectors (B, D), which the relation supervisor looks at; or none (0,).
     """
@@ -147,7 +154,7 @@ def generator_objective(
     if config.matching_weight or config.relation_weight:
         vectors, regions = image_encoder(drawing.pictures[-1])
     if config.matching_weight:
-        value, _ = matching_objective(vectors, regions, encoding, class_ids, matching)
+        value, _ = matching_objective(vectors, regions, matched or encoding, class_ids, matching)
         total = total + config.matching_weight * value
         terms["g/matching"] = value.detach()
     return total, terms, vectors

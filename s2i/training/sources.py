@@ -27,6 +27,7 @@ from s2i.published.image_networks import connect, require_trunk
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.encoder import BEST, refuse_short_recordings
 from s2i.training.engine import Engine, adam, averaged, clip_gradients, set_learning_rate, update_average
+from s2i.training.matching_model import MatchingModel, freeze, load_matching_model
 
 ENCODER_SECTIONS = ("audio", "speech_encoder", "text_encoder", "image_encoder", "modality")
 OTHER = "other_"  # before the names of the second source's networks in a checkpoint
@@ -43,6 +44,8 @@ class CaptionSource:
         config: the run's, as this modality sees it.
         dataset: what it reads.
         encoder, image_encoder, vocabulary: as loaded; the image encoder is frozen.
+        looks, matching: the image encoder that looks at drawn pictures, and what it was trained with: this
+            one's, or those of the run `gan.matching_model`.
         relation, relation_optimiser: the relation supervisor in this image encoder's space.
     """
 
@@ -53,7 +56,14 @@ class CaptionSource:
         self.vocabulary = encoders[2]
         refuse_short_recordings(self.encoder, pack)
         settings = config.gan
-        self.relation = RelationSupervisor(config.embedding).to(engine.device)
+        self._model = None
+        if settings.matching_model:
+            self._model = _load_matching_model(config, self.vocabulary, engine)
+            refuse_short_recordings(self._model.encoder, pack)
+        self.looks = self._model.image_encoder if self._model else self.image_encoder
+        matched = self._model.config if self._model else config
+        self.matching = matched.matching
+        self.relation = RelationSupervisor(matched.embedding).to(engine.device)
         self.relation_optimiser = adam(self.relation.parameters(), settings.relation)
         engine.share(self.relation, self.encoder)
         self.dataset = CaptionedPictures(
@@ -86,6 +96,8 @@ class CaptionSource:
             "image_encoder": self.image_encoder,
             "relation_optimiser": self.relation_optimiser,
         }
+        if self._model:
+            found |= {"matching_caption_encoder": self._model.encoder, "matching_image_encoder": self.looks}
         if self.learns:
             found |= {"caption_encoder_ema": self._average, "caption_encoder_optimiser": self._optimiser}
         return {self.prefix + name: part for name, part in found.items()}
@@ -94,6 +106,14 @@ class CaptionSource:
         """Encode a batch's captions; with history where the encoder learns."""
         with torch.set_grad_enabled(self.learns), self.engine.autocast():
             return self.encoder(batch.inputs, batch.lengths)
+
+    @torch.no_grad()
+    def read(self, batch: Batch) -> CaptionEncoding | None:
+        """A batch's captions as `gan.matching_model` reads them; none where there is no such run."""
+        if self._model is None:
+            return None
+        with self.engine.autocast():
+            return self._model.encoder(batch.inputs, batch.lengths)
 
     def zero_grad(self) -> None:
         """Forget the encoder's gradients before the generator's backward pass."""
@@ -153,9 +173,34 @@ def load_encoders(config: Config) -> Encoders:
         encoder.load_state_dict(state["nets"]["caption_encoder"])
     image_encoder.load_state_dict(state["nets"]["image_encoder"])
     connect(image_encoder, config.image_encoder)
-    if config.gan.matching_weight or config.gan.relation_weight:
+    if (config.gan.matching_weight or config.gan.relation_weight) and not config.gan.matching_model:
         require_trunk(image_encoder)
     return freeze(encoder), freeze(image_encoder), vocabulary
+
+
+def _load_matching_model(config: Config, vocabulary: Vocabulary | None, engine: Engine) -> MatchingModel:
+    """Raises InputError where that run reads other captions than this one, or another form of them."""
+    model = load_matching_model(config.gan.matching_model, "gan.matching_model", engine.device)
+    ours, theirs = (_reads(*of) for of in ((config, vocabulary), (model.config, model.vocabulary)))
+    for name in ours:
+        if ours[name] != theirs[name]:
+            raise InputError(
+                f"expected gan.matching_model to read the {name} that gan.encoder reads, found another in"
+                f" {model.folder}: train both on the same pack, from the same modality"
+            )
+    require_trunk(model.image_encoder)
+    return model
+
+
+def _reads(config: Config, vocabulary: Vocabulary | None) -> dict[str, Any]:
+    """What a caption encoder is given."""
+    if config.modality == "speech":
+        return {"modality": "speech", "audio": replace(config.audio, weights="")}
+    return {
+        "modality": "text",
+        "vocabulary": vocabulary.to_list(),
+        "text_encoder.words": config.text_encoder.words,
+    }
 
 
 def _decisive(section: Any) -> Any:
@@ -163,8 +208,3 @@ def _decisive(section: Any) -> Any:
     if not isinstance(section, dict):
         return section
     return {key: value for key, value in section.items() if key != "weights"}
-
-
-def freeze(network: nn.Module) -> nn.Module:
-    """Evaluation mode, no gradients to the weights; gradients still pass through to the input."""
-    return network.requires_grad_(False).eval()
