@@ -98,7 +98,7 @@ class PretrainedImageEncoder(nn.Module):
         """What the frozen network sees: pictures (B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, G)
         and map of regions (B, C, R), averaged to `region_side` x `region_side` places.
 
-        On a CPU in float32 even where the rest trains in bfloat16, in which depthwise convolutions are slower.
+        On a CPU in float32 even where training is in bfloat16: depthwise convolutions are slower in that.
         """
         with torch.autocast("cpu", enabled=False):
             pooled, regions = self.trunk(pictures.float())
