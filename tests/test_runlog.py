@@ -11,6 +11,8 @@ from s2i.config import (
     Config,
     DataConfig,
     EvaluationConfig,
+    GanConfig,
+    GeneratorConfig,
     LogConfig,
     MatchingConfig,
 )
@@ -52,6 +54,26 @@ def test_what_decides_nothing_that_is_learnt_may_change(tmp_path):
     other = make_config(tmp_path, device="cpu", threads=3, **told)
     open_run(other)
     assert load_config(tmp_path / "config.yaml") == other
+
+
+@pytest.mark.parametrize("kind", ["encoder", "judge"])
+def test_what_a_training_does_not_read_may_change_without_a_word(kind, tmp_path, capsys):
+    open_run(make_config(tmp_path), kind)
+    generator = GeneratorConfig(channels=8)
+    other = make_config(tmp_path, gan=GanConfig(steps=5), generator=generator)
+    open_run(other, kind)
+    assert load_config(tmp_path / "config.yaml").gan.steps == GanConfig().steps
+    assert capsys.readouterr().err == ""
+    with pytest.raises(InputError, match="gan.steps.*generator.channels|generator.channels.*gan.steps"):
+        open_run(other, "gan")
+    with pytest.raises(InputError, match="found generator.stages: 3 -> 2: "):  # how large pictures are
+        open_run(make_config(tmp_path, generator=replace(generator, stages=2)), kind)
+
+
+def test_an_encoder_reads_how_it_is_matched(tmp_path):
+    open_run(make_config(tmp_path), "encoder")
+    with pytest.raises(InputError, match="matching.steps"):
+        open_run(make_config(tmp_path, matching=MatchingConfig(steps=5)), "encoder")
 
 
 def test_a_run_may_be_moved(tmp_path):

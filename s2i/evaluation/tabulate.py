@@ -194,7 +194,7 @@ def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
     found = config_changes(theirs, ours)
     encoders = [Path(config.gan.encoder) / "config.yaml" for config in (theirs, ours)]
     if ours.modality == theirs.modality and all(path.is_file() for path in encoders):
-        found |= config_changes(*map(load_config, encoders))
+        found |= config_changes(*map(load_config, encoders), "encoder")
     changes = {
         key: change for key, change in found.items() if key not in PLACES and not key.startswith(UNTOLD)
     }

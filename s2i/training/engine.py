@@ -247,7 +247,7 @@ class Training:
         self.engine, self.steps, self.facts = engine, steps, facts or {}
         self.optimisers = {name: part for name, part in parts.items() if isinstance(part, Optimizer)}
         self.nets = {name: engine.unwrap(part) for name, part in parts.items() if isinstance(part, nn.Module)}
-        self.run: Run = open_run(engine.config, writes=engine.is_main)
+        self.run: Run = open_run(engine.config, self.facts.get("kind", ""), engine.is_main)
         self.step = 0
         self.extra: dict[str, Any] = {}
         self._sums: dict[str, list[Any]] = {}  # term: [sum, count] since the last line of the log

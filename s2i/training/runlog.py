@@ -29,6 +29,15 @@ from s2i.progress import say
 
 # What may change when a run goes on: it decides nothing that is learnt. The folder itself may have moved.
 CHANGEABLE = ("device", "threads", "log.", "evaluation.", "data.workers", "run", "image_encoder.weights")
+# What a training of a kind doesn't read at all, but for the size of what is drawn: one encoder serves many
+# generators, one judge many encoders.
+UNREAD = {
+    "encoder": ("generator.", "discriminator.", "gan.", "judge."),
+    "judge": ("modality", "audio.", "speech_encoder.", "text_encoder.", "image_encoder.", "matching.")
+    + ("generator.", "discriminator.", "gan."),
+    "gan": ("judge.",),
+}
+DRAWN_SIZE = ("generator.stages", "generator.base_size")
 PACKAGES = ("s2i", "torch", "torchaudio", "torchvision", "accelerate", "librosa", "numpy", "omegaconf")
 
 
@@ -95,19 +104,20 @@ class Run:
             stream.write(json.dumps(found, indent=2) + "\n")
 
 
-def open_run(config: Config, writes: bool = True) -> Run:
+def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:
     """The folder `config.run`: made with its config.yaml, or found and continued.
 
     Raises InputError where it holds a run of another configuration, naming each key that differs.
 
     Args:
+        kind: of training; what it doesn't read may differ.
         writes: False in all processes of a distributed training but the first.
     """
     require(config, "run")
     run = Run(Path(config.run))
     path = run.folder / "config.yaml"
     if path.exists():
-        changes = config_changes(load_config(path), config)
+        changes = config_changes(load_config(path), config, kind)
         fixed = {key: change for key, change in changes.items() if not key.startswith(CHANGEABLE)}
         if fixed:
             listed = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in fixed.items())
@@ -133,13 +143,17 @@ def open_run(config: Config, writes: bool = True) -> Run:
     return run
 
 
-def config_changes(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ: {dotted key: (old, new)}; "nothing" for one that was never given."""
+def config_changes(old: Config, new: Config, kind: str = "") -> dict[str, tuple[Any, Any]]:
+    """Settings that differ: {dotted key: (old, new)}; "nothing" for one that was never given.
+
+    `kind`: of training; settings that it doesn't read are left out.
+    """
+    unread = UNREAD.get(kind, ())
     before, after = _flat(config_to_dict(old)), _flat(config_to_dict(new))
     return {
         key: (before.get(key, "nothing"), after.get(key, "nothing"))
         for key in {**before, **after}
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and (not key.startswith(unread) or key in DRAWN_SIZE)
     }
 
 
