@@ -19,6 +19,7 @@ from s2i.data.dataset import picture_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
+from s2i.evaluation import compare as module
 from s2i.evaluation.compare import compare
 from s2i.evaluation.page import gallery
 from s2i.evaluation.page.charts import Curve, bar_chart, line_chart
@@ -287,6 +288,15 @@ def test_settings_that_only_one_run_has_are_said(world, tmp_path):
     data = json.loads((tmp_path / "report" / "results.json").read_text())["data"]
     assert data["settings_that_differ"] == {"seed": [0, 4]}
     assert "not shared: seed: 0 (speech), 4 (text)" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_a_matching_model_that_only_one_run_has_is_said_and_where_both_have_one_not(world, tmp_path):
+    def looked_at(config):
+        return replace(config, gan=replace(config.gan, matching_model=f"exp/{config.modality}-matching"))
+
+    speech, text = (load_config(world[modality] / "config.yaml") for modality in ("speech", "text"))
+    assert module._differing(looked_at(speech), text) == {"gan.matching_model": ("exp/speech-matching", "")}
+    assert module._differing(looked_at(speech), looked_at(text)) == {}
 
 
 def test_numbers_of_several_runs_say_of_how_many_they_are_the_mean(world, tmp_path):

@@ -72,6 +72,18 @@ def test_rows_have_the_numbers_that_evaluate_gives_and_what_they_change(world, t
     assert set(results["protocols"]) == {protocol for protocol, _, _ in module.COLUMNS.values()}
 
 
+def test_that_a_run_has_a_matching_model_is_a_change_and_where_it_lies_is_none(world, tmp_path):
+    config = load_config(world["grid-base"] / "config.yaml")
+    folders = {"with": "exp/matching", "moved": "exp/elsewhere"}
+    for name, place in folders.items():
+        run = tmp_path / name
+        gan = replace(config.gan, matching_model=place)
+        write_gan_run(run, replace(config, run=str(run), gan=gan))
+    changes = module._changes(world["grid-base"], tmp_path / "with")
+    assert changes == {"gan.matching_model": ("the encoders", "another")}
+    assert module._changes(tmp_path / "with", tmp_path / "moved") == {}
+
+
 def test_differences_are_paired_and_stand_in_table_and_chart(table):
     base, seed, tiles = json.loads((table / "results.json").read_text())["rows"]
     column = "attribute accuracy"

@@ -35,11 +35,10 @@ from s2i.files import write_atomically
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
 from s2i.training.checkpoint import random_state_kept
-from s2i.training.runlog import CHANGEABLE, Run, config_changes
+from s2i.training.runlog import CHANGEABLE, PLACES, Run, config_changes
 
 MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
-RUNS = ("gan.encoder", "gan.other_encoder", "gan.matching_model")  # that a generator was trained on
-MAY_DIFFER = ("modality", *RUNS, "speech_encoder.", "text_encoder.", *CHANGEABLE)
+MAY_DIFFER = ("modality", *PLACES, "speech_encoder.", "text_encoder.", *CHANGEABLE)
 Measured = dict[str, list[Score]]  # one run's scores, protocol by protocol
 WRITTEN = ("pictures", "audio", "results.json", "index.html")
 
@@ -280,8 +279,12 @@ def _data(subjects: dict[str, Subject], folders: dict[str, list[Path]]) -> dict[
 
 def _differing(speech: Config, text: Config) -> dict[str, tuple[Any, Any]]:
     """Settings, beyond the encoders', that the runs don't share: {key: (of speech, of text)}."""
-    differing = config_changes(speech, text)
-    return {key: change for key, change in differing.items() if not key.startswith(MAY_DIFFER)}
+    return {
+        key: change
+        for key, change in config_changes(speech, text).items()
+        # One that has a run where the other has none was trained in another way.
+        if not key.startswith(MAY_DIFFER) or (key in PLACES and not all(change))
+    }
 
 
 def _runs(paths: dict[str, list[DrawingPath]], folders: dict[str, list[Path]]) -> dict[str, dict[str, Run]]:

@@ -30,7 +30,7 @@ from s2i.files import write_atomically
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
 from s2i.training.checkpoint import LAST, random_state_kept
-from s2i.training.runlog import CHANGEABLE, Run, config_changes
+from s2i.training.runlog import CHANGEABLE, PLACES, Run, config_changes
 
 COLUMNS = {  # of the table: protocol, metric, and whether more is better
     "attribute accuracy": ("attribute_accuracy", "attribute_accuracy", True),
@@ -41,7 +41,6 @@ COLUMNS = {  # of the table: protocol, metric, and whether more is better
 LEADING = (
     "attribute accuracy"  # what the difference and the chart are of; where absent, the next that is there
 )
-PLACES = ("gan.encoder", "gan.other_encoder", "gan.matching_model")  # told by the run's name
 UNTOLD = ("evaluation.", *CHANGEABLE)
 
 
@@ -200,6 +199,9 @@ def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
     }
     if ours.gan.other_encoder and not theirs.gan.other_encoder:
         changes["modality"] = (theirs.modality, "both in turn")
+    told = [bool(config.gan.matching_model) for config in (theirs, ours)]
+    if told[0] != told[1]:
+        changes["gan.matching_model"] = tuple("another" if other else "the encoders" for other in told)
     return changes
 
 

@@ -29,6 +29,8 @@ from s2i.progress import say
 
 # What may change when a run goes on: it decides nothing that is learnt. The folder itself may have moved.
 CHANGEABLE = ("device", "threads", "log.", "evaluation.", "data.workers", "run", "image_encoder.weights")
+# The runs that a generator was trained on: where one lies tells nothing of what was learnt.
+PLACES = ("gan.encoder", "gan.other_encoder", "gan.matching_model")
 # What a training of a kind doesn't read at all, but for the size of what is drawn: one encoder serves many
 # generators, one judge many encoders.
 UNREAD = {
