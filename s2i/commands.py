@@ -137,6 +137,7 @@ def evaluate(
 ) -> None:
     """Print a run's numbers, each below its protocol."""
     from s2i.evaluation import protocols as measuring
+    from s2i.evaluation.rows import lines
 
     if inception_weights is not None:
         overrides = [*overrides, f"evaluation.inception_weights={inception_weights}"]
@@ -148,18 +149,8 @@ def evaluate(
         told = [metric | {"procedure": measuring.procedure(metric["protocol"])} for metric in metrics]
         print(json.dumps(told, ensure_ascii=False, indent=2))
         return
-    latest = ""
-    for metric in metrics:
-        if metric["protocol"] != latest:
-            latest = metric["protocol"]
-            print(f"# {latest}: {measuring.procedure(latest)}")
-        print("  ".join(f"{name}={_shown(value)}" for name, value in metric.items()))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_shown, value))}]"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    for line in lines(metrics, measuring.procedure):
+        print(line)
 
 
 def compare(output: Path, **runs: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from s2i.config import MISSING
+from s2i.card import describe_run
 from s2i.config_files import config_to_dict
 from s2i.errors import InputError
 from s2i.models.image_encoder import PretrainedImageEncoder
@@ -22,8 +21,6 @@ from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
 from s2i.published.image_networks import comes_from_a_file
 from s2i.stored_model import FORMAT, IMAGE_NETWORK, MODALITIES
-from s2i.training.checkpoint import read_checkpoint
-from s2i.training.runlog import Run
 
 # Where the training found its data and runs: of no use on another machine, and nobody's business.
 LOCAL_KEYS = (
@@ -42,7 +39,6 @@ LOCAL_KEYS = (
     "image_encoder.weights",
     "audio.weights",
 )
-SAID_BY_PROTOCOL = {"reference", "resize", "extractor", "note", "left_out"}  # of a metric; no card has them
 FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
 
 
@@ -68,7 +64,7 @@ def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -
             found[modality] = run, path
     if not found:
         raise InputError("expected at least one run to export, found none: name a run of s2i train-gan")
-    sections = [line for modality, made in found.items() for line in _describe_run(modality, *made)]
+    sections = [line for modality, made in found.items() for line in describe_run(modality, *made)]
     paths = {modality: path for modality, (_, path) in found.items()}
     write_model(folder, paths, "s2i export", sections, half)
 
@@ -223,79 +219,3 @@ def _portable(config: dict[str, Any]) -> dict[str, Any]:
         section, _, name = key.rpartition(".")
         (config.get(section, {}) if section else config).pop(name, None)
     return config
-
-
-def _describe_run(modality: str, run: Path, path: DrawingPath) -> list[str]:
-    """The card's part about one path: data, how it was made, and what was measured."""
-    config = path.config
-    lines = ["", f"## From {modality}", ""]
-    if config.data.manifest != MISSING:
-        lines.append(f"Data: the split `train` of `{_shown(config.data.manifest)}`.")
-    lines.append(f"Seed {config.seed}, {config.precision}. Every setting is in `config.json`.")
-    if modality == "speech" and config.audio.front_end != "log_mel":
-        lines.append(
-            f"A recording passes torchaudio's `{config.audio.front_end}` first, whose weights are not here:"
-            " torchaudio downloads them once, or finds them in its cache."
-        )
-    if config.gan.encoder != MISSING:
-        encoder = Path(config.gan.encoder)
-        best = encoder / "checkpoints" / "best.pt"
-        lines += _describe_training("encoder", encoder)
-        lines += _table([read_checkpoint(best)["metrics"]] if best.is_file() else [])
-    if config.gan.matching_model:
-        lines += _describe_training(
-            "matching model that the generator learnt from", Path(config.gan.matching_model)
-        )
-    lines += _describe_training("generator", run)
-    lines += _table(_latest(Run(run).read_metrics()))
-    return lines
-
-
-def _describe_training(what: str, run: Path) -> list[str]:
-    environment = run / "env.json"
-    if not environment.is_file():
-        return []
-    made = json.loads(environment.read_text(encoding="utf-8"))
-    commit = made.get("commit") or "unknown"
-    dirty = " with changes" if made.get("dirty") else ""
-    return ["", f"The {what}, at commit {commit}{dirty}:", "", f"    {_shown(made['command'])}"]
-
-
-def _latest(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The headline figures (those of single attributes and classes have a "/" in their names), and of the
-    lines that measure the same the last: the same are those whose words agree."""
-    latest = {}
-    for line in metrics:
-        if "/" not in line.get("metric", ""):
-            latest[tuple((key, value) for key, value in line.items() if isinstance(value, str))] = line
-    return list(latest.values())
-
-
-def _table(metrics: list[dict[str, Any]]) -> list[str]:
-    """What was measured, a line each; what is the same in all lines is said once, above."""
-    keys = [
-        key for key in dict.fromkeys(key for line in metrics for key in line) if key not in SAID_BY_PROTOCOL
-    ]
-    if not keys:
-        return []
-    cells = [{key: _cell(line.get(key, "")) for key in keys} for line in metrics]
-    shared = [key for key in keys if len(cells) > 1 and len({row[key] for row in cells}) == 1]
-    columns = [key for key in keys if key not in shared]
-    told = ", ".join(f"{key} {cells[0][key]}" for key in shared)
-    rows = ["| " + " | ".join(row[key] for key in columns) + " |" for row in cells]
-    said = [f"Of all that follows: {told}.", ""] if shared else []
-    return ["", *said, "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *rows]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, (dict, list)):
-        value = json.dumps(value, ensure_ascii=False)
-    return _shown(str(value)).replace("|", "\\|")
-
-
-def _shown(text: str) -> str:
-    """Without this machine's folders: relative to where the command ran, else the name alone."""
-    text = text.replace(f"{Path.cwd()}/", "").replace(f"{Path.home()}/", "~/")
-    return re.sub(r"(?<![\w.~/-])/(?:[^\s/]+/)+([^\s/]+)", r"\1", text)

@@ -45,7 +45,13 @@ def calls(monkeypatch) -> list:
         parent, _, child = module.rpartition(".")
         monkeypatch.setattr(importlib.import_module(parent), child, fake, raising=False)
 
-    metrics = [{"metric": "mAP", "value": 0.51239, "interval95": [0.5, 0.53331], "protocol": "by_class"}]
+    who = {"extractor": "a network", "extractor_hash": "0a1b", "resize": "none", "reference": "pictures"}
+    when = {"modality": "speech", "split": "test", "step": 7, "seed": 0, "weights": "ema"}
+    told = {"metric": "mAP", "protocol": "by_class", "counts": {"captions": 1200}, **who, **when}
+    metrics = [
+        {"value": 0.512391, "interval95": [0.5, 0.53331], "of": "run", **told},
+        {"value": 0.1, "interval95": None, "of": "chance", **told},
+    ]
     stand_in("s2i.training.encoder", "train_encoder")
     stand_in("s2i.training.gan", "train_gan")
     stand_in("s2i.evaluation.judges", "train_judge")
@@ -175,11 +181,18 @@ def test_a_wrong_use_is_one_line_and_status_2(capsys, calls, words, expected):
 
 def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
     cli.main(["evaluate", "run", "--protocol", "a", "--protocol", "b"])
-    expected = "metric=mAP  value=0.5124  interval95=[0.5000, 0.5333]  protocol=by_class\n"
-    assert capsys.readouterr().out == "# by_class: how by_class is done\n" + expected
+    assert capsys.readouterr().out.splitlines() == [
+        "# by_class: how by_class is done",
+        "# from speech, test split, step 7, seed 0, ema weights",
+        "# seen by a network (0a1b), resize: none; held against pictures",
+        "     value                 chance  n",
+        "mAP  0.5124 [0.5, 0.5333]  0.1     1,200 captions",
+    ]
     cli.main(["evaluate", "run", "--json", "--protocol", "a", "b", "evaluation.captions=2"])
-    [told] = json.loads(capsys.readouterr().out)
-    assert told["value"] == 0.51239 and told["procedure"] == "how by_class is done"
+    told, chance = json.loads(capsys.readouterr().out)
+    assert (
+        chance["value"] == 0.1 and told["value"] == 0.512391 and told["procedure"] == "how by_class is done"
+    )
     assert [arguments for _, arguments, _ in calls] == [(Path("run"), ["a", "b"])] * 2
     settings = {"evaluation": "settings of run with evaluation.captions=2"}
     assert [options for _, _, options in calls] == [{}, settings]

@@ -52,7 +52,8 @@ def test_the_card_tells_data_commands_commit_sizes_and_the_latest_metrics(runs, 
         "MB",
     ):
         assert said in card
-    assert "| judge | 6 | 0.75 |" in card and "0.375" not in card
+    assert "Of all that follows: step 6." in card
+    assert "| judge_distances | kid | 0.75 [0.25, 0.3333] | 1,200 drawn |" in card and "0.375" not in card
 
 
 def test_an_exported_model_names_no_folder_of_this_machine(runs, tmp_path):

@@ -17,12 +17,11 @@ from s2i.evaluation.compare import move_report
 from s2i.evaluation.page.gallery import Drawn, Shown, write_gallery
 from s2i.evaluation.page.report import attention_tiles, chip_list, document, figure
 from s2i.evaluation.protocols import PROTOCOLS, measure, procedure, record
+from s2i.evaluation.rows import Record, counted, leading, rows
 from s2i.evaluation.subject import Subject
 from s2i.files import write_atomically
 from s2i.pipeline import load
 from s2i.training.checkpoint import random_state_kept
-
-Records = list[dict[str, Any]]
 
 
 def report(run: str | Path, output: str | Path) -> None:
@@ -87,36 +86,30 @@ def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
     return document(data["run"], sections)
 
 
-def _table(records: Records, protocols: dict[str, str]) -> str:
+def _table(records: list[Record], protocols: dict[str, str]) -> str:
     """A row a metric: the run's own value with its interval, what it is held against, and counts."""
-    rows = []
-    for protocol, text in protocols.items():
-        rows.append(
-            f'<tr class="protocol"><th colspan="6"><details><summary>{protocol.replace("_", " ")}</summary>'
-            f"<p>{escape(text)}</p></details></th></tr>"
-        )
-        by_name: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-        for line in records:
-            if line["protocol"] == protocol:
-                by_name.setdefault((line["modality"], line["metric"]), {}).setdefault(line["of"], line)
-        for (modality, metric), values in by_name.items():
-            line = values.get("run") or next(iter(values.values()))
-            counts = ", ".join(
-                f"{count:,} {name.replace('_', ' ')}" for name, count in line["counts"].items()
+    lines, latest = [], ""
+    for row in rows(records):
+        record = leading(row)
+        if record["protocol"] != latest:
+            latest = record["protocol"]
+            lines.append(
+                f'<tr class="protocol"><th colspan="6"><details><summary>{latest.replace("_", " ")}</summary>'
+                f"<p>{escape(protocols[latest])}</p></details></th></tr>"
             )
-            columns = [
-                ("", escape(metric.replace("_", " "))),
-                ("from", modality),
-                ("value", _value(values.get("run"))),
-                ("real", _value(values.get("real"))),
-                ("chance", _value(values.get("chance"))),
-                ("n", f"<small>{escape(counts)}</small>"),
-            ]
-            cells = "".join(f'<td data-column="{name}">{shown}</td>' for name, shown in columns)
-            rows.append(f"<tr>{cells}</tr>")
+        columns = [
+            ("", escape(record["metric"].replace("_", " "))),
+            ("from", record["modality"]),
+            ("value", _value(row.get("run"))),
+            ("real", _value(row.get("real"))),
+            ("chance", _value(row.get("chance"))),
+            ("n", f"<small>{escape(counted(record))}</small>"),
+        ]
+        cells = "".join(f'<td data-column="{name}">{shown}</td>' for name, shown in columns)
+        lines.append(f"<tr>{cells}</tr>")
     head = "".join(f"<th>{name}</th>" for name in ("", "from", "value", "real", "chance", "n"))
     return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
         '<p class="note">In brackets: 95% intervals, from classes drawn again with replacement.</p>'
     )
 

@@ -1,0 +1,92 @@
+"""Records of what was measured, as people read them: a row a metric, beside it what it is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Any
+
+Record = dict[str, Any]  # a line of a run's metrics.jsonl
+Row = dict[str, Record]  # one metric's records, by what they are of
+HELD_AGAINST = ("real", "chance", "majority")
+CELLS = ("value", *HELD_AGAINST, "spread", "n", "note")
+ONE_ROW = (
+    "modality",
+    "protocol",
+    "metric",
+    "split",
+    "weights",
+    "extractor_hash",
+)  # the same of all its records
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """Rows in the order in which their first records stand; of records of the same the last one counts."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for record in records:
+        row = found.setdefault(tuple(record.get(key) for key in ONE_ROW), {})
+        row[record.get("of", "run")] = record
+    return list(found.values())
+
+
+def leading(row: Row) -> Record:
+    """The run's own record; where there is none, the first."""
+    return row.get("run") or next(iter(row.values()))
+
+
+def cells(row: Row) -> dict[str, str]:
+    """A row's CELLS in words; "" for what it hasn't."""
+    record = leading(row)
+    spread = record.get("spread")
+    return {
+        "value": _shown(row.get("run")),
+        **{name: _shown(row.get(name)) for name in HELD_AGAINST},
+        "spread": "" if spread is None else f"{spread:.4g}",
+        "n": counted(record),
+        "note": record.get("note", ""),
+    }
+
+
+def counted(record: Record) -> str:
+    """How many of each kind a value is of."""
+    return ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in record["counts"].items())
+
+
+def _shown(record: Record | None) -> str:
+    """Four digits and the interval."""
+    if record is None:
+        return ""
+    interval = record.get("interval95")
+    ends = f" [{', '.join(f'{end:.4g}' for end in interval)}]" if interval else ""
+    return f"{record['value']:.4g}{ends}"
+
+
+def lines(records: Iterable[Record], procedure: Callable[[str], str]) -> list[str]:
+    """The rows for a terminal, columns aligned, below what a protocol does and who looked at what.
+
+    Args:
+        procedure: the text of a protocol's name.
+    """
+    found: list[str] = []
+    for head, group in groupby(rows(records), _head):
+        table = [{"": leading(row)["metric"], **cells(row)} for row in group]
+        columns = [name for name in table[0] if any(each[name] for each in table)]
+        table.insert(0, {name: name for name in columns})
+        widths = {name: max(len(each[name]) for each in table) for name in columns}
+        protocol, about = head
+        found += [f"# {protocol}: {procedure(protocol)}", *(f"# {line}" for line in about)]
+        found += ["  ".join(each[name].ljust(widths[name]) for name in columns).rstrip() for each in table]
+        found.append("")
+    return found[:-1]
+
+
+def _head(row: Row) -> tuple[str, tuple[str, ...]]:
+    """A protocol, and what its rows have in common."""
+    record = leading(row)
+    left_out = "".join(f"; left out: {count:,} {why}" for why, count in record.get("left_out", {}).items())
+    return record["protocol"], (
+        f"from {record['modality']}, {record['split']} split, step {record['step']}, seed {record['seed']},"
+        f" {record['weights']} weights{left_out}",
+        f"seen by {record['extractor']} ({record['extractor_hash']}), resize: {record['resize']};"
+        f" held against {record['reference']}",
+    )

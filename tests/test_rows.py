@@ -1,0 +1,85 @@
+"""What was measured, as people read it: on the terminal and on a model's card."""
+
+from __future__ import annotations
+
+from s2i.card import table
+from s2i.evaluation.rows import cells, lines, rows
+
+WHEN = {"split": "test", "seed": 0, "weights": "ema", "modality": "speech", "step": 7, "judge": "77"}
+WHO = {"extractor": "a judge", "extractor_hash": "77", "resize": "none", "reference": "real pictures"}
+
+
+def record(metric: str, value: float, of: str = "run", protocol: str = "drawn", **more) -> dict:
+    counts = {"drawn_pictures": 1200, "classes": 3}
+    told = {"metric": metric, "value": value, "interval95": None, "of": of, "protocol": protocol}
+    return told | {"counts": counts} | WHEN | WHO | more
+
+
+def test_a_metric_is_a_row_with_what_it_is_held_against():
+    found = rows(
+        [
+            record("mAP", 0.25, interval95=[0.17571, 0.349]),
+            record("fid", 45.3456, spread=0.51234, note="read KID"),
+            record("mAP", 0.3, "real"),
+            record("mAP", 0.0912345, "chance"),
+        ]
+    )
+    assert [cells(row) for row in found] == [
+        {
+            "value": "0.25 [0.1757, 0.349]",
+            "real": "0.3",
+            "chance": "0.09123",
+            "majority": "",
+            "spread": "",
+            "n": "1,200 drawn pictures, 3 classes",
+            "note": "",
+        },
+        {
+            "value": "45.35",
+            "real": "",
+            "chance": "",
+            "majority": "",
+            "spread": "0.5123",
+            "n": "1,200 drawn pictures, 3 classes",
+            "note": "read KID",
+        },
+    ]
+
+
+def test_of_two_measurings_of_the_same_the_later_counts_and_another_split_has_its_own_row():
+    found = rows([record("mAP", 0.1), record("mAP", 0.2, split="val"), record("mAP", 0.3, step=9)])
+    assert [(row["run"]["split"], row["run"]["value"]) for row in found] == [("test", 0.3), ("val", 0.2)]
+
+
+def test_a_value_without_a_run_is_shown_too():
+    told = lines([record("mAP", 0.5, "real", left_out={"without a known word": 1200})], str.upper)
+    assert told == [
+        "# drawn: DRAWN",
+        "# from speech, test split, step 7, seed 0, ema weights; left out: 1,200 without a known word",
+        "# seen by a judge (77), resize: none; held against real pictures",
+        "     real  n",
+        "mAP  0.5   1,200 drawn pictures, 3 classes",
+    ]
+
+
+def test_the_card_names_a_protocol_once_and_shares_what_all_rows_share():
+    told = table(
+        [
+            record("mAP", 0.25),
+            record("mAP", 0.1, "chance"),
+            record("kid", 0.5),
+            record("kid/red", 0.5),
+            record("mAP", 0.75, protocol="heard", seed=1),
+        ]
+    )
+    assert told == [
+        "",
+        "Of all that follows: step 7, split test, weights ema, judge 77.",
+        "",
+        "| protocol | metric | value | chance | n | seed | extractor |",
+        "|---|---|---|---|---|---|---|",
+        "| drawn | mAP | 0.25 | 0.1 | 1,200 drawn pictures, 3 classes | 0 | 77 |",
+        "|  | kid | 0.5 |  | 1,200 drawn pictures, 3 classes | 0 | 77 |",
+        "| heard | mAP | 0.75 |  | 1,200 drawn pictures, 3 classes | 1 | 77 |",
+    ]
+    assert table([]) == table([record("kid/red", 0.5)]) == []
