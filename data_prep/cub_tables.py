@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from s2i.data.images import upright_size
 from s2i.errors import InputError
 
 FOLDER = "CUB_200_2011"
@@ -92,7 +93,7 @@ def check_photograph(
         raise InputError(f"expected a picture, found no file at {path}: fetch it or remove its row")
     try:
         with Image.open(path) as image:
-            mode, (width, height) = image.mode, image.size
+            mode, (width, height) = image.mode, upright_size(image)
             image.draft(mode, (1, 1))  # all of a JPEG is read, an eighth of its side computed
             image.load()
     except Exception as error:  # each of PIL's decoders has a family of its own
@@ -160,7 +161,7 @@ def _rows(path: Path, words: int) -> Iterator[tuple[int, _Row]]:
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 file. Raises InputError, naming it, for a missing one or one of other bytes."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()  # with or without a byte order mark
     except UnicodeDecodeError as error:
         raise InputError(
             f"expected UTF-8, found other bytes at byte {error.start} in {path}: mend it or fetch it again"

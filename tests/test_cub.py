@@ -351,6 +351,27 @@ def test_a_box_that_sticks_out_a_little_is_cut_with_a_note(tree, capsys):
     assert len([line for line in capsys.readouterr().err.splitlines() if name in line]) == 1
 
 
+def test_a_box_is_held_against_the_photograph_as_it_stands_upright(tree, capsys):
+    path = tree / "CUB_200_2011" / "images" / f"{photograph_name(2, 2)}.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # 60 x 40 px in the file, shown as 40 x 60
+    Image.new("RGB", (60, 40)).save(path, exif=exif)
+    replace_in(
+        tree / "CUB_200_2011" / "bounding_boxes.txt", "106 6.0 2.0 30.0 20.0", "106 6.0 20.0 30.0 38.0"
+    )
+    pictures = {picture.id: picture for picture in make(tree)}
+    assert pictures[path.stem].box == (6, 20, 30, 38) and path.name not in capsys.readouterr().err
+
+
+def test_a_byte_order_mark_is_no_part_of_a_table(tree):
+    before = make(tree)
+    for name in ("images.txt", "classes.txt", "bounding_boxes.txt"):
+        table = tree / "CUB_200_2011" / name
+        lines = table.read_text().splitlines()
+        table.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    assert make(tree) == before
+
+
 def test_plain_containers_are_read_and_python_2_strings_too(tmp_path):
     plain = {"a": [1, 2.5, None, ("b", True)], "c": b"d"}
     path = tmp_path / "plain.pickle"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from s2i.errors import InputError
@@ -32,6 +32,13 @@ def load_image(path: str | Path) -> Image.Image:
     except Exception as error:  # each of PIL's decoders has a family of its own
         reason = " ".join(str(error).split()).replace(f" {str(path)!r}", "")
         raise InputError(f"expected a picture, found {reason} in {path}: fetch or make it again") from error
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height in px of a picture that was just opened, as `load_image` will give it."""
+    width, height = image.size
+    is_sideways = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    return (height, width) if is_sideways else (width, height)
 
 
 def square_crop(
