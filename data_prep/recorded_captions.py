@@ -118,12 +118,14 @@ def _unpack(picture: Picture, source: Path, folder: Path, audio: str) -> Picture
     missing = [number for number, caption in enumerate(picture.captions) if caption.audio is None]
     if file is None or not missing:
         return picture
-    clips = {number: f"s2igan/{name.as_posix()}-{number}.flac" for number in missing}
+    # Of how many is part of the name: a clip of another number of captions is of another caption.
+    count = len(picture.captions)
+    clips = {number: f"s2igan/{name.as_posix()}-{number}-of-{count}.flac" for number in missing}
     if not all(clip_exists(folder / clip) for clip in clips.values()):
         waveforms = read_waveforms(file)
-        if len(waveforms) != len(picture.captions):
+        if len(waveforms) != count:
             raise InputError(
-                f"expected {len(picture.captions)} spoken captions in {file}, as picture {picture.id} has,"
+                f"expected {count} spoken captions in {file}, as picture {picture.id} has,"
                 f" found {len(waveforms)}: make the manifest with the captions that were spoken"
                 " (--captions reed)"
             )

@@ -88,6 +88,10 @@ def match_by_table(table: Path, folder: Path, pictures: dict[str, str]) -> dict[
                 )
             for row in reader:
                 line = f"{table}, line {reader.line_num}"
+                if None in row:  # where csv puts what is beyond the columns
+                    raise InputError(
+                        f"expected {len(columns)} fields, found more, in {line}: quote what has commas"
+                    )
                 values = {name: (row[name] or "").strip() or None for name in columns}
                 picture = names.get(_without_ending(values["picture"] or ""))
                 if picture is None:

@@ -80,6 +80,17 @@ def test_a_pack_of_the_same_sources_is_not_built_again(packed, tmp_path, monkeyp
     build_pack(config, ["train", "val"])
 
 
+def test_a_folder_that_is_no_pack_is_not_replaced(tmp_path):
+    write_tiny_data(tmp_path)
+    config = changed(tiny_config(tmp_path), "data", pack=str(tmp_path))
+    listed = tmp_path / "train" / "filenames.pickle"
+    listed.parent.mkdir(parents=True)
+    listed.write_bytes(b"mine")
+    with pytest.raises(InputError, match="expected a pack or nothing at .*/train"):
+        build_pack(config, ["train"])
+    assert listed.read_bytes() == b"mine"
+
+
 def test_a_changed_recording_is_packed_again(packed, tmp_path):
     pictures, config = packed
     before = Pack(tmp_path / "pack" / "val").mel(0)

@@ -96,6 +96,7 @@ def test_recordings_of_nobody_are_refused(tmp_path, names, more, message):
         ("picture;recording\n", "a first line with recording and picture"),
         ("picture,recording\nb,a.wav\n", "found 'b' in .*line 2"),
         ("picture,recording\na,b.wav\n", "recording at .*b.wav, found none, in .*line 2"),
+        ("picture,recording,text\na,a.wav,a small, red bird\n", "3 fields, found more, in .*line 2"),
         ("picture,recording,caption\na,a.wav,x\n", "a caption's number, found 'x'"),
         ("picture,recording,caption\na,a.wav,0\na,a.wav,0\n", "one recording for caption 0 of picture a in"),
     ],
@@ -147,6 +148,13 @@ def test_released_waveforms_become_clips(tmp_path, name, lengths):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.flac")}
     run(tmp_path, "s2igan", picture("a", 2))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.flac")} == before
+
+
+def test_clips_of_another_number_of_captions_are_not_taken_for_these(tmp_path):
+    release(tmp_path, "a.npy", waveforms(3000, 4000))
+    run(tmp_path, "s2igan", picture("a", 2))
+    with pytest.raises(InputError, match="expected 1 spoken captions in .*a.npy.*found 2"):
+        run(tmp_path, "s2igan", picture("a"))
 
 
 def test_arrays_of_python_2_and_of_other_kinds_are_read(tmp_path):

@@ -161,6 +161,10 @@ def build_pack(config: Config, splits: Iterable[str], processes: int = 1) -> Non
 
 def _build_split(config: Config, split: str, processes: int) -> None:
     folder = Path(config.data.pack) / split
+    if folder.exists() and not any((folder / name).exists() for name in ("pack.json", "images.npy")):
+        raise InputError(  # CUB's published tree has folders of that name: what is no pack isn't replaced
+            f"expected a pack or nothing at {folder}, found something else: choose another data.pack"
+        )
     made_from = _look_at_sources(config, split)
     counted = f"{made_from['pictures']} pictures and {made_from['captions']} captions"
     building = folder.parent / f".{split}-{made_from['fingerprint'][:16]}"
