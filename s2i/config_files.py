@@ -6,11 +6,12 @@ folder keeps the whole, resolved. A key that does not exist is an error, with a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -135,7 +136,9 @@ def _merge(given: Any, overrides: Sequence[str], origin: str) -> Config:
         if "=" not in word:
             raise InputError(f"expected key=value on the command line, found {word!r}")
     try:
-        merged = OmegaConf.merge(_schema(), given, OmegaConf.from_dotlist(list(overrides)))
+        merged = OmegaConf.merge(
+            _schema(), given, OmegaConf.from_dotlist([_as_yaml(word) for word in overrides])
+        )
         config = _freeze(Config, merged)
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
@@ -144,6 +147,21 @@ def _merge(given: Any, overrides: Sequence[str], origin: str) -> Config:
         raise InputError(f"expected key: value in {origin}, found: {' '.join(str(error).split())}") from error
     _check_ranges(config, origin)
     return config
+
+
+def _as_yaml(word: str) -> str:
+    """A `key=value` word for OmegaConf, which reads values as YAML: text, such as a path that has a "#" or
+    is all digits, is meant letter by letter."""
+    key, _, value = word.partition("=")
+    kind: Any = Config
+    for part in key.split("."):
+        kind = _hints(kind).get(part) if is_dataclass(kind) else None
+    return f"{key}={json.dumps(value, ensure_ascii=False)}" if kind is str else word
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _check_ranges(config: Config, origin: str) -> None:

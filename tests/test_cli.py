@@ -132,6 +132,14 @@ def test_a_bad_override_is_one_line(capsys, calls, config_file, words):
     assert not calls
 
 
+@pytest.mark.parametrize(
+    "given", ["birds #2/pack", "007", "no", "1e3", "12:30", "a: b", "[x]", "na\u00efve", ""]
+)
+def test_text_in_a_key_value_word_is_taken_letter_by_letter(config_file, given):
+    config = load_config(config_file, [f"data.pack={given}", "seed=3", "gan.grow=[0.25]"])
+    assert (config.data.pack, config.seed, config.gan.grow) == (given, 3, (0.25,))
+
+
 def test_show_config_prints_what_reads_back_as_the_same_configuration(capsys, config_file, tmp_path):
     cli.main(["show-config", "--config", str(config_file), "run=here"])
     (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
