@@ -86,9 +86,12 @@ def test_a_folder_that_is_no_pack_is_not_replaced(tmp_path):
     listed = tmp_path / "train" / "filenames.pickle"
     listed.parent.mkdir(parents=True)
     listed.write_bytes(b"mine")
-    with pytest.raises(InputError, match="expected a pack or nothing at .*/train"):
+    with pytest.raises(InputError, match="expected a pack or nothing at .*/train, found filenames.pickle"):
         build_pack(config, ["train"])
     assert listed.read_bytes() == b"mine"
+    listed.unlink()
+    build_pack(config, ["train"])
+    assert (tmp_path / "train" / "pack.json").exists()
 
 
 def test_a_changed_recording_is_packed_again(packed, tmp_path):

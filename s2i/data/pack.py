@@ -161,10 +161,7 @@ def build_pack(config: Config, splits: Iterable[str], processes: int = 1) -> Non
 
 def _build_split(config: Config, split: str, processes: int) -> None:
     folder = Path(config.data.pack) / split
-    if folder.exists() and not any((folder / name).exists() for name in ("pack.json", "images.npy")):
-        raise InputError(  # CUB's published tree has folders of that name: what is no pack isn't replaced
-            f"expected a pack or nothing at {folder}, found something else: choose another data.pack"
-        )
+    _refuse_other_folder(folder)
     made_from = _look_at_sources(config, split)
     counted = f"{made_from['pictures']} pictures and {made_from['captions']} captions"
     building = folder.parent / f".{split}-{made_from['fingerprint'][:16]}"
@@ -183,6 +180,17 @@ def _build_split(config: Config, split: str, processes: int) -> None:
     os.replace(building / "whole", folder)
     shutil.rmtree(building)
     say(f"{folder}: {counted} packed")
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """What is no pack is not replaced: CUB's published tree has folders of the same names."""
+    if not folder.exists():
+        return
+    inside = {file.name for file in folder.iterdir()} if folder.is_dir() else {"a file of that name"}
+    if inside and not inside & {"pack.json", "images.npy"}:
+        raise InputError(
+            f"expected a pack or nothing at {folder}, found {sorted(inside)[0]}: choose another data.pack"
+        )
 
 
 def _settings(config: Config) -> dict[str, Any]:

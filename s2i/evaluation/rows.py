@@ -10,14 +10,8 @@ Record = dict[str, Any]  # a line of a run's metrics.jsonl
 Row = dict[str, Record]  # one metric's records, by what they are of
 HELD_AGAINST = ("real", "chance", "majority")
 CELLS = ("value", *HELD_AGAINST, "spread", "n", "note")
-ONE_ROW = (
-    "modality",
-    "protocol",
-    "metric",
-    "split",
-    "weights",
-    "extractor_hash",
-)  # the same of all its records
+# Records that agree in all of these are of one row.
+ONE_ROW = ("modality", "protocol", "metric", "split", "weights", "extractor_hash")
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
