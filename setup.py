@@ -16,6 +16,7 @@ setup(
         "torchaudio==2.11.*",
         "torchvision==0.26.*",
         "accelerate>=1.10",
+        "filelock>=4",  # torch needs it too; since 4 a lock's file may go while it is held
         "espeakng-loader",  # the espeak-ng library and its voices in a wheel
         "librosa>=0.10",
         "numpy",

@@ -48,6 +48,7 @@ from s2i.data.manifest import (
 )
 from s2i.errors import InputError
 from s2i.files import sha256_of, write_atomically
+from s2i.locks import only_process
 from s2i.processes import in_processes
 from s2i.progress import progress, say
 
@@ -152,11 +153,12 @@ def build_pack(config: Config, splits: Iterable[str], processes: int = 1) -> Non
 
     Finished chunks are kept beside the pack until it is complete, so a killed build continues. The pack
     appears by one rename. Memory use does not grow with the data set; the disk holds the pack twice until
-    the end. Raises InputError for bad sources, naming the file.
+    the end. Raises InputError for bad sources, naming the file, and where another process packs the split.
     """
     require(config, "data.root", "data.manifest", "data.pack")
     for split in splits:
-        _build_split(config, split, processes)
+        with only_process(config.data.pack, f".{split}.lock"):
+            _build_split(config, split, processes)
 
 
 def _build_split(config: Config, split: str, processes: int) -> None:

@@ -29,6 +29,7 @@ from s2i.evaluation.extractors import weights_identity
 from s2i.progress import progress, say
 from s2i.training.checkpoint import LAST, read_checkpoint
 from s2i.training.engine import Engine, Training, adam, set_learning_rate
+from s2i.training.runlog import alone_in_its_run
 
 CLASS = "class"  # the only head where data has no attributes
 _BRIGHTNESS = 0.1  # training pictures are lighter or darker by up to this part
@@ -129,6 +130,7 @@ def load_judge(folder: str | Path, device: torch.device | str = "cpu") -> Judge:
     return Judge(network, saved["heads"], saved["packs"], device)
 
 
+@alone_in_its_run
 def train_judge(config: Config) -> Path:
     """Train on `<judge.pack>/train`, continue or find finished; returns the run's folder.
 

@@ -33,6 +33,7 @@ from s2i.training.checkpoint import write_checkpoint
 from s2i.training.engine import Engine, Training, adam, clip_gradients, set_learning_rate
 from s2i.training.objectives import Terms, matching_objective
 from s2i.training.picture_views import gallery_vectors, open_views
+from s2i.training.runlog import alone_in_its_run
 
 BEST = "best.pt"
 
@@ -68,6 +69,7 @@ class EncoderNetworks(nn.Module):
         return total, terms
 
 
+@alone_in_its_run
 def train_encoder(config: Config) -> Path:
     """Train, continue or find finished; returns the run's folder."""
     require(config, "run", "data.pack")

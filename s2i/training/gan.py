@@ -36,10 +36,12 @@ from s2i.training.engine import (
     set_learning_rate,
     update_average,
 )
+from s2i.training.runlog import alone_in_its_run
 from s2i.training.samples import SampleGrid
 from s2i.training.sources import OTHER, CaptionSource, load_encoders, source_of_step
 
 
+@alone_in_its_run
 def train_gan(config: Config) -> Path:
     """Train, continue or find finished; returns the run's folder."""
     require(config, "run", "data.pack", "gan.encoder")

@@ -10,6 +10,7 @@ from s2i.data.dataset import picture_batches
 from s2i.data.pack import Pack
 from s2i.data.views import Views, views_folder, write_views
 from s2i.errors import InputError
+from s2i.locks import only_process
 from s2i.models.image_encoder import PretrainedImageEncoder
 
 
@@ -30,9 +31,13 @@ def open_views(encoder: nn.Module, pack: Pack, config: Config, count: int) -> Vi
     has_regions = config.matching.region_weight > 0
     told = [settings.kind, settings.image_size, settings.pictures, settings.region_side]
     folder = views_folder(pack, [*told, encoder.fingerprint.tolist(), count, has_regions])
-    if not folder.is_dir():
-        device = encoder.region.weight.device
-        write_views(folder, pack, count, lambda pictures: encoder.look(pictures.to(device)), has_regions)
+    if folder.is_dir():
+        return Views(folder)
+    # Two trainings side by side want the same: the second waits for the first's.
+    with only_process(pack.folder, f".{folder.name}.lock", wait=True):
+        if not folder.is_dir():
+            device = encoder.region.weight.device
+            write_views(folder, pack, count, lambda pictures: encoder.look(pictures.to(device)), has_regions)
     return Views(folder)
 
 

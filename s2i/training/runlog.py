@@ -16,7 +16,10 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import wraps
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from s2i.config import Config
 from s2i.config_files import config_to_dict, load_config, require, save_config
 from s2i.errors import InputError
 from s2i.files import append_json, json_line, write_atomically
+from s2i.locks import only_process
 from s2i.progress import say
 
 # What may change when a run goes on: it decides nothing that is learnt. The folder itself may have moved.
@@ -104,6 +108,21 @@ class Run:
         }
         with write_atomically(self.folder / "env.json") as stream:
             stream.write(json.dumps(found, indent=2) + "\n")
+
+
+def alone_in_its_run(train: Callable[[Config], Path]) -> Callable[[Config], Path]:
+    """A training that holds its run's folder while it works: of several processes the first holds it for all.
+
+    Raises InputError, before anything is read or written, where another training is at work there.
+    """
+
+    @wraps(train)
+    def alone(config: Config) -> Path:
+        require(config, "run")
+        with nullcontext() if int(os.environ.get("RANK", "0")) else only_process(config.run):
+            return train(config)
+
+    return alone
 
 
 def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:
