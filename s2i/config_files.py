@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,30 +19,13 @@ from yaml import YAMLError
 
 from s2i.config import AudioConfig, Config
 from s2i.errors import InputError
-
-# A batch norm needs two pictures; what comes every 0 steps is turned off by its weight or kind.
-LEAST = {
-    "generator.stages": 1,
-    "generator.channels": 1,
-    "matching.steps": 1,
-    "matching.batch_size": 2,
-    "gan.steps": 1,
-    "gan.batch_size": 2,
-    "gan.penalty_every": 1,
-    "gan.generator_steps": 1,
-    "judge.steps": 1,
-    "judge.batch_size": 2,
-    "evaluation.captions": 1,
-    "evaluation.batch_size": 1,
-    "evaluation.processes": 1,
-    "log.every": 1,
-}
+from s2i.settings import declared, types
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file over the defaults, then `key=value` overrides over both.
 
-    Raises InputError for a missing file, a misspelt key or a value of the wrong type.
+    Raises InputError for a missing file, a misspelt key, a value of the wrong type or out of its range.
     """
     path = Path(path)
     if not path.is_file():
@@ -118,16 +101,19 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
 def save_config(config: Config, path: str | Path) -> None:
     """Write the resolved configuration as YAML."""
-    Path(path).write_text(OmegaConf.to_yaml(OmegaConf.create(config_to_dict(config))))
+    text = OmegaConf.to_yaml(OmegaConf.create(config_to_dict(config)))
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def value_of(config: Config, key: str) -> Any:
+    """The value of a dotted key."""
+    return reduce(getattr, key.split("."), config)
 
 
 def require(config: Config, *keys: str) -> None:
     """Refuse a configuration in which one of the dotted keys was never given."""
     for key in keys:
-        value: Any = config
-        for part in key.split("."):
-            value = getattr(value, part)
-        if value == MISSING:
+        if value_of(config, key) == MISSING:
             raise InputError(f"expected a value for {key}, found none: add {key}=... to the command")
 
 
@@ -135,50 +121,82 @@ def _merge(given: Any, overrides: Sequence[str], origin: str) -> Config:
     for word in overrides:
         if "=" not in word:
             raise InputError(f"expected key=value on the command line, found {word!r}")
+        key, _, value = word.partition("=")
+        _check_text(key, value, "the command line")
+    words = OmegaConf.create()
     try:
-        merged = OmegaConf.merge(
-            _schema(), given, OmegaConf.from_dotlist([_as_yaml(word) for word in overrides])
-        )
+        words = OmegaConf.from_dotlist([_as_yaml(word) for word in overrides])
+        merged = OmegaConf.merge(_schema(), given, words)
         config = _freeze(Config, merged)
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{origin}: {reason} (key {getattr(error, 'full_key', None) or '?'})") from error
+        reason, key = str(error).splitlines()[0], getattr(error, "full_key", None)
+        if not key:  # of a member of a list OmegaConf tells neither key nor value
+            reason, key = _bad_list(words, given) or (reason, "?")
+        raise InputError(f"{origin}: {reason} (key {key})") from error
     except (YAMLError, TypeError, ValueError) as error:  # of a value that is no YAML, a list in place of keys
         raise InputError(f"expected key: value in {origin}, found: {' '.join(str(error).split())}") from error
-    _check_ranges(config, origin)
+    check_values(config, origin)
+    _check_together(config, origin)
     return config
+
+
+def _bad_list(*given: Any) -> tuple[str, str] | None:
+    """What is wrong with the first list of numbers that has something else in it, and its key."""
+    for key in (key for key, kind in types(Config).items() if get_origin(kind) is tuple):
+        whole = get_args(types(Config)[key])[0] is int
+        for values in (OmegaConf.select(part, key) for part in given if OmegaConf.is_dict(part)):
+            for value in values if OmegaConf.is_list(values) else ():
+                if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                    return f"expected a list of {'whole ' * whole}numbers, found {value!r} in it", key
+    return None
 
 
 def _as_yaml(word: str) -> str:
     """A `key=value` word for OmegaConf, which reads values as YAML: text, such as a path that has a "#" or
     is all digits, is meant letter by letter."""
     key, _, value = word.partition("=")
-    kind: Any = Config
-    for part in key.split("."):
-        kind = _hints(kind).get(part) if is_dataclass(kind) else None
-    return f"{key}={json.dumps(value, ensure_ascii=False)}" if kind is str else word
+    is_text = types(Config).get(key) is str
+    return f"{key}={json.dumps(value, ensure_ascii=False)}" if is_text else word
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def check_values(config: Config, origin: str) -> None:
+    """Refuse a number outside what `s2i.config` declares of its key, and text that no file can hold."""
+    for key, told in declared(Config).items():
+        value = value_of(config, key)
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, str):
+                _check_text(key, part, origin)
+            elif not isinstance(part, bool) and not told.allows(part):
+                raise InputError(f"{origin}: expected {key} of {told.allowed}, found {value}: change it")
 
 
-def _check_ranges(config: Config, origin: str) -> None:
-    for key, least in LEAST.items():
-        section, _, name = key.partition(".")
-        found = getattr(getattr(config, section), name)
-        if found < least:
-            raise InputError(f"{origin}: expected {key} of {least} or more, found {found}: change it")
-    if config.evaluation.captions > 10:
+def _check_text(key: str, text: str, origin: str) -> None:
+    """A configuration is written as UTF-8, and names of files end at a NUL."""
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise InputError(
-            f"{origin}: expected evaluation.captions of 10 or fewer, found {config.evaluation.captions}:"
-            " change it"
+            f"{origin}: expected {key} as UTF-8 without NUL, found {text!r}: rename or change it"
         )
-    size = config.generator.base_size
-    if size < 4 or size & (size - 1):
+
+
+def _check_together(config: Config, origin: str) -> None:
+    """What the ranges of single keys can't tell."""
+    image, audio, size = config.image_encoder, config.audio, config.generator.base_size
+    halvings = len(image.channels)
+    if size & (size - 1):
         raise InputError(
             f"{origin}: expected generator.base_size of 4, 8, 16, 32, ... px, found {size}: change it"
+        )
+    if image.kind == "small" and (halvings < 2 or image.image_size < 2**halvings):
+        raise InputError(
+            f"{origin}: expected image_encoder.channels of two numbers or more, each of which halves an image"
+            f" of {image.image_size} px, found {list(image.channels)}: change either"
+        )
+    if not config.judge.channels:
+        raise InputError(f"{origin}: expected judge.channels of one number or more, found none: add some")
+    if min(audio.window, audio.hop) * audio.sample_rate < 1:
+        raise InputError(
+            f"{origin}: expected audio.window and audio.hop of a sample or more at {audio.sample_rate} Hz,"
+            f" found {audio.window:g} and {audio.hop:g} s: raise them"
         )
 
 

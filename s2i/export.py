@@ -14,31 +14,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from s2i.card import describe_run
+from s2i.config import Config
 from s2i.config_files import config_to_dict
 from s2i.errors import InputError
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
 from s2i.published.image_networks import comes_from_a_file
+from s2i.settings import declared
 from s2i.stored_model import FORMAT, IMAGE_NETWORK, MODALITIES
 
-# Where the training found its data and runs: of no use on another machine, and nobody's business.
-LOCAL_KEYS = (
-    "run",
-    "data.root",
-    "data.manifest",
-    "data.pack",
-    "gan.encoder",
-    "gan.other_encoder",
-    "gan.matching_model",
-    "judge.pack",
-    "evaluation.judge",
-    "evaluation.scorer",
-    "evaluation.inception_weights",
-    "evaluation.cache",
-    "image_encoder.weights",
-    "audio.weights",
-)
 FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
 
 
@@ -215,7 +200,9 @@ def _write_image_network(folder: Path, paths: dict[str, DrawingPath], half: bool
 
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:
-    for key in LOCAL_KEYS:
+    """Without where the training found its data and runs: of no use on another machine, and nobody's
+    business."""
+    for key in (key for key, told in declared(Config).items() if told.local):
         section, _, name = key.rpartition(".")
         (config.get(section, {}) if section else config).pop(name, None)
     return config

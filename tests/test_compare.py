@@ -297,6 +297,8 @@ def test_a_matching_model_that_only_one_run_has_is_said_and_where_both_have_one_
     speech, text = (load_config(world[modality] / "config.yaml") for modality in ("speech", "text"))
     assert module._differing(looked_at(speech), text) == {"gan.matching_model": ("exp/speech-matching", "")}
     assert module._differing(looked_at(speech), looked_at(text)) == {}
+    tuned = replace(speech, gan=replace(speech.gan, encoder_lr=1e-4))  # not where its encoder lies
+    assert module._differing(tuned, text) == {"gan.encoder_lr": (1e-4, 0.0)}
 
 
 def test_numbers_of_several_runs_say_of_how_many_they_are_the_mean(world, tmp_path):

@@ -38,7 +38,7 @@ from s2i.training.checkpoint import random_state_kept
 from s2i.training.runlog import CHANGEABLE, PLACES, Run, config_changes
 
 MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
-MAY_DIFFER = ("modality", *PLACES, "speech_encoder.", "text_encoder.", *CHANGEABLE)
+MAY_DIFFER = CHANGEABLE | PLACES | {"modality"}
 Measured = dict[str, list[Score]]  # one run's scores, protocol by protocol
 WRITTEN = ("pictures", "audio", "results.json", "index.html")
 
@@ -283,7 +283,8 @@ def _differing(speech: Config, text: Config) -> dict[str, tuple[Any, Any]]:
         key: change
         for key, change in config_changes(speech, text).items()
         # One that has a run where the other has none was trained in another way.
-        if not key.startswith(MAY_DIFFER) or (key in PLACES and not all(change))
+        if not (key in MAY_DIFFER or key.startswith(("speech_encoder.", "text_encoder.")))
+        or (key in PLACES and not all(change))
     }
 
 

@@ -41,7 +41,6 @@ COLUMNS = {  # of the table: protocol, metric, and whether more is better
 LEADING = (
     "attribute accuracy"  # what the difference and the chart are of; where absent, the next that is there
 )
-UNTOLD = ("evaluation.", *CHANGEABLE)
 
 
 @dataclass(frozen=True)
@@ -194,9 +193,7 @@ def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
     encoders = [Path(config.gan.encoder) / "config.yaml" for config in (theirs, ours)]
     if ours.modality == theirs.modality and all(path.is_file() for path in encoders):
         found |= config_changes(*map(load_config, encoders), "encoder")
-    changes = {
-        key: change for key, change in found.items() if key not in PLACES and not key.startswith(UNTOLD)
-    }
+    changes = {key: change for key, change in found.items() if key not in PLACES | CHANGEABLE}
     if ours.gan.other_encoder and not theirs.gan.other_encoder:
         changes["modality"] = (theirs.modality, "both in turn")
     told = [bool(config.gan.matching_model) for config in (theirs, ours)]

@@ -76,11 +76,6 @@ def train_encoder(config: Config) -> Path:
     train_pack, val_pack = (Pack(Path(config.data.pack) / split, config) for split in ("train", "val"))
     vocabulary = Vocabulary.build(train_pack.texts()) if config.modality == "text" else None
     settings, engine = config.matching, Engine.start(config)
-    if settings.validate_every < 1:
-        raise InputError(
-            f"expected matching.validate_every of 1 or more, found {settings.validate_every}:"
-            " the best encoder is chosen by validation"
-        )
     networks = EncoderNetworks(config, len(vocabulary or ()), len(train_pack.class_labels)).to(engine.device)
     image_encoder = connect(networks.image_encoder, config.image_encoder)
     require_trunk(image_encoder)

@@ -30,20 +30,12 @@ from s2i.errors import InputError
 from s2i.files import append_json, json_line, write_atomically
 from s2i.locks import only_process
 from s2i.progress import say
+from s2i.settings import declared
 
 # What may change when a run goes on: it decides nothing that is learnt. The folder itself may have moved.
-CHANGEABLE = ("device", "threads", "log.", "evaluation.", "data.workers", "run", "image_encoder.weights")
+CHANGEABLE = frozenset(key for key, told in declared(Config).items() if told.changeable)
 # The runs that a generator was trained on: where one lies tells nothing of what was learnt.
-PLACES = ("gan.encoder", "gan.other_encoder", "gan.matching_model")
-# What a training of a kind doesn't read at all, but for the size of what is drawn: one encoder serves many
-# generators, one judge many encoders.
-UNREAD = {
-    "encoder": ("generator.", "discriminator.", "gan.", "judge."),
-    "judge": ("modality", "audio.", "speech_encoder.", "text_encoder.", "image_encoder.", "matching.")
-    + ("generator.", "discriminator.", "gan."),
-    "gan": ("judge.",),
-}
-DRAWN_SIZE = ("generator.stages", "generator.base_size")
+PLACES = frozenset(key for key, told in declared(Config).items() if told.local == "run") - CHANGEABLE
 PACKAGES = ("s2i", "torch", "torchaudio", "torchvision", "accelerate", "librosa", "numpy", "omegaconf")
 
 
@@ -139,13 +131,13 @@ def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:
     path = run.folder / "config.yaml"
     if path.exists():
         changes = config_changes(load_config(path), config, kind)
-        fixed = {key: change for key, change in changes.items() if not key.startswith(CHANGEABLE)}
+        fixed = {key: change for key, change in changes.items() if key not in CHANGEABLE}
         if fixed:
             listed = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in fixed.items())
             raise InputError(
                 f"expected the configuration with which the run in {run.folder} was begun, found {listed}:"
                 " give another run=FOLDER, or these values back"
-                " (device, threads, log.*, evaluation.*, data.workers and image_encoder.weights may change)"
+                f" ({', '.join(_whole_sections(CHANGEABLE))} may change)"
             )
         if changes and writes:
             say(f"{run.label}: continued with other {', '.join(changes)}")
@@ -169,13 +161,23 @@ def config_changes(old: Config, new: Config, kind: str = "") -> dict[str, tuple[
 
     `kind`: of training; settings that it doesn't read are left out.
     """
-    unread = UNREAD.get(kind, ())
+    unread = {key for key, told in declared(Config).items() if kind and kind not in told.read_by}
     before, after = _flat(config_to_dict(old)), _flat(config_to_dict(new))
     return {
         key: (before.get(key, "nothing"), after.get(key, "nothing"))
         for key in {**before, **after}
-        if before.get(key) != after.get(key) and (not key.startswith(unread) or key in DRAWN_SIZE)
+        if before.get(key) != after.get(key) and key not in unread
     }
+
+
+def _whole_sections(keys: frozenset[str]) -> list[str]:
+    """Keys in words: a section all of whose keys are among them is `name.*`."""
+    broken = {key.partition(".")[0] for key in declared(Config) if key not in keys}
+    named = []
+    for key in sorted(keys):
+        section, _, name = key.partition(".")
+        named.append(f"{section}.*" if name and section not in broken else key)
+    return list(dict.fromkeys(named))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

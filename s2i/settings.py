@@ -1,0 +1,107 @@
+"""What is true of a configuration's key besides its type and default, declared where the key is.
+
+`s2i.config` declares; whoever checks a value, exports a model or continues a run reads it from `declared`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, get_type_hints
+
+Training = Literal["encoder", "gan", "judge"]
+LARGEST = 10**9  # of any number: what is larger overflows somewhere
+_KEY = "s2i"  # of a field's metadata
+_LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
+    "at_least": (operator.ge, "{} or more"),
+    "above": (operator.gt, "more than {}"),
+    "at_most": (operator.le, "{} or less"),
+    "below": (operator.lt, "less than {}"),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key.
+
+    Attributes:
+        at_least, above, at_most, below: limits of a number; of each number of a tuple.
+        unit: of the number.
+        local: where something lies on this machine, of no use on another: a path, or the run that a training
+            stands on.
+        changeable: may change when a run goes on, since it decides nothing that is learnt.
+        read_by: the trainings that read it: of the others it may differ.
+    """
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = LARGEST
+    below: float | None = None
+    unit: str = ""
+    local: Literal["", "path", "run"] = ""
+    changeable: bool = False
+    read_by: tuple[Training, ...] = ("encoder", "gan", "judge")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether a number has a least value."""
+        return self.at_least is not None or self.above is not None
+
+    @property
+    def allowed(self) -> str:
+        """The numbers that it may have, in words."""
+        limits = ((text, getattr(self, name)) for name, (_, text) in _LIMITS.items())
+        told = " and ".join(text.format(f"{limit:.10g}") for text, limit in limits if limit is not None)
+        return f"{told} {self.unit}" if self.unit else told
+
+    def allows(self, value: float) -> bool:
+        """Whether a number is finite and within the limits."""
+        limits = ((holds, getattr(self, name)) for name, (holds, _) in _LIMITS.items())
+        return math.isfinite(value) and all(
+            holds(value, limit) for holds, limit in limits if limit is not None
+        )
+
+
+def setting(default: Any, **declared: Any) -> Any:
+    """A field of a configuration with its default, and what `Setting` tells of it."""
+    Setting(**declared)
+    return field(default=default, metadata={_KEY: declared})
+
+
+def section(default: Callable[[], Any], **declared: Any) -> Any:
+    """A field that holds a section, made by `default`; what is told of it holds for each of its keys that
+    doesn't tell otherwise."""
+    Setting(**declared)
+    return field(default_factory=default, metadata={_KEY: declared})
+
+
+@cache
+def declared(kind: type) -> dict[str, Setting]:
+    """{dotted key: what is true of it} of a configuration's class, sections inside it opened."""
+    return {key: Setting(**told) for key, told in _declared(kind).items()}
+
+
+@cache
+def types(kind: type) -> dict[str, Any]:
+    """{dotted key: its type} of a configuration's class, sections inside it opened."""
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            found |= {f"{name}.{key}": inner for key, inner in types(hint).items()}
+        else:
+            found[name] = hint
+    return found
+
+
+def _declared(kind: type) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for item in fields(kind):
+        told, hint = item.metadata.get(_KEY, {}), get_type_hints(kind)[item.name]
+        if is_dataclass(hint):
+            found |= {f"{item.name}.{key}": told | own for key, own in _declared(hint).items()}
+        else:
+            found[item.name] = dict(told)
+    return found

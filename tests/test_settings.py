@@ -1,0 +1,113 @@
+"""What is declared of each key: ranges, local paths, what may change, who reads it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, get_origin
+
+import pytest
+
+from s2i.config import Config
+from s2i.config_files import check_values, config_from_dict, load_config, value_of
+from s2i.errors import InputError
+from s2i.settings import LARGEST, declared, setting, types
+
+SETTINGS = declared(Config)
+
+
+NUMBERS = [key for key, kind in types(Config).items() if kind in (int, float) or get_origin(kind) is tuple]
+
+
+def _with(config: Any, key: str, number: float) -> Any:
+    """The configuration with a number in place of the key's, or of each of its tuple."""
+    name, _, rest = key.partition(".")
+    old = getattr(config, name)
+    if rest:
+        return replace(config, **{name: _with(old, rest, number)})
+    return replace(config, **{name: (number,) * max(1, len(old)) if isinstance(old, tuple) else number})
+
+
+def _outside(key: str) -> list[float]:
+    told = SETTINGS[key]
+    low = told.above if told.at_least is None else told.at_least - 1
+    high = told.below if told.below is not None else told.at_most + 1
+    return [low, high, -1, math.nan, math.inf, -math.inf]
+
+
+def test_every_number_has_a_range():
+    assert [key for key in NUMBERS if not SETTINGS[key].is_bounded] == []
+    numeric = {key for key in SETTINGS if isinstance(value_of(Config(), key), (int, float, tuple))}
+    flags = {key for key, kind in types(Config).items() if kind is bool}
+    assert numeric - flags == set(NUMBERS)
+
+
+def test_defaults_are_inside_their_ranges():
+    check_values(Config(), "the defaults")
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_numbers_outside_their_range_are_refused(key):
+    for number in _outside(key):
+        with pytest.raises(InputError, match=f"expected {key} of .*, found .*: change it"):
+            check_values(_with(Config(), key, number), "here")
+
+
+def test_the_message_tells_key_range_unit_and_what_was_found(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("audio: {window: -2}")
+    expected = f"{path}: expected audio.window of more than 0 and 10 or less s, found -2.0: change it"
+    with pytest.raises(InputError) as caught:
+        load_config(path)
+    assert str(caught.value) == expected
+    path.write_text("gan: {grow: [0.5, .nan]}")
+    with pytest.raises(InputError, match=r"gan.grow of 0 or more and 1 or less, found \(0.5, nan\)"):
+        load_config(path)
+
+
+def test_models_and_checkpoints_are_held_against_the_ranges_too():
+    with pytest.raises(InputError, match="a model: expected speech_encoder.hidden of 1 or more"):
+        config_from_dict({"speech_encoder": {"hidden": 0}}, "a model")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["image_encoder.channels=[8]"], "image_encoder.channels of two numbers"),
+        (["image_encoder.image_size=8"], "found \\[32, 64, 128, 256\\]"),
+        (["judge.channels=[]"], "judge.channels"),
+        (["audio.hop=0.00001"], "audio.hop of a sample or more"),
+        (["generator.base_size=48"], "generator.base_size of 4, 8, 16"),
+        ([f"gan.steps={LARGEST + 1}"], "gan.steps"),
+        (["data.root=/data/\udcff"], "data.root as UTF-8"),
+        (["matching.optimiser.lr=-1"], "matching.optimiser.lr of 0 or more"),
+        (
+            ["speech_encoder.channels=[8, .inf]"],
+            "whole numbers, found inf in it .key speech_encoder.channels",
+        ),
+        (["gan.grow=[soon]"], "numbers, found 'soon' in it .key gan.grow"),
+        (["seed=true"], "seed"),
+        (["seed=2.5"], "seed"),
+    ],
+)
+def test_values_that_no_training_can_use_are_one_line(tmp_path, words, told):
+    path = tmp_path / "config.yaml"
+    path.write_text("")
+    with pytest.raises(InputError, match=told) as caught:
+        load_config(path, words)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_nul_in_a_path_of_the_file_is_one_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text('run: "a\\0b"')
+    with pytest.raises(InputError, match="run as UTF-8 without NUL"):
+        load_config(path)
+
+
+def test_a_key_tells_more_than_its_section():
+    assert SETTINGS["generator.channels"].read_by == ("gan",)
+    assert SETTINGS["generator.stages"].read_by == ("encoder", "gan", "judge")
+    assert SETTINGS["log.every"].changeable and not SETTINGS["gan.sample_every"].changeable
+    with pytest.raises(TypeError):
+        setting(1, at_leats=0)
