@@ -1,7 +1,9 @@
 """Every choice of a run: typed, with defaults, units and sources.
 
-Defaults are the published S2IGAN / AttnGAN values where there is one. `s2i.config_files` reads and writes
-configurations.
+Defaults are neutral: a regulariser, a term of one paper's or a departure is off, what is summed anyway has
+weight 1, an optimiser is Adam as its own paper proposes it. What a published system chose stands in that
+system's own preset, sizes included, so that no preset inherits one paper's choice from another's
+(tests/test_presets.py holds presets against the papers). `s2i.config_files` reads and writes configurations.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ class SpeechEncoderConfig:
     pooling: Literal["attention", "mean"] = "attention"
     attention: int = setting(128, at_least=1)  # width of the attention's hidden layer
     segment: int = setting(8, at_least=1)  # GRU steps averaged into one segment of the sequence
-    length: Literal["free", "unit", "root"] = "unit"  # of the sentence vector: as pooled, 1, sqrt(2 hidden)
+    length: Literal["free", "unit", "root"] = "free"  # of the sentence vector: as pooled, 1, sqrt(2 hidden)
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ class TextEncoderConfig:
     """BiLSTM (AttnGAN's). The embedding has 2 * hidden numbers."""
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
-    words: int = setting(18, at_least=1, at_most=10_000)  # longest caption in words; the rest is cut
+    # longest caption in words, the rest is cut; of CUB's one in a thousand is longer than 45
+    words: int = setting(50, at_least=1, at_most=10_000)
     embedding: int = setting(300, at_least=1)
-    dropout: float = setting(0.5, at_least=0, below=1)
+    dropout: float = setting(0.0, at_least=0, below=1)  # of the words, and between recurrent layers
     hidden: int = setting(128, at_least=1)  # of each direction
     layers: int = setting(1, at_least=1, at_most=64)
     pooling: Literal["last", "attention", "mean"] = "last"
@@ -99,7 +102,7 @@ class ImageEncoderConfig:
     kind: Literal["small", "inception_v3", "resnet50", "googlenet", "mobilenet_v2"] = "small"
     # at its input (published: 299 for inception_v3, 224 for the other frozen ones)
     image_size: int = setting(64, at_least=1, at_most=8192, unit="px")
-    unit: bool = True  # L2-normalise the global vector
+    unit: bool = False  # L2-normalise the global vector (S2IGAN)
     # Of kind small:
     # one halving each; regions come from the last but one
     channels: tuple[int, ...] = setting((32, 64, 128, 256), at_least=1)
@@ -129,27 +132,30 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam."""
+    """Adam, by default as Kingma and Ba propose it."""
 
-    lr: float = setting(2e-4, at_least=0)
-    betas: tuple[float, float] = setting((0.5, 0.999), at_least=0, below=1)
+    lr: float = setting(1e-3, at_least=0)
+    betas: tuple[float, float] = setting((0.9, 0.999), at_least=0, below=1)
     weight_decay: float = setting(0.0, at_least=0)
     clip: float = setting(0.0, at_least=0)  # largest gradient norm; 0 is off
     schedule: ScheduleConfig = section(ScheduleConfig)
+
+
+def _adversary() -> OptimiserConfig:
+    """Adam for a generator and those that judge it: DCGAN's, and since then nearly everyone's."""
+    return OptimiserConfig(lr=2e-4, betas=(0.5, 0.999))
 
 
 @dataclass(frozen=True)
 class MatchingConfig:
     """Training of a caption encoder against pictures."""
 
-    steps: int = setting(10400, at_least=1)  # S2IGAN: 150 epochs of 8,855 pictures in batches of 128
-    batch_size: int = setting(128, at_least=2)
-    optimiser: OptimiserConfig = section(
-        lambda: OptimiserConfig(lr=1e-3, betas=(0.95, 0.999), weight_decay=1e-3)
-    )
+    steps: int = setting(10_000, at_least=1)
+    batch_size: int = setting(64, at_least=2)
+    optimiser: OptimiserConfig = section(OptimiserConfig)
     batch_weight: float = setting(1.0, at_least=0)  # masked batch matching
-    scale: float = setting(10.0, above=0)  # gamma of batch matching
-    class_weight: float = setting(1.0, at_least=0)  # distinctive loss
+    scale: float = setting(10.0, above=0)  # gamma of batch matching (S2IGAN), gamma3 of sentences (AttnGAN)
+    class_weight: float = setting(0.0, at_least=0)  # distinctive loss (S2IGAN: 1)
     joint_weight: float = setting(0.0, at_least=0)  # structured joint embedding (Li et al.: 1)
     # distance of unit vectors from the picture's (Li et al.: 5)
     distance_weight: float = setting(0.0, at_least=0)
@@ -162,7 +168,7 @@ class MatchingConfig:
     added_weight: float = setting(1.0, at_least=0)  # of that term
     # pictures compared with each other in the region loss; 0: the whole batch
     region_group: int = setting(0, at_least=0)
-    validate_every: int = setting(350, at_least=1, unit="steps")  # steps; the best by validation mAP is kept
+    validate_every: int = setting(500, at_least=1, unit="steps")  # steps; the best by validation mAP is kept
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,7 @@ class GeneratorConfig:
     residual_blocks: int = setting(2, at_least=0, at_most=64)
     attention: bool = False  # later stages look at segments or words (AttnGAN)
     tile: bool = True  # later stages see the condition at each place (StackGAN-v2, S2IGAN)
-    dense: bool = True  # the incoming map joins again before each upsampling (S2IGAN)
+    dense: bool = False  # the incoming map joins again before each upsampling (S2IGAN)
     add_context: bool = False  # attention's context is added to the map, not set beside it: half the width
     gate: Literal["glu", "relu"] = "glu"  # non-linearity; relu halves the convolutions before it
     modulate: bool = False  # batch norms take scale and shift from condition and noise
@@ -206,11 +212,11 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class DiscriminatorTerms:
-    """Weights of a discriminator's terms; c: with its condition, u: alone. Defaults: S2IGAN's plain sum."""
+    """Weights of a discriminator's terms; c: with its condition, u: alone."""
 
     real_c: float = setting(1.0, at_least=0)
-    # S2IGAN counts the wrong pairs' pictures, which are real, once more
-    real_u: float = setting(2.0, at_least=0)
+    # StackGAN-v2 and S2IGAN: 2, since the wrong pairs' pictures, which are real, count once more
+    real_u: float = setting(1.0, at_least=0)
     wrong_c: float = setting(1.0, at_least=0)
     fake_c: float = setting(1.0, at_least=0)
     fake_u: float = setting(1.0, at_least=0)
@@ -228,16 +234,16 @@ class GanConfig:
     encoder_start: Literal["matched", "random"] = "matched"  # random: as if it had never been matched
     # of the caption encoder, which then learns with the generator; 0: frozen
     encoder_lr: float = setting(0.0, at_least=0)
-    steps: int = setting(221_000, at_least=1)  # S2IGAN: 600 epochs of 8,855 pictures in batches of 24
-    batch_size: int = setting(24, at_least=2)
+    steps: int = setting(100_000, at_least=1)
+    batch_size: int = setting(32, at_least=2)
     augment: bool = True  # real pictures are cropped and flipped at random; else the centre, as it is
     # a batch; each further one draws the batch's captions from new noise
     generator_steps: int = setting(1, at_least=1)
     # part of the steps from which each later stage trains; empty: all from 0
     grow: tuple[float, ...] = setting((), at_least=0, at_most=1)
-    generator: OptimiserConfig = section(OptimiserConfig)
-    discriminator: OptimiserConfig = section(OptimiserConfig)
-    relation: OptimiserConfig = section(OptimiserConfig)
+    generator: OptimiserConfig = section(_adversary)
+    discriminator: OptimiserConfig = section(_adversary)
+    relation: OptimiserConfig = section(_adversary)
     loss: Literal["bce", "hinge", "least_squares"] = "bce"
     terms: DiscriminatorTerms = section(DiscriminatorTerms)
     conditional_weight: float = setting(1.0, at_least=0)  # of the generator's adversarial terms
@@ -246,7 +252,7 @@ class GanConfig:
     contrast_weight: float = setting(0.0, at_least=0)
     # of the discriminators' class terms, for both sides (AC-GAN)
     class_weight: float = setting(0.0, at_least=0)
-    kl_weight: float = setting(2.0, at_least=0)  # conditioning augmentation
+    kl_weight: float = setting(1.0, at_least=0)  # conditioning augmentation (StackGAN-v2, S2IGAN: 2)
     # of the largest drawn picture against its caption (AttnGAN: 5)
     matching_weight: float = setting(0.0, at_least=0)
     added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md

@@ -39,7 +39,7 @@ from s2i.models.text_encoder import TextEncoder
 
 MELS = AudioConfig().mels
 SPEECH = SpeechEncoderConfig(channels=(8, 12), hidden=8, layers=2, attention=6, segment=3, pool=2)
-TEXT = TextEncoderConfig(embedding=10, hidden=8, layers=2, attention=6)
+TEXT = TextEncoderConfig(embedding=10, dropout=0.5, hidden=8, layers=2, attention=6)
 GENERATOR = GeneratorConfig(
     stages=3, base_size=8, noise=6, condition=4, channels=8, least_channels=4, residual_blocks=1
 )
@@ -400,7 +400,7 @@ def test_speech_and_text_give_the_same_kind_of_encoding_and_nothing_downstream_a
 
 
 def test_the_image_encoder_gives_a_vector_and_regions_of_any_picture_size():
-    encoder = ImageEncoder(ImageEncoderConfig(image_size=32, channels=(4, 6, 8)), 10).eval()
+    encoder = ImageEncoder(ImageEncoderConfig(image_size=32, channels=(4, 6, 8), unit=True), 10).eval()
     for side in (16, 32, 50):
         vectors, regions = encoder(torch.rand(3, 3, side, side) * 2 - 1)
         assert vectors.shape == (3, 10) and regions.shape == (3, 10, 8 * 8)

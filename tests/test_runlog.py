@@ -38,7 +38,7 @@ def test_another_configuration_is_refused_with_every_key_and_both_values(tmp_pat
     with pytest.raises(InputError) as caught:
         open_run(other)
     text = str(caught.value)
-    assert "seed: 1 -> 2" in text and "matching.steps: 10400 -> 5" in text and "device:" not in text
+    assert "seed: 1 -> 2" in text and "matching.steps: 10000 -> 5" in text and "device:" not in text
     assert load_config(tmp_path / "config.yaml").seed == 1
 
 

@@ -37,9 +37,11 @@ def tiny_model_config(modality: str, attention: bool = True) -> Config:
         modality=modality,
         data=DataConfig(root="somewhere", manifest="data/manifest.jsonl", pack="data/pack"),
         gan=GanConfig(encoder="no/such/run"),
-        speech_encoder=SpeechEncoderConfig(channels=(8, 8), hidden=8, layers=1, attention=4, segment=4),
-        text_encoder=TextEncoderConfig(embedding=8, hidden=8),
-        image_encoder=ImageEncoderConfig(image_size=16, channels=(8, 8)),
+        speech_encoder=SpeechEncoderConfig(
+            channels=(8, 8), hidden=8, layers=1, attention=4, segment=4, length="unit"
+        ),
+        text_encoder=TextEncoderConfig(embedding=8, dropout=0.5, hidden=8),
+        image_encoder=ImageEncoderConfig(image_size=16, channels=(8, 8), unit=True),
         generator=GeneratorConfig(
             stages=3,
             base_size=8,
@@ -49,6 +51,7 @@ def tiny_model_config(modality: str, attention: bool = True) -> Config:
             least_channels=8,
             residual_blocks=1,
             attention=attention,
+            dense=True,
             modulate=True,
         ),
     )
@@ -68,7 +71,12 @@ def tiny_training_config(data: Path, run: Path, modality: str = "speech") -> Con
         ),
         generator=replace(config.generator, stages=2),
         matching=MatchingConfig(
-            steps=9, batch_size=4, optimiser=optimiser, region_weight=1.0, validate_every=3
+            steps=9,
+            batch_size=4,
+            optimiser=optimiser,
+            class_weight=1.0,
+            region_weight=1.0,
+            validate_every=3,
         ),
         discriminator=DiscriminatorConfig(channels=4),
         gan=GanConfig(

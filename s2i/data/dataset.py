@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from s2i.config import TextEncoderConfig
 from s2i.data.images import to_tensor
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
@@ -94,7 +95,7 @@ class CaptionedPictures(Dataset):
         image_size: int,
         modality: Literal["speech", "text"],
         vocabulary: Vocabulary | None = None,
-        words: int = 18,
+        words: int = TextEncoderConfig.words,
         same_class: bool = False,
         augment: bool = True,
         views: Views | None = None,
@@ -248,7 +249,7 @@ def evaluation_batches(
     batch_size: int,
     modality: Literal["speech", "text"],
     vocabulary: Vocabulary | None = None,
-    words: int = 18,
+    words: int = TextEncoderConfig.words,
     image_size: int | None = None,
 ) -> Iterator[Batch]:
     """Each of `captions` (indices in the pack) once, with its picture's centre crop of `image_size` px

@@ -32,7 +32,15 @@ def read_text_encoder(weights: Weights) -> TextEncoder:
     words, embedding = weights.shape("encoder.weight", 2)
     weights.move("encoder", "embedding")
     hidden, layers = move_recurrent(weights, "rnn", "recurrent", gates=4)
-    config = TextEncoderConfig(words=WORDS, embedding=embedding, hidden=hidden, layers=layers)
+    config = TextEncoderConfig(
+        words=WORDS,
+        embedding=embedding,
+        dropout=0.5,
+        hidden=hidden,
+        layers=layers,
+        pooling="last",
+        length="free",
+    )
     return weights.build(lambda: TextEncoder(config, words))
 
 

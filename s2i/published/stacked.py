@@ -57,6 +57,8 @@ def _generator_config(weights: Weights) -> tuple[GeneratorConfig, int]:
         attention="h_net2.att.conv_context.weight" in weights,
         tile=tile,
         dense=dense,
+        gate="glu",
+        upsample="nearest",
     )
     return config, embedding
 
