@@ -117,11 +117,17 @@ def search(model: Path, index: Path, as_json: bool, html: Path | None, device: s
     """Print what an index holds nearest to a query."""
     from s2i.pipeline import load
 
+    given = query["speech"] or query["image"]
+    if html is not None:
+        from s2i.output_folder import check_output_file
+
+        if html.suffix.lower() not in (".html", ".htm"):
+            raise InputError(f"expected a page that ends in .html, found {html}: name it so")
+        check_output_file(html, filter(None, [given]))
     hits = load(model, device).search(index, **query)
     if html is not None:
         from s2i.search.page import write_page
 
-        given = query["speech"] or query["image"]
         write_page(html, str(given or query["text"]), hits, given)
     if as_json:
         told = [{key: str(v) if isinstance(v, Path) else v for key, v in vars(hit).items()} for hit in hits]

@@ -5,38 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from s2i.errors import InputError
+from s2i.parts import part_file, umask
 
 
 @contextmanager
-def write_atomically(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Open a temporary file beside `path`; flush and rename it onto `path` when the block ends well.
+def write_atomically(path: str | Path, mode: str = "w", to_disk: bool = True) -> Iterator[IO]:
+    """Open a part beside `path` (`s2i.parts`); flush and rename it onto `path` when the block ends well.
 
     The folder is made where it is missing. Raises InputError where the disk refuses.
+
+    Args:
+        to_disk: wait until the bytes are on the disk, so that a power cut can't leave an empty file.
     """
     path = Path(path)
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+        encoding = None if "b" in mode else "utf-8"
+        with part_file(path) as (handle, part), os.fdopen(handle, mode, encoding=encoding) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        temporary = None
+            if to_disk:
+                os.fsync(handle)
+            os.fchmod(handle, 0o666 & ~umask())
+            os.replace(part, path)
     except OSError as error:
         raise InputError(f"expected to write {path}, found: {error.strerror or error}: mend it") from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def json_line(values: dict[str, Any]) -> str:
@@ -71,9 +70,3 @@ def sha256_of(path: str | Path) -> str:
         while part := stream.read(1 << 20):
             found.update(part)
     return found.hexdigest()
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -23,10 +23,14 @@ from s2i.evaluation import compare as module
 from s2i.evaluation.compare import compare
 from s2i.evaluation.page import gallery
 from s2i.evaluation.page.charts import Curve, bar_chart, line_chart
+from s2i.evaluation.page.single_report import report
 from s2i.evaluation.protocols import evaluate, measure, settings_of
 from s2i.evaluation.questions import following, memory
+from s2i.evaluation.questions.robustness import measure_robustness
 from s2i.evaluation.subject import Subject, caption_key
+from s2i.evaluation.tabulate import tabulate
 from s2i.export import export
+from s2i.output_folder import RECORD
 from s2i.pipeline import load
 from tests.tiny_runs import write_gan_run, write_world
 
@@ -225,17 +229,41 @@ def test_the_gallery_shows_the_real_picture_of_the_caption(world):
 
 
 def test_a_second_report_replaces_the_first_and_leaves_other_files(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(gallery, "SHOWN", 2)
     output = tmp_path / "report"
-    (output / "audio").mkdir(parents=True)
-    (output / "audio" / "old.wav").write_text("old")
-    (output / "mine.txt").write_text("mine")
+    output.mkdir()
     (output / "seconds.json").write_text("{}")
+    monkeypatch.setattr(gallery, "SHOWN", 3)
+    compare(world["speech"], world["text"], output)
+    (output / "audio" / "mine.wav").write_text("mine")
+    (output / "mine.txt").write_text("mine")
+    monkeypatch.setattr(gallery, "SHOWN", 2)
     compare(world["speech"], world["text"], output)
     names = {path.name for path in output.iterdir()}
-    assert names == {"audio", "pictures", "index.html", "results.json", "mine.txt", "seconds.json"}
-    assert sorted(path.name for path in (output / "audio").iterdir()) == ["00.wav", "01.wav"]
+    wanted = {"audio", "pictures", "index.html", "results.json", "mine.txt", "seconds.json", RECORD}
+    assert names == wanted
+    assert sorted(path.name for path in (output / "audio").iterdir()) == ["00.wav", "01.wav", "mine.wav"]
+    assert not list((output / "pictures").glob("02-*"))
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+@pytest.mark.parametrize("theirs", ["audio/mine.flac", "pictures/mine.jpg", "index.html", "results.json"])
+def test_a_folder_of_something_else_is_refused_before_anything_is_measured(
+    world, tmp_path, monkeypatch, theirs
+):
+    (tmp_path / theirs).parent.mkdir(exist_ok=True)
+    (tmp_path / theirs).write_text("mine")
+    monkeypatch.setattr("s2i.evaluation.compare.measure", None)
+    monkeypatch.setattr("s2i.evaluation.page.single_report.measure", None)
+    for write in (
+        lambda: compare(world["speech"], world["text"], tmp_path),
+        lambda: report(world["speech"], tmp_path),
+        lambda: tabulate([world["speech"], world["text"]], tmp_path),
+        lambda: measure_robustness(world["speech"], tmp_path),
+    ):
+        with pytest.raises(InputError, match=f"found {theirs} there"):
+            write()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / theirs]
+    assert (tmp_path / theirs).read_text() == "mine"
 
 
 def test_the_same_runs_give_the_same_report_and_leave_the_random_state(world, results, tmp_path):

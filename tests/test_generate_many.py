@@ -54,6 +54,29 @@ def test_each_recording_of_a_folder_gets_the_picture_that_it_gets_alone(model, r
             assert one.read_bytes() == (tmp_path / folder / f"{name}.png").read_bytes()
 
 
+def test_photographs_beside_the_recordings_are_never_written_over(model, recordings, tmp_path):
+    both = tmp_path / "both"
+    shutil.copytree(recordings, both)
+    (both / "a.png").write_bytes(b"a photograph")
+    (tmp_path / "link").symlink_to("both")
+    for given in (
+        {"output": both},
+        {"output": tmp_path / "link"},
+        {"output": tmp_path / "x", "attention": both},
+    ):
+        with pytest.raises(InputError, match="found a.png there"):
+            list(generate_many(model, both, **given))
+    assert not (tmp_path / "x").exists()
+    for _ in range(2):  # drawn inside of what was read: no recording, so the second call finds the same
+        assert len(list(generate_many(model, both, both / "deep" / "drawn"))) == 3
+    (both / "deep" / "drawn" / "a.png").write_bytes(b"another photograph")
+    (both / "a.wav").write_bytes((both / "b.wav").read_bytes())  # to be drawn again
+    with pytest.raises(InputError, match="found a.png there"):
+        list(generate_many(model, both, both / "deep" / "drawn"))
+    assert (both / "a.png").read_bytes() == b"a photograph"
+    assert (both / "deep" / "drawn" / "a.png").read_bytes() == b"another photograph"
+
+
 def test_a_killed_run_continues_with_what_is_missing(model, recordings, tmp_path, monkeypatch):
     output = tmp_path / "out"
     running = generate_many(model, recordings, output)

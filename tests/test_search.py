@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -216,8 +217,16 @@ def test_the_command_prints_lines_or_json_and_writes_a_page(data, model, index, 
     text = page.read_text()
     assert text.count("<img ") == 3 and text.count("<audio ") == 1 and "http" not in text
     assert all(hit["id"] in text for hit in told)
-    cli.main([*words, "--text", SENTENCE])
-    assert capsys.readouterr().out.count("\n") == 3
+    cli.main([*words, "--text", SENTENCE, "--html", str(page)])
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 3 and f"{page} is replaced" in said.err
+    photograph = tmp_path / "photograph.html"
+    shutil.copy(data[0] / data[1][0].image, photograph)
+    for given, reason in ((photograph, "which is read"), (tmp_path / "x.wav", "ends in .html")):
+        with pytest.raises(SystemExit):
+            cli.main([*words, "--image", str(photograph), "--html", str(given)])
+        assert reason in capsys.readouterr().err
+    assert photograph.read_bytes() == (data[0] / data[1][0].image).read_bytes()
     cli.main(
         ["index", str(data[0] / "manifest.jsonl"), "--split", "val", "--model", str(model)]
         + ["--output", str(tmp_path / "val")]

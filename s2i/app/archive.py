@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from s2i.app.studio import Answer
+from s2i.data.images import png_bytes
 from s2i.pipeline import Model
 
 RECORDING = "recording.wav"
@@ -58,9 +59,7 @@ def picture_name(modality: str, seed: int, side: int) -> str:
 
 def png(picture: np.ndarray) -> bytes:
     """uint8 (H, W, 3) -> PNG."""
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
-    return stream.getvalue()
+    return png_bytes(Image.fromarray(picture))
 
 
 def _commands(answer: Answer, origin: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -140,4 +141,11 @@ def grid(pictures: np.ndarray, columns: int, gap: int = 2) -> Image.Image:
 def save_png(image: Image.Image, path: str | Path) -> None:
     """Write a PNG: whole, or not at all."""
     with write_atomically(path, "wb") as stream:
-        image.save(stream, "PNG")
+        stream.write(png_bytes(image))
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """A PNG's content."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()

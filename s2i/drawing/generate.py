@@ -16,6 +16,7 @@ from s2i.drawing.overlays import attention_overlay, enlarge, segment_labels
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import Drawing
+from s2i.output_folder import check_output_file, refuse_folder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import progress
 
@@ -52,6 +53,8 @@ def generate(
         raise InputError(f"expected a count of 1 or more, found {count}: check --count")
     outputs = [Path(output)] + ([Path(attention)] if attention is not None else [])
     check_outputs(outputs)
+    for file in outputs:
+        check_output_file(file, [speech] if isinstance(speech, (str, Path)) else [])
 
     loaded = load(model, device)
     if (speech is None) != (text is None):
@@ -106,14 +109,13 @@ def check_outputs(files: list[Path], suffixes: tuple[str, ...] = (".png",)) -> N
             raise InputError(
                 f"expected an output that ends in {' or '.join(suffixes)}, found {file}: name it so"
             )
-        if file.is_dir():
-            raise InputError(f"expected a file to write, found a folder at {file}: name a file in it")
+        refuse_folder(file)
         parent = next(folder for folder in file.absolute().parents if folder.exists())
         if not parent.is_dir() or not os.access(parent, os.W_OK):
             raise InputError(
                 f"expected a folder that can be written for {file}, found {parent}: choose another"
             )
-    if len({file.absolute() for file in files}) < len(files):
+    if len({os.path.realpath(file) for file in files}) < len(files):
         raise InputError(
             f"expected two files for --output and --attention, found {files[0]} twice: name another"
         )

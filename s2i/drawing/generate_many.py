@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2i.data.images import save_png
+from s2i.data.images import png_bytes
 from s2i.data.manifest import iterate_manifest
 from s2i.drawing.generate import check_attention, draw_pages
 from s2i.errors import InputError
-from s2i.files import append_json, sha256_of, write_atomically
+from s2i.files import sha256_of
+from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import progress, say
 
@@ -61,8 +63,8 @@ def generate_many(
             is drawn, or every text where the model or the manifest has no speech; or a file of a sentence a
             line.
         output: folder of the pictures, named as the recordings, by the manifest's id and number of the
-            caption, or by the line.
-        attention: folder for where each segment or word looked.
+            caption, or by the line: new, empty, or of an earlier call.
+        attention: such a folder for where each segment or word looked.
         root: that a manifest's paths start from; by default its own folder.
         count, seed, stages: as `generate`.
 
@@ -70,26 +72,25 @@ def generate_many(
         each picture's file as soon as it is there.
 
     Raises:
-        InputError: nothing to draw, pictures in the folder that were drawn with other settings, or, at the
-            end, sentences that could not be used.
+        InputError: nothing to draw, a folder that holds anything else, pictures in it that were drawn with
+            other settings, or, at the end, sentences that could not be used.
     """
-    source, output = Path(source), Path(output)
-    if attention is not None and Path(attention).absolute() == output.absolute():
+    if attention is not None and os.path.realpath(attention) == os.path.realpath(output):
         raise InputError(
             f"expected two folders for --output and --attention, found {output} twice: name another"
         )
+    source, folders = Path(source), [OutputFolder(output, "s2i generate")]
+    folders += [OutputFolder(attention, "s2i generate --attention")] if attention is not None else []
     loaded = load(model, device)
     sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
     path = loaded.path("text" if sentences[0].speech is None else "speech")
     check_attention(path, attention is not None)
-    _keep_settings(output, path, {"count": count, "seed": seed, "stages": stages})
-    seeds, drawn = range(seed, seed + count), _read_drawn(output / DRAWN)
+    _keep_settings(folders[0], path, {"count": count, "seed": seed, "stages": stages})
+    seeds, drawn = range(seed, seed + count), _read_drawn(folders[0].path / DRAWN)
     unusable: list[str] = []
     for sentence in progress(sentences, len(sentences), "sentences drawn"):
-        files = [output / f"{sentence.name}.png"]
-        files += [Path(attention) / f"{sentence.name}.png"] if attention is not None else []
-        digest = sentence.digest()
-        if drawn.get(sentence.name) != digest or not all(file.is_file() for file in files):
+        name, digest = f"{sentence.name}.png", sentence.digest()
+        if drawn.get(sentence.name) != digest or not all((at.path / name).is_file() for at in folders):
             try:
                 _, encoding = loaded.encode(speech=sentence.speech, text=sentence.text)
             except InputError as error:
@@ -97,10 +98,10 @@ def generate_many(
                 unusable.append(sentence.name)
                 continue
             pages = draw_pages(path, encoding, sentence.text, seeds, stages, attention is not None)
-            for page, file in zip(pages, files, strict=True):
-                save_png(page, file)
-            append_json(output / DRAWN, {"name": sentence.name, "of": digest})
-        yield files[0]
+            for page, folder in zip(pages, folders, strict=True):
+                folder.write(name, png_bytes(page))
+            folders[0].append(DRAWN, {"name": sentence.name, "of": digest})
+        yield Path(output) / name
     if unusable:
         raise InputError(
             f"expected {len(sentences)} sentences to draw in {source}, found {len(unusable)} that can't be"
@@ -172,16 +173,15 @@ def _read_drawn(file: Path) -> dict[str, str]:
     return drawn
 
 
-def _keep_settings(output: Path, path: DrawingPath, settings: dict[str, int | bool]) -> None:
+def _keep_settings(output: OutputFolder, path: DrawingPath, settings: dict[str, int | bool]) -> None:
     """Note what the pictures of a folder are drawn with; refuse to mix them with others."""
     settings = settings | {
         "encoder": path.fingerprint("encoder"),
         "generator": path.fingerprint("generator"),
     }
-    file = output / SETTINGS
-    if file.is_file():
+    if (output.path / SETTINGS).is_file():
         try:
-            known = json.loads(file.read_text(encoding="utf-8"))
+            known = json.loads((output.path / SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             known = None
         if known != settings:
@@ -189,9 +189,8 @@ def _keep_settings(output: Path, path: DrawingPath, settings: dict[str, int | bo
                 key for key in settings if not isinstance(known, dict) or known.get(key) != settings[key]
             ]
             raise InputError(
-                f"expected the settings that the pictures in {output} were drawn with, found another"
+                f"expected the settings that the pictures in {output.path} were drawn with, found another"
                 f" {' and '.join(differing)}: name another --output, or delete that folder"
             )
         return
-    with write_atomically(file) as stream:
-        json.dump(settings, stream, indent=1)
+    output.write(SETTINGS, json.dumps(settings, indent=1))

@@ -16,6 +16,7 @@ from s2i.drawing.generate import check_outputs
 from s2i.errors import InputError
 from s2i.files import write_atomically
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.output_folder import check_output_file
 from s2i.pipeline import load
 from s2i.progress import progress
 
@@ -43,6 +44,7 @@ def interpolate(
         raise InputError(f"expected 2 frames or more, found {frames}: check --frames")
     output = Path(output)
     check_outputs([output], (".png", ".gif"))
+    check_output_file(output, [given for given in (first, last) if isinstance(given, (str, Path))])
     loaded = load(model, device)
     path, start = loaded.encode(speech=first)
     _, end = loaded.encode(speech=last)

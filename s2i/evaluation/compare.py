@@ -8,7 +8,6 @@ audio/         what the page plays; pictures/: what it shows
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from functools import reduce
@@ -32,6 +31,7 @@ from s2i.evaluation.questions.cascade import load_recogniser, measure_cascade
 from s2i.evaluation.questions.seeds import pool
 from s2i.evaluation.subject import Subject
 from s2i.files import write_atomically
+from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
 from s2i.training.checkpoint import random_state_kept
@@ -40,7 +40,6 @@ from s2i.training.runlog import CHANGEABLE, PLACES, Run, config_changes
 MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
 MAY_DIFFER = CHANGEABLE | PLACES | {"modality"}
 Measured = dict[str, list[Score]]  # one run's scores, protocol by protocol
-WRITTEN = ("pictures", "audio", "results.json", "index.html")
 
 
 def compare(
@@ -55,8 +54,8 @@ def compare(
     """Measure all runs on the same captions and noise, and write the report into `output`.
 
     All are measured by the evaluation settings of the speech run. Numbers are means over a side's runs;
-    pictures and curves are of `speech_run` and `text_run`. What an earlier call wrote is replaced at the end;
-    other files in `output`, such as seconds.json, stay.
+    pictures and curves are of `speech_run` and `text_run`. What an earlier call wrote into `output` is
+    replaced at the end; a folder that holds anything else is refused, but for the recipe's seconds.json.
 
     Args:
         also_speech, also_text: further runs of a side, trained with other seeds.
@@ -67,13 +66,11 @@ def compare(
         InputError: a run of the other modality, runs over different test data or with noise of different
             widths, or what `load`, `Subject` and the protocols refuse.
     """
-    output = Path(output)
+    folder = OutputFolder(output, "s2i compare")
     folders = {
         "speech": [Path(speech_run), *map(Path, also_speech)],
         "text": [Path(text_run), *map(Path, also_text)],
     }
-    if output.exists() and not output.is_dir():
-        raise InputError(f"expected a folder as --output, found a file at {output}: name another")
     paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
     listener = load_recogniser(recogniser) if recogniser else None
     with random_state_kept():
@@ -85,31 +82,27 @@ def compare(
         classes = len(np.unique(subjects["speech"][0].pack.labels))
         scores = {side: pool(runs, classes) for side, runs in measured.items()}
         first = {side: runs[0] for side, runs in subjects.items()}
-        temporary = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}")
         try:
-            shown, every = write_gallery(first, temporary)
-            asked = ask(first, temporary)
-            seconds = _seconds(output / "seconds.json")
-            found = results(scores, _data(first, folders), seconds, differences(measured, classes))
-            found["runs"] = _every_run(measured, subjects, folders)
-            found["classes"] = _by_class(scores, first["speech"])
-            found["records"] = {side: _records(first[side], scores[side], subjects) for side in MODALITIES}
-            found["questions"] = asked.numbers | _robustness(first["speech"], folders["speech"][0], temporary)
-            found["protocols"] |= asked.procedures
-            if listener:
-                found["cascade"] = measure_cascade(first["speech"], first["text"], listener)
-                found["protocols"]["cascade"] = cascade.PROCEDURE
-            found["looked"] = _looked(first, scores)
-            report = Report(found, scores, shown, every, asked, _runs(paths, folders))
-            with write_atomically(temporary / "results.json") as stream:
-                stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-            with write_atomically(temporary / "index.html") as stream:
-                stream.write(page(report))
-            move_report(temporary, output)
+            with folder.replaced(last="index.html") as made:
+                shown, every = write_gallery(first, made)
+                asked = ask(first, made)
+                seconds = _seconds(folder.path / "seconds.json")
+                found = results(scores, _data(first, folders), seconds, differences(measured, classes))
+                found["runs"] = _every_run(measured, subjects, folders)
+                found["classes"] = _by_class(scores, first["speech"])
+                records = {side: _records(first[side], scores[side], subjects) for side in MODALITIES}
+                found["records"] = records
+                robustness = _robustness(first["speech"], folders["speech"][0], made)
+                found["questions"] = asked.numbers | robustness
+                found["protocols"] |= asked.procedures
+                if listener:
+                    found["cascade"] = measure_cascade(first["speech"], first["text"], listener)
+                    found["protocols"]["cascade"] = cascade.PROCEDURE
+                found["looked"] = _looked(first, scores)
+                report = Report(found, scores, shown, every, asked, _runs(paths, folders))
+                write_report(made, found, page(report))
         except OSError as error:
             raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def results(
@@ -322,10 +315,9 @@ def _seconds(path: Path) -> dict[str, float]:
         raise InputError(f"expected JSON in {path}, found {error}: delete it") from error
 
 
-def move_report(temporary: Path, output: Path) -> None:
-    """Put the new files in place of the old ones; index.html last."""
-    output.mkdir(parents=True, exist_ok=True)
-    for name in WRITTEN:
-        if (output / name).is_dir():
-            shutil.rmtree(output / name)
-        os.replace(temporary / name, output / name)
+def write_report(folder: Path, found: dict[str, Any], shown: str) -> None:
+    """Write `results.json` and `index.html`."""
+    with write_atomically(folder / "results.json") as stream:
+        stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    with write_atomically(folder / "index.html") as stream:
+        stream.write(shown)

@@ -26,7 +26,7 @@ from s2i.evaluation.page.charts import Spread, spread_chart
 from s2i.evaluation.protocols import measure, procedure
 from s2i.evaluation.statistics import paired_difference
 from s2i.evaluation.subject import Subject
-from s2i.files import write_atomically
+from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
 from s2i.training.checkpoint import LAST, random_state_kept
@@ -69,9 +69,10 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
         published: JSON {name of a run: {"than", "found", "numbers", "source"}}, to stand beside it.
 
     Raises:
-        InputError: fewer than two runs, two of one name, or what `load`, `Subject` and the protocols refuse.
+        InputError: fewer than two runs, two of one name, a folder that holds anything else, or what `load`,
+            `Subject` and the protocols refuse.
     """
-    folders, output = [Path(run) for run in runs], Path(output)
+    folders, written = [Path(run) for run in runs], OutputFolder(output, "s2i tabulate")
     names = _names(folders)
     known = _read_published(published)
     rows: list[Measured] = []
@@ -83,7 +84,7 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
                 row = name if not path.config.gan.other_encoder else f"{name}, from {modality}"
                 subject = Subject(path, load_config(folders[0] / "config.yaml").evaluation)
                 split, captions = subject.evaluation.split, len(subject.drawn_captions)
-                found = _measured(subject, folder, output / "measured" / f"{row}.json")
+                found = _measured(subject, folder, written, f"measured/{row}.json")
                 protocols |= {COLUMNS[column][0] for column in found["values"]}
                 rows.append(_row(row, found, folder, folders[0], path))
                 say(f"{row}: " + ", ".join(f"{k} {v:.3f}" for k, v in found["values"].items()))
@@ -103,9 +104,8 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
         "table.md": _table(rows, differences, known, results),
     }
     for name, text in files.items():
-        with write_atomically(output / name) as stream:
-            stream.write(text)
-    return output / "table.md"
+        table = written.write(name, text)
+    return table
 
 
 def _names(folders: list[Path]) -> list[str]:
@@ -138,8 +138,9 @@ def _read_published(path: str | Path | None) -> dict[str, dict[str, str]]:
         ) from error
 
 
-def _measured(subject: Subject, run: Path, kept: Path) -> dict[str, Any]:
-    """Values, intervals and parts a column; out of `kept`, where they are of these weights and captions."""
+def _measured(subject: Subject, run: Path, written: OutputFolder, kept: str) -> dict[str, Any]:
+    """Values, intervals and parts a column; out of the file `kept`, where they are of these weights and
+    captions."""
     checkpoint = (run / "checkpoints" / LAST).stat()
     made_from = {
         "checkpoint": [checkpoint.st_size, checkpoint.st_mtime_ns],
@@ -149,9 +150,9 @@ def _measured(subject: Subject, run: Path, kept: Path) -> dict[str, Any]:
         "pack": fingerprint(subject.pack),
         "judge": subject.judge.identity if subject.judge else None,
     }
-    if kept.is_file():
+    if written.owns(kept):
         try:
-            found = json.loads(kept.read_text(encoding="utf-8"))
+            found = json.loads((written.path / kept).read_text(encoding="utf-8"))
         except ValueError:
             found = {}
         if found.get("made_from") == made_from:
@@ -168,8 +169,7 @@ def _measured(subject: Subject, run: Path, kept: Path) -> dict[str, Any]:
             if score.values is not None:
                 weights = np.ones_like(score.values) if score.weights is None else score.weights
                 found["parts"][column] = np.stack([score.values, score.clusters, weights], 1).tolist()
-    with write_atomically(kept) as stream:
-        json.dump(found, stream)
+    written.write(kept, json.dumps(found))
     return found
 
 

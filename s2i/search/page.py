@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import mimetypes
 from collections.abc import Sequence
 from html import escape
@@ -12,7 +11,7 @@ from pathlib import Path
 import soundfile
 from PIL import Image
 
-from s2i.data.images import load_image
+from s2i.data.images import load_image, png_bytes
 from s2i.files import write_atomically
 from s2i.search.index import Hit
 
@@ -81,18 +80,12 @@ def _show(given: Path | None) -> str:
 def _thumbnail(path: Path, words: str) -> str:
     image = load_image(path)
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
-    return f'<img alt="{escape(words)}" src="data:image/png;base64,{_encoded(_png(image))}">'
+    return f'<img alt="{escape(words)}" src="data:image/png;base64,{_encoded(png_bytes(image))}">'
 
 
 def _audio(path: Path) -> str:
     kind = mimetypes.guess_type(path)[0] or "audio/wav"
     return f'<audio controls src="data:{kind};base64,{_encoded(path.read_bytes())}"></audio>'
-
-
-def _png(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _encoded(data: bytes) -> str:

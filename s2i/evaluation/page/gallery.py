@@ -77,7 +77,6 @@ def write_gallery(subjects: dict[str, Subject], folder: Path) -> tuple[list[Show
     pictures = pack.caption_picture[chosen]
     reals = _reals(pack, config.image_size, pictures)
     unseen = first.unseen_voices
-    (folder / "audio").mkdir(parents=True, exist_ok=True)
     shown = []
     for number, (index, picture) in enumerate(zip(chosen, pictures, strict=True)):
         caption = pack.caption(int(index))

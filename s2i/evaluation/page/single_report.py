@@ -5,35 +5,30 @@ For who has speech alone, or text alone; `compare` sets two runs side by side. F
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from s2i.errors import InputError
-from s2i.evaluation.compare import move_report
+from s2i.evaluation.compare import write_report
 from s2i.evaluation.page.gallery import Drawn, Shown, write_gallery
 from s2i.evaluation.page.report import attention_tiles, chip_list, document, figure
 from s2i.evaluation.protocols import PROTOCOLS, measure, procedure, record
 from s2i.evaluation.rows import Record, counted, leading, rows
 from s2i.evaluation.subject import Subject
-from s2i.files import write_atomically
+from s2i.output_folder import OutputFolder
 from s2i.pipeline import load
 from s2i.training.checkpoint import random_state_kept
 
 
 def report(run: str | Path, output: str | Path) -> None:
-    """Measure a run and write `index.html` and `results.json` into `output`; what lay there is replaced.
+    """Measure a run and write `index.html` and `results.json` into `output`; an earlier report is replaced.
 
-    Raises InputError for what is no run of a GAN training, and as `Subject` and the protocols do.
+    Raises InputError for a folder that holds anything else, for what is no run of a GAN training, and as
+    `Subject` and the protocols do.
     """
-    run, output = Path(run), Path(output)
-    if output.exists() and not output.is_dir():
-        raise InputError(f"expected a folder as --output, found a file at {output}: name another")
+    run, folder = Path(run), OutputFolder(output, "s2i report")
     paths = load(run).paths
-    temporary = output.absolute().with_name(f".{output.absolute().name}.{os.getpid()}")
     with random_state_kept():
         subjects = {modality: Subject(path) for modality, path in paths.items()}
         records = [
@@ -43,21 +38,16 @@ def report(run: str | Path, output: str | Path) -> None:
             for score in scores
         ]
         try:
-            shown, every = write_gallery(subjects, temporary)
-            found = {
-                "protocols": {line["protocol"]: procedure(line["protocol"]) for line in records},
-                "data": _data(run, next(iter(subjects.values()))),
-                "measured": records,
-            }
-            with write_atomically(temporary / "results.json") as stream:
-                stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-            with write_atomically(temporary / "index.html") as stream:
-                stream.write(_page(found, shown, every))
-            move_report(temporary, output)
+            with folder.replaced(last="index.html") as made:
+                shown, every = write_gallery(subjects, made)
+                found = {
+                    "protocols": {line["protocol"]: procedure(line["protocol"]) for line in records},
+                    "data": _data(run, next(iter(subjects.values()))),
+                    "measured": records,
+                }
+                write_report(made, found, _page(found, shown, every))
         except OSError as error:
             raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _data(run: Path, subject: Subject) -> dict[str, Any]:

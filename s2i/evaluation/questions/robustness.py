@@ -27,8 +27,8 @@ from s2i.evaluation.questions.following import PITCH, RATE, at_rate, voice_of
 from s2i.evaluation.questions.hits import METRICS, TOLD, Hits, measure_hits
 from s2i.evaluation.statistics import paired_difference, weighted_mean
 from s2i.evaluation.subject import Subject, caption_key
-from s2i.files import write_atomically
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.output_folder import OutputFolder
 from s2i.pipeline import load
 from s2i.progress import progress, say
 from s2i.training.checkpoint import random_state_kept
@@ -89,9 +89,10 @@ def measure_robustness(
             --voice recordings --allow-missing` makes one.
 
     Raises:
-        InputError: a run without speech, an empty folder, a broken or missing recording, no recorded caption.
+        InputError: a run without speech, an output folder that holds anything else, an empty folder, a broken
+            or missing recording, no recorded caption.
     """
-    output = Path(output) if output else Path(run) / "robustness"
+    written = OutputFolder(output or Path(run) / "robustness", "s2i robustness")
     with random_state_kept():
         subject = Subject(load(run).path("speech"))
         audio = subject.path.config.audio
@@ -113,9 +114,8 @@ def measure_robustness(
         "table.md": _table(results),
     }
     for name, text in files.items():
-        with write_atomically(output / name) as stream:
-            stream.write(text)
-    return output / "table.md"
+        table = written.write(name, text)
+    return table
 
 
 def add_noise(waveform: Tensor, noise: Tensor, ratio: float, start: int) -> Tensor:
