@@ -51,6 +51,9 @@ class AudioConfig:
     floor: float = setting(1e-6, above=0, at_most=1)  # added before the logarithm
     normalise: bool = True  # mean and variance of each mel bin over the utterance (CMVN)
     longest: float = setting(60.0, above=0, at_most=86_400, unit="s")  # a longer recording is refused
+    # of the silence before and after what is said; `longest` keeps all. Utterances are normalised as wholes,
+    # so more of it would change every frame. Built-in voices leave so much
+    kept_silence: float = setting(0.01, at_least=0, at_most=86_400, unit="s")
 
 
 @dataclass(frozen=True)

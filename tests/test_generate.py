@@ -82,6 +82,23 @@ def test_labels_are_words_or_seconds(model):
     paths = load(model).paths
     assert segment_labels(paths["text"].config, 3, "A small, red bird") == ["a", "small", "red"]
     assert segment_labels(paths["speech"].config, 2) == ["0.00 - 0.16 s", "0.16 - 0.32 s"]
+    late = segment_labels(paths["speech"].config, 2, before=1.5)  # after so much silence
+    assert late == ["1.50 - 1.66 s", "1.66 - 1.82 s"]
+
+
+def test_labels_count_from_the_recordings_beginning(model, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "s2i.drawing.generate.attention_overlay",
+        lambda picture, attention, labels: told.append(labels[0]) or Image.new("RGB", (8, 8)),
+    )
+    time = np.arange(16000) / 16000
+    voice = 0.3 * np.sin(2 * np.pi * 300 * time)
+    for name, samples in (("tight", voice), ("late", np.concatenate([np.zeros(32000), voice]))):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16000)
+        outputs = (tmp_path / f"{name}.png", tmp_path / f"{name}-where.png")
+        generate(model, tmp_path / f"{name}.wav", None, outputs[0], attention=outputs[1])
+    assert told[0].startswith("0.00 - ") and told[1].startswith("1.99 - ")
 
 
 def test_heat_lies_where_the_segment_looked():

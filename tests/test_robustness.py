@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from s2i.config import AudioConfig
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.errors import InputError
 from s2i.evaluation.compare import compare
@@ -40,6 +41,14 @@ def test_a_room_of_one_reflection_adds_it_at_the_former_power():
     expected[100:] += 0.5 * speech[:-100]
     expected *= (speech.square().mean() / expected.square().mean()).sqrt()
     assert torch.allclose(wet, expected, atol=1e-4)
+
+
+def test_noise_and_echoes_are_read_to_their_end(tmp_path):
+    response = np.zeros(20000)
+    response[200], response[12000] = 1.0, 1e-4  # far under what counts as speech
+    soundfile.write(tmp_path / "room.wav", response, 22050, "FLOAT")
+    [read] = robustness._sounds(tmp_path, AudioConfig())
+    assert len(read) == 20000 and read[12000] > 0
 
 
 @pytest.fixture(scope="module")

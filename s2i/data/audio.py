@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from s2i.config import AudioConfig
 from s2i.data.mel_spectrum import mel_spectrum
+from s2i.data.silence import spoken_part, without_silence
 from s2i.errors import InputError
 
 # A file, or samples with their rate in Hz: (N,) or (N, channels), of floats in [-1, 1] or of whole numbers.
@@ -42,7 +44,8 @@ def check_recording(path: str | Path, longest: float = AudioConfig.longest) -> N
 
 
 def load_waveform(recording: Recording, config: AudioConfig) -> Tensor:
-    """A recording of any rate and channel count as one channel at `config.sample_rate`.
+    """A recording of any rate and channel count as one channel at `config.sample_rate`, without the silence
+    around what is said but for `config.kept_silence`.
 
     Returns:
         float32 (N,) in [-1, 1].
@@ -81,7 +84,13 @@ def load_waveform(recording: Recording, config: AudioConfig) -> Tensor:
         waveform = resample(waveform, rate, config.sample_rate)
     if (waveform - waveform.mean()).abs().max() < SILENCE:
         raise InputError(f"expected speech, found silence in {where}: record or make it again")
-    return waveform
+    return without_silence(waveform, config.sample_rate, config.kept_silence)
+
+
+def seconds_before(recording: Recording, config: AudioConfig) -> float:
+    """How many seconds of a recording lie before what `load_waveform` gives of it; raises as that does."""
+    whole = load_waveform(recording, replace(config, kept_silence=config.longest))
+    return spoken_part(whole, config.sample_rate, config.kept_silence)[0] / config.sample_rate
 
 
 def _as_floats(samples: np.ndarray, rate: int) -> tuple[np.ndarray, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from s2i.data.audio import Recording
+from s2i.data.audio import Recording, seconds_before
 from s2i.data.images import grid, save_png, to_uint8
 from s2i.drawing.overlays import attention_overlay, enlarge, segment_labels
 from s2i.errors import InputError
@@ -61,7 +61,7 @@ def generate(
         check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
     path, encoding = loaded.encode(speech=speech, text=text)
     seeds = progress(range(seed, seed + count), count, "pictures drawn")
-    pages = draw_pages(path, encoding, text, seeds, stages, attention is not None)
+    pages = draw_pages(path, encoding, text, speech, seeds, stages, attention is not None)
     for page, file in zip(pages, outputs, strict=True):
         save_png(page, file)
     return outputs
@@ -77,6 +77,7 @@ def draw_pages(
     path: DrawingPath,
     encoding: CaptionEncoding,
     text: str | None,
+    speech: Recording | None,
     seeds: Iterable[int],
     stages: bool = False,
     attention: bool = False,
@@ -86,7 +87,8 @@ def draw_pages(
     pages = [_tile(drawings, stages)]
     if attention:
         read = None if text is None else " ".join(path.vocabulary.read(text))
-        labels = segment_labels(path.config, int(encoding.mask.sum()), read)
+        before = 0.0 if speech is None else seconds_before(speech, path.config.audio)
+        labels = segment_labels(path.config, int(encoding.mask.sum()), read, before)
         pages.append(attention_overlay(drawings[0].pictures[-1][0], drawings[0].attention[-1][0], labels))
     return pages
 

@@ -97,7 +97,8 @@ def generate_many(
                 say(f"left out: {error}")
                 unusable.append(sentence.name)
                 continue
-            pages = draw_pages(path, encoding, sentence.text, seeds, stages, attention is not None)
+            wanted = attention is not None
+            pages = draw_pages(path, encoding, sentence.text, sentence.speech, seeds, stages, wanted)
             for page, folder in zip(pages, folders, strict=True):
                 folder.write(name, png_bytes(page))
             folders[0].append(DRAWN, {"name": sentence.name, "of": digest})

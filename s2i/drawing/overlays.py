@@ -23,20 +23,21 @@ HEAT = torch.tensor([[0.25, 0.0, 0.45], [0.85, 0.1, 0.2], [1.0, 0.9, 0.3]])  # R
 def segment_times(config: Config) -> float:
     """Seconds of speech that one segment stands for: hop * strides * maxima's strides * pool * segment.
 
-    Segment i begins at i times as much. What it has heard is a little more, through the kernels, and all of
-    the sentence through the GRU.
+    Segment i begins at i times as much, counted from the first sound. What it has heard is a little more,
+    through the kernels, and all of the sentence through the GRU.
     """
     encoder = config.speech_encoder
     strides = prod(encoder.strides or (encoder.stride,) * len(encoder.channels)) * 2 ** len(encoder.max_pools)
     return config.audio.hop * strides * encoder.pool * encoder.segment
 
 
-def segment_labels(config: Config, steps: int, text: str | None = None) -> list[str]:
-    """A name for each valid step of a caption's sequence: its word, or the seconds it spans."""
+def segment_labels(config: Config, steps: int, text: str | None = None, before: float = 0.0) -> list[str]:
+    """A name for each valid step of a caption's sequence: its word, or the seconds it spans, of a recording
+    with `before` seconds of silence that the encoder did not hear."""
     if config.modality == "text":
         return tokenise(text or "")[:steps]
     each = segment_times(config)
-    return [f"{i * each:.2f} - {(i + 1) * each:.2f} s" for i in range(steps)]
+    return [f"{before + i * each:.2f} - {before + (i + 1) * each:.2f} s" for i in range(steps)]
 
 
 def heat(attention: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from s2i.data.audio import load_waveform
 from s2i.data.espeak import Espeak, arranged_voices
 from s2i.data.images import to_tensor, to_uint8
 from s2i.evaluation.protocols import judged_attributes
@@ -214,7 +215,7 @@ def _encoder(subject: Subject, swaps: Sequence[Swap]) -> Callable[[list[str], li
             espeak = Espeak(folder)
             voices = [voice_of(espeak, subject.pack.caption(index).speaker) for index in captions]
             waves = [
-                at_rate(*espeak.speak(text, voice, RATE, PITCH), subject.path.config.audio.sample_rate)
+                load_waveform(espeak.speak(text, voice, RATE, PITCH), subject.path.config.audio)
                 for text, voice in zip(texts, voices, strict=True)
             ]
         return subject.path.encode_speech(waves)
@@ -227,13 +228,3 @@ def voice_of(espeak: Espeak, speaker: str | None) -> str:
     accent, _, variant = (speaker or "").partition("+")
     known = accent in espeak.accents and (not variant or variant in espeak.variants)
     return speaker if speaker and known else VOICE
-
-
-def at_rate(samples: np.ndarray, rate: int, wanted: int) -> Tensor:
-    """A spoken sentence (N,) at the sample rate that a path wants, in Hz."""
-    waveform = torch.from_numpy(samples)
-    if rate != wanted:
-        from torchaudio.functional import resample
-
-        waveform = resample(waveform, rate, wanted)
-    return waveform

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from s2i.data.espeak import Espeak, arranged_voices
 from s2i.data.manifest import iterate_manifest, read_manifest
 from s2i.errors import InputError
 from s2i.evaluation.page.charts import Spread, spread_chart
-from s2i.evaluation.questions.following import PITCH, RATE, at_rate, voice_of
+from s2i.evaluation.questions.following import PITCH, RATE, voice_of
 from s2i.evaluation.questions.hits import METRICS, TOLD, Hits, measure_hits
 from s2i.evaluation.statistics import paired_difference, weighted_mean
 from s2i.evaluation.subject import Subject, caption_key
@@ -146,7 +146,7 @@ def _conditions(
         return int(np.random.default_rng([*name, turn]).integers(count))
 
     def speak(index: int, voice: str, rate: int) -> Tensor:
-        return at_rate(*espeak.speak(pack.caption(index).text, voice, rate, PITCH), audio.sample_rate)
+        return load_waveform(espeak.speak(pack.caption(index).text, voice, rate, PITCH), audio)
 
     made = [Condition("", "clean", lambda wave, _: wave)]
     for ratio in RATIOS if noises else ():
@@ -310,7 +310,8 @@ def _sounds(folder: str | Path | None, audio: AudioConfig) -> list[Tensor]:
             f"expected recordings (.wav, .flac, .ogg), found none in {folder}: name their folder"
         )
     say(f"{folder}: {len(files)} recordings")
-    return [load_waveform(path, audio) for path in files]
+    whole = replace(audio, kept_silence=audio.longest)  # a room's echo dies away below any speech
+    return [load_waveform(path, whole) for path in files]
 
 
 def _chart(results: dict[str, Any], metric: str) -> str:
