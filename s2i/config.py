@@ -160,7 +160,7 @@ class MatchingConfig:
     scale: float = setting(10.0, above=0)  # gamma of batch matching (S2IGAN), gamma3 of sentences (AttnGAN)
     class_weight: float = setting(0.0, at_least=0)  # distinctive loss (S2IGAN: 1)
     joint_weight: float = setting(0.0, at_least=0)  # structured joint embedding (Li et al.: 1)
-    # distance of unit vectors from the picture's (Li et al.: 5)
+    # distance from the picture's vectors (Li et al.: 5)
     distance_weight: float = setting(0.0, at_least=0)
     distillation_weight: float = setting(0.0, at_least=0)  # the picture as teacher (Li et al.: 1000)
     region_weight: float = setting(0.0, at_least=0)  # region-segment loss (DAMSM); 0 is off

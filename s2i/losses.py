@@ -162,35 +162,35 @@ def joint_embedding_loss(
     caption: Tensor,
     class_ids: Tensor,
     margin: float = 1.0,
-    same_class_margin: float = 0.1,
-) -> tuple[Tensor, Tensor]:
-    """Structured joint embedding (Reed et al. 2016; Li et al. 2020): a hinge on every wrong pair of a batch.
+    same_class_weight: float = 0.1,
+) -> Tensor:
+    """Structured joint embedding (Reed et al. 2016; Li et al. 2020): a hinge on captions' wrong pictures.
 
-    A pair of other classes has to score less than the right one by `margin`, another pair of the same class
-    by `same_class_margin`. (Their code takes the right pair's score by broadcasting, in one of the directions
-    that of another row; here each row has its own.)
+    A picture of another class has to score less than the caption's own by `margin`; another picture of the
+    same class has no margin, and its hinge the weight `same_class_weight`. As in the published code, the sum
+    goes over the pictures of each caption, not over the captions of each picture too, and is divided by B^2.
 
     Args:
         image, caption: (B, D); scores are their products, without a norm.
         class_ids: (B,).
-
-    Returns:
-        picture -> caption and caption -> picture, each a mean over the wrong pairs.
     """
     with _float32(image):
         scores = image.float() @ caption.float().t()
-    margins = torch.full_like(scores, margin).masked_fill(same_class_mask(class_ids), same_class_margin)
-    wrong = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-    right = scores.diagonal()
-    ways = (margins + scores - right.unsqueeze(1)), (margins + scores.t() - right.unsqueeze(1))
-    first, second = (F.relu(way)[wrong].mean() if wrong.any() else scores.new_zeros(()) for way in ways)
-    return first, second
+    excess = scores - scores.diagonal()  # of picture i over caption j's own
+    others = class_ids.unsqueeze(0) != class_ids.unsqueeze(1)
+    hinges = F.relu(excess + margin) * others
+    hinges = hinges + same_class_weight * F.relu(excess) * same_class_mask(class_ids)
+    return hinges.sum() / len(scores) ** 2
 
 
 def distance_loss(image: Tensor, caption: Tensor) -> Tensor:
-    """Mean absolute difference of unit vectors (B, D) (Li et al. 2020, whose code divides by the norm of the
-    whole batch's matrix instead)."""
-    return F.l1_loss(F.normalize(caption.float(), dim=1), F.normalize(image.float(), dim=1))
+    """Mean absolute difference of two batches (B, D), each over its norm (Li et al. 2020).
+
+    As in their code, that is the norm of all its B * D numbers: beside vectors of length 1 each, a difference
+    smaller by the root of B, which their weight of 5 reckons with.
+    """
+    first, second = (F.normalize(values.float().flatten(), dim=0) for values in (caption, image))
+    return F.l1_loss(first, second)
 
 
 def distillation_loss(teacher: Tensor, student: Tensor, temperature: float = 2.0) -> Tensor:

@@ -108,6 +108,7 @@ def test_second_pictures_are_any_other_of_the_same_class(pack):
     seen = set()
     for epoch in range(60):
         second = dataset.plan(epoch).same_class
+        assert dataset[epoch, np.arange(len(second))].has_same_class.all()
         assert (pack.class_ids[second] == pack.class_ids).all()
         assert (second != np.arange(26)).all()
         seen.add(int(second[5]))
@@ -117,7 +118,9 @@ def test_second_pictures_are_any_other_of_the_same_class(pack):
 def test_a_picture_alone_in_its_class_is_its_own_second(tmp_path):
     write_tiny_data(tmp_path, train=3, val=0, classes=3)
     build_pack(tiny_config(tmp_path), ["train"])
-    assert speech(Pack(tmp_path / "pack" / "train")).plan(0).same_class.tolist() == [0, 1, 2]
+    dataset = speech(Pack(tmp_path / "pack" / "train"))
+    assert dataset.plan(0).same_class.tolist() == [0, 1, 2]
+    assert dataset[0, np.arange(3)].has_same_class.tolist() == [False] * 3
 
 
 def test_an_epoch_has_each_picture_once_and_drops_less_than_a_batch(pack):

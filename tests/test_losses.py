@@ -29,24 +29,52 @@ def some_captions(lengths: list[int], width: int = 6) -> tuple[Tensor, Tensor]:
 # Teacher and student
 
 
-def test_joint_embedding_asks_less_of_another_pair_of_the_same_class():
-    """Products (picture i, caption j) [[2, 1.5, 0], [1, 1, .95], [3, .2, 0]]; the first two share a class."""
-    image = torch.tensor([[2.0, 1.5, 0.0], [1.0, 1.0, 0.95], [3.0, 0.2, 0.0]])
-    ways = losses.joint_embedding_loss(image, torch.eye(3), torch.tensor([4, 4, 8]))
-    # Picture 0: .1 + 1.5 - 2 < 0, 1 + 0 - 2 < 0; 1: .1 + 1 - 1, 1 + .95 - 1; 2: 1 + 3 - 0, 1 + .2 - 0
-    assert ways[0].item() == pytest.approx((0.1 + 0.95 + 4 + 1.2) / 6)
-    # Caption 0: .1 + 1 - 2 < 0, 1 + 3 - 2; 1: .1 + 1.5 - 1, 1 + .2 - 1; 2: 1 + 0 - 0, 1 + .95 - 0
-    assert ways[1].item() == pytest.approx((2 + 0.6 + 0.2 + 1 + 1.95) / 6)
+PRODUCTS = torch.tensor([[2.0, 1.5, 0.0], [1.0, 1.0, 0.95], [3.0, 0.2, 0.0]])  # picture i, caption j
+
+
+def test_joint_embedding_by_hand_asks_less_of_another_picture_of_the_same_class():
+    """Captions' own pictures have 2, 1 and 0; the first two are of one class."""
+    found = losses.joint_embedding_loss(PRODUCTS, torch.eye(3), torch.tensor([4, 4, 8]))
+    # Caption 0: .1 * (1 - 2) < 0, 1 + 3 - 2; 1: .1 * (1.5 - 1), 1 + .2 - 1; 2: 1 + 0 - 0, 1 + .95 - 0
+    assert found.item() == pytest.approx((2 + 0.05 + 0.2 + 1 + 1.95) / 9)
+
+
+def test_joint_embedding_goes_one_way_from_captions_to_pictures():
+    """Swapped, each picture's own caption has 2, 1 and 0."""
+    found = losses.joint_embedding_loss(torch.eye(3), PRODUCTS, torch.tensor([4, 4, 8]))
+    # Picture 0: .1 * (1.5 - 2) < 0, 1 + 0 - 2 < 0; 1: .1 * (1 - 1), 1 + .95 - 1; 2: 1 + 3 - 0, 1 + .2 - 0
+    assert found.item() == pytest.approx((0 + 0.95 + 4 + 1.2) / 9)
+
+
+def test_joint_embedding_equals_its_sum_over_pairs():
+    image, caption, classes = torch.randn(8, 5), torch.randn(8, 5), [0, 1, 0, 2, 2, 2, 3, 1]
+    expected = 0.0
+    for i in range(8):
+        for j in range(8):
+            excess = float(image[i] @ caption[j] - image[j] @ caption[j])
+            if classes[i] != classes[j]:
+                expected += max(0.0, 1 + excess)
+            elif i != j:
+                expected += 0.1 * max(0.0, excess)
+    found = losses.joint_embedding_loss(image, caption, torch.tensor(classes))
+    assert found.item() == pytest.approx(expected / 64, rel=1e-5)
 
 
 def test_joint_embedding_of_one_pair_is_nothing():
-    ways = losses.joint_embedding_loss(torch.ones(1, 2), torch.ones(1, 2), torch.tensor([0]))
-    assert [way.item() for way in ways] == [0, 0]
+    assert losses.joint_embedding_loss(torch.ones(1, 2), torch.ones(1, 2), torch.tensor([0])).item() == 0
 
 
-def test_the_distance_of_student_and_teacher_knows_no_lengths():
-    image, caption = torch.tensor([[3.0, 4.0], [2.0, 0.0]]), torch.tensor([[30.0, 40.0], [0.0, 7.0]])
-    assert losses.distance_loss(image, caption).item() == pytest.approx((0 + 0 + 1 + 1) / 4)
+def test_the_distance_of_student_and_teacher_is_of_batches_over_their_norms():
+    image, caption = torch.tensor([[3.0, 0.0], [0.0, 4.0]]), torch.tensor([[0.0, 12.0], [5.0, 0.0]])
+    expected = (3 / 5 + 12 / 13 + 5 / 13 + 4 / 5) / 4  # norms 5 and 13
+    assert losses.distance_loss(image, caption).item() == pytest.approx(expected)
+    assert losses.distance_loss(7 * image, caption).item() == pytest.approx(expected)
+
+
+def test_the_distance_of_64_unit_vectors_is_an_eighth_of_their_mean_difference():
+    image, caption = (F.normalize(torch.randn(64, 9), dim=1) for _ in range(2))
+    found = losses.distance_loss(image, caption)
+    assert found.item() == pytest.approx((image - caption).abs().mean().item() / 8, rel=1e-5)
 
 
 def test_distillation_softens_the_teacher_alone_and_is_a_mean_over_all_numbers():

@@ -40,6 +40,7 @@ CONFIG = Config(
 )
 CLASSES = torch.tensor([0, 1, 0, 2])
 S2IGAN = Path(__file__).parents[1] / "recipes" / "cub" / "conf" / "s2igan.yaml"
+EACH = torch.ones(4, dtype=torch.bool)
 ONLY = dict.fromkeys(("real_c", "real_u", "wrong_c", "fake_c", "fake_u"), 0.0)
 
 
@@ -337,7 +338,7 @@ def test_relations_have_the_labels_of_the_published_table():
     assert (IDENTICAL, SAME_CLASS, OTHER_CLASS) == (0, 1, 2)
     network = Recorder()
     real, same, fake = torch.randn(3, 4, 16)
-    total, terms = objectives.relation_objective(network, real, same, fake, CLASSES)
+    total, terms = objectives.relation_objective(network, real, same, fake, CLASSES, EACH)
     labels = dict(zip(("identical", "same_class", "drawn", "other_class"), (0, 1, 1, 2), strict=True))
     others = dict(zip(labels, (real, same, fake, real[[1, 2, 3, 0]]), strict=True))
     assert set(terms) == {f"relation/{name}" for name in labels}
@@ -353,7 +354,7 @@ def test_a_drawn_picture_has_the_same_label_in_both_steps():
     """The supervisor helps: training it and training the generator, a drawn picture is one of the class."""
     network = RelationSupervisor(16).eval()
     real, same, fake = torch.randn(3, 4, 16)
-    _, terms = objectives.relation_objective(network, real, same, fake, CLASSES)
+    _, terms = objectives.relation_objective(network, real, same, fake, CLASSES, EACH)
     for_generator = objectives.relation_loss(network, real, fake, SAME_CLASS)
     torch.testing.assert_close(terms["relation/drawn"], for_generator.detach())
 
@@ -361,9 +362,24 @@ def test_a_drawn_picture_has_the_same_label_in_both_steps():
 def test_relations_to_another_class_are_left_out_where_there_is_none():
     network = RelationSupervisor(16)
     vectors = torch.randn(3, 4, 16)
-    total, terms = objectives.relation_objective(network, *vectors, torch.zeros(4, dtype=torch.int64))
+    classes = torch.zeros(4, dtype=torch.int64)
+    total, terms = objectives.relation_objective(network, *vectors, classes, EACH)
     assert set(terms) == {"relation/identical", "relation/same_class", "relation/drawn"}
     assert torch.isfinite(total)
+
+
+def test_a_picture_alone_in_its_class_is_not_identical_to_itself():
+    """It stands for another one of its class: the same pair under two labels would teach nothing."""
+    real, same, fake = torch.randn(3, 4, 16)
+    classes = torch.tensor([0, 1, 1, 2])
+    network, other = Recorder(), torch.tensor([False, True, True, False])
+    same = torch.where(other.unsqueeze(1), same, real)
+    _, terms = objectives.relation_objective(network, real, same, fake, classes, other)
+    assert torch.equal(network.pairs[0][0], real[1:3]) and torch.equal(network.pairs[0][1], real[1:3])
+    assert [len(first) for first, _ in network.pairs] == [2, 4, 4, 4]
+    network = Recorder()
+    _, terms = objectives.relation_objective(network, real, real, fake, torch.arange(4), ~EACH)
+    assert set(terms) == {"relation/same_class", "relation/drawn", "relation/other_class"}
 
 
 def test_the_relation_loss_is_the_cross_entropy_of_the_label():

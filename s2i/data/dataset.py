@@ -38,6 +38,9 @@ class Batch:
     picture_ids: torch.Tensor  # (B,) int64, index in the pack
     captions: torch.Tensor  # (B,) int64, index in the pack
     same_class: torch.Tensor | None = None  # (B, 3, S, S), another picture of each class, if asked for
+    has_same_class: torch.Tensor | None = (
+        None  # (B,) bool, whether it is another: alone in its class, it isn't
+    )
     pooled: torch.Tensor | None = None  # (B, G), a view of each picture: what a frozen network sees in it
     regions: torch.Tensor | None = None  # (B, C, R), the view's map of regions, where it is kept
     mels: torch.Tensor | None = None  # (B, M, T) float32, 0 after a caption's end
@@ -139,9 +142,13 @@ class CaptionedPictures(Dataset):
     def __getitem__(self, key: tuple[int, np.ndarray]) -> Batch:
         epoch, pictures = key
         plan = self.plan(epoch)
-        same_class = None
+        same_class = None, None
         if self.has_same_class:
-            same_class = self._crop(plan.same_class[pictures], plan.same_class_crops[pictures])
+            others = plan.same_class[pictures]
+            same_class = (
+                self._crop(others, plan.same_class_crops[pictures]),
+                torch.from_numpy(others != pictures),
+            )
         captions, drawn, view = plan.captions[pictures], None, (None, None)
         if self.views is None:
             drawn = self._crop(pictures, plan.crops[pictures])
@@ -347,7 +354,7 @@ def _make_batch(
     pictures: torch.Tensor | None,
     modality: str,
     tokens: dict[int, list[int]],
-    same_class: torch.Tensor | None = None,
+    same_class: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
     view: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
 ) -> Batch:
     picture_ids = pack.caption_picture[captions]
@@ -361,7 +368,8 @@ def _make_batch(
         class_ids=torch.from_numpy(pack.labels[picture_ids]),
         picture_ids=torch.from_numpy(picture_ids),
         captions=torch.from_numpy(captions),
-        same_class=same_class,
+        same_class=same_class[0],
+        has_same_class=same_class[1],
         pooled=view[0],
         regions=view[1],
         mels=mels,

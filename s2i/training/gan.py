@@ -166,7 +166,12 @@ def train_gan(config: Config) -> Path:
                         )
                     if turn == 0:
                         r_total, found = objectives.relation_objective(
-                            source.relation, real, same, vectors.detach(), batch.class_ids
+                            source.relation,
+                            real,
+                            same,
+                            vectors.detach(),
+                            batch.class_ids,
+                            batch.has_same_class,
                         )
                         source.relation_optimiser.zero_grad(set_to_none=True)
                         engine.backward(r_total)

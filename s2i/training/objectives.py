@@ -208,7 +208,7 @@ def matching_objective(
         terms["loss/added"] = value.detach()
     found = {}
     if config.joint_weight:
-        found["joint"] = sum(losses.joint_embedding_loss(vectors, encoding.sentence, class_ids))
+        found["joint"] = losses.joint_embedding_loss(vectors, encoding.sentence, class_ids)
     if config.distance_weight:
         found["distance"] = losses.distance_loss(vectors, encoding.sentence)
     if config.distillation_weight:
@@ -220,20 +220,28 @@ def matching_objective(
 
 
 def relation_objective(
-    network: RelationSupervisor, real: Tensor, same: Tensor, fake: Tensor, class_ids: Tensor
+    network: RelationSupervisor,
+    real: Tensor,
+    same: Tensor,
+    fake: Tensor,
+    class_ids: Tensor,
+    has_same_class: Tensor,
 ) -> tuple[Tensor, Terms]:
     """The relation supervisor's own step (S2IGAN, eq. 7-8): four kinds of pairs.
 
     A drawn picture counts as another picture of the class here too, as in the published code: the supervisor
-    helps, it doesn't oppose.
+    helps, it doesn't oppose. A picture that is alone in its class stands for another one of it, so it isn't
+    shown as identical to itself too (as published for Flickr8k and Places, where every picture is a class).
 
     Args:
-        real, same, fake: (B, D) vectors of a real picture, another one of its class, and the drawn one.
+        real, same, fake: (B, D) vectors of a real picture, another one of its class (itself where it is
+            alone), and the drawn one.
         class_ids: (B,).
+        has_same_class: (B,) bool, whether there is another picture of its class.
     """
     partner, has_partner = losses.wrong_partner(class_ids)
     pairs = {
-        "identical": (real, real, IDENTICAL),
+        "identical": (real[has_same_class], real[has_same_class], IDENTICAL),
         "same_class": (real, same, SAME_CLASS),
         "drawn": (real, fake, SAME_CLASS),
         "other_class": (real[has_partner], real[partner][has_partner], OTHER_CLASS),
