@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +19,19 @@ from s2i.config import (
     ScheduleConfig,
 )
 from s2i.errors import InputError
+from s2i.training.averages import average_decay, averaged, update_average
 from s2i.training.checkpoint import load_last
 from s2i.training.engine import (
     Engine,
     Training,
     adam,
-    average_decay,
-    averaged,
     clip_gradients,
     learning_rate_factor,
     resolve_device,
     set_learning_rate,
-    update_average,
 )
 from tests.tiny import same
+from tests.torchrun import in_two_processes
 
 STEPS = 23
 OPTIMISER = OptimiserConfig(lr=0.01, clip=1.0, schedule=ScheduleConfig(kind="linear", start=0.5))
@@ -158,16 +156,7 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
 
 
 def test_two_processes_average_gradients_and_resume_to_the_same_bits(tmp_path):
-    root = str(Path(__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        + [__file__, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    in_two_processes(__file__, tmp_path)
     states = [load_last(tmp_path / name / "checkpoints") for name in ("unbroken", "broken")]
     assert same(*(without(state, "config") for state in states))
     assert len(states[0]["random"]) == 2 and not same(*states[0]["random"])  # seed + rank
@@ -246,20 +235,27 @@ def test_clipping_returns_the_norm_before_and_zero_means_off():
     assert weight.grad.norm() == pytest.approx(1.0, abs=1e-4)
 
 
-def test_the_average_is_a_net_of_its_own_with_ramped_decay_and_copied_buffers():
+def test_the_average_is_a_net_of_its_own_with_ramped_decay_and_statistics_averaged_with_the_weights():
     net = Net()
     average = averaged(net)
-    expected = None
+    weight = mean = variance = None
     for step in range(4):
         with torch.no_grad():
             net.layers[0].bias.fill_(float(step))
             net.layers[1].running_mean.fill_(float(10 * step))
+            net.layers[1].running_var.fill_(float(1 + step))
+            net.layers[1].num_batches_tracked.fill_(100 + step)
         update_average(average, net, step, 0.3)
-        decay = min(0.3, (1 + step) / (10 + step))
-        expected = 0.0 if step == 0 else decay * expected + (1 - decay) * step
-    assert average.module.layers[0].bias[0] == pytest.approx(expected)
-    assert average.module.layers[1].running_mean[0] == 30
-    assert net.layers[0].bias[0] == 3  # the live net is not touched
+        decay = 0.0 if step == 0 else min(0.3, (1 + step) / (10 + step))
+        weight, mean, variance = (
+            new if old is None else decay * old + (1 - decay) * new
+            for old, new in ((weight, step), (mean, 10 * step), (variance, 1 + step))
+        )
+    assert average.module.layers[0].bias[0] == pytest.approx(weight)
+    assert average.module.layers[1].running_mean[0] == pytest.approx(mean)
+    assert average.module.layers[1].running_var[0] == pytest.approx(variance)
+    assert average.module.layers[1].num_batches_tracked == 103
+    assert net.layers[0].bias[0] == 3 and net.layers[1].running_mean[0] == 30  # the live net is not touched
     assert not average.training and not any(weight.requires_grad for weight in average.parameters())
 
 

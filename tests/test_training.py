@@ -13,13 +13,15 @@ import torch
 
 from s2i import losses
 from s2i.config import Config, DiscriminatorConfig, LogConfig
-from s2i.data.dataset import CaptionedPictures
+from s2i.data.dataset import CaptionedPictures, centre_crops, read_pictures
 from s2i.data.manifest import write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.evaluation.retrieval import chance_by_class
+from s2i.export import export
 from s2i.models.build import build_caption_encoder, build_image_encoder
+from s2i.pipeline import load
 from s2i.training import objectives, sources
 from s2i.training.checkpoint import load_last, read_checkpoint
 from s2i.training.encoder import BEST, EncoderNetworks, retrieval_scores, train_encoder
@@ -27,7 +29,7 @@ from s2i.training.engine import Training
 from s2i.training.gan import growing_stages, train_gan
 from s2i.training.runlog import Run
 from tests.tiny import same, tiny_training_config
-from tests.tiny_data import write_telling_data
+from tests.tiny_data import write_telling_data, write_tiny_data
 from tests.tiny_trainings import Killed, write_trained_encoders
 
 TRAININGS = {"encoder": train_encoder, "gan": train_gan}
@@ -265,13 +267,41 @@ def test_the_matching_model_is_frozen_with_its_running_statistics(world, gan):
         assert any("running_mean" in key for key in gan["nets"][name])
 
 
-def test_the_average_is_a_net_of_its_own_with_the_live_ones_statistics(gan):
+def test_the_average_is_a_net_of_its_own_with_statistics_of_its_own(gan):
     live, average = gan["nets"]["generator"], gan["nets"]["ema"]
     assert live.keys() == average.keys()
-    buffers = [key for key in live if "running_" in key or "num_batches" in key]
-    assert buffers and all(torch.equal(live[key], average[key]) for key in buffers)
-    moved = [key for key in live if key not in buffers and not torch.equal(live[key], average[key])]
-    assert len(moved) == len(live) - len(buffers)
+    counts = [key for key in live if "num_batches" in key]
+    assert counts and all(torch.equal(live[key], average[key]) for key in counts)
+    moved = [key for key in live if not torch.equal(live[key], average[key])]
+    assert len(moved) == len(live) - len(counts) and any("running_var" in key for key in moved)
+
+
+def test_the_averages_statistics_are_the_running_mean_of_the_live_ones(world, tmp_path, monkeypatch):
+    """Of the generator and of an encoder that learns with it, in a training and in an exported model."""
+    expected: dict[str, dict[str, torch.Tensor]] = {}
+    record = Training.record
+
+    def follow(self: Training, terms: dict) -> None:
+        for name, average in (("generator", "ema"), ("caption_encoder", "caption_encoder_ema")):
+            live = {key: value for key, value in self.nets[name].named_buffers() if "running_" in key}
+            decay = min(0.9, (1 + self.step) / (10 + self.step)) if self.step else 0.0
+            known = expected.setdefault(average, {key: value.clone() for key, value in live.items()})
+            for key, value in live.items():
+                known[key] = decay * known[key] + (1 - decay) * value
+        record(self, terms)
+
+    monkeypatch.setattr(Training, "record", follow)
+    config = make_config(world, tmp_path / "run")
+    config = replace(config, gan=replace(config.gan, encoder_lr=1e-3))
+    nets = load_last(train_gan(config) / "checkpoints")["nets"]
+    export([tmp_path / "run"], tmp_path / "model")
+    path = load(tmp_path / "model", "cpu").path("speech")
+    drawn_with = {"ema": path.generator.state_dict(), "caption_encoder_ema": path.encoder.state_dict()}
+    for average, statistics in expected.items():
+        assert statistics
+        for key, value in statistics.items():
+            torch.testing.assert_close(nets[average][key], value)
+            assert torch.equal(drawn_with[average][key], nets[average][key])
 
 
 @pytest.mark.parametrize("condition", ["mu", "sentence"])
@@ -374,12 +404,28 @@ def test_samples_come_from_the_average_in_evaluation_mode(world, tmp_path, monke
 
     def watch(self, generator, encoder, step):
         drawn.append(generator)
+        shown = self.batch.picture_ids.numpy()  # as the class says: of the training split
+        cut = read_pictures(pack, shown, centre_crops(pack, len(shown)), config.image_size)
+        assert torch.equal(self.batch.pictures, cut)
         assert not generator.training and not encoder.training
         draw(self, generator, encoder, step)
 
     monkeypatch.setattr(samples.SampleGrid, "draw", watch)
-    folder = train_gan(make_config(world, tmp_path))
+    config, pack = make_config(world, tmp_path), Pack(world / "data" / "pack" / "train")
+    folder = train_gan(config)
     assert same(dict(drawn[-1].state_dict()), load_last(folder / "checkpoints")["nets"]["ema"])
+
+
+def test_where_each_picture_is_a_class_of_its_own_none_is_shown_as_identical(tmp_path):
+    (tmp_path / "data").mkdir()
+    write_tiny_data(tmp_path / "data", train=8, val=4, classes=12)
+    config = tiny_training_config(tmp_path / "data", tmp_path / "speech-encoder")
+    build_pack(config, ["train", "val"])
+    encoder = train_encoder(replace(config, matching=replace(config.matching, steps=1)))
+    gan = replace(config.gan, encoder=str(encoder), steps=1)
+    (line,) = Run(train_gan(replace(config, run=str(tmp_path / "gan"), gan=gan))).read_log()
+    terms = {name for name in line if name.startswith("relation/")}
+    assert terms == {"relation/same_class", "relation/drawn", "relation/other_class"}
 
 
 def test_every_term_of_the_losses_is_logged(world, tmp_path):

@@ -42,7 +42,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from s2i.config import Config, OptimiserConfig, ScheduleConfig
 from s2i.config_files import config_to_dict
@@ -50,6 +50,7 @@ from s2i.errors import InputError
 from s2i.progress import say
 from s2i.training.checkpoint import LAST, load_last, random_state, save_last, set_random_state
 from s2i.training.runlog import Run, open_run
+from s2i.training.term_means import TermMeans
 
 STOP_CHECK = 10  # steps between two questions to the other processes whether one was told to stop
 
@@ -95,8 +96,9 @@ class Engine:
         accelerator = Accelerator(
             cpu=device.type == "cpu",
             mixed_precision="bf16" if config.precision == "bf16" else "no",
-            # With broadcast, two forwards of a net with batch norm before one backward fail on GPUs.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+            # With broadcast, two forwards of a net with batch norm before one backward fail on GPUs. Static:
+            # some weights may get no gradient, the same ones each step, such as a vector's by regions alone.
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, static_graph=True)],
         )
         if accelerator.num_processes > 1:
             atexit.register(accelerator.end_training)
@@ -203,22 +205,6 @@ def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     return nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
 
 
-def averaged(net: nn.Module) -> AveragedModel:
-    """A separate net for the running average of `net`'s weights, for evaluation; make it before `prepare`."""
-    return AveragedModel(net).requires_grad_(False).eval()
-
-
-def average_decay(step: int, decay: float) -> float:
-    """Decay of the average at `step` (from 0): the first steps, far from the end, are soon forgotten."""
-    return min(decay, (1 + step) / (10 + step))
-
-
-def update_average(average: AveragedModel, net: nn.Module, step: int, decay: float) -> None:
-    """Move the average towards `net`. Buffers, such as batch norm's statistics, are copied."""
-    average.multi_avg_fn = get_ema_multi_avg_fn(average_decay(step, decay))
-    average.update_parameters(net)
-
-
 class Training:
     """The course of one training: its step, its log, its checkpoints, and a stop that loses nothing.
 
@@ -250,7 +236,7 @@ class Training:
         self.run: Run = open_run(engine.config, self.facts.get("kind", ""), engine.is_main)
         self.step = 0
         self.extra: dict[str, Any] = {}
-        self._sums: dict[str, list[Any]] = {}  # term: [sum, count] since the last line of the log
+        self._terms = TermMeans(engine.accelerator)
         self._stop = False
         self._handlers: dict[int, Any] = {}
 
@@ -287,15 +273,11 @@ class Training:
         Raises InputError where a term isn't finite; what stands in the checkpoints is from before.
         """
         self.step += 1
-        for name, value in terms.items():
-            entry = self._sums.setdefault(name, [torch.zeros((), dtype=torch.float64), 0])
-            value = torch.as_tensor(value).detach()
-            entry[0] = entry[0].to(value.device) + value.double()
-            entry[1] += 1
+        self._terms.add(terms)
         if self.every(self.engine.config.log.every):
-            means = self._means()
+            means = self._terms.means()
             self._refuse_not_finite(means)
-            self._sums = {}
+            self._terms.clear()
             if self.engine.is_main:
                 seconds = round(time.monotonic() - self._begun, 2)
                 self.run.log({"step": self.step, "seconds": seconds, **means})
@@ -328,14 +310,15 @@ class Training:
         norms = {
             f"weights/{name}": nn.utils.get_total_norm(net.parameters()) for name, net in self.nets.items()
         }
-        self._refuse_not_finite({**self._means(), **norms})
+        self._refuse_not_finite({**self._terms.means(), **norms})
         states = gather_object([random_state()]) if self.engine.world > 1 else [random_state()]
+        terms = self._terms.state()
         if self.engine.is_main:
             state = {
                 **self.snapshot(),
                 "optimisers": {name: part.state_dict() for name, part in self.optimisers.items()},
                 "extra": self.extra,
-                "sums": self._sums,
+                "terms": terms,
                 "random": states,
             }
             save_last(self.run.checkpoints, state, self.engine.config.log.keep)
@@ -372,17 +355,10 @@ class Training:
                 f"expected {self.run.checkpoints / LAST} to hold this training, found another shape"
                 f" ({' '.join(str(error).split())[:200]}): give another run=FOLDER"
             ) from error
-        self.step, self.extra, self._sums = state["step"], state["extra"], state["sums"]
+        self.step, self.extra = state["step"], state["extra"]
+        if "terms" in state:  # else of an earlier version: the next line of the log is of fewer steps
+            self._terms.load(state["terms"])
         set_random_state(state["random"][self.engine.rank])
-
-    def _means(self) -> dict[str, float]:
-        """Mean of each term over the steps since the last line of the log, and over the processes."""
-        if not self._sums:
-            return {}
-        values = torch.stack([total.to(self.engine.device) / count for total, count in self._sums.values()])
-        if self.engine.world > 1:
-            values = self.engine.accelerator.reduce(values, "mean")
-        return {name: float(f"{value:.6g}") for name, value in zip(self._sums, values.tolist(), strict=True)}
 
     def _refuse_not_finite(self, values: dict[str, float | Tensor]) -> None:
         for name, value in values.items():

@@ -27,15 +27,8 @@ from s2i.models.posterior import Posterior
 from s2i.models.relation import SAME_CLASS
 from s2i.progress import progress
 from s2i.training import objectives
-from s2i.training.engine import (
-    Engine,
-    Training,
-    adam,
-    averaged,
-    clip_gradients,
-    set_learning_rate,
-    update_average,
-)
+from s2i.training.averages import averaged, update_average
+from s2i.training.engine import Engine, Training, adam, clip_gradients, set_learning_rate
 from s2i.training.runlog import alone_in_its_run
 from s2i.training.samples import SampleGrid
 from s2i.training.sources import OTHER, CaptionSource, load_encoders, source_of_step

@@ -1,4 +1,4 @@
-"""Sample grids of a training: fixed captions, fixed noise, the same grid each time."""
+"""Sample grids of a training: fixed training captions, fixed noise, the same grid each time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DRAWINGS = 4  # rows of it below the real pictures
 
 
 class SampleGrid:
-    """A row of real validation pictures; below it, drawings from one caption of each, a noise a row."""
+    """A row of real training pictures; below it, drawings from one caption of each, a noise a row."""
 
     def __init__(self, folder: Path, pack: Pack, config: Config, vocabulary: Vocabulary | None) -> None:
-        """`pack`: the split that lends the captions; they are spread evenly over it."""
+        """`pack`: the training split, which lends pictures and captions; they are spread evenly over it."""
         self.folder, self.config = folder, config
         usable = pack.usable(config.modality)
         spread = np.linspace(0, len(usable) - 1, min(CAPTIONS, len(usable))).astype(int)

@@ -24,9 +24,10 @@ from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.relation import RelationSupervisor
 from s2i.published.image_networks import connect, require_trunk
+from s2i.training.averages import averaged, update_average
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.encoder import BEST, refuse_short_recordings
-from s2i.training.engine import Engine, adam, averaged, clip_gradients, set_learning_rate, update_average
+from s2i.training.engine import Engine, adam, clip_gradients, set_learning_rate
 from s2i.training.matching_model import MatchingModel, freeze, load_matching_model
 
 ENCODER_SECTIONS = ("audio", "speech_encoder", "text_encoder", "image_encoder", "modality")
