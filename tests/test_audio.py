@@ -122,7 +122,7 @@ def test_a_waveform_under_one_window_is_refused():
         log_mel(torch.zeros(550), CONFIG)
 
 
-@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 22051, 44100, 48000, 1_000_003])
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_any_rate_and_channel_count_becomes_one_channel_at_the_rate(tmp_path, rate, channels):
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate // 2) / rate)
@@ -188,7 +188,7 @@ def test_a_bad_recording_is_refused_by_name_in_one_line(tmp_path, kind, reason):
 
 def test_an_hour_is_refused_from_the_header_alone(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "hour.wav", np.zeros(3600 * 1000, np.int16), 1000)
-    monkeypatch.setattr(soundfile, "read", lambda *_, **__: pytest.fail("the samples were read"))
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("the samples were read"))
     with pytest.raises(InputError, match="3600 s"):
         load_waveform(tmp_path / "hour.wav", CONFIG)
 
@@ -196,3 +196,56 @@ def test_an_hour_is_refused_from_the_header_alone(tmp_path, monkeypatch):
 def test_a_folder_is_no_recording(tmp_path):
     with pytest.raises(InputError, match=str(tmp_path)):
         load_waveform(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 48000])
+def test_an_offset_is_removed_before_the_rate_changes(tmp_path, rate):
+    voice = 0.1 * np.sin(2 * np.pi * 300 * np.arange(rate) / rate)
+    soundfile.write(tmp_path / "clean.wav", voice, rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "offset.wav", voice + 0.3, rate, subtype="FLOAT")
+    clean, found = (load_waveform(tmp_path / f"{name}.wav", CONFIG) for name in ("clean", "offset"))
+    assert (clean - found).abs().max() < 1e-5
+    assert (features(clean, CONFIG) - features(found, CONFIG)).abs().max() < 0.02
+
+
+def test_a_small_offset_keeps_its_bits(tmp_path):
+    samples = (speech_like(9000).numpy() * 0.3).astype(np.float32)
+    samples += np.float32(6e-4) - samples.mean()
+    soundfile.write(tmp_path / "a.wav", samples, 22050, subtype="FLOAT")
+    assert torch.equal(load_waveform(tmp_path / "a.wav", CONFIG), torch.from_numpy(samples))
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+@pytest.mark.parametrize("offset", [-0.5, 0.02, 0.3])
+def test_an_offset_alone_is_silence_at_every_rate(tmp_path, rate, offset):
+    noise = 3e-4 * np.random.default_rng(0).uniform(-1, 1, size=rate)
+    soundfile.write(tmp_path / "a.wav", offset + noise, rate, subtype="FLOAT")
+    with pytest.raises(InputError, match="silence"):
+        load_waveform(tmp_path / "a.wav", CONFIG)
+
+
+def test_what_is_above_the_new_rate_is_silence(tmp_path):
+    soundfile.write(tmp_path / "bat.wav", 0.5 * np.hanning(96000) * np.sin(2.6 * np.arange(96000)), 96000)
+    with pytest.raises(InputError, match="silence"):
+        load_waveform(tmp_path / "bat.wav", CONFIG)
+
+
+@pytest.mark.parametrize("weights", [(1, -1), (1, -0.9), (-0.4, 1), (1, -1, 0), (1, -1, 1, -1)])
+@pytest.mark.parametrize("offset", [0.0, 0.2])
+def test_channels_in_opposite_phase_are_heard_by_the_loudest(tmp_path, capsys, weights, offset):
+    voice, random = 0.4 * speech_like(9000).numpy(), np.random.default_rng(0)
+    channels = np.stack([weight * voice + 2e-3 * random.normal(size=9000) for weight in weights], axis=1)
+    soundfile.write(tmp_path / "stereo.wav", channels + offset, 22050, subtype="FLOAT")
+    found = load_waveform(tmp_path / "stereo.wav", CONFIG).numpy()
+    assert abs(np.corrcoef(found, voice)[0, 1]) > 0.99 and found.std() > 0.9 * voice.std()
+    said = capsys.readouterr().err
+    assert "cancel each other out" in said and "stereo.wav" in said and said.count("\n") == 1
+
+
+def test_channels_that_agree_or_differ_are_mixed_without_a_word(tmp_path, capsys):
+    voice, random = 0.4 * speech_like(9000).numpy(), np.random.default_rng(0)
+    for other in (voice, 0 * voice, 0.3 * voice, 0.1 * random.normal(size=9000)):
+        soundfile.write(tmp_path / "a.wav", np.stack([voice, other], axis=1), 22050, subtype="FLOAT")
+        found = load_waveform(tmp_path / "a.wav", CONFIG).numpy()
+        assert np.abs(found - (voice + other) / 2).max() < 1e-3
+    assert capsys.readouterr().err == ""

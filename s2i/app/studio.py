@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from s2i.app.timeline import Segment, Timeline, divide, trace
-from s2i.data.audio import check_recording, load_waveform
+from s2i.data.audio import load_waveform
 from s2i.data.images import load_image, resize, to_uint8
+from s2i.data.sound_files import check_recording
 from s2i.data.text import tokenise
 from s2i.drawing.overlays import heat, heat_over, segment_labels, segment_times
 from s2i.errors import InputError

@@ -182,8 +182,9 @@ def _attribute_problems(picture: Picture, schema: dict[str, list[str]]) -> list[
 def _file_problems(picture: Picture, root: Path, listen: bool) -> list[str]:
     # Here, not above: reading a manifest must not cost the start of torch.
     from s2i.config import AudioConfig
-    from s2i.data.audio import check_recording, load_waveform
+    from s2i.data.audio import load_waveform
     from s2i.data.images import load_image
+    from s2i.data.sound_files import check_recording
 
     found = []
     try:
@@ -204,7 +205,7 @@ def _file_problems(picture: Picture, root: Path, listen: bool) -> list[str]:
                 if listen:
                     load_waveform(root / caption.audio, AudioConfig())
                 else:
-                    check_recording(root / caption.audio)
+                    check_recording(root / caption.audio, AudioConfig().longest)
             except InputError as error:
                 found.append(str(error))
     return found

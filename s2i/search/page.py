@@ -6,12 +6,14 @@ import base64
 import mimetypes
 from collections.abc import Sequence
 from html import escape
+from math import inf
 from pathlib import Path
 
-import soundfile
 from PIL import Image
 
 from s2i.data.images import load_image, png_bytes
+from s2i.data.sound_files import check_recording
+from s2i.errors import InputError
 from s2i.files import write_atomically
 from s2i.search.index import Hit
 
@@ -71,8 +73,8 @@ def _show(given: Path | None) -> str:
     if given is None:
         return ""
     try:
-        soundfile.info(given)
-    except soundfile.LibsndfileError:
+        check_recording(given, longest=inf)
+    except InputError:
         return f'<p style="max-width: 12rem">{_thumbnail(given, "what was looked for")}</p>'
     return f"<p>{_audio(given)}</p>"
 

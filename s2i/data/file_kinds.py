@@ -1,0 +1,28 @@
+"""Which files are recordings, and which are images: one list of endings each, for every walk of a folder.
+
+A file that is named is opened by its content, whatever its ending.
+"""
+
+from __future__ import annotations
+
+RECORDINGS = (".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus")
+RECORDINGS += (".snd", ".sph", ".w64", ".wav")
+IMAGES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+# Files of sound or images that can't be read. A walk finds them nevertheless, so that whoever reads what it
+# found refuses them by name: a folder of a phone's recordings is not empty.
+FOREIGN_RECORDINGS = (".3gp", ".aac", ".amr", ".ape", ".m4a", ".mka", ".mp4", ".pcm", ".raw", ".webm")
+FOREIGN_RECORDINGS += (".wma", ".wv")
+FOREIGN_IMAGES = (".heic", ".heif", ".jxl")
+
+
+def foreign(ending: str) -> str:
+    """Why a recording or an image with this ending can't be read, and what to do; "" for any other ending."""
+    ending = ending.lower()
+    if ending in (".pcm", ".raw"):
+        return f"{ending}, which doesn't tell its rate and its channels: save it as WAV"
+    if ending in FOREIGN_RECORDINGS:
+        return f"{ending}, which can't be decoded here: convert it to FLAC or WAV (ffmpeg -i FILE FILE.flac)"
+    if ending in FOREIGN_IMAGES:
+        return f"{ending}, which can't be decoded here: convert it to JPEG or PNG"
+    return ""

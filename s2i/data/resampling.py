@@ -1,0 +1,58 @@
+"""One channel from one sample rate to another, in memory that doesn't depend on the two rates."""
+
+from __future__ import annotations
+
+from math import ceil, gcd
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LARGEST_KERNEL = 1_000_000  # numbers, 4 MB: 768 kHz to 22,050 Hz takes 815,000, 22,051 Hz takes 487 million
+_ZEROS = 6  # of the sinc on either side, and
+_ROLLOFF = 0.99  # its cut-off over the lower Nyquist frequency: torchaudio's defaults
+_NEAR = 4  # a rate so many times the wanted one is first divided by a whole number
+_BLOCK = 1_000_000  # numbers of the filter that are worked out together
+
+
+def resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
+    """float32 (N,) at `rate` Hz -> float32 (ceil(N * wanted / rate),) at `wanted` Hz.
+
+    A sinc under a Hann window, as `torchaudio.functional.resample` has it. That function works out the filter
+    once for each of the wanted / gcd places that an output can have between two inputs, which pays for usual
+    rates; where the rates have no large common divisor, it is worked out here for each output anew.
+    """
+    if rate == wanted:
+        return waveform
+    from torchaudio.functional import resample  # here: what needs no resampling starts faster
+
+    divisor, width = gcd(rate, wanted), _width(rate, wanted)
+    if wanted // divisor * (2 * width + rate // divisor) <= LARGEST_KERNEL:
+        return resample(waveform, rate, wanted)
+    length = -(-len(waveform) * wanted // rate)
+    if (factor := rate // (_NEAR * wanted)) > 1:
+        waveform, wanted = resample(waveform, factor, 1), factor * wanted
+    return _resample_anew(waveform, rate, wanted, length)
+
+
+def _width(rate: int, wanted: int) -> int:
+    """How many inputs on either side of its place an output hears."""
+    return ceil(_ZEROS * rate / (min(rate, wanted) * _ROLLOFF))
+
+
+def _resample_anew(waveform: Tensor, rate: int, wanted: int, length: int) -> Tensor:
+    """The first `length` outputs, one after every rate / wanted inputs."""
+    width = _width(rate, wanted)
+    padded = F.pad(waveform, (width, width + 1))
+    neighbours = torch.arange(2 * width + 1)  # counted from the first input that an output hears
+    cut_off = min(rate, wanted) * _ROLLOFF / rate  # over the input's Nyquist frequency
+    block = max(1, _BLOCK // len(neighbours))
+    found = []
+    for start in range(0, length, block):
+        # Whole numbers until the last: a minute has more places than a float32 can tell apart.
+        places = torch.arange(start, min(start + block, length)) * rate
+        first, between = places // wanted, (places % wanted).double() / wanted
+        time = ((neighbours - width) - between[:, None]).mul(cut_off).clamp(-_ZEROS, _ZEROS).float()
+        taps = torch.sinc(time) * torch.cos(time * (torch.pi / 2 / _ZEROS)).square() * cut_off
+        found.append((padded[first[:, None] + neighbours] * taps).sum(dim=1))
+    return torch.cat(found)
