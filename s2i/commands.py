@@ -44,11 +44,9 @@ def train_judge(**given: Any) -> None:
 
 def show_config(**given: Any) -> None:
     """Print the whole configuration as YAML."""
-    from omegaconf import OmegaConf
+    from s2i.config_files import config_to_yaml
 
-    from s2i.config_files import config_to_dict
-
-    print(OmegaConf.to_yaml(OmegaConf.create(config_to_dict(_config(**given)))), end="")
+    print(config_to_yaml(_config(**given)), end="")
 
 
 def generate(

@@ -19,6 +19,7 @@ from yaml import YAMLError
 
 from s2i.config import AudioConfig, Config
 from s2i.errors import InputError
+from s2i.files import write_atomically
 from s2i.settings import declared, types
 
 
@@ -99,10 +100,15 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     return found
 
 
+def config_to_yaml(config: Config) -> str:
+    """The whole configuration as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(config_to_dict(config)))
+
+
 def save_config(config: Config, path: str | Path) -> None:
-    """Write the resolved configuration as YAML."""
-    text = OmegaConf.to_yaml(OmegaConf.create(config_to_dict(config)))
-    Path(path).write_text(text, encoding="utf-8")
+    """Write the resolved configuration as YAML: whole, or not at all."""
+    with write_atomically(path) as stream:
+        stream.write(config_to_yaml(config))
 
 
 def value_of(config: Config, key: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from s2i.config import Config
 from s2i.config_files import config_to_dict
 from s2i.errors import InputError
 from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
 from s2i.published.image_networks import comes_from_a_file
@@ -40,6 +40,8 @@ def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -
     """
     found: dict[str, tuple[Path, DrawingPath]] = {}
     for run in map(Path, runs):
+        if os.path.realpath(run) == os.path.realpath(folder):
+            raise InputError(f"expected another folder to write than {run}, which is read: name another")
         for modality, path in load(run, "cpu").paths.items():
             if modality in found:
                 raise InputError(
@@ -74,47 +76,26 @@ def write_model(
         InputError: `folder` is something else, or can't be written.
     """
     folder = Path(os.path.abspath(folder))
-    _refuse_other_folder(folder)
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}"
+    output = OutputFolder(folder, "s2i export or import", nothing_else=True, older=_model_files)
     try:
-        temporary.mkdir(parents=True)
-        _write_files(temporary, paths, folder.name, command, sections, half)
-        load(temporary, "cpu")  # what can't be read isn't exported
-        _replace(folder, temporary)
+        with output.replaced(last="config.json") as made:
+            _write_files(made, paths, folder.name, command, sections, half)
+            load(made, "cpu")  # what can't be read isn't exported
+            sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(made.iterdir())}
     except OSError as error:
         raise InputError(f"expected to write {folder}, found: {error.strerror or error}: mend it") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(folder.iterdir())}
     each = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items())
     say(f"{folder}: {sum(sizes.values()):.2f} MB ({each})")
 
 
-def _refuse_other_folder(folder: Path) -> None:
-    if not folder.exists():
-        return
-    inside = {file.name for file in folder.iterdir()} if folder.is_dir() else {"a file of that name"}
-    if inside and not ("config.json" in inside and inside <= FILES):
-        odd = sorted(inside - FILES) or sorted(inside)
-        raise InputError(
-            f"expected a new folder or an exported model to replace at {folder},"
-            f" found {odd[0]} there: name another"
-        )
-
-
-def _replace(folder: Path, temporary: Path) -> None:
-    """Rename `temporary` onto `folder`; what was there goes when the new one is in its place."""
-    if not folder.exists():
-        os.rename(temporary, folder)
-        return
-    old = temporary.with_name(f"{temporary.name}.old")
-    os.rename(folder, old)
+def _model_files(folder: Path) -> set[str]:
+    """The files of a model; none of a folder whose config.json is not a model's."""
     try:
-        os.rename(temporary, folder)
-    except OSError:
-        os.rename(old, folder)
-        raise
-    shutil.rmtree(old)
+        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        is_model = isinstance(described["format"], int) and set(described["paths"]) <= set(MODALITIES)
+    except (OSError, ValueError, KeyError, TypeError):
+        is_model = False
+    return FILES if is_model else set()
 
 
 def _write_files(

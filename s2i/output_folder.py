@@ -24,6 +24,7 @@ from typing import Any
 
 from s2i.errors import InputError
 from s2i.files import append_json, json_line, sha256_of, write_atomically
+from s2i.locks import only_process
 from s2i.parts import PART, part_folder, sweep
 from s2i.progress import say
 
@@ -32,12 +33,18 @@ RECORD = ".s2i-output.jsonl"
 IGNORED = (RECORD, "seconds.json", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 
-def refuse_foreign(folder: str | Path, made_by: str, is_ours: Callable[[str], bool] | None = None) -> None:
+def refuse_foreign(
+    folder: str | Path,
+    made_by: str,
+    is_ours: Callable[[str], bool] | None = None,
+    remedy: str = "name another folder",
+) -> None:
     """Refuse a file where a folder is to be, and a folder that holds anything else.
 
     Args:
         made_by: what may be there, for the error.
         is_ours: of a path inside, relative and without links in it; without: nothing may be there.
+        remedy: what to do, for the error.
 
     Raises:
         InputError: the first thing that is not ours is named.
@@ -45,13 +52,13 @@ def refuse_foreign(folder: str | Path, made_by: str, is_ours: Callable[[str], bo
     folder = Path(folder)
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(
-            f"expected a new or empty folder, or {made_by}, at {folder}, found a file: name another"
+            f"expected a new or empty folder, or {made_by}, at {folder}, found a file of that name: {remedy}"
         )
     foreign = next((name for name in contents(folder) if not (is_ours and is_ours(name))), None)
     if foreign is not None:
         raise InputError(
             f"expected a new or empty folder, or {made_by}, at {folder}, found {foreign} there, which is"
-            " not: name another folder, or move it away"
+            f" not: {remedy}, or move it away"
         )
 
 
@@ -72,12 +79,17 @@ class OutputFolder:
     """A folder that one command writes. `path`: where it is, links followed."""
 
     def __init__(
-        self, path: str | Path, command: str, older: Callable[[Path], Iterable[str]] | None = None
+        self,
+        path: str | Path,
+        command: str,
+        nothing_else: bool = False,
+        older: Callable[[Path], Iterable[str]] | None = None,
     ) -> None:
         """Nothing is written yet.
 
         Args:
             command: such as "s2i report".
+            nothing_else: refuse the command's own folder too where anything else lies in it.
             older: the files that the command wrote into a folder before there were records; none where it is
                 not the command's.
 
@@ -85,7 +97,7 @@ class OutputFolder:
             InputError: the folder is neither new nor empty nor the command's.
         """
         self.path = Path(os.path.realpath(path))
-        self._told, self._command, self._older = path, command, older
+        self._told, self._command, self._nothing_else, self._older = path, command, nothing_else, older
         self._known: dict[str, set[str]] = defaultdict(set)
         self._check()
 
@@ -138,31 +150,44 @@ class OutputFolder:
         beside = self.path / "output" if self.path.is_dir() else self.path  # which may be another disk
         with part_folder(beside) as made:
             yield made
+            with self.held():
+                self._move(made, last)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out while the block runs. Raises InputError where one is at work."""
+        with only_process(self.path):
             self._check()
-            names = [name for name in contents(made) if name != last and (made / name).is_file()] + [last]
-            for name in names:
-                self._refuse(name)
-            old, digests = list(self._known), {name: sha256_of(made / name) for name in names}
-            self._note(digests)
-            for name in [last, *old]:
-                if name not in names[:-1] and self.owns(name):
-                    (self.path / name).unlink()
-                    for parent in _parents(name):
-                        with suppress(OSError):  # which keeps a folder that isn't empty
-                            (self.path / parent).rmdir()
-            for name in names:
-                (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(made / name, self.path / name)
-            with write_atomically(self.path / RECORD) as stream:
-                stream.write(json_line({"command": self._command}))
-                for name, digest in digests.items():
-                    stream.write(json_line({"file": name, "sha256": digest}))
+            yield
+
+    def _move(self, made: Path, last: str) -> None:
+        """Put the files of a folder in the place of what the command wrote before."""
+        names = [name for name in contents(made) if name != last and (made / name).is_file()] + [last]
+        for name in names:
+            self._refuse(name)
+        old, digests = list(self._known), {name: sha256_of(made / name) for name in names}
+        self._note(digests)
+        for name in [last, *old]:
+            if name not in names[:-1] and self.owns(name):
+                (self.path / name).unlink()
+                for parent in _parents(name):
+                    with suppress(OSError):  # which keeps a folder that isn't empty
+                        (self.path / parent).rmdir()
+        for name in names:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(made / name, self.path / name)
+        with write_atomically(self.path / RECORD) as stream:
+            stream.write(json_line({"command": self._command}))
+            for name, digest in digests.items():
+                stream.write(json_line({"file": name, "sha256": digest}))
 
     def _check(self) -> None:
         command, self._known = _read(self.path / RECORD)
         self._is_recorded = bool(command)
         if command == self._command:
             sweep(self.path, deep=True)
+            if self._nothing_else:
+                refuse_foreign(self._told, f"one that {self._command} wrote", self._known.__contains__)
             return
         if command:
             raise InputError(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from s2i.errors import InputError
+from s2i.parts import PART
 from s2i.training.checkpoint import (
     load_last,
     random_state,
@@ -91,9 +92,19 @@ def test_only_the_asked_for_number_of_older_checkpoints_is_kept(tmp_path):
 
 
 def test_nothing_else_is_kept_by_default_and_a_killed_write_is_cleared_away(tmp_path):
-    (tmp_path / ".last.pt.abc").write_bytes(b"half")
+    (tmp_path / f".last.pt.abcdefgh{PART}").write_bytes(b"half")
     save_last(tmp_path, {"step": 1})
     assert names(tmp_path) == ["last.pt"]
+
+
+def test_copies_that_a_person_has_put_there_are_never_removed(tmp_path):
+    copies = [".last.pt.mine", "step-00000001-copy.pt", "step-1.pt", "step-best.pt"]
+    for name in copies:
+        (tmp_path / name).write_bytes(b"mine")
+    for step in (100, 200, 300):
+        save_last(tmp_path, {"step": step}, keep=1)
+    kept = ["last.pt", "step-00000200.pt", "step-00000300.pt"]
+    assert names(tmp_path) == sorted([*copies, *kept])
 
 
 def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path):

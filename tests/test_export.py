@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from s2i import export as export_module
 from s2i.errors import InputError
 from s2i.export import export
+from s2i.output_folder import RECORD
 from s2i.pipeline import load
 from s2i.training.checkpoint import write_checkpoint
 from tests.tiny import write_tiny_run
@@ -22,7 +24,7 @@ def runs(tmp_path):
 
 def test_an_exported_model_holds_the_averaged_weights_and_no_pickle(runs, tmp_path):
     export(runs, tmp_path / "model")
-    names = {"README.md", "config.json", "speech.safetensors", "text.safetensors"}
+    names = {"README.md", "config.json", "speech.safetensors", "text.safetensors", RECORD}
     assert {file.name for file in (tmp_path / "model").iterdir()} == names
     described = json.loads((tmp_path / "model" / "config.json").read_text())
     assert described["format"] == 1 and list(described["paths"]) == ["speech", "text"]
@@ -102,6 +104,48 @@ def test_an_exported_model_is_replaced_and_nothing_else_is(runs, tmp_path):
     with pytest.raises(InputError, match="a file of that name"):
         export(runs, model / "notes.txt")
     assert (other / "README.md").read_text() == "mine" and list(load(model).paths) == ["speech"]
+    (model / "notes.txt").unlink()
+    (model / "README.md").write_text("my own card")
+    with pytest.raises(InputError, match="found README.md there"):
+        export(runs, model)
+    with pytest.raises(InputError, match="which is read"):
+        export([model], tmp_path / "text" / ".." / "model")
+    assert (model / "README.md").read_text() == "my own card" and list(load(model).paths) == ["speech"]
+
+
+def test_a_model_from_before_there_were_records_is_replaced_but_no_project_of_the_same_names(runs, tmp_path):
+    model, project = tmp_path / "model", tmp_path / "project"
+    export(runs, model)
+    (model / RECORD).unlink()
+    export(runs[:1], model)
+    assert list(load(model).paths) == ["speech"] and not (model / "text.safetensors").exists()
+    project.mkdir()
+    for content in ('{"name": "mine"}', '{"format": 1, "paths": ["x"]}', "not JSON"):
+        (project / "config.json").write_text(content)
+        (project / "README.md").write_text("mine")
+        with pytest.raises(InputError, match="found README.md there"):
+            export(runs, project)
+        assert (project / "config.json").read_text() == content
+
+
+def test_a_kill_between_the_renames_of_a_model_leaves_what_the_next_call_completes(
+    runs, tmp_path, monkeypatch
+):
+    model, replaced = tmp_path / "model", os.replace
+    export(runs, model)
+
+    def dies_at_config(source, target):
+        if Path(target) == model / "config.json":
+            raise KeyboardInterrupt
+        replaced(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dies_at_config)
+        with pytest.raises(KeyboardInterrupt):
+            export(runs[:1], model)
+    assert not (model / "config.json").exists()  # so that nobody takes it for a whole one
+    export(runs[:1], model)
+    assert list(load(model).paths) == ["speech"]
 
 
 def test_an_empty_folder_is_filled(runs, tmp_path):

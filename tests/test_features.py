@@ -9,6 +9,7 @@ import pytest
 
 from s2i.errors import InputError
 from s2i.evaluation.features import FeatureStore
+from s2i.parts import PART
 
 OUTPUTS = {"features": 3, "logits": 2}
 
@@ -95,5 +96,34 @@ def test_a_store_that_was_cut_short_is_made_again(tmp_path):
 
 def test_a_folder_that_cannot_be_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="expected to write features into .*file.*set evaluation.cache"):
+    with pytest.raises(
+        InputError, match="or features of evaluations, at .*file, found a file.*set evaluation.cache"
+    ):
         store_in(tmp_path / "file")
+
+
+def test_a_folder_of_something_else_is_refused_and_none_is_pruned(tmp_path):
+    photographs = tmp_path / "drawn-test-judge-abcdefabcdefabcd"  # a name that a store might have
+    photographs.mkdir()
+    (photographs / "mine.jpg").write_text("mine")
+    with pytest.raises(InputError, match="found drawn-test-judge-.*/mine.jpg there.*set evaluation.cache"):
+        store_in(tmp_path, prune=True)
+    assert (photographs / "mine.jpg").read_text() == "mine"
+
+
+def test_a_file_of_ones_own_in_a_store_stays(tmp_path):
+    store = store_in(tmp_path)
+    folder = store.folder
+    del store
+    (folder / "mine.txt").write_text("mine")
+    store_in(tmp_path, seed=1, prune=True)
+    assert {path.name for path in folder.iterdir()} == {"made-from.json", "mine.txt"}
+
+
+def test_what_a_killed_process_left_of_a_store_goes(tmp_path):
+    folder = store_in(tmp_path).folder
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rename(tmp_path / f".{folder.name}.abcdefgh{PART}")
+    assert len(store_in(tmp_path).missing) == 5
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from s2i.data.images import load_image, resize, square_crop
 from s2i.data.manifest import write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
+from s2i.parts import lasting_part, lasting_part_folder
 from tests.tiny_data import tiny_config, write_tiny_data
 
 
@@ -86,12 +88,53 @@ def test_a_folder_that_is_no_pack_is_not_replaced(tmp_path):
     listed = tmp_path / "train" / "filenames.pickle"
     listed.parent.mkdir(parents=True)
     listed.write_bytes(b"mine")
-    with pytest.raises(InputError, match="expected a pack or nothing at .*/train, found filenames.pickle"):
+    with pytest.raises(InputError, match="or a pack, at .*/train, found filenames.pickle there.*data.pack"):
         build_pack(config, ["train"])
     assert listed.read_bytes() == b"mine"
     listed.unlink()
     build_pack(config, ["train"])
     assert (tmp_path / "train" / "pack.json").exists()
+
+
+@pytest.mark.parametrize("names", [["images.npy", "labels.npy"], ["pack.json"], ["images.npy"]])
+def test_arrays_and_folders_of_like_names_are_not_taken_for_the_packers(tmp_path, names):
+    write_tiny_data(tmp_path)
+    mine = [tmp_path / "pack" / "train" / name for name in names]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    with pytest.raises(InputError, match=f"found {names[0]} there"):
+        build_pack(tiny_config(tmp_path), ["train"])
+    kept = [".val-backup/x", ".val-0123456789abcdef/x", ".val-/x", "val-old/x", ".val.mine.s2i-part/x"]
+    for name in kept:
+        (tmp_path / "pack" / name).parent.mkdir()
+        (tmp_path / "pack" / name).write_text("mine")
+    for _ in range(2):
+        build_pack(tiny_config(tmp_path), ["val"])
+    assert all((tmp_path / "pack" / name).read_text() == "mine" for name in kept)
+    assert all(path.read_text() == "{}" for path in mine)
+
+
+def test_a_file_of_ones_own_in_a_pack_keeps_it_from_being_replaced(packed, tmp_path):
+    _, config = packed
+    mine = tmp_path / "pack" / "val" / "notes.txt"
+    mine.write_text("mine")
+    build_pack(config, ["val"])  # as it is
+    with pytest.raises(InputError, match="found notes.txt there"):
+        build_pack(changed(config, "data", margin=0.5), ["val"])
+    assert mine.read_text() == "mine"
+
+
+def test_a_killed_build_of_other_settings_is_swept_and_a_living_one_is_not(packed, tmp_path):
+    _, config = packed
+    left = lasting_part(tmp_path / "pack" / "val-0123456789abcdef")
+    with suppress(RuntimeError), lasting_part_folder(left.with_name("val-0123456789abcdef")):
+        build_pack(config, ["val"])
+        assert left.is_dir()
+        raise RuntimeError
+    assert left.is_dir()
+    build_pack(config, ["val"])
+    assert not left.exists()
 
 
 def test_a_changed_recording_is_packed_again(packed, tmp_path):
@@ -193,7 +236,7 @@ def test_a_build_stopped_at_its_last_rename_only_renames(packed, tmp_path, monke
     _, config = packed
     folder = tmp_path / "pack" / "val"
     made_from = json.loads((folder / "pack.json").read_text())
-    building = folder.parent / f".val-{made_from['fingerprint'][:16]}"
+    building = lasting_part(folder.parent / f"val-{made_from['fingerprint'][:16]}")
     building.mkdir()
     folder.rename(building / "whole")
     monkeypatch.setattr(pack_module, "load_image", lambda path: pytest.fail("a picture was read again"))

@@ -18,6 +18,7 @@ from s2i.config import (
 )
 from s2i.config_files import load_config
 from s2i.errors import InputError
+from s2i.parts import PART
 from s2i.training.runlog import open_run
 
 
@@ -30,6 +31,38 @@ def test_a_new_run_gets_its_whole_configuration(tmp_path):
     run = open_run(config)
     assert load_config(run.folder / "config.yaml") == config
     assert run.label == "run"
+
+
+@pytest.mark.parametrize(
+    "theirs", ["photo.jpg", "log.jsonl", "env.json", "checkpoints/last.pt", "samples/x.png"]
+)
+def test_a_folder_that_is_no_run_is_refused_and_stays(tmp_path, theirs):
+    (tmp_path / theirs).parent.mkdir(exist_ok=True)
+    (tmp_path / theirs).write_text("mine")
+    with pytest.raises(InputError, match=f"or a run, at .*, found {theirs} there"):
+        open_run(make_config(tmp_path))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / theirs]
+
+
+def test_a_configuration_that_somebody_wrote_is_not_taken_for_a_runs(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 7\n")
+    config = load_config(tmp_path / "config.yaml", [f"run={tmp_path}"])
+    with pytest.raises(InputError, match="found config.yaml there"):
+        open_run(config)
+    assert (tmp_path / "config.yaml").read_text() == "seed: 7\n"
+
+
+def test_what_a_killed_start_has_left_is_swept_by_the_next(tmp_path):
+    left = [f".env.json.abcdefgh{PART}", f"samples/.step-00000001.png.abcdefgh{PART}", ".lock"]
+    (tmp_path / "samples").mkdir()
+    for name in left:
+        (tmp_path / name).write_text("")
+    run = open_run(
+        make_config(tmp_path)
+    )  # killed before there was a configuration: the folder is as good as new
+    open_run(make_config(tmp_path))
+    assert sorted(path.name for path in run.folder.iterdir()) == [".lock", "config.yaml", "samples"]
+    assert not list(run.samples.iterdir())
 
 
 def test_another_configuration_is_refused_with_every_key_and_both_values(tmp_path):

@@ -163,6 +163,27 @@ def test_a_folder_is_indexed_to_its_depths_and_broken_pictures_are_named(model, 
     assert hit.picture.is_file()
 
 
+def test_a_folder_that_is_no_index_is_refused_and_stays(model, tmp_path):
+    pictures, project = tmp_path / "pictures", tmp_path / "project"
+    pictures.mkdir()
+    Image.new("RGB", (40, 30)).save(pictures / "a.png")
+    project.mkdir()
+    (project / "index.json").write_text("mine")
+    for output, found in ((pictures, "a.png"), (project, "index.json"), (project / "index.json", "a file")):
+        with pytest.raises(InputError, match=f"found {found}"):
+            build_index(load(model), pictures, output)
+    assert (project / "index.json").read_text() == "mine"
+    made = (
+        pictures / "birds.index"
+    )  # inside of what is indexed: no picture, so the second call finds the same
+    for _ in range(2):
+        assert build_index(load(model), pictures, made).sizes == {"pictures": 1}
+    (made / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="found notes.txt there"):
+        build_index(load(model), pictures, made)
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "project"}
+
+
 def test_a_drawn_picture_is_searched_as_it_is(model, index):
     loaded = load(model)
     [drawn] = loaded.draw(text=SENTENCE)
@@ -186,7 +207,7 @@ def test_an_index_of_another_model_and_what_it_lacks_are_refused(data, model, in
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="expected pictures .* found none"):
         build_index(load(model), tmp_path / "empty", tmp_path / "new")
-    with pytest.raises(InputError, match="expected a new folder or an index"):
+    with pytest.raises(InputError, match="or one that s2i index wrote, at .*, found 0-0.wav there"):
         build_index(load(model), data[0], data[0])
     assert not (tmp_path / "new").exists() and (data[0] / "manifest.jsonl").is_file()
 

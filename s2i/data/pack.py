@@ -24,6 +24,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -49,10 +50,15 @@ from s2i.data.manifest import (
 from s2i.errors import InputError
 from s2i.files import sha256_of, write_atomically
 from s2i.locks import only_process
+from s2i.output_folder import refuse_foreign
+from s2i.parts import PART, discard, lasting_part, lasting_part_folder, sweep
 from s2i.processes import in_processes
 from s2i.progress import progress, say
 
 VERSION = 1  # of the layout; a pack of another version is stale
+OWN = re.compile(  # what a pack's folder holds
+    r"(images|mels|offsets)\.npy|index\.jsonl|(attributes|pack)\.json|views-[0-9a-f]{16}/(pooled\.npy|regions\.npy|rows\.txt)"
+)
 CHUNK = 32  # pictures that one process packs before it writes; a killed build loses at most this a process
 
 
@@ -163,36 +169,42 @@ def build_pack(config: Config, splits: Iterable[str], processes: int = 1) -> Non
 
 def _build_split(config: Config, split: str, processes: int) -> None:
     folder = Path(config.data.pack) / split
-    _refuse_other_folder(folder)
     made_from = _look_at_sources(config, split)
     counted = f"{made_from['pictures']} pictures and {made_from['captions']} captions"
-    building = folder.parent / f".{split}-{made_from['fingerprint'][:16]}"
+    place = folder.with_name(f"{split}-{made_from['fingerprint'][:16]}")
     is_current = _is_current(folder, made_from)
-    for left in folder.parent.glob(f".{split}-*"):
-        if is_current or left != building:  # of a build that ended, or of sources that have changed since
-            shutil.rmtree(left)
+    for left in folder.parent.glob(f".{split}-{'[0-9a-f]' * 16}{PART}"):
+        if is_current or left != lasting_part(place):
+            discard(left)  # of a build that ended, or of sources that have changed since
     if is_current:
         say(f"{folder}: {counted}, packed before")
         return
-    if not (building / "whole" / "pack.json").exists():
-        _pack_chunks(config, split, made_from["pictures"], building, processes)
-        _join_chunks(config, split, made_from, building)
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(building / "whole", folder)
-    shutil.rmtree(building)
+    _refuse_other_folder(folder)
+    with lasting_part_folder(place) as building:
+        sweep(building)
+        if not (building / "whole" / "pack.json").exists():
+            _pack_chunks(config, split, made_from["pictures"], building, processes)
+            _join_chunks(config, split, made_from, building)
+        if folder.exists():
+            _refuse_other_folder(folder)  # again: something may have come meanwhile
+            shutil.rmtree(building / "replaced", ignore_errors=True)
+            os.replace(folder, building / "replaced")
+        os.replace(building / "whole", folder)
     say(f"{folder}: {counted} packed")
 
 
 def _refuse_other_folder(folder: Path) -> None:
     """What is no pack is not replaced: CUB's published tree has folders of the same names."""
-    if not folder.exists():
-        return
-    inside = {file.name for file in folder.iterdir()} if folder.is_dir() else {"a file of that name"}
-    if inside and not inside & {"pack.json", "images.npy"}:
-        raise InputError(
-            f"expected a pack or nothing at {folder}, found {sorted(inside)[0]}: choose another data.pack"
-        )
+    is_own = (lambda name: OWN.fullmatch(name) is not None) if _is_pack(folder) else None
+    refuse_foreign(folder, "a pack", is_own, "choose another data.pack")
+
+
+def _is_pack(folder: Path) -> bool:
+    """Whether a folder holds a pack, whole or cut short."""
+    try:
+        return "fingerprint" in _read_made_from(folder)
+    except InputError:
+        return all((folder / name).is_file() for name in ("images.npy", "mels.npy", "index.jsonl"))
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -323,9 +335,9 @@ def _join_chunks(config: Config, split: str, made_from: dict[str, Any], building
     pictures, side, frames = made_from["pictures"], made_from["side"], int(offsets[-1])
     images = (_from_chunk(path, "images") for path in chunks)
     mels = (_from_chunk(path, "mels") for path in chunks)
-    write_array(whole / "images.npy", np.uint8, (pictures, side, side, 3), images)
-    write_array(whole / "mels.npy", np.float16, (frames, config.audio.mels), mels)
-    write_array(whole / "offsets.npy", np.int64, offsets.shape, [offsets])
+    _write_array(whole / "images.npy", np.uint8, (pictures, side, side, 3), images)
+    _write_array(whole / "mels.npy", np.float16, (frames, config.audio.mels), mels)
+    _write_array(whole / "offsets.npy", np.int64, offsets.shape, [offsets])
     write_manifest(whole / "index.jsonl", _pictures_of(manifest, split))
     attributes = read_attributes(manifest)
     if attributes:
@@ -355,7 +367,7 @@ def _from_chunk(path: Path, name: str) -> np.ndarray:
         return chunk[name]
 
 
-def write_array(path: Path, kind: type, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
+def _write_array(path: Path, kind: type, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
     """An .npy file written part by part; a memmap would count every page written as memory used."""
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
     with write_atomically(path, "wb") as stream:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,24 +86,27 @@ def generate_many(
     sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
     path = loaded.path("text" if sentences[0].speech is None else "speech")
     check_attention(path, attention is not None)
-    _keep_settings(folders[0], path, {"count": count, "seed": seed, "stages": stages})
-    seeds, drawn = range(seed, seed + count), _read_drawn(folders[0].path / DRAWN)
-    unusable: list[str] = []
-    for sentence in progress(sentences, len(sentences), "sentences drawn"):
-        name, digest = f"{sentence.name}.png", sentence.digest()
-        if drawn.get(sentence.name) != digest or not all((at.path / name).is_file() for at in folders):
-            try:
-                _, encoding = loaded.encode(speech=sentence.speech, text=sentence.text)
-            except InputError as error:
-                say(f"left out: {error}")
-                unusable.append(sentence.name)
-                continue
-            wanted = attention is not None
-            pages = draw_pages(path, encoding, sentence.text, sentence.speech, seeds, stages, wanted)
-            for page, folder in zip(pages, folders, strict=True):
-                folder.write(name, png_bytes(page))
-            folders[0].append(DRAWN, {"name": sentence.name, "of": digest})
-        yield Path(output) / name
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(folder.held())
+        _keep_settings(folders[0], path, {"count": count, "seed": seed, "stages": stages})
+        seeds, drawn = range(seed, seed + count), _read_drawn(folders[0].path / DRAWN)
+        unusable: list[str] = []
+        for sentence in progress(sentences, len(sentences), "sentences drawn"):
+            name, digest = f"{sentence.name}.png", sentence.digest()
+            if drawn.get(sentence.name) != digest or not all((at.path / name).is_file() for at in folders):
+                try:
+                    _, encoding = loaded.encode(speech=sentence.speech, text=sentence.text)
+                except InputError as error:
+                    say(f"left out: {error}")
+                    unusable.append(sentence.name)
+                    continue
+                wanted = attention is not None
+                pages = draw_pages(path, encoding, sentence.text, sentence.speech, seeds, stages, wanted)
+                for page, folder in zip(pages, folders, strict=True):
+                    folder.write(name, png_bytes(page))
+                folders[0].append(DRAWN, {"name": sentence.name, "of": digest})
+            yield Path(output) / name
     if unusable:
         raise InputError(
             f"expected {len(sentences)} sentences to draw in {source}, found {len(unusable)} that can't be"

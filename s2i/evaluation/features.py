@@ -6,7 +6,7 @@
       done.npy         bool (rows,): which rows are there
 
 Two processes may fill one store: what they write to a row is the same. None deletes a store that another
-has open.
+has open, nor a folder whose name is not the hash of its `made-from.json`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from s2i.errors import InputError
+from s2i.output_folder import refuse_foreign
+from s2i.parts import part_folder
 
 ROWS_A_FLUSH = 1024  # rows are marked as done together, after they have been flushed
 _DIGITS = 16  # of the fingerprint, in a folder's name
@@ -51,13 +51,19 @@ class FeatureStore:
             prune: delete stores of this name that were made from something else, unless they are in use.
 
         Raises:
-            InputError: the folder can't be written.
+            InputError: the folder can't be written, or holds anything but stores.
         """
         text = json.dumps(made_from, sort_keys=True, indent=1)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
         self.folder = folder / f"{name}-{self.fingerprint[:_DIGITS]}"
         self.rows, self.outputs = rows, outputs
         self._waiting: list[np.ndarray] = []
+        refuse_foreign(
+            folder,
+            "features of evaluations",
+            lambda inside: is_store(folder / inside.partition("/")[0]),
+            "set evaluation.cache to another folder",
+        )
         try:
             if not self._opens():
                 self._make(text)
@@ -111,34 +117,29 @@ class FeatureStore:
             self._done = _open(self.folder / "done.npy")
             self._arrays = {name: _open(self.folder / f"{name}.npy") for name in self.outputs}
         except FileNotFoundError:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_store(self.folder)
             return False
         except (ValueError, EOFError):  # cut short
-            shutil.rmtree(self.folder)
+            remove_store(self.folder)
             return False
         shapes = {name: array.shape for name, array in self._arrays.items()}
         if self._done.shape == (self.rows,) and shapes == self._shapes():
             return True
-        shutil.rmtree(self.folder)
+        remove_store(self.folder)
         return False
 
     def _make(self, text: str) -> None:
         """Whole by one rename; where another process was quicker, its store is opened."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=f".{self.folder.name}."))
-        try:
+        with part_folder(self.folder) as made:
             (made / "made-from.json").write_text(text + "\n", encoding="utf-8")
             for name, shape in self._shapes().items():
                 np.lib.format.open_memmap(made / f"{name}.npy", "w+", np.float32, shape)
             np.lib.format.open_memmap(made / "done.npy", "w+", np.bool_, (self.rows,))
-            os.chmod(made, 0o755)
             try:
                 os.rename(made, self.folder)
             except OSError:
                 if not self.folder.is_dir():
                     raise
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
         if not self._opens():
             raise OSError(f"{self.folder} is being changed by another process")
 
@@ -151,15 +152,36 @@ def _open(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r+")
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a store: its name ends in the hash of what it says it was made from."""
+    try:
+        text = (folder / "made-from.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    digest = hashlib.sha256(text.removesuffix("\n").encode()).hexdigest()
+    return not folder.is_symlink() and folder.name.endswith(f"-{digest[:_DIGITS]}")
+
+
+def remove_store(folder: Path) -> None:
+    """Remove a store's own files; a folder in which others lie stays, and so does what is no store."""
+    if not is_store(folder):
+        return
+    for path in sorted(folder.glob("*.npy")):
+        path.unlink(missing_ok=True)
+    if [path.name for path in folder.iterdir()] == ["made-from.json"]:
+        (folder / "made-from.json").unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def _prune(folder: Path, name: str, kept: Path) -> None:
-    for other in folder.glob(f"{name}-{'?' * _DIGITS}"):
+    for other in folder.glob(f"{name}-{'[0-9a-f]' * _DIGITS}"):
         if other == kept:
             continue
         try:
             with (other / "done.npy").open("rb") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(other, ignore_errors=True)
+                remove_store(other)
         except BlockingIOError:
             continue  # in use
         except FileNotFoundError:
-            shutil.rmtree(other, ignore_errors=True)
+            remove_store(other)

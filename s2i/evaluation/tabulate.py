@@ -78,7 +78,7 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
     rows: list[Measured] = []
     protocols: set[str] = set()
     split = captions = None
-    with random_state_kept():
+    with random_state_kept(), written.held():
         for name, folder in zip(names, folders, strict=True):
             for modality, path in load(folder).paths.items():
                 row = name if not path.config.gan.other_encoder else f"{name}, from {modality}"
@@ -103,8 +103,9 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
         "chart.svg": _chart(rows, differences),
         "table.md": _table(rows, differences, known, results),
     }
-    for name, text in files.items():
-        table = written.write(name, text)
+    with written.held():
+        for name, text in files.items():
+            table = written.write(name, text)
     return table
 
 

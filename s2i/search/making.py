@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -22,6 +21,7 @@ from s2i.data.images import load_image, to_tensor
 from s2i.data.manifest import Picture, iterate_manifest
 from s2i.errors import InputError
 from s2i.files import write_atomically
+from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, Model
 from s2i.progress import progress, say
 from s2i.search.index import FORMAT, NETWORKS, Index
@@ -52,7 +52,7 @@ def build_index(
             can't be read are named on stderr and left out; in a manifest they are an error.
     """
     source, output = Path(source), Path(os.path.abspath(output))
-    _refuse_other_folder(output)
+    folder = OutputFolder(output, "s2i index", nothing_else=True)
     paths = [path for path in model.paths.values() if path.image_encoder is not None]
     if not paths:
         next(iter(model.paths.values())).fingerprint("image_encoder")  # says what is missing
@@ -71,46 +71,30 @@ def build_index(
             else f"expected pictures{f' of {split}' if split else ''} in {source}, found none: check --split"
         )
     listening = [path for path in paths if path.config.modality == "speech" and path.encoder is not None]
-    temporary = output.parent / f".{output.name}.{os.getpid()}"
     try:
-        temporary.mkdir(parents=True)
-        writer = _Writer(temporary, "pictures", paths)
-        _write_pictures(writer, paths, root, items, source.is_dir())
-        if not writer.count:
-            raise InputError(
-                f"expected pictures that can be read in {source}, found none: give another folder"
-            )
-        described = {
-            "format": FORMAT,
-            "root": os.path.relpath(root, output),
-            "sizes": {"pictures": writer.count},
-            "fingerprints": writer.finish(),
-        }
-        if recordings and listening:
-            writer = _Writer(temporary, "recordings", listening)
-            _write_recordings(writer, listening[0], root, recordings)
-            described["sizes"]["recordings"] = writer.count
-            described["fingerprints"] |= writer.finish()
-        with write_atomically(temporary / "index.json") as stream:
-            json.dump(described, stream, indent=1)
-        shutil.rmtree(output, ignore_errors=True)
-        os.replace(temporary, output)
+        with folder.replaced(last="index.json") as made:
+            writer = _Writer(made, "pictures", paths)
+            _write_pictures(writer, paths, root, items, source.is_dir())
+            if not writer.count:
+                raise InputError(
+                    f"expected pictures that can be read in {source}, found none: give another folder"
+                )
+            described = {
+                "format": FORMAT,
+                "root": os.path.relpath(root, output),
+                "sizes": {"pictures": writer.count},
+                "fingerprints": writer.finish(),
+            }
+            if recordings and listening:
+                writer = _Writer(made, "recordings", listening)
+                _write_recordings(writer, listening[0], root, recordings)
+                described["sizes"]["recordings"] = writer.count
+                described["fingerprints"] |= writer.finish()
+            with write_atomically(made / "index.json") as stream:
+                json.dump(described, stream, indent=1)
     except OSError as error:
         raise InputError(f"expected to write {output}, found: {error.strerror or error}: mend it") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Index.open(output)
-
-
-def _refuse_other_folder(output: Path) -> None:
-    if output.exists() and not (output / "index.json").is_file() and not _is_empty(output):
-        raise InputError(
-            f"expected a new folder or an index to replace at {output}, found another: name another"
-        )
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _items_of_folder(folder: Path) -> list[Item]:

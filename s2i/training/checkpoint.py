@@ -17,6 +17,7 @@ import torch
 
 from s2i.errors import InputError
 from s2i.files import write_atomically
+from s2i.parts import sweep
 
 FORMAT = 1  # of the file; another one is refused
 LAST = "last.pt"
@@ -56,8 +57,7 @@ def save_last(folder: str | Path, state: dict[str, Any], keep: int = 0) -> None:
     next one comes), and of the older ones of that form the newest `keep` stay.
     """
     folder = Path(folder)
-    for cut_short in folder.glob(f".{LAST}.*"):  # what a killed process left of a file it was writing
-        cut_short.unlink()
+    sweep(folder)
     write_checkpoint(folder / LAST, state)
     if not keep:
         return
@@ -67,7 +67,7 @@ def save_last(folder: str | Path, state: dict[str, Any], keep: int = 0) -> None:
         os.link(folder / LAST, kept)
     except OSError:  # a file system without hard links
         write_checkpoint(kept, state)
-    older = sorted(path for path in folder.glob("step-*.pt") if path.name < kept.name)
+    older = sorted(path for path in folder.glob(f"step-{'[0-9]' * 8}.pt") if path.name < kept.name)
     for path in older[:-keep]:
         path.unlink()
 

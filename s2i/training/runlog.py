@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from s2i.config import Config
-from s2i.config_files import config_to_dict, load_config, require, save_config
+from s2i.config_files import config_to_dict, config_to_yaml, load_config, require, save_config
 from s2i.errors import InputError
 from s2i.files import append_json, json_line, write_atomically
 from s2i.locks import only_process
+from s2i.output_folder import refuse_foreign
+from s2i.parts import sweep
 from s2i.progress import say
 from s2i.settings import declared
 
@@ -120,7 +122,8 @@ def alone_in_its_run(train: Callable[[Config], Path]) -> Callable[[Config], Path
 def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:
     """The folder `config.run`: made with its config.yaml, or found and continued.
 
-    Raises InputError where it holds a run of another configuration, naming each key that differs.
+    Raises InputError where it holds a run of another configuration, naming each key that differs, or
+    anything that is no run.
 
     Args:
         kind: of training; what it doesn't read may differ.
@@ -129,6 +132,11 @@ def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:
     require(config, "run")
     run = Run(Path(config.run))
     path = run.folder / "config.yaml"
+    if not _is_run(run.folder):
+        refuse_foreign(run.folder, "a run")
+    elif writes:
+        for folder in (run.folder, run.samples, run.checkpoints):
+            sweep(folder)
     if path.exists():
         changes = config_changes(load_config(path), config, kind)
         fixed = {key: change for key, change in changes.items() if key not in CHANGEABLE}
@@ -144,16 +152,19 @@ def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:
         if not changes:
             return run
     if writes:
-        try:
-            run.folder.mkdir(parents=True, exist_ok=True)
-            new = run.folder / ".config.yaml.new"
-            save_config(config, new)
-            os.replace(new, path)
-        except OSError as error:
-            raise InputError(
-                f"expected to write the run's folder {run.folder}, found: {error.strerror}: free or change it"
-            ) from error
+        save_config(config, path)
     return run
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a training made a folder: a config.yaml that somebody wrote by hand is neither complete nor
+    beside what trainings write."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return False
+    if (folder / "env.json").is_file() or (folder / "checkpoints" / "last.pt").is_file():
+        return True
+    return path.read_text(encoding="utf-8") == config_to_yaml(load_config(path))
 
 
 def config_changes(old: Config, new: Config, kind: str = "") -> dict[str, tuple[Any, Any]]:

@@ -113,8 +113,9 @@ def measure_robustness(
         "chart.svg": _chart(results, metric),
         "table.md": _table(results),
     }
-    for name, text in files.items():
-        table = written.write(name, text)
+    with written.held():
+        for name, text in files.items():
+            table = written.write(name, text)
     return table
 
 
