@@ -18,6 +18,7 @@ setup(
         "accelerate>=1.10",
         "filelock>=4",  # torch needs it too; since 4 a lock's file may go while it is held
         "espeakng-loader",  # the espeak-ng library and its voices in a wheel
+        "joblib",  # librosa brings it too
         "librosa>=0.10",
         "numpy",
         "omegaconf>=2.4",

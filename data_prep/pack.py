@@ -5,13 +5,13 @@ python data_prep/pack.py --config FILE [key=value ...] [--splits train val test]
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from s2i.config_files import load_config
 from s2i.data.manifest import SPLITS
 from s2i.data.pack import build_pack
 from s2i.errors import Parser, exit_on_input_error
+from s2i.processes import cores
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML; data.* and audio.* are read")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one a core")
+    parser.add_argument("--processes", type=int, default=cores(), help="default: one a core")
     given = parser.parse_intermixed_args(arguments)
     build_pack(load_config(given.config, given.overrides), given.splits, given.processes)
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -34,7 +33,7 @@ from data_prep.bird_drawing import ATTRIBUTES, LARGEST, SMALLEST, draw_bird
 from s2i.data.manifest import Caption, Picture, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import write_atomically
-from s2i.processes import begin_process
+from s2i.processes import begin_process, cores
 from s2i.progress import progress, say
 
 __all__ = ["ATTRIBUTES", "Settings", "describe", "draw_bird", "main", "make_data_set", "make_species"]
@@ -298,7 +297,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, text in helps.items():
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=int, default=getattr(defaults, name), help=f"{text} [%(default)s]")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that draw [%(default)s]")
+    parser.add_argument("--processes", type=int, default=cores(), help="that draw [%(default)s]")
     given = vars(parser.parse_args(arguments))
     if given["processes"] < 1:
         raise InputError(f"expected --processes of 1 or more, found {given['processes']}")

@@ -18,7 +18,6 @@ manifest asked for them first. Killed anywhere, the same command continues.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -38,7 +37,7 @@ from s2i.data.espeak import Espeak, arranged_voices, speak
 from s2i.data.manifest import Picture, iterate_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import write_atomically
-from s2i.processes import begin_process
+from s2i.processes import begin_process, cores
 from s2i.progress import progress, say
 
 # English accents and, for every language, the variants of a voice. Clear ones only: no whisper, no croak, no
@@ -251,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--audio", metavar="DIR", default="audio", help="folder of clips in --root; default: audio"
     )
     parser.add_argument("--seed", type=int, default=0, help="of voices, rates and pitches; default: 0")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one a core")
+    parser.add_argument("--processes", type=int, default=cores(), help="default: one a core")
     parser.add_argument(
         "--languages",
         nargs="+",

@@ -151,6 +151,11 @@ run() {
     fi
 }
 
+# cores: prints how many this shell may use; nproc doesn't know of a container's share
+cores() {
+    "$python" -c 'import joblib; print(joblib.cpu_count())'
+}
+
 # together COMMAND... and COMMAND...: two runs side by side, each on half of the cores: small networks leave a
 # core idle that is given to both. Each prints its lines; the stage fails if either does.
 together() {
@@ -164,7 +169,8 @@ together() {
         run "$@"
         return
     fi
-    local threads=$(($(nproc) > 1 ? $(nproc) / 2 : 1)) # nproc heeds OMP_NUM_THREADS
+    local threads=${OMP_NUM_THREADS:-$(cores)}
+    threads=$((threads > 1 ? threads / 2 : 1))
     (export OMP_NUM_THREADS=$threads && run "${first_command[@]}") 2> >(cat >&2) &
     local other=$!
     trap 'kill -TERM $other 2>/dev/null; wait $other; exit 130' INT TERM
@@ -176,14 +182,15 @@ together() {
 
 # beside COMMAND...: starts a command, or a function of the recipe, as soon as one of the cores is free, on one
 # thread; settle waits for the last of them. One that fails doesn't end the others: settle fails for it.
-running=() failed=0
+running=() failed=0 room=""
 beside() {
     if [ -n "$dry_run" ]; then
         "$@"
         return
     fi
     trap 'stop_running; exit 130' INT TERM
-    until reap && [ "${#running[@]}" -lt "$(env -u OMP_NUM_THREADS nproc)" ]; do sleep 1; done
+    room=${room:-$(cores)}
+    until reap && [ "${#running[@]}" -lt "$room" ]; do sleep 1; done
     set -m # a process group each: what a function has started ends with it
     (export OMP_NUM_THREADS=1 && "$@") 2> >(cat >&2) &
     running+=($!)

@@ -18,7 +18,13 @@ Layouts and units, everywhere in the package:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Threads that wait leave their core to others. By default OpenMP's spin: two trainings of two threads each on
+# two cores, of which one spins where the other has work, take many times as long as one after the other.
+# OpenMP reads this once, as torch is loaded: hence here, before anything else.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from s2i.pipeline import load

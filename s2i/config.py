@@ -322,8 +322,9 @@ class Config:
     modality: Literal["speech", "text"] = setting("speech", read_by=("encoder", "gan"))
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)
-    precision: Literal["fp32", "bf16"] = "fp32"
-    threads: int = setting(0, at_least=0, at_most=4096, changeable=True)  # CPU threads; 0: as many as cores
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it works and is faster, else fp32
+    # CPU threads; 0: OMP_NUM_THREADS, else as many as cores
+    threads: int = setting(0, at_least=0, at_most=4096, changeable=True)
     data: DataConfig = section(DataConfig)
     audio: AudioConfig = section(AudioConfig, read_by=("encoder", "gan"))
     speech_encoder: SpeechEncoderConfig = section(SpeechEncoderConfig, read_by=("encoder", "gan"))

@@ -16,6 +16,13 @@ from s2i.errors import InputError
 Result = TypeVar("Result")
 
 
+def cores() -> int:
+    """Cores that this process may have: of the machine, what its affinity and its control group leave."""
+    from joblib import cpu_count  # here: it takes a while, and few processes ask
+
+    return cpu_count()
+
+
 def in_processes(function: Callable[..., Result], jobs: Iterable[tuple], processes: int) -> Iterator[Result]:
     """Results of `function(*job)` in the order in which they end; one process: here, without starting any.
 

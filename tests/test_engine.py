@@ -38,8 +38,8 @@ OPTIMISER = OptimiserConfig(lr=0.01, clip=1.0, schedule=ScheduleConfig(kind="lin
 
 
 def make_config(folder, **changes) -> Config:
-    config = Config(run=str(folder), device="cpu", threads=1, log=LogConfig(every=4, checkpoint_every=5))
-    return replace(config, **changes)
+    config = Config(run=str(folder), device="cpu", precision="fp32", threads=1)
+    return replace(config, **{"log": LogConfig(every=4, checkpoint_every=5), **changes})
 
 
 class Net(nn.Module):

@@ -35,6 +35,7 @@ def tiny_model_config(modality: str, attention: bool = True) -> Config:
     return Config(
         run="somewhere",
         modality=modality,
+        precision="fp32",
         data=DataConfig(root="somewhere", manifest="data/manifest.jsonl", pack="data/pack"),
         gan=GanConfig(encoder="no/such/run"),
         speech_encoder=SpeechEncoderConfig(

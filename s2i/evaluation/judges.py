@@ -141,7 +141,7 @@ def train_judge(config: Config) -> Path:
     packs = [Pack(Path(settings.pack) / split) for split in ("train", "val")]
     training_pack, validation_pack = packs
     heads = training_pack.attributes or {CLASS: _class_names(training_pack)}
-    engine = Engine.start(config)
+    engine = Engine.start(config, reads_captions=False)
     network = JudgeNetwork(settings, heads, config.image_size).to(engine.device)
     rise = ScheduleConfig(kind="linear", start=_RISE, warmup=int(_RISE * settings.steps))
     optimiser_settings = OptimiserConfig(lr=settings.lr, betas=(0.9, 0.999), schedule=rise)

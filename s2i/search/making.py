@@ -23,6 +23,7 @@ from s2i.errors import InputError
 from s2i.files import write_atomically
 from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, Model
+from s2i.processes import cores
 from s2i.progress import progress, say
 from s2i.search.index import FORMAT, NETWORKS, Index
 from s2i.search.nearest import write_table
@@ -176,7 +177,7 @@ def _write_pictures(
             say(f"left out: {error}")
             return None
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # PIL lets other threads run meanwhile
+    with ThreadPoolExecutor(min(8, cores())) as pool:  # PIL lets other threads run meanwhile
         for batch in _batches(progress(items, len(items), "pictures indexed"), PICTURES):
             images = list(pool.map(decode, batch))
             found = [(item, image) for item, image in zip(batch, images, strict=True) if image is not None]

@@ -31,13 +31,13 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
@@ -47,9 +47,11 @@ from torch.optim.swa_utils import AveragedModel
 from s2i.config import Config, OptimiserConfig, ScheduleConfig
 from s2i.config_files import config_to_dict
 from s2i.errors import InputError
+from s2i.processes import cores
 from s2i.progress import say
 from s2i.training.checkpoint import LAST, load_last, random_state, save_last, set_random_state
-from s2i.training.runlog import Run, open_run
+from s2i.training.precision import Choice, choose
+from s2i.training.runlog import Run, begun_config, open_run
 from s2i.training.term_means import TermMeans
 
 STOP_CHECK = 10  # steps between two questions to the other processes whether one was told to stop
@@ -62,15 +64,14 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def set_threads(threads: int, processes: int = 1) -> None:
-    """Use `threads` CPU threads; 0: OMP_NUM_THREADS, or all cores that this process may have, shared among
-    `processes`."""
+def set_threads(threads: int, processes: int = 1) -> int:
+    """Use `threads` CPU threads, and return them; 0: OMP_NUM_THREADS, or all cores that this process may
+    have, shared among `processes`."""
     if threads == 0 and os.environ.get("OMP_NUM_THREADS"):
-        return  # torch has read it
-    if threads == 0:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // processes)
+        return torch.get_num_threads()  # torch has read it
+    threads = threads or max(1, cores() // processes)
     torch.set_num_threads(threads)
+    return threads
 
 
 def set_seed(seed: int) -> None:
@@ -82,30 +83,46 @@ def set_seed(seed: int) -> None:
 
 @dataclass(frozen=True)
 class Engine:
-    """Where a training computes: a device, alone or with other processes that torchrun started."""
+    """Where a training computes: a device, alone or with other processes that torchrun started.
+
+    Attributes:
+        config: as it was given, but with the precision and the threads that were chosen; so the run's folder
+            and its checkpoints hold it.
+        choice: of the precision, with its reason.
+    """
 
     config: Config
     accelerator: Accelerator
+    choice: Choice
 
     @classmethod
-    def start(cls, config: Config) -> Engine:
-        """Choose device, precision and threads, and seed this process with seed + rank."""
+    def start(cls, config: Config, reads_captions: bool = True) -> Engine:
+        """Choose device, precision and threads, and seed this process with seed + rank.
+
+        A run that continues keeps precision and threads, where the configuration leaves them open.
+        Raises InputError for a GPU that is not there and for bf16 that doesn't work here.
+        """
         device = resolve_device(config.device)
         # A process may train twice (tests, notebooks); accelerate keeps the first one's device and precision.
         AcceleratorState._reset_state(reset_partial_state=True)
+        processes = PartialState(cpu=device.type == "cpu")
+        begun = begun_config(config)
+        threads = config.threads or (begun.threads if begun and begun.threads <= cores() else 0)
+        threads = set_threads(threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        kept = begun.precision if begun and begun.precision != "auto" else ""
+        choice = choose(config, kept, processes.device, reads_captions)
         accelerator = Accelerator(
             cpu=device.type == "cpu",
-            mixed_precision="bf16" if config.precision == "bf16" else "no",
+            mixed_precision="bf16" if choice.precision == "bf16" else "no",
             # With broadcast, two forwards of a net with batch norm before one backward fail on GPUs. Static:
             # some weights may get no gradient, the same ones each step, such as a vector's by regions alone.
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, static_graph=True)],
         )
         if accelerator.num_processes > 1:
             atexit.register(accelerator.end_training)
-        set_threads(config.threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         torch.backends.cudnn.deterministic = True
         set_seed(config.seed + accelerator.process_index)
-        return cls(config, accelerator)
+        return cls(replace(config, precision=choice.precision, threads=threads), accelerator, choice)
 
     @property
     def device(self) -> torch.device:
@@ -245,12 +262,15 @@ class Training:
         lines = self.run.read_log()
         self._begun = time.monotonic() - (lines[-1]["seconds"] if lines else 0.0)
         if not self.finished and self.engine.is_main:
-            device = self.engine.device
+            device, choice = self.engine.device, self.engine.choice
+            threads = self.engine.config.threads
+            on = f"{threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else "the GPU"
+            say(f"{self.run.label}: computes in {choice.precision} on {on}; {choice.reason}")
             self.run.write_environment(
                 device="cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
-                precision=self.engine.config.precision,
+                precision=choice.precision,
                 processes=self.engine.world,
-                threads=torch.get_num_threads(),
+                threads=threads,
             )
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _STOP_SIGNALS}

@@ -119,6 +119,13 @@ def alone_in_its_run(train: Callable[[Config], Path]) -> Callable[[Config], Path
     return alone
 
 
+def begun_config(config: Config) -> Config | None:
+    """The configuration with which the run in `config.run` was begun; None for a new run."""
+    require(config, "run")
+    folder = Path(config.run)
+    return load_config(folder / "config.yaml") if _is_run(folder) else None
+
+
 def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:
     """The folder `config.run`: made with its config.yaml, or found and continued.
 
@@ -129,16 +136,13 @@ def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:
         kind: of training; what it doesn't read may differ.
         writes: False in all processes of a distributed training but the first.
     """
-    require(config, "run")
-    run = Run(Path(config.run))
-    path = run.folder / "config.yaml"
-    if not _is_run(run.folder):
+    run, begun = Run(Path(config.run)), begun_config(config)
+    if begun is None:
         refuse_foreign(run.folder, "a run")
-    elif writes:
-        for folder in (run.folder, run.samples, run.checkpoints):
+    else:
+        for folder in (run.folder, run.samples, run.checkpoints) if writes else ():
             sweep(folder)
-    if path.exists():
-        changes = config_changes(load_config(path), config, kind)
+        changes = config_changes(begun, config, kind)
         fixed = {key: change for key, change in changes.items() if key not in CHANGEABLE}
         if fixed:
             listed = ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in fixed.items())
@@ -152,7 +156,7 @@ def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:
         if not changes:
             return run
     if writes:
-        save_config(config, path)
+        save_config(config, run.folder / "config.yaml")
     return run
 
 
