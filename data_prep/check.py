@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from s2i.data.manifest import SPLITS, Picture, check_manifest, iterate_manifest
-from s2i.data.text import tokenise
+from s2i.data.text import has_word, tokenise
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.progress import say
 
@@ -25,6 +25,7 @@ class Counts:
     classes: set[int] = field(default_factory=set)
     captions: int = 0
     written: int = 0
+    wordless: int = 0  # written, but without a word
     spoken: int = 0
     words: set[str] = field(default_factory=set)
     speakers: set[str] = field(default_factory=set)
@@ -37,6 +38,7 @@ class Counts:
         for caption in picture.captions:
             self.captions += 1
             self.written += caption.text is not None
+            self.wordless += caption.text is not None and not has_word(caption.text)
             self.spoken += caption.audio is not None
             self.words.update(tokenise(caption.text or ""))
             self.speakers.update({caption.speaker} - {None})
@@ -73,7 +75,7 @@ def count(manifest: Path) -> dict[str, Counts]:
 
 def card(splits: dict[str, Counts]) -> str:
     """Counts of each split as a table, and what of test training has not seen."""
-    names = [item.name for item in fields(Counts)]
+    names = [item.name for item in fields(Counts) if item.name != "wordless"]
     lines = [f"{'':6}" + "".join(f"{name:>10}" for name in names)]
     for split, counts in splits.items():
         values = (getattr(counts, name) for name in names)
@@ -84,6 +86,9 @@ def card(splits: dict[str, Counts]) -> str:
         lines.append(f"{name} of test outside train and val: {len(unseen):,}")
     languages = set().union(*(counts.languages for counts in splits.values()))
     lines.append(f"languages: {', '.join(sorted(languages)) or 'not told'}")
+    wordless = sum(counts.wordless for counts in splits.values())
+    if wordless:
+        lines.append(f"written captions without a word, which training from text leaves out: {wordless:,}")
     return "\n".join(lines)
 
 

@@ -32,7 +32,7 @@ from data_prep.bird_captions import describe
 from data_prep.bird_drawing import ATTRIBUTES, LARGEST, SMALLEST, draw_bird
 from s2i.data.manifest import Caption, Picture, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
-from s2i.files import write_atomically
+from s2i.files import parse_json, write_atomically
 from s2i.processes import begin_process, cores
 from s2i.progress import progress, say
 
@@ -190,7 +190,7 @@ def _is_finished(output: Path, settings: Settings) -> bool:
             raise InputError(f"expected a new or empty folder, found something in {output}: choose another")
         return False
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = parse_json(path.read_bytes())
         made_with, is_finished = dict(card["settings"]), bool(card["finished"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

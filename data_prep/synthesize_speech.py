@@ -17,8 +17,8 @@ manifest asked for them first. Killed anywhere, the same command continues.
 
 from __future__ import annotations
 
+import io
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -37,7 +37,7 @@ from s2i.data.espeak import Espeak, arranged_voices, speak
 from s2i.data.manifest import Picture, iterate_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import write_atomically
-from s2i.processes import begin_process, cores
+from s2i.processes import begin_process, cores, interrupts_held
 from s2i.progress import progress, say
 
 # English accents and, for every language, the variants of a voice. Clear ones only: no whisper, no croak, no
@@ -165,9 +165,12 @@ def make_clip(synthesiser: Synthesiser, request: Request) -> None:
     The synthesiser has no chance in it, so a bad clip is not tried twice.
     """
     path, utterance, where = request
-    waveform, sample_rate = synthesiser.speak(
-        utterance.text, utterance.voice, utterance.rate, utterance.pitch
-    )
+    try:
+        waveform, sample_rate = synthesiser.speak(
+            utterance.text, utterance.voice, utterance.rate, utterance.pitch
+        )
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     problem = implausible_length(utterance.text, utterance.rate, len(waveform) / sample_rate)
     if problem:
         raise InputError(
@@ -186,8 +189,10 @@ def write_sentence(output: str | Path, text: str, waveform: np.ndarray, sample_r
         )
     if not len(waveform):
         raise InputError(f"expected words to speak, found silence for {text!r}: change --text")
+    encoded = io.BytesIO()  # libsndfile prints a traceback where a stream refuses
+    soundfile.write(encoded, waveform, sample_rate, format=kind)
     with write_atomically(output, "wb") as stream:
-        soundfile.write(stream, waveform, sample_rate, format=kind)
+        stream.write(encoded.getbuffer())
 
 
 @contextmanager
@@ -205,11 +210,8 @@ def _workers(work, requests: Iterable, processes: int) -> Iterator[Iterable]:
     try:
         with ProcessPoolExecutor(processes, context, initializer=begin_process) as pool:
             # The workers start here, and inherit that interrupts are the parent's to answer.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
+            with interrupts_held():
                 made = pool.map(work, requests, chunksize=16)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             try:
                 yield made
             finally:

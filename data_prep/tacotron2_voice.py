@@ -26,6 +26,8 @@ from s2i.progress import progress
 
 RATE = 160  # words a minute, about what LJ Speech's reader speaks; only lengths are checked by it
 FEWEST_FRAMES = 8  # 93 ms; shorter than any word, and than Griffin-Lim's window and its padding
+LONGEST = 2000 * 256 / 22050  # s: the decoder ends after 2,000 frames
+SECONDS_A_LETTER = 0.05  # where words aren't written apart; five letters and a space in 60 / RATE s
 TRIES = 4  # of a clip whose length can't be right: the network sometimes babbles or never stops
 
 
@@ -71,6 +73,15 @@ class Tacotron2Voice:
         ordered = sorted(requests, key=lambda request: (len(request[1].text), request[0].name))
         blocks = [ordered[start : start + self.block] for start in range(0, len(ordered), self.block)]
         blocks = [block for block in blocks if not all(clip_exists(path) for path, _, _ in block)]
+        for _, utterance, where in (request for block in blocks for request in block):
+            seconds = max(
+                len(utterance.text.split()) * 60 / utterance.rate, SECONDS_A_LETTER * len(utterance.text)
+            )
+            if seconds > LONGEST:
+                raise InputError(
+                    f"expected a caption of up to {LONGEST:.0f} s, the most that Tacotron2 speaks, found"
+                    f" about {seconds:.0f} s for {where}: {utterance.text[:40]!r}...: shorten it"
+                )
 
         def spoken():
             for block in blocks:

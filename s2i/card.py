@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from s2i.config import MISSING
 from s2i.evaluation.rows import Record, cells, leading, rows
+from s2i.files import read_json
 from s2i.pipeline import DrawingPath
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.runlog import Run
@@ -79,10 +79,11 @@ def _describe_training(what: str, run: Path) -> list[str]:
     environment = run / "env.json"
     if not environment.is_file():
         return []
-    made = json.loads(environment.read_text(encoding="utf-8"))
+    made = read_json(environment, "versions and command of a training", "delete it")
     commit = made.get("commit") or "unknown"
     dirty = " with changes" if made.get("dirty") else ""
-    return ["", f"The {what}, at commit {commit}{dirty}:", "", f"    {_shown(made['command'])}"]
+    command = _shown(str(made.get("command") or "unknown"))
+    return ["", f"The {what}, at commit {commit}{dirty}:", "", f"    {command}"]
 
 
 def _records(metrics: dict[str, Any]) -> list[Record]:

@@ -14,6 +14,10 @@ from s2i.errors import Parser, exit_on_input_error
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line `arguments`, by default the program's own."""
+    exit_on_input_error(partial(_run, arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     parser = _parser()
     known, rest = parser.parse_known_args(arguments)
     given = vars(known)
@@ -23,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if rest:
         given["overrides"] += rest
     command = given.pop("command")
-    exit_on_input_error(partial(command, **given))
+    command(**given)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +62,8 @@ def generate(
 ) -> None:
     """Draw one sentence, many, or the way between two; prints each file written."""
     for given in filter(None, (speech, texts, *(interpolate or ()))):  # known without loading anything
-        if not given.exists() or (given.is_dir() and given != speech):
+        # To os.path, what can't be a file's name, such as a sentence of 300 letters, is one that isn't there.
+        if not os.path.exists(given) or (given.is_dir() and given != speech):
             raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
     if interpolate:
         _only(options | {"root": root}, "interpolate", "count", "stages", "attention", "root")
@@ -129,7 +132,7 @@ def search(model: Path, index: Path, as_json: bool, html: Path | None, device: s
         write_page(html, str(given or query["text"]), hits, given)
     if as_json:
         told = [{key: str(v) if isinstance(v, Path) else v for key, v in vars(hit).items()} for hit in hits]
-        print(json.dumps(told, ensure_ascii=False, indent=2))
+        _print_json(told)
         return
     for hit in hits:
         told = (hit.recording or hit.picture, hit.class_name, hit.caption)
@@ -151,10 +154,16 @@ def evaluate(
     metrics = measuring.evaluate(run, names, **settings)
     if as_json:
         told = [metric | {"procedure": measuring.procedure(metric["protocol"])} for metric in metrics]
-        print(json.dumps(told, ensure_ascii=False, indent=2))
+        _print_json(told)
         return
     for line in lines(metrics, measuring.procedure):
         print(line)
+
+
+def _print_json(told: list[dict[str, Any]]) -> None:
+    """In the letters themselves, where stdout has them."""
+    has_them = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+    print(json.dumps(told, ensure_ascii=not has_them, indent=2))
 
 
 def compare(output: Path, **runs: Any) -> None:

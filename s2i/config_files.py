@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from s2i.config import AudioConfig, Config
 from s2i.errors import InputError
-from s2i.files import write_atomically
+from s2i.files import is_utf8, write_atomically
 from s2i.settings import declared, types
 
 
@@ -178,7 +178,7 @@ def check_values(config: Config, origin: str) -> None:
 
 def _check_text(key: str, text: str, origin: str) -> None:
     """A configuration is written as UTF-8, and names of files end at a NUL."""
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if "\0" in text or not is_utf8(text):
         raise InputError(
             f"{origin}: expected {key} as UTF-8 without NUL, found {text!r}: rename or change it"
         )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
+
+BAD_INPUT, INTERRUPTED, READER_GONE = 2, 128 + 2, 128 + 13  # exit statuses; as a shell tells of signals
 
 
 class InputError(Exception):
@@ -16,17 +20,107 @@ class Parser(argparse.ArgumentParser):
     """Reports a wrong use as every other bad input is reported."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"s2i: error: {' '.join(message.split())}: see `{self.prog} --help`", file=sys.stderr)
-        sys.exit(2)
+        _report(f"s2i: error: {message}: see `{self.prog} --help`")
+        sys.exit(BAD_INPUT)
 
 
 def exit_on_input_error(main: Callable[[], None]) -> None:
-    """Run a command's `main`; report bad input as one line on stderr with exit status 2."""
+    """Run a command's `main`; report what a user can cause as one line on stderr, with no traceback.
+
+    The exit status is 2 for bad input and for a machine that refuses (a full disk, too little memory), 130
+    for an interrupt, 141 where whoever read the output has gone, as `head` does.
+    """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        if hasattr(stream, "reconfigure"):  # a terminal of ASCII gets every letter, some as an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
-        main()
-    except InputError as error:
-        print(f"s2i: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        try:
+            main()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what can't be written shows here, not when the interpreter ends
     except KeyboardInterrupt:
-        print("s2i: interrupted; the same command continues", file=sys.stderr)
-        sys.exit(130)
+        _report("s2i: interrupted; the same command continues")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError as error:
+        if not _reader_is_gone():
+            _exit_with(_describe(error))
+        _discard(sys.stdout)
+        _discard(sys.stderr)
+        sys.exit(READER_GONE)
+    except Exception as error:
+        described = str(error) if isinstance(error, InputError) else _describe(error)
+        if not described:
+            raise
+        _exit_with(described)
+
+
+def _describe(error: Exception) -> str:
+    """What the machine refused, as an InputError would say it; "" for a mistake of the program."""
+    if isinstance(error, OSError):
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        where = " and ".join(name if len(name) <= 200 else f"{name[:60]}..." for name in names)
+        found = error.strerror or str(error) or type(error).__name__
+        return f"expected to read and write {where or 'all files'}, found: {found}: check path and disk"
+    if isinstance(error, UnicodeEncodeError):
+        found = error.object[error.start : error.end][:20]
+        return f"expected text and names in UTF-8, found {found!r}: change the text or rename the file"
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return "expected a path, found one with a NUL in it: change it"
+    # torch's exceptions by their words: the command line starts without it.
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        return (
+            "expected every loader process to live, found one killed (was memory short?):"
+            " the same command continues, with fewer data.workers if need be"
+        )
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    ):
+        found = str(error) or "none left"
+        return f"expected enough memory, found: {found}: lower batch sizes and widths, or use another machine"
+    return ""
+
+
+def _exit_with(described: str) -> NoReturn:
+    try:
+        _report(f"s2i: error: {described}")
+    finally:
+        _discard_what_is_full(sys.stdout)
+    sys.exit(BAD_INPUT)
+
+
+def _report(text: str) -> None:
+    """A line on stderr, if anybody reads it."""
+    try:
+        print(" ".join(text.split()), file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads stdout or stderr any more; a broken pipe may also be another one."""
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _discard_what_is_full(stream: TextIO | None) -> None:
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        _discard(stream)
+
+
+def _discard(stream: TextIO | None) -> None:
+    """What is still to be written goes nowhere, lest the interpreter tries again as it ends."""
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

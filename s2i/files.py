@@ -36,11 +36,94 @@ def write_atomically(path: str | Path, mode: str = "w", to_disk: bool = True) ->
             os.replace(part, path)
     except OSError as error:
         raise InputError(f"expected to write {path}, found: {error.strerror or error}: mend it") from error
+    except UnicodeEncodeError as error:
+        found = error.object[error.start : error.end][:20]
+        raise InputError(
+            f"expected text and names in UTF-8 for {path}, found {found!r}: mend the text or rename the file"
+        ) from error
+
+
+def read_text(path: str | Path, what: str, remedy: str) -> str:
+    """A file's text. Raises InputError for one that can't be read or isn't UTF-8.
+
+    Args:
+        what: that is expected there, for the error, such as "sentences".
+        remedy: what to do where it isn't.
+    """
+    try:
+        return _read_bytes(path, what, remedy).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"expected {what} in {path}, found no UTF-8 at byte {error.start}: {remedy}"
+        ) from error
+
+
+def read_json(path: str | Path, what: str, remedy: str, kind: type = dict) -> Any:
+    """The value in a file of JSON, an object unless `kind` is another type.
+
+    Raises InputError for one that can't be read, is cut short or holds something else; arguments as
+    `read_text`.
+    """
+    text = read_text(path, what, remedy)
+    try:
+        found = parse_json(text)
+    except ValueError as error:
+        raise InputError(f"expected {what} in {path}, found no whole JSON ({error}): {remedy}") from error
+    if not isinstance(found, kind):
+        raise InputError(f"expected {what} in {path}, found {text.strip()[:40]!r}: {remedy}")
+    return found
+
+
+def read_json_lines(path: str | Path, what: str, remedy: str) -> list[dict[str, Any]]:
+    """The objects in a file of JSON Lines; a last line that a kill cut short is left out.
+
+    Raises InputError for any other line that is no object; arguments as `read_text`.
+    """
+    *lines, last = _read_bytes(path, what, remedy).split(b"\n")
+    found = []
+    for number, line in enumerate([*lines, *filter(None, [last])], 1):
+        try:
+            values = parse_json(line)
+            if not isinstance(values, dict):
+                raise ValueError("no object")
+        except ValueError as error:
+            if number > len(lines):
+                break
+            told = line[:40].decode("utf-8", "replace")
+            raise InputError(f"expected {what} in {path}, line {number}, found {told!r}: {remedy}") from error
+        found.append(values)
+    return found
+
+
+def _read_bytes(path: str | Path, what: str, remedy: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"expected {what} in {path}, found: {error.strerror or error}: {remedy}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """As json.loads, bytes as UTF-8; ValueError too for what is nested too deeply."""
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def json_line(values: dict[str, Any]) -> str:
-    """A line of JSON Lines."""
-    return json.dumps(values, ensure_ascii=False) + "\n"
+    """A line of JSON Lines, in the letters themselves; a name that isn't UTF-8 stands in escapes."""
+    line = json.dumps(values, ensure_ascii=False)
+    return (line if is_utf8(line) else json.dumps(values)) + "\n"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text, or a file's name, can be written as UTF-8: not with half of a pair of surrogates in it,
+    in which Python holds bytes of other encodings."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def append_json(path: str | Path, values: dict[str, Any]) -> None:

@@ -14,7 +14,6 @@ its own again.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from s2i.errors import InputError
-from s2i.files import append_json, json_line, sha256_of, write_atomically
+from s2i.files import append_json, json_line, parse_json, sha256_of, write_atomically
 from s2i.locks import only_process
 from s2i.parts import PART, part_folder, sweep
 from s2i.progress import say
@@ -266,7 +265,7 @@ def _read(record: Path) -> tuple[str, dict[str, set[str]]]:
         return command, known
     for line in record.read_bytes().split(b"\n"):
         try:
-            told = json.loads(line)
+            told = parse_json(line)
             if not command:
                 command = str(told["command"])
             elif "sha256" in told:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 PART = ".s2i-part"
 _RANDOM = "?" * 8  # that tempfile puts into a name
-_LONGEST = 100  # letters of a name that its part's name has: none may pass 255 bytes
+_LONGEST = 200  # bytes of a name that its part's name has: none may pass 255
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def part_folder(path: Path) -> Iterator[Path]:
 
 def lasting_part(path: Path) -> Path:
     """The name of the part beside `path` that a killed process leaves for the next call."""
-    return path.with_name(f".{path.name[:_LONGEST]}{PART}")
+    return path.with_name(f".{_beginning(path.name)}{PART}")
 
 
 @contextmanager
@@ -127,14 +127,19 @@ def umask() -> int:
 
 
 def _prefix(path: Path) -> str:
-    return f".{path.name[:_LONGEST]}."
+    return f".{_beginning(path.name)}."
+
+
+def _beginning(name: str) -> str:
+    """So much of a name, in whole letters, as a part's name has."""
+    return os.fsencode(name)[:_LONGEST].decode("utf-8", "ignore")
 
 
 def _is_part(found: str, name: str) -> bool:
     """Whether a file's name is that of a part that doesn't last."""
     stem, dot, random = found.removesuffix(PART).rpartition(".")
     is_part = found.startswith(".") and found.endswith(PART) and dot and len(random) == len(_RANDOM)
-    return bool(is_part) and (not name or stem == f".{name[:_LONGEST]}")
+    return bool(is_part) and (not name or stem == f".{_beginning(name)}")
 
 
 @contextmanager

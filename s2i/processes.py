@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from s2i.errors import InputError
@@ -38,7 +39,8 @@ def in_processes(function: Callable[..., Result], jobs: Iterable[tuple], process
     try:
         with ProcessPoolExecutor(processes, context, initializer=_begin_single_threaded) as pool:
             for job in jobs:
-                pending.add(pool.submit(function, *job))
+                with interrupts_held():  # the processes start with the first job
+                    pending.add(pool.submit(function, *job))
                 if len(pending) >= 2 * processes:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
@@ -48,6 +50,16 @@ def in_processes(function: Callable[..., Result], jobs: Iterable[tuple], process
             "expected every process to finish its work, found one killed (out of memory?):"
             " run the same command again, with fewer processes"
         ) from error
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Interrupts come after the block; a process that it starts never hears one: they are the parent's."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def begin_process() -> None:

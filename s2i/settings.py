@@ -16,9 +16,9 @@ Training = Literal["encoder", "gan", "judge"]
 LARGEST = 10**9  # of any number: what is larger overflows somewhere
 _KEY = "s2i"  # of a field's metadata
 _LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
-    "at_least": (operator.ge, "{} or more"),
+    "at_least": (operator.ge, "at least {}"),
     "above": (operator.gt, "more than {}"),
-    "at_most": (operator.le, "{} or less"),
+    "at_most": (operator.le, "at most {}"),
     "below": (operator.lt, "less than {}"),
 }
 
@@ -53,8 +53,17 @@ class Setting:
     @property
     def allowed(self) -> str:
         """The numbers that it may have, in words."""
-        limits = ((text, getattr(self, name)) for name, (_, text) in _LIMITS.items())
-        told = " and ".join(text.format(f"{limit:.10g}") for text, limit in limits if limit is not None)
+        if self.at_least is not None and self.below is None:
+            told = f"{self.at_least:.10g} to {self.at_most:.10g}"
+        else:
+            limits = {name: getattr(self, name) for name in _LIMITS}
+            if self.below is not None:
+                del limits["at_most"]
+            told = ", ".join(
+                _LIMITS[name][1].format(f"{limit:.10g}")
+                for name, limit in limits.items()
+                if limit is not None
+            )
         return f"{told} {self.unit}" if self.unit else told
 
     def allows(self, value: float) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from s2i.config import Config
 from s2i.config_files import config_from_dict, config_to_dict
 from s2i.errors import InputError
+from s2i.files import parse_json
 from s2i.training.checkpoint import LAST, read_checkpoint
 
 FORMAT = 1  # of an exported model's folder
@@ -49,7 +49,7 @@ def read_model(folder: Path) -> list[StoredPath]:
 def _read_exported(folder: Path) -> list[StoredPath]:
     origin = folder / "config.json"
     try:
-        described = json.loads(origin.read_text(encoding="utf-8"))
+        described = parse_json(origin.read_bytes())
     except (OSError, ValueError) as error:
         raise cut_short(origin, "JSON", error) from error
     found = described.get("format") if isinstance(described, dict) else None

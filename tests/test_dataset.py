@@ -229,6 +229,22 @@ def test_captions_without_audio_are_never_drawn_for_speech(tmp_path):
         list(evaluation_batches(dataset.pack, [2, 3], 2, "speech"))
 
 
+def test_captions_without_a_word_are_left_out_for_text_alone(tmp_path, capsys):
+    pictures = write_tiny_data(tmp_path, train=8, val=0, captions=2)
+    wordless = [tuple(replace(c, text=text) for c in pictures[0].captions) for text in ("\U0001f426", "...")]
+    pictures[0] = replace(pictures[0], captions=wordless[0])
+    pictures[7] = replace(pictures[7], captions=(wordless[1][0], pictures[7].captions[1]))
+    write_manifest(tmp_path / "manifest.jsonl", pictures)
+    build_pack(tiny_config(tmp_path), ["train"])
+    pack = Pack(tmp_path / "pack" / "train")
+    capsys.readouterr()
+    dataset = CaptionedPictures(pack, 1, 16, "text", Vocabulary.build(pack.texts()))
+    assert "3 written captions without a word are left out" in capsys.readouterr().err
+    assert dataset.candidates.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert not {0, 1, 14} & set(pack.usable("text").tolist())
+    assert speech(pack).candidates.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
 def test_evaluation_gives_every_caption_once_with_the_centre_of_its_picture(pack, vocabulary):
     chosen = [70, 3, 4, 5, 9, 0, 33]
     for modality in ("speech", "text"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import types
@@ -131,6 +132,21 @@ def test_a_manifest_is_drawn_caption_by_caption(model, recordings, tmp_path):
     [drawn] = generate_many(model, written, tmp_path / "texts")
     generate(model, None, SENTENCES[0], tmp_path / "t.png")
     assert drawn.read_bytes() == (tmp_path / "t.png").read_bytes()
+
+
+def test_names_of_any_bytes_and_ids_of_any_length_are_drawn(model, recordings, tmp_path):
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    name = os.fsdecode(b"caf\xe9")
+    shutil.copyfile(recordings / "a.wav", odd / f"{name}.wav")
+    assert [file.name for file in generate_many(model, odd, tmp_path / "out")] == [f"{name}.png"]
+    assert [file.name for file in generate_many(model, odd, tmp_path / "out")] == [f"{name}.png"]
+    spoken = (Caption(None, "a.wav", None, None),)
+    ids = ["x" * 400, "x" * 401, "\u00fc" * 130]
+    pictures = [Picture(each, "x.png", None, 0, "x", "test", spoken) for each in ids]
+    write_manifest(tmp_path / "m.jsonl", pictures)
+    found = list(generate_many(model, tmp_path / "m.jsonl", tmp_path / "many", root=recordings))
+    assert len({file.name for file in found}) == 3 and all(file.is_file() for file in found)
 
 
 def test_what_can_not_be_used_is_named_and_the_rest_is_drawn(model, recordings, tmp_path, capsys):

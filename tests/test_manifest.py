@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -122,6 +123,15 @@ CAPTION = {"text": "a bird", "audio": None, "speaker": None, "language": "en"}
         (line(captions=[{**CAPTION, "mentions": "wing"}]), "mentions of caption 0"),
         (line(attributes={"wing": 3}), "attributes"),
         (line(id="first"), "'first' of line 1 again"),
+        (line(id="a\ud83d"), "whole letters, without NUL, found 'a\\ud83d'"),
+        (line(captions=[{**CAPTION, "text": "a bird \ud83d"}]), "found 'a bird \\ud83d'"),
+        (line(captions=[{**CAPTION, "mentions": ["\udc26"]}]), "whole letters"),
+        (line(attributes={"wing\ud83d": "red"}), "whole letters"),
+        (line(image="a\0.png"), "without NUL, found 'a\\x00.png'"),
+        (line(class_id=2**63), "64 bits for class_id"),
+        (line(class_id=1e400), "class_id"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"id": ' + "1" * 5000 + "}", "one JSON object"),
     ],
 )
 def test_a_bad_line_is_refused_with_file_line_and_reason(tmp_path, bad, message):
@@ -131,6 +141,25 @@ def test_a_bad_line_is_refused_with_file_line_and_reason(tmp_path, bad, message)
         read_manifest(path)
     assert f"{path}, line 3: " in str(caught.value) and message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_letters_beyond_the_basic_plane_and_escapes_are_text(tmp_path):
+    told = {**CAPTION, "text": "a \U0001f426, \\ud83d and \u00e9"}
+    path = tmp_path / "m.jsonl"
+    path.write_text(line(captions=[told]))
+    assert "\\ud83d\\udc26" in path.read_text()  # a pair is one letter
+    assert read_manifest(path)[0].captions[0].text == told["text"]
+
+
+def test_a_huge_class_id_costs_nothing(tmp_path):
+    write_manifest(tmp_path / "m.jsonl", [picture(1, class_id=2**62)])
+    assert read_manifest(tmp_path / "m.jsonl")[0].class_id == 2**62
+
+
+def test_names_that_are_not_utf8_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="UTF-8 for .*, found others at picture '1'"):
+        write_manifest(tmp_path / "m.jsonl", [picture(1, image=os.fsdecode(b"caf\xe9.png"))])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bytes_that_are_not_utf8_are_refused_with_their_line(tmp_path):
@@ -206,6 +235,14 @@ def test_the_card_counts_what_each_split_holds(data, capsys):
     assert rows["train"] == ["train", "1", "1", "2", "1", "2", "3", "1", "2"]
     assert rows["test"] == ["test", "1", "1", "2", "1", "2", "3", "1", "2"]
     assert rows["classes"][-1] == "1" and rows["speakers"][-1] == "0"
+
+
+def test_the_card_counts_captions_without_a_word(data, capsys):
+    wordless = Caption("\U0001f426 !", "speech.wav", "anna", "en")
+    write_manifest(data / "manifest.jsonl", [picture(1, captions=(wordless, wordless)), picture(2)])
+    check.main([str(data / "manifest.jsonl")])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "written captions without a word, which training from text leaves out: 2"
 
 
 def test_the_check_ends_with_status_2_and_names_the_lines(data, capsys, monkeypatch):

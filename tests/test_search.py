@@ -212,6 +212,24 @@ def test_an_index_of_another_model_and_what_it_lacks_are_refused(data, model, in
     assert not (tmp_path / "new").exists() and (data[0] / "manifest.jsonl").is_file()
 
 
+def test_an_index_that_is_cut_short_is_one_line(index, tmp_path):
+    def torn(name, change):
+        copy = tmp_path / f"{name}-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(index, copy)
+        (copy / name).write_bytes(change((copy / name).read_bytes()))
+        return copy
+
+    for name in ("pictures.jsonl", "recordings.jsonl", "index.json"):
+        with pytest.raises(InputError, match="run s2i index again") as caught:
+            Index.open(torn(name, lambda content: content[:-20]))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="run s2i index again"):
+        Index.open(torn("index.json", lambda content: b"[" * 100_000))
+    other = Index.open(torn("pictures.jsonl", lambda content: content.replace(b'"id"', b'"ID"')))
+    with pytest.raises(InputError, match="of pictures.jsonl in .* run s2i index again"):
+        other.nearest(np.eye(16, dtype=np.float32)[0])
+
+
 def test_a_model_without_an_image_encoder_says_so(model, data, tmp_path):
     loaded = load(model)
     bare = replace(loaded, paths={"speech": replace(loaded.path("speech"), image_encoder=None)})

@@ -204,6 +204,14 @@ def test_bad_clip_is_refused_by_picture_and_text(tmp_path, monkeypatch, samples,
     assert not clips(tmp_path) and not (tmp_path / "out.jsonl").exists()
 
 
+def test_over_long_caption_is_refused_as_soon_as_a_minute_is_spoken(tmp_path):
+    begun = time.monotonic()
+    with pytest.raises(InputError, match="caption 0 of picture p7: expected a sentence of up to 60 s, found"):
+        run(tmp_path, picture("p7", "train", "a small red bird with black wings " * 3000))
+    assert time.monotonic() - begun < 10  # 1.5 hours of speech would take 15 s and more
+    assert not clips(tmp_path) and not (tmp_path / "out.jsonl").exists()
+
+
 @pytest.mark.parametrize("text", ["...", "?!"])
 def test_text_without_a_sound_is_refused(tmp_path, text):
     with pytest.raises(InputError, match="found silence for caption 0 of picture p7"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import urllib.error
 
 import numpy as np
@@ -117,6 +118,16 @@ def test_clip_of_a_wrong_length_is_tried_again_and_refused_in_the_end(tmp_path, 
     (tmp_path / "silent").mkdir()
     with pytest.raises(InputError, match="found silence for caption 1 of picture 7.*4 times: 'a bird'"):
         speak(tmp_path / "silent", weights)
+
+
+@pytest.mark.parametrize("text", ["a small red bird " * 20, "redbird" * 90])
+def test_over_long_caption_is_refused_before_anything_is_spoken(tmp_path, weights, monkeypatch, text):
+    monkeypatch.setattr(Tacotron2Voice, "speak", lambda *_: pytest.fail("spoke"))
+    monkeypatch.setattr(sys.modules[__name__], "TEXTS", ["a bird", text])
+    with pytest.raises(
+        InputError, match="up to 23 s, the most that Tacotron2 speaks, .* caption 1 of picture"
+    ):
+        speak(tmp_path, weights)
 
 
 def test_text_without_a_letter_is_silence(weights):

@@ -22,6 +22,7 @@ from s2i.data.images import to_tensor
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+from s2i.progress import say
 
 if TYPE_CHECKING:  # which reads crops as they are read here
     from s2i.data.views import Views
@@ -122,6 +123,9 @@ class CaptionedPictures(Dataset):
         self.candidates = np.flatnonzero(np.diff(self._first))
         self._tokens: dict[int, list[int]] = {}
         if modality == "text":
+            wordless = sum(1 for _ in pack.texts()) - len(self._usable)
+            if wordless:
+                say(f"{pack.folder}: {wordless} written captions without a word are left out")
             encoded = (_encode(pack, index, vocabulary, words) for index in self._usable)
             self._tokens = dict(zip(self._usable.tolist(), encoded, strict=True))
         self._lengths = _caption_lengths(pack, self._tokens)

@@ -18,6 +18,7 @@ from pathlib import Path
 import espeakng_loader
 import numpy as np
 
+from s2i.config import AudioConfig
 from s2i.errors import InputError
 
 # Names and values of espeak-ng's speak_lib.h.
@@ -29,6 +30,7 @@ _RATE, _PITCH = 1, 3
 _RATES = (80, 450)  # words a minute that espeak-ng can speak
 _KEPT_SILENCE = 0.05  # s before the first sound and after the last
 _SILENCE = 0.002  # of full scale: below it nothing is heard
+_LONGEST = AudioConfig().longest  # s: what is longer would be refused by whoever reads it
 
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 # The library keeps its state in globals: one sentence at a time in a process.
@@ -116,7 +118,8 @@ class Espeak:
 
         Returns the waveform, float32 (N,) in [-1, 1], with at most 50 ms of silence at either end, and its
         sample rate in Hz. It is empty where the text has nothing to pronounce, such as "...". Raises
-        InputError for an empty text, a rate or pitch out of range, or a voice that espeak-ng can't load.
+        InputError for an empty text, one that takes more than 60 s, as soon as these are spoken, a rate or
+        pitch out of range, or a voice that espeak-ng can't load.
         """
         if not text.strip():
             raise InputError("expected words to speak, found an empty text: give some")
@@ -131,12 +134,15 @@ class Espeak:
     def _samples(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int]:
         """The samples as espeak-ng makes them, int16, and their rate in Hz."""
         parts: list[bytes] = []
+        room = 0
 
         @_CALLBACK
         def collect(samples, count, events):
+            nonlocal room
             if count > 0:
                 parts.append(ctypes.string_at(samples, 2 * count))
-            return 0
+                room -= count
+            return int(room < 0)  # 1 ends it
 
         with _fresh_library() as library:
             folder = str(self.folder).encode()
@@ -146,6 +152,7 @@ class Espeak:
                     f"expected espeak-ng's data in {self.folder}, found none that it can read:"
                     " install espeakng-loader again"
                 )
+            room = int(_LONGEST * sample_rate)
             # The noise of breathy voices is seeded with the time of day otherwise.
             library.espeak_ng_SetRandSeed(ctypes.c_long(0))
             library.espeak_SetSynthCallback(collect)
@@ -157,6 +164,11 @@ class Espeak:
             size = ctypes.c_size_t(len(words))
             if library.espeak_Synth(words, size, 0, 0, 0, _UTF8, None, None) != 0:
                 raise InputError(f"expected words that espeak-ng can speak, found {text!r}: change them")
+        if room < 0:
+            raise InputError(
+                f"expected a sentence of up to {_LONGEST:g} s, found {len(text)} letters that take longer to"
+                f" speak, {text[:40]!r}...: shorten it"
+            )
         return np.frombuffer(b"".join(parts), np.int16), sample_rate
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from s2i.errors import InputError
-from s2i.files import write_atomically
+from s2i.files import is_utf8, parse_json, write_atomically
 from s2i.progress import progress
 
 SPLITS = ("train", "val", "test")
@@ -78,7 +78,13 @@ def write_manifest(path: str | Path, pictures: Iterable[Picture]) -> None:
     """Write a manifest: whole, or not at all."""
     with write_atomically(path, "wb") as stream:
         for picture in pictures:
-            stream.write(format_line(picture).encode() + b"\n")
+            line = format_line(picture)
+            if not is_utf8(line):
+                raise InputError(
+                    f"expected text and names in UTF-8 for {path}, found others at picture {picture.id!r}:"
+                    " rename its files or mend its captions"
+                )
+            stream.write(line.encode() + b"\n")
 
 
 def format_line(picture: Picture) -> str:
@@ -98,7 +104,7 @@ def read_attributes(manifest: str | Path) -> dict[str, list[str]]:
     if not path.exists():
         return {}
     try:
-        schema = json.loads(path.read_text(encoding="utf-8"))
+        schema = parse_json(path.read_bytes())
         if not isinstance(schema, dict) or not all(_is_list_of_words(values) for values in schema.values()):
             raise ValueError("something else")
     except (OSError, ValueError) as error:
@@ -228,11 +234,13 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _parse_line(line: bytes) -> Picture:
     """A picture from one line. Raises ValueError with what was expected and what was found."""
     try:
-        values = json.loads(line.decode("utf-8"))
+        values = parse_json(line)
     except UnicodeDecodeError as error:
         raise ValueError(f"expected UTF-8, found other bytes at byte {error.start}") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"expected one JSON object, found {error}") from error
+    if b"\\u" in line:  # the only way to what isn't text
+        _refuse_no_text(values)
     required = ("id", "image", "box", "class_id", "class_name", "split", "captions")
     _check_keys(values, "the picture", required, ("attributes",))
     for key in ("id", "image", "class_name"):
@@ -240,9 +248,8 @@ def _parse_line(line: bytes) -> Picture:
     box = values["box"]
     _check(box is None or _is_box(box), "box", "[x, y, width, height] or null", box)
     class_id = values["class_id"]
-    _check(
-        isinstance(class_id, int) and not isinstance(class_id, bool), "class_id", "a whole number", class_id
-    )
+    is_whole = isinstance(class_id, int) and not isinstance(class_id, bool)
+    _check(is_whole and abs(class_id) < 2**63, "class_id", "a whole number of 64 bits", class_id)
     _check(values["split"] in SPLITS, "split", " or ".join(SPLITS), values["split"])
     _check(isinstance(values["captions"], list), "captions", "a list", values["captions"])
     attributes = values.get("attributes", {})
@@ -258,6 +265,17 @@ def _parse_line(line: bytes) -> Picture:
         captions=tuple(_parse_caption(caption, index) for index, caption in enumerate(values["captions"])),
         attributes=attributes,
     )
+
+
+def _refuse_no_text(values: Any) -> None:
+    """Half of an emoji can't be written as UTF-8, a NUL ends a path: neither stands in any text."""
+    if isinstance(values, str) and ("\0" in values or not is_utf8(values)):
+        raise ValueError(f"expected text of whole letters, without NUL, found {ascii(values)[:60]}")
+    if isinstance(values, (list, dict)):
+        for part in values:
+            _refuse_no_text(part)
+            if isinstance(values, dict):
+                _refuse_no_text(values[part])
 
 
 def _parse_caption(values: Any, index: int) -> Caption:

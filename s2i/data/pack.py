@@ -9,7 +9,7 @@
       pack.json        counts, and what the pack was made from; written last
 
 A caption without audio has zero frames. What a modality can use are the captions that have what it needs,
-audio or text; the others keep their place and are never drawn (`Pack.usable`).
+audio or a written word; the others keep their place and are never drawn (`Pack.usable`).
 
 Stale packs. `build_pack` looks at everything: the split's lines, size and time of every source file, the
 audio settings, side and crop. Opening a pack for a run must not ask after 100,000 files, so it compares the
@@ -28,6 +28,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,9 @@ from s2i.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from s2i.data.text import has_word
 from s2i.errors import InputError
-from s2i.files import sha256_of, write_atomically
+from s2i.files import parse_json, sha256_of, write_atomically
 from s2i.locks import only_process
 from s2i.output_folder import refuse_foreign
 from s2i.parts import PART, discard, lasting_part, lasting_part_folder, sweep
@@ -127,21 +129,23 @@ class Pack:
             yield from (caption.text for caption in picture.captions if caption.text is not None)
 
     def usable(self, modality: str) -> np.ndarray:
-        """Indices, rising, of the captions that have what "speech" or "text" needs: int64.
+        """Indices, rising, of the captions that have what "speech" or "text" needs, audio or a word: int64.
 
         Raises InputError where there is none.
         """
-        if modality == "speech":
-            usable = np.flatnonzero(self.mel_lengths)
-        else:
-            written = (caption.text is not None for picture in self.pictures for caption in picture.captions)
-            usable = np.flatnonzero(np.fromiter(written, dtype=bool, count=self.caption_count))
+        usable = np.flatnonzero(self.mel_lengths) if modality == "speech" else self._worded
         if len(usable) == 0:
             what = "audio" if modality == "speech" else "text"
             raise InputError(
                 f"expected captions with {what} in {self.folder}, found none: add it and pack again"
             )
         return usable
+
+    @cached_property
+    def _worded(self) -> np.ndarray:
+        captions = (caption for picture in self.pictures for caption in picture.captions)
+        found = (caption.text is not None and has_word(caption.text) for caption in captions)
+        return np.flatnonzero(np.fromiter(found, dtype=bool, count=self.caption_count))
 
     def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.folder / name
@@ -379,7 +383,7 @@ def _write_array(path: Path, kind: type, shape: tuple[int, ...], parts: Iterable
 def _read_made_from(folder: Path) -> dict[str, Any]:
     path = folder / "pack.json"
     try:
-        made_from = json.loads(path.read_text(encoding="utf-8"))
+        made_from = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(
             f"expected a pack in {folder}, found no whole pack.json: run data_prep/pack.py"

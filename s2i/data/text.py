@@ -25,6 +25,11 @@ def tokenise(text: str) -> list[str]:
     return [word for word in (part.strip("'") for part in spaced.split()) if word]
 
 
+def has_word(text: str) -> bool:
+    """Whether a text says anything: an emoji alone, or dots, don't."""
+    return bool(tokenise(text))
+
+
 def _spaced(character: str) -> str:
     if "\u3040" <= character <= "\u30ff" or "\u3400" <= character <= "\u9fff":
         return f" {character} "
@@ -85,7 +90,7 @@ class Vocabulary:
 
     def encode(self, text: str, words: int) -> list[int]:
         """Numbers of the first `words` words. Raises InputError for an empty text or one of unknown words."""
-        if not tokenise(text):
+        if not has_word(text):
             raise InputError(f"expected a sentence, found {text[:60]!r} without a word: say what to draw")
         found = self.read(text)[:words]
         if not any(word in self for word in found):

@@ -15,7 +15,7 @@ from s2i.data.images import png_bytes
 from s2i.data.manifest import iterate_manifest
 from s2i.drawing.generate import check_attention, draw_pages
 from s2i.errors import InputError
-from s2i.files import sha256_of
+from s2i.files import parse_json, sha256_of
 from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import progress, say
@@ -143,7 +143,7 @@ def _read_manifest(source: Path, root: Path, modalities: set[str]) -> list[Sente
     spoken, written = [], []
     for picture in iterate_manifest(source):
         for number, caption in enumerate(picture.captions):
-            name = re.sub(r"[^\w.-]+", "_", f"{picture.id}-{number}")
+            name = _file_name(f"{picture.id}-{number}")
             if caption.audio is not None:
                 spoken.append(Sentence(name, speech=root / caption.audio))
             if caption.text is not None:
@@ -151,6 +151,15 @@ def _read_manifest(source: Path, root: Path, modalities: set[str]) -> list[Sente
     if "speech" in modalities and spoken:
         return spoken
     return written if "text" in modalities else []
+
+
+def _file_name(key: str) -> str:
+    """A caption's key as a file's name without suffix. One of over 200 bytes, of the 255 that may be, is cut
+    and made its own by a digest."""
+    name = re.sub(r"[^\w.-]+", "_", key)
+    if len(name.encode()) <= 200:
+        return name
+    return f"{name.encode()[:180].decode(errors='ignore')}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _read_lines(source: Path) -> list[Sentence]:
@@ -169,9 +178,9 @@ def _read_lines(source: Path) -> list[Sentence]:
 def _read_drawn(file: Path) -> dict[str, str]:
     """{name: digest} of the sentences drawn so far; a last line that was cut short counts for nothing."""
     drawn = {}
-    for line in file.read_text(encoding="utf-8").split("\n") if file.is_file() else ():
+    for line in file.read_bytes().split(b"\n") if file.is_file() else ():
         try:
-            told = json.loads(line)
+            told = parse_json(line)
             drawn[told["name"]] = told["of"]
         except (ValueError, KeyError, TypeError):
             continue
@@ -186,7 +195,7 @@ def _keep_settings(output: OutputFolder, path: DrawingPath, settings: dict[str, 
     }
     if (output.path / SETTINGS).is_file():
         try:
-            known = json.loads((output.path / SETTINGS).read_text(encoding="utf-8"))
+            known = parse_json((output.path / SETTINGS).read_bytes())
         except (OSError, ValueError):
             known = None
         if known != settings:

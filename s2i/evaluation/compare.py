@@ -30,7 +30,7 @@ from s2i.evaluation.questions.ask import ask
 from s2i.evaluation.questions.cascade import load_recogniser, measure_cascade
 from s2i.evaluation.questions.seeds import pool
 from s2i.evaluation.subject import Subject
-from s2i.files import write_atomically
+from s2i.files import read_json, write_atomically
 from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
@@ -295,10 +295,7 @@ def _robustness(subject: Subject, run: Path, folder: Path) -> dict[str, Any]:
     path = run / "robustness" / "results.json"
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"expected JSON in {path}, found {error}: run s2i robustness again") from error
+    found = read_json(path, "the results of s2i robustness", "run it again")
     if found.get("measured") != subject.identity():
         say(f"{path} is left out: it is of other weights, captions or settings; run s2i robustness again")
         return {}
@@ -309,10 +306,10 @@ def _robustness(subject: Subject, run: Path, folder: Path) -> dict[str, Any]:
 def _seconds(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"expected JSON in {path}, found {error}: delete it") from error
+    found = read_json(path, "{recipe stage: seconds}", "delete it")
+    if not all(isinstance(seconds, (int, float)) for seconds in found.values()):
+        raise InputError(f"expected {{recipe stage: seconds}} in {path}, found no numbers: delete it")
+    return found
 
 
 def write_report(folder: Path, found: dict[str, Any], shown: str) -> None:

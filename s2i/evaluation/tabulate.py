@@ -26,6 +26,7 @@ from s2i.evaluation.page.charts import Spread, spread_chart
 from s2i.evaluation.protocols import measure, procedure
 from s2i.evaluation.statistics import paired_difference
 from s2i.evaluation.subject import Subject
+from s2i.files import read_json
 from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import say
@@ -126,13 +127,13 @@ def _names(folders: list[Path]) -> list[str]:
 def _read_published(path: str | Path | None) -> dict[str, dict[str, str]]:
     if path is None:
         return {}
+    known = read_json(path, "published orderings", "mend --published")
     try:
-        known = json.loads(Path(path).read_text(encoding="utf-8"))
         return {
             name: {key: entry[key] for key in ("than", "found", "numbers", "source")}
             for name, entry in known.items()
         }
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(
             "expected JSON {run: {than, found, numbers, source}} as --published, found"
             f" {type(error).__name__} {error} in {path}: mend it"
@@ -153,8 +154,8 @@ def _measured(subject: Subject, run: Path, written: OutputFolder, kept: str) -> 
     }
     if written.owns(kept):
         try:
-            found = json.loads((written.path / kept).read_text(encoding="utf-8"))
-        except ValueError:
+            found = read_json(written.path / kept, "what was measured", "delete it")
+        except InputError:  # cut short: measured again
             found = {}
         if found.get("made_from") == made_from:
             return found

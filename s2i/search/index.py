@@ -13,7 +13,6 @@ root, which is kept relative to the index, so that both can be moved together.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from s2i.errors import InputError
+from s2i.files import parse_json
 from s2i.search.nearest import VectorTable
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class Index:
             for kind in KINDS
             if self.sizes.get(kind)
         }
+        for kind, offsets in self._offsets.items():
+            lines = folder / f"{kind}.jsonl"
+            if lines.stat().st_size != offsets[-1]:
+                raise ValueError(f"{lines.name} of {lines.stat().st_size} bytes in place of {offsets[-1]}")
         self.spaces = sorted({name.partition("-")[0] for name in self._tables})
 
     @classmethod
@@ -71,7 +75,7 @@ class Index:
                 f" make one with s2i index --output {folder}"
             )
         try:
-            described = json.loads(path.read_text(encoding="utf-8"))
+            described = parse_json(path.read_bytes())
             if described["format"] != FORMAT:
                 raise ValueError(f"format {described['format']}")
             return cls(folder, described)
@@ -120,12 +124,20 @@ class Index:
         first, last = (int(offset) for offset in self._offsets[kind][place : place + 2])
         with (self.folder / f"{kind}.jsonl").open("rb") as stream:
             stream.seek(first)
-            item = json.loads(stream.read(last - first))
-        return Hit(
-            id=item["id"],
-            picture=self.root / item["picture"],
-            score=score,
-            class_name=item["class_name"],
-            caption=item["caption"],
-            recording=self.root / item["recording"] if item.get("recording") else None,
-        )
+            line = stream.read(last - first)
+        try:
+            item = parse_json(line)
+            recording = item.get("recording")
+            return Hit(
+                id=item["id"],
+                picture=self.root / item["picture"],
+                score=score,
+                class_name=item["class_name"],
+                caption=item["caption"],
+                recording=self.root / recording if recording else None,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"expected line {place + 1} of {kind}.jsonl in {self.folder} as s2i index wrote it, found"
+                f" {line[:40]!r}: run s2i index again"
+            ) from error

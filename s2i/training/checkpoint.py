@@ -24,9 +24,15 @@ LAST = "last.pt"
 
 
 def write_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Write `state` (plain containers and tensors) to one file, atomically."""
+    """Write `state` (plain containers and tensors) to one file, atomically.
+
+    Raises InputError where the disk refuses; the file is then as it was.
+    """
     with write_atomically(path, "wb") as stream:
-        torch.save({"format": FORMAT, **state}, stream)
+        try:
+            torch.save({"format": FORMAT, **state}, stream)
+        except RuntimeError as error:  # torch's own word for whatever stopped its writer
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

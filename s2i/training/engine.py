@@ -260,7 +260,7 @@ class Training:
     def __enter__(self) -> Training:
         self._resume()
         lines = self.run.read_log()
-        self._begun = time.monotonic() - (lines[-1]["seconds"] if lines else 0.0)
+        self._begun = time.monotonic() - (lines[-1].get("seconds", 0.0) if lines else 0.0)
         if not self.finished and self.engine.is_main:
             device, choice = self.engine.device, self.engine.choice
             threads = self.engine.config.threads

@@ -27,7 +27,7 @@ from typing import Any
 from s2i.config import Config
 from s2i.config_files import config_to_dict, config_to_yaml, load_config, require, save_config
 from s2i.errors import InputError
-from s2i.files import append_json, json_line, write_atomically
+from s2i.files import append_json, json_line, read_json_lines, write_atomically
 from s2i.locks import only_process
 from s2i.output_folder import refuse_foreign
 from s2i.parts import sweep
@@ -84,7 +84,7 @@ class Run:
                 continue
             kept = [line for line in _read(path) if line.get("step", 0) <= step]
             text = "".join(json_line(line) for line in kept)
-            if text != path.read_text():
+            if text != path.read_text(encoding="utf-8"):
                 with write_atomically(path) as stream:
                     stream.write(text)
 
@@ -203,20 +203,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    *lines, last = path.read_text(encoding="utf-8").split("\n")  # not at what else Unicode calls a line's end
-    found = []
-    for number, line in enumerate([*lines, *filter(None, [last])], 1):
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number > len(lines):
-                break  # a kill in the middle of the last line
-            raise InputError(
-                f"expected a JSON object, found {line.strip()[:40]!r} in {path}, line {number}: delete it"
-            ) from error
-    return found
+    return read_json_lines(path, "a JSON object", "delete the line") if path.exists() else []
 
 
 def _version(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,10 @@ def write_gallery(subjects: dict[str, Subject], folder: Path) -> tuple[list[Show
         audio, real = f"audio/{number:02d}.wav" if caption.audio else "", f"pictures/{number:02d}-real.png"
         if audio:
             heard = load_waveform(Path(config.data.root) / caption.audio, config.audio)  # as the encoder
+            encoded = BytesIO()  # libsndfile prints a traceback where a stream refuses
+            soundfile.write(encoded, heard.numpy(), config.audio.sample_rate, "PCM_16", format="WAV")
             with write_atomically(folder / audio, "wb") as stream:
-                soundfile.write(stream, heard.numpy(), config.audio.sample_rate, "PCM_16", format="WAV")
+                stream.write(encoded.getbuffer())
         save_png(Image.fromarray(reals[number]), folder / real)
         voice = unseen is not None and bool(unseen[index])
         shown.append(Shown(caption, pack.pictures[picture].class_name, audio, real, voice, {}))
