@@ -22,7 +22,7 @@ setup(
         "librosa>=0.10",
         "numpy",
         "omegaconf>=2.4",
-        "pillow",
+        "pillow>=11.3",  # has AVIF
         "safetensors",
         "scipy",
         "soundfile",

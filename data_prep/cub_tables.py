@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
-from s2i.data.images import upright_size
+from s2i.data.images import open_image, upright_size
 from s2i.errors import InputError
 
 FOLDER = "CUB_200_2011"
@@ -89,16 +87,10 @@ def check_photograph(
     Raises InputError, naming the file, for a missing or broken one and for a box outside its picture.
     """
     path = Path(root) / photograph.image
-    if not path.is_file():
-        raise InputError(f"expected a picture, found no file at {path}: fetch it or remove its row")
-    try:
-        with Image.open(path) as image:
-            mode, (width, height) = image.mode, upright_size(image)
-            image.draft(mode, (1, 1))  # all of a JPEG is read, an eighth of its side computed
-            image.load()
-    except Exception as error:  # each of PIL's decoders has a family of its own
-        reason = " ".join(str(error).split()).replace(f" {str(path)!r}", "")
-        raise InputError(f"expected a picture, found {reason} in {path}: fetch it again") from error
+    with open_image(path) as image:
+        mode, (width, height) = image.mode, upright_size(image)
+        image.draft(mode, (1, 1))  # all of a JPEG is read, an eighth of its side computed
+        image.load()
     notes = []
     if mode != "RGB":
         kind = {"L": "a greyscale", "CMYK": "a CMYK"}.get(mode, f"a {mode}")

@@ -17,6 +17,7 @@ from torch import Tensor
 from s2i.config import Config
 from s2i.data.audio import Recording, features, load_waveform
 from s2i.data.dataset import Batch, pad_mels, pad_tokens
+from s2i.data.image_values import to_rgb
 from s2i.data.images import frame, load_image, resize, to_tensor, to_uint8
 from s2i.data.noise import caption_noise
 from s2i.data.text import Vocabulary
@@ -219,7 +220,7 @@ class Model:
             return F.normalize(encoding.sentence, dim=1)[0].cpu().numpy()
         path = self.path(space or next(iter(self.paths)))
         if isinstance(image, Image.Image):
-            pixels = np.asarray(resize(image.convert("RGB"), path.config.picture_size))
+            pixels = np.asarray(resize(to_rgb(image), path.config.picture_size))
         else:
             pixels = path.frame_picture(load_image(image))
         return path.encode_pictures(to_tensor(torch.from_numpy(pixels.copy())[None]))[0].cpu().numpy()

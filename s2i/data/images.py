@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from s2i.data.file_kinds import foreign
+from s2i.data.image_values import to_rgb
 from s2i.errors import InputError
 from s2i.files import write_atomically
 
 
 def load_image(path: str | Path) -> Image.Image:
-    """A picture of any format and mode as RGB, upright as viewers show it (EXIF), as boxes are meant.
+    """A picture of any format and mode as RGB (`to_rgb`), upright as viewers show it (EXIF), as boxes are
+    meant; of several in one file (GIF, TIFF) the first.
 
-    Raises InputError for a missing or broken file.
+    Raises InputError for a missing or broken file, one that is nothing but transparent, and one whose values
+    have no known range.
+    """
+    with open_image(path) as image:
+        tags = getattr(image, "tag_v2", None)
+        return to_rgb(ImageOps.exif_transpose(image), image.format, tags)
+
+
+@contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """A picture of which the header alone is read; what is done with it reads on.
+
+    Raises InputError, naming the file, for a missing or broken one, at once or when it is read on.
     """
     path = Path(path)
     if not path.is_file():
@@ -26,18 +43,21 @@ def load_image(path: str | Path) -> Image.Image:
     if path.stat().st_size == 0:
         raise InputError(f"expected a picture, found an empty file at {path}: fetch or make it again")
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I;16"):  # PIL would cut these at 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return ImageOps.exif_transpose(image).convert("RGB")
+        # By a stream: a greyscale TIFF that is to be turned, PIL garbles where it may map the file itself.
+        with path.open("rb") as stream, Image.open(stream) as image:
+            yield image
     except Exception as error:  # each of PIL's decoders has a family of its own
-        reason = " ".join(str(error).split()).replace(f" {str(path)!r}", "")
-        raise InputError(f"expected a picture, found {reason} in {path}: fetch or make it again") from error
+        found, advice = " ".join(str(error).split()), "fetch or make it again"
+        if isinstance(error, UnidentifiedImageError):
+            found, _, advice = (foreign(path.suffix) or f"something else: {advice}").partition(": ")
+        raise InputError(f"expected a picture, found {found} in {path}: {advice}") from error
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height in px of a picture that was just opened, as `load_image` will give it."""
     width, height = image.size
+    if tags := getattr(image, "tag_v2", None):  # a TIFF's size is its upright one already, in PIL of late
+        width, height = tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
     is_sideways = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     return (height, width) if is_sideways else (width, height)
 
