@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import io
-import os
+import re
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from s2i.errors import InputError
+from s2i.files import write_atomically
+from s2i.output_folder import refuse_foreign
+from s2i.parts import sweep
 
 # Of a clip's 16 bits the last two are rounded away: 84 dB below full scale, and a fifth of a FLAC's bytes.
 # 40,000 captions of 3.3 s take 3.0 GB so, 3.7 GB with all bits, and 5.9 GB as WAV.
 _BITS = 14
 FORMAT = 1  # part of a clip's name: to be raised when the same request is to give another file
+_CLIP = re.compile(r"[0-9a-f]{2}/[0-9a-f]{20}\.flac|s2igan/.+-\d+-of-\d+\.flac")  # in the folder of clips
 _SHORTEST = 0.1  # s; a word such as "a" takes .2
 
 
 def clip_folder(root: str | Path, audio: str) -> Path:
-    """The folder `audio` under `root`, made where it is missing. Raises InputError for one elsewhere."""
+    """The folder `audio` under `root`, made where it is missing.
+
+    Raises InputError for one elsewhere, and for one that holds anything but clips.
+    """
     root = Path(root)
     folder = root / audio
     if not folder.resolve().is_relative_to(root.resolve()):
         raise InputError(f"expected a folder for clips inside --root {root}, found {audio}: change --audio")
+    refuse_foreign(folder, "clips", lambda name: bool(_CLIP.fullmatch(name)), "change --audio")
+    sweep(folder, deep=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -47,15 +56,10 @@ def write_clip(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
     samples = np.clip(np.round(waveform * 32768 / step) * step, -32768, 32768 - step).astype(np.int16)
     encoded = io.BytesIO()
     soundfile.write(encoded, samples, sample_rate, format="FLAC", subtype="PCM_16", compression_level=0)
-    # Renamed without fsync, which would take longer than speaking: a killed process leaves no torn file, and
-    # an empty one that a power cut leaves is made again.
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(encoded.getbuffer())
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"expected to write {path}, found: {error.strerror}: free or change it") from error
+    # Not waiting for the disk, which would take longer than speaking: a killed process leaves no torn file,
+    # and an empty one that a power cut leaves is made again.
+    with write_atomically(path, "wb", to_disk=False) as stream:
+        stream.write(encoded.getbuffer())
 
 
 def implausible_length(text: str, rate: int, seconds: float) -> str | None:

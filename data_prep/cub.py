@@ -31,7 +31,7 @@ from data_prep.cub_archive import CUB, obtain
 from data_prep.cub_captions import Writer, open_sources
 from data_prep.cub_split import Division, divide, read_published_lists
 from data_prep.cub_tables import FOLDER, Photograph, check_photograph, read_photographs
-from s2i.data.manifest import SPLITS, Caption, Picture, write_manifest
+from s2i.data.manifest import SPLITS, Caption, Picture, check_manifest_file, write_manifest
 from s2i.data.text import tokenise
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.progress import progress, say
@@ -183,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"expected --root to be the folder around {FOLDER}, found that folder itself:"
             f" give {given.root.resolve().parent}, and call the folder {FOLDER}"
         )
+    check_manifest_file(given.output)
     obtain(given.root, CUB)
     held_out = given.val_classes, given.test_classes
     print(make_manifest(given.root, given.output, sources, given.seed, *held_out, given.photographs))

@@ -7,7 +7,6 @@ import http.client
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2i.errors import InputError
+from s2i.locks import only_process
+from s2i.parts import lasting_part, part_folder
 from s2i.progress import progress, say
 
 _BLOCK = 1 << 20  # bytes read at a time
@@ -57,6 +58,13 @@ def obtain(root: str | Path, archive: Archive) -> Path:
     folder, packed = root / archive.folder, root / archive.name
     if folder.exists():
         return folder
+    with only_process(root, f".{archive.folder}.lock", wait=True):  # two calls at once: the second waits
+        if not folder.exists():
+            _obtain(root, folder, packed, archive)
+    return folder
+
+
+def _obtain(root: Path, folder: Path, packed: Path, archive: Archive) -> None:
     if packed.exists():
         found = _md5(packed)
         if found != archive.md5:
@@ -69,12 +77,11 @@ def obtain(root: str | Path, archive: Archive) -> Path:
         _download(packed, archive)
     say(f"unpacking {packed}")
     _unpack(packed, root, archive)
-    return folder
 
 
 def _download(packed: Path, archive: Archive) -> None:
-    """Fetch to a `.part` file, and give it its name once its MD5 is right."""
-    part = packed.with_name(packed.name + ".part")
+    """Fetch to a part, and give it its name once its MD5 is right."""
+    part = lasting_part(packed)  # not NAME.part, as browsers call their own
     try:
         is_whole = False
         while not is_whole:
@@ -135,23 +142,21 @@ def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 def _unpack(packed: Path, root: Path, archive: Archive) -> None:
     """Unpack beside the place, then move there: the folder is whole or absent."""
-    work = Path(tempfile.mkdtemp(dir=root, prefix=f".{archive.folder}."))
     try:
-        with tarfile.open(packed) as tar:
-            for member in tar:
-                _unpack_member(tar, member, work.resolve())
-        if not (work / archive.folder / archive.proof).is_file():
-            raise tarfile.TarError(f"no {archive.folder}/{archive.proof}")
-        for name in archive.beside:
-            if (work / name).is_file() and not (root / name).exists():
-                os.replace(work / name, root / name)
-        os.replace(work / archive.folder, root / archive.folder)
+        with part_folder(root / archive.folder) as work:
+            with tarfile.open(packed) as tar:
+                for member in tar:
+                    _unpack_member(tar, member, work.resolve())
+            if not (work / archive.folder / archive.proof).is_file():
+                raise tarfile.TarError(f"no {archive.folder}/{archive.proof}")
+            for name in archive.beside:
+                if (work / name).is_file() and not (root / name).exists():
+                    os.replace(work / name, root / name)
+            os.replace(work / archive.folder, root / archive.folder)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"expected to unpack {packed} into {root}, found: {error}: make room or fetch the archive again"
         ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _size(path: Path) -> int:

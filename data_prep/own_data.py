@@ -24,6 +24,7 @@ from data_prep.recorded_captions import fill_captions, path_under
 from data_prep.recordings import Recordings, listed, match_by_name, match_by_table
 from s2i.data.manifest import Picture, check_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
+from s2i.output_folder import OutputFolder
 from s2i.progress import say
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -201,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--recordings", required=True, type=Path, metavar="FOLDER", help="what is said of them"
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="for manifest, pack and runs"
+        "--output", required=True, type=Path, metavar="DIR", help="new folder for manifest, pack and runs"
     )
     parser.add_argument("--table", type=Path, metavar="CSV", help="which recording belongs to which picture")
     parser.add_argument(
@@ -215,9 +216,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the split (default: 0)")
     parser.add_argument("--allow-missing", action="store_true", help="leave out pictures without a recording")
     given = parser.parse_args(arguments)
+    output = OutputFolder(given.output, "data_prep.own_data")
     for folder in (given.images, given.recordings):
         if not folder.is_dir():
             raise InputError(f"expected a folder, found none at {folder}: check --images and --recordings")
+        if output.path.is_relative_to(folder.resolve()):
+            raise InputError(
+                f"expected --output outside of {folder}, found {given.output}: name another, for the next"
+                " call would take the images that trainings write there for yours"
+            )
     root = Path(os.path.commonpath([given.images.absolute(), given.recordings.absolute()]))
     made = make_manifest(
         given.images.absolute(),
@@ -230,9 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.allow_missing,
     )
     manifest = given.output / "manifest.jsonl"
-    unchecked = manifest.with_name(".manifest.jsonl")
-    write_manifest(unchecked, made)
-    try:
+    with output.replaced(last=manifest.name) as folder:
+        unchecked = folder / manifest.name
+        write_manifest(unchecked, made)
         problems = check_manifest(unchecked, root, listen=True)
         for problem in problems:
             say(problem.replace(str(unchecked), str(manifest)))
@@ -241,9 +248,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"expected no faults in {given.images} and {given.recordings}, found {len(problems)}:"
                 " mend the files named above and run again"
             )
-        os.replace(unchecked, manifest)
-    finally:
-        unchecked.unlink(missing_ok=True)
     print(card(count(manifest)))
     print(
         f"\nThe commands that train on it, where `s2i` is installed:\n\n{commands(made, root, given.output)}"

@@ -33,6 +33,8 @@ from data_prep.bird_drawing import ATTRIBUTES, LARGEST, SMALLEST, draw_bird
 from s2i.data.manifest import Caption, Picture, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import parse_json, write_atomically
+from s2i.output_folder import refuse_foreign
+from s2i.parts import sweep
 from s2i.processes import begin_process, cores
 from s2i.progress import progress, say
 
@@ -141,8 +143,7 @@ def make_data_set(output: str | Path, settings: Settings, processes: int = 1) ->
         return
     card = {"data": "painted birds", "settings": asdict(settings), "finished": False}
     _write_json(output / "card.json", card)
-    for left_over in (output / "images").rglob(".*.png.*"):  # of a process that was killed while writing
-        left_over.unlink()
+    sweep(output, deep=True)
     planned = plan_pictures(settings)
     made = list(progress(_make_all(output, settings, planned, processes), len(planned), "painted birds"))
     _write_json(output / "attributes.json", ATTRIBUTES)
@@ -186,15 +187,16 @@ def _is_finished(output: Path, settings: Settings) -> bool:
     """Whether a folder holds this data set whole; refuse one that holds another."""
     path = output / "card.json"
     if not path.exists():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise InputError(f"expected a new or empty folder, found something in {output}: choose another")
+        refuse_foreign(output, "painted birds")
         return False
     try:
         card = parse_json(path.read_bytes())
+        if card["data"] != "painted birds":
+            raise ValueError(f"one of {card['data']}")
         made_with, is_finished = dict(card["settings"]), bool(card["finished"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"expected the card of painted birds in {path}, found {error!r}: remove the folder"
+            f"expected the card of painted birds in {path}, found {error!r}: choose another --output"
         ) from error
     differing = [
         f"{name} {made_with.get(name)} there and {value} now"

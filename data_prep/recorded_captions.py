@@ -10,7 +10,14 @@ from pathlib import Path
 from data_prep.clips import clip_exists, clip_folder, write_clip
 from data_prep.recordings import Recordings, listed, match_by_name, match_by_table
 from data_prep.waveform_arrays import SAMPLE_RATE, read_waveforms
-from s2i.data.manifest import Caption, Picture, iterate_manifest, read_manifest, write_manifest
+from s2i.data.manifest import (
+    Caption,
+    Picture,
+    check_manifest_file,
+    iterate_manifest,
+    read_manifest,
+    write_manifest,
+)
 from s2i.errors import InputError
 from s2i.progress import progress, say
 
@@ -31,6 +38,7 @@ def take_recordings(
     must be under `root`. Raises InputError for captions without a recording, naming them, unless
     `allow_missing`; for recordings without a caption; and as `match_by_name` and `match_by_table` do.
     """
+    check_manifest_file(output, [manifest, *filter(None, [table])])
     root, source = Path(root), Path(source)
     pictures = read_manifest(manifest)
     files = {picture.id: picture.image for picture in pictures}
@@ -101,6 +109,7 @@ def take_released(
         InputError: captions without waveforms, naming them, unless `allow_missing`; files with another number
             of waveforms than the picture has captions, whose order could not be trusted; broken files.
     """
+    check_manifest_file(output, [manifest])
     source, folder = Path(source), clip_folder(root, audio)
     if not source.is_dir():
         raise InputError(f"expected a folder of waveforms, found none at {source}: change --source")
@@ -130,7 +139,8 @@ def _unpack(picture: Picture, source: Path, folder: Path, audio: str) -> Picture
                 " (--captions reed)"
             )
         for number, clip in clips.items():
-            write_clip(folder / clip, waveforms[number], SAMPLE_RATE)
+            if not clip_exists(folder / clip):
+                write_clip(folder / clip, waveforms[number], SAMPLE_RATE)
     captions = list(picture.captions)
     for number, clip in clips.items():
         captions[number] = replace(

@@ -34,9 +34,10 @@ import soundfile
 from data_prep.clips import clip_exists, clip_folder, implausible_length, write_clip
 from data_prep.utterances import Cast, Request, choose_utterances
 from s2i.data.espeak import Espeak, arranged_voices, speak
-from s2i.data.manifest import Picture, iterate_manifest, write_manifest
+from s2i.data.manifest import Picture, check_manifest_file, iterate_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import write_atomically
+from s2i.output_folder import check_output_file
 from s2i.processes import begin_process, cores, interrupts_held
 from s2i.progress import progress, say
 
@@ -122,6 +123,7 @@ def speak_manifest(
     Raises:
         InputError: what can't be read, spoken or written; the clips made until then are kept.
     """
+    check_manifest_file(output, [manifest])
     folder = clip_folder(root, audio)
     requests: dict[Path, Request] = {}
     captions = others = 0
@@ -189,6 +191,7 @@ def write_sentence(output: str | Path, text: str, waveform: np.ndarray, sample_r
         )
     if not len(waveform):
         raise InputError(f"expected words to speak, found silence for {text!r}: change --text")
+    check_output_file(output)
     encoded = io.BytesIO()  # libsndfile prints a traceback where a stream refuses
     soundfile.write(encoded, waveform, sample_rate, format=kind)
     with write_atomically(output, "wb") as stream:

@@ -43,14 +43,28 @@ environment_ready() {
         suitable .venv/bin/python
 }
 
+# Empties a .venv that this file made, or began to make; refuses another.
+clear_environment() {
+    local inside
+    if [ -e .venv ] && [ ! -e .venv/s2i.unfinished ] && [ ! -e .venv/s2i.stamp ]; then
+        environment_error "expected no .venv in $PWD, or one that s2i made, found another, without pip or a Python" \
+            "of 3.10 to 3.12: move it away, or set S2I_PYTHON"
+    fi
+    mkdir -p .venv && : >.venv/s2i.unfinished # first and last: a kill at any moment is known for one
+    for inside in .venv/* .venv/.[!.]*; do
+        [ "$inside" = .venv/s2i.unfinished ] || rm -rf "$inside"
+    done
+}
+
 make_environment() {
     local base
     environment_ready && return # somebody else has made it meanwhile
     if [ -e .venv/s2i.unfinished ] || ! suitable .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1
     then
         base="$(find_python)" || exit 2
+        clear_environment
         printf 's2i: making .venv with %s (%s)\n' "$base" "$("$base" --version)" >&2
-        "$base" -m venv --clear .venv || environment_error "$base could not make .venv in $PWD: see above"
+        "$base" -m venv .venv || environment_error "$base could not make .venv in $PWD: see above"
     fi
     printf 's2i: installing s2i and what it needs into .venv: the first time this takes some minutes\n' >&2
     : >.venv/s2i.unfinished

@@ -126,15 +126,17 @@ stage() {
 end_stage() {
     [ -n "$stage_name" ] && [ -z "$dry_run" ] || return 0
     "$python" - "$folder/exp/$exp-report" "$stage_name" "$((SECONDS - stage_begun))" <<'END'
-import json, os, pathlib, sys
+import json, pathlib, sys
+from s2i.files import write_atomically
+from s2i.parts import sweep
 
 folder, stage, seconds = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-path, new = folder / "seconds.json", folder / ".seconds.json.new"
-folder.mkdir(parents=True, exist_ok=True)
+path = folder / "seconds.json"
 known = json.loads(path.read_text()) if path.exists() else {}
 known[stage] = max(seconds, known.get(stage, 0))
-new.write_text(json.dumps(known, indent=2) + "\n")
-os.replace(new, path)
+sweep(folder, path.name)
+with write_atomically(path) as stream:
+    stream.write(json.dumps(known, indent=2) + "\n")
 END
     stage_name=""
 }

@@ -62,13 +62,11 @@ def refuse_foreign(
 
 
 def contents(folder: Path) -> Iterator[str]:
-    """Files, links and empty folders inside, in order, by their path in it; not parts, locks and records."""
+    """Files and links inside, in order, by their path in it; not parts, locks and records."""
     for place, folders, files in os.walk(folder, followlinks=False):
         here = Path(place)
         folders[:] = sorted(name for name in folders if not name.endswith(PART))
         links = [name for name in folders if (here / name).is_symlink()]
-        if here != folder and not folders and not files:
-            yield here.relative_to(folder).as_posix()
         for name in sorted([*files, *links]):
             if name not in IGNORED and not (name.startswith(".") and name.endswith((PART, ".lock"))):
                 yield (here / name).relative_to(folder).as_posix()
@@ -161,7 +159,7 @@ class OutputFolder:
 
     def _move(self, made: Path, last: str) -> None:
         """Put the files of a folder in the place of what the command wrote before."""
-        names = [name for name in contents(made) if name != last and (made / name).is_file()] + [last]
+        names = [name for name in contents(made) if name != last] + [last]
         for name in names:
             self._refuse(name)
         old, digests = list(self._known), {name: sha256_of(made / name) for name in names}

@@ -97,12 +97,25 @@ def test_an_absent_folder_is_fetched_and_used(packed, tmp_path, monkeypatch, cap
 
 
 def test_a_download_goes_on_where_it_was_cut(packed, tmp_path):
-    (tmp_path / "CUB_200_2011.tgz.part").write_bytes(packed[:1000])
+    (tmp_path / ".CUB_200_2011.tgz.s2i-part").write_bytes(packed[:1000])
     with serving(packed) as server:
         cub_archive.obtain(tmp_path, archive_at(server))
         assert server.asked == ["bytes=1000-"]
     assert (tmp_path / "CUB_200_2011.tgz").read_bytes() == packed
     assert (tmp_path / "CUB_200_2011" / "images.txt").exists()
+
+
+def test_a_download_that_a_browser_has_begun_is_left_alone(packed, tmp_path):
+    mine = [tmp_path / "CUB_200_2011.tgz.part", tmp_path / ".CUB_200_2011.mine" / "x"]
+    mine[1].parent.mkdir()
+    for path in mine:
+        path.write_bytes(b"mine")
+    with serving(packed) as server, pytest.raises(InputError, match="MD5"):
+        cub_archive.obtain(tmp_path, replace(archive_at(server), md5="0" * 32))
+    with serving(packed) as server:
+        cub_archive.obtain(tmp_path, archive_at(server))
+        assert server.asked == [None]
+    assert all(path.read_bytes() == b"mine" for path in mine)
 
 
 def test_a_connection_that_keeps_breaking_off_gets_there(packed, tmp_path):
@@ -114,17 +127,17 @@ def test_a_connection_that_keeps_breaking_off_gets_there(packed, tmp_path):
 
 
 def test_a_connection_that_gives_nothing_more_is_an_error_and_the_part_stays(packed, tmp_path):
-    (tmp_path / "CUB_200_2011.tgz.part").write_bytes(packed[:1000])
+    (tmp_path / ".CUB_200_2011.tgz.s2i-part").write_bytes(packed[:1000])
     with serving(packed, hang_up_after=0) as server:
         with pytest.raises(InputError, match="1,000 bytes and then no more"):
             cub_archive.obtain(tmp_path, archive_at(server))
-    assert [path.name for path in tmp_path.iterdir()] == ["CUB_200_2011.tgz.part"]
+    assert [path.name for path in tmp_path.iterdir()] == [".CUB_200_2011.tgz.s2i-part"]
     with serving(packed) as server:
         cub_archive.obtain(tmp_path, archive_at(server))
 
 
 def test_a_server_without_ranges_begins_anew_and_a_whole_part_is_not_fetched_twice(packed, tmp_path):
-    part = tmp_path / "CUB_200_2011.tgz.part"
+    part = tmp_path / ".CUB_200_2011.tgz.s2i-part"
     part.write_bytes(b"something else")
     with serving(packed, serves_ranges=False) as server:
         cub_archive.obtain(tmp_path, archive_at(server))

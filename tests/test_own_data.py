@@ -155,6 +155,30 @@ def test_pictures_without_recordings_are_left_out_on_demand(tmp_path, capsys):
     assert "left out, for they have no recording: f" in capsys.readouterr().err
 
 
+def test_a_folder_that_holds_anything_else_is_refused_and_ones_own_may_be_written_again(tmp_path):
+    write(tmp_path, *"abcdef")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "manifest.jsonl").write_text("mine")
+    with pytest.raises(InputError, match="found manifest.jsonl there"):
+        run(tmp_path)
+    assert (tmp_path / "made" / "manifest.jsonl").read_text() == "mine"
+    (tmp_path / "made" / "manifest.jsonl").unlink()
+    first = run(tmp_path)
+    (tmp_path / "made" / "pack").mkdir()
+    (tmp_path / "made" / "pack" / "pack.json").write_text("of another command")
+    assert run(tmp_path) == first
+    assert (tmp_path / "made" / "pack" / "pack.json").read_text() == "of another command"
+
+
+@pytest.mark.parametrize("inside", ["images", "images/made", "spoken/made", "link/made"])
+def test_an_output_inside_of_what_is_read_is_refused(tmp_path, inside):
+    write(tmp_path, *"abcdef")
+    (tmp_path / "link").symlink_to("images")
+    with pytest.raises(InputError, match="expected (--output outside of|a new or empty folder)"):
+        run(tmp_path, "--output", str(tmp_path / inside))
+    assert not list(tmp_path.rglob("*made*"))
+
+
 def test_broken_recording_is_named(tmp_path, capsys):
     write(tmp_path, *"abcdef")
     (tmp_path / "spoken" / "c.wav").write_bytes(b"no sound")
@@ -162,7 +186,7 @@ def test_broken_recording_is_named(tmp_path, capsys):
     with pytest.raises(InputError, match="no faults in .*, found 2"):
         run(tmp_path)
     said = capsys.readouterr().err
-    assert "c.wav" in said and "d.wav" in said and not list((tmp_path / "made").iterdir())
+    assert "c.wav" in said and "d.wav" in said and not (tmp_path / "made").exists()
 
 
 def test_recordings_without_text_go_all_the_way_to_a_report(tmp_path):
@@ -186,5 +210,5 @@ def test_recordings_without_text_go_all_the_way_to_a_report(tmp_path):
     assert page.count("<article") == 4 and page.count("(unwritten)") == 4 and page.count("<audio") == 4
     for name in ("audio/00.wav", "pictures/00-real.png", "pictures/03-speech-1.png"):
         assert f'"{name}"' in page and (made / "report" / name).stat().st_size > 0
-    with pytest.raises(InputError, match="expected a folder as --output"):
+    with pytest.raises(InputError, match="found a file of that name"):
         report(made / "gan", made / "manifest.jsonl")

@@ -19,6 +19,7 @@ from data_prep.bird_drawing import _PAINT, COLOURED_PARTS, COLOURS
 from data_prep.painted_birds import ATTRIBUTES, Settings, describe, draw_bird, make_data_set, make_species
 from s2i.data.manifest import check_manifest, read_attributes, read_manifest
 from s2i.errors import InputError
+from s2i.parts import PART
 
 TINY = Settings(size=32, train_species=6, val_species=2, test_species=3, train_pictures=2, val_pictures=1,
                 test_pictures=2, captions=3)  # fmt: skip
@@ -274,7 +275,7 @@ def test_an_interrupted_data_set_is_finished_to_the_same_bytes(tmp_path, monkeyp
             make_data_set(tmp_path / "cut", TINY)
     assert not (tmp_path / "cut" / "manifest.jsonl").exists()
     species = next((tmp_path / "cut" / "images").iterdir())
-    (species / ".0000-001.png.abcd").write_bytes(b"cut short")
+    (species / f".0000-001.png.abcdefgh{PART}").write_bytes(b"cut short")
     make_data_set(tmp_path / "cut", TINY)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
@@ -296,9 +297,12 @@ def test_other_settings_and_strange_folders_are_refused(tmp_path):
     with pytest.raises(InputError, match="new or empty folder"):
         make_data_set(tmp_path / "mine", TINY)
     assert contents(tmp_path / "mine") == {"letter.txt": b"dear bird"}
-    (tmp_path / "mine" / "card.json").write_text("{")
-    with pytest.raises(InputError, match="card of painted birds"):
-        make_data_set(tmp_path / "mine", TINY)
+    theirs = {"data": "my birds", "settings": TINY.__dict__, "finished": False}
+    for card in ("{", json.dumps(theirs)):
+        (tmp_path / "mine" / "card.json").write_text(card)
+        with pytest.raises(InputError, match="card of painted birds"):
+            make_data_set(tmp_path / "mine", TINY)
+        assert contents(tmp_path / "mine") == {"letter.txt": b"dear bird", "card.json": card.encode()}
 
 
 @pytest.mark.parametrize("wrong", ["--size=16", "--train-species=-1", "--train-pictures=0", "--processes=0"])

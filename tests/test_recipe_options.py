@@ -213,7 +213,7 @@ def test_an_environment_is_made_once_and_again_where_it_was_cut_short(recipe, to
     (tmp_path / "setup.py").write_text("first")
     stand_in = f"""
 case "$*" in
-    '-m venv'*) echo venv >>{tmp_path}/calls; rm -rf .venv; mkdir -p .venv/bin; cat "$0" >.venv/bin/python
+    '-m venv'*) echo venv >>{tmp_path}/calls; mkdir -p .venv/bin; cat "$0" >.venv/bin/python
             {shutil.which("chmod")} +x .venv/bin/python ;;
     *pip*install*) echo install >>{tmp_path}/calls; [ ! -e {tmp_path}/offline ] ;;
     *--version*) echo Python 3.11.0 ;;
@@ -239,6 +239,17 @@ esac"""
     (tmp_path / "setup.py").write_text("second")
     assert environment(tmp_path, PATH=str(tools)).returncode == 0
     assert made() == ["install"]  # brought up to date
+
+
+def test_an_environment_of_somebody_else_is_never_cleared(recipe, tools, tmp_path):
+    (tmp_path / "setup.py").touch()
+    mine = tmp_path / ".venv" / "bin" / "python"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("another Python")
+    write_program(tools / "python3.11", "echo Python 3.11.0")
+    done = environment(tmp_path, PATH=str(tools))
+    assert done.returncode == 2 and "found another" in done.stderr and "S2I_PYTHON" in done.stderr
+    assert [path for path in (tmp_path / ".venv").rglob("*") if path.is_file()] == [mine]
 
 
 # The grid of ablate.sh

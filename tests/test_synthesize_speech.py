@@ -18,6 +18,7 @@ from data_prep import synthesize_speech
 from s2i.data.espeak import Espeak, arranged_voices, speak
 from s2i.data.manifest import Caption, Picture, read_manifest, write_manifest
 from s2i.errors import InputError, exit_on_input_error
+from s2i.parts import PART
 
 TEXT = "a small red bird with black wings"
 
@@ -218,9 +219,36 @@ def test_text_without_a_sound_is_refused(tmp_path, text):
         run(tmp_path, picture("p7", "train", text))
 
 
+def test_peoples_recordings_and_files_are_left_alone(tmp_path):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "mine.flac").write_text("mine")
+    with pytest.raises(InputError, match="found mine.flac there.*change --audio"):
+        run(tmp_path, picture("1", "train", TEXT))
+    assert [path.name for path in (tmp_path / "audio").iterdir()] == ["mine.flac"]
+    (tmp_path / "out.jsonl").write_text('{"my": "own lines"}\n')
+    with pytest.raises(InputError, match="expected a manifest to replace at .*out.jsonl"):
+        run(tmp_path, picture("1", "train", TEXT), more=("--audio", "clips"))
+    with pytest.raises(InputError, match="in.jsonl, which is read"):
+        run(tmp_path, picture("1", "train", TEXT), more=("--output", str(tmp_path / "in.jsonl")))
+    assert (tmp_path / "out.jsonl").read_text() == '{"my": "own lines"}\n' and not (
+        tmp_path / "clips"
+    ).exists()
+
+
+def test_a_manifest_is_replaced_with_a_word_and_what_a_kill_left_goes(tmp_path, capsys):
+    run(tmp_path, picture("1", "train", TEXT))
+    (clip,) = (tmp_path / "audio").glob("*/*.flac")
+    left = clip.with_name(f".{clip.name}.abcdefgh{PART}"), tmp_path / f".out.jsonl.abcdefgh{PART}"
+    for path in left:
+        path.write_text("half")
+    run(tmp_path, picture("1", "train", TEXT))
+    assert f"{tmp_path / 'out.jsonl'} is replaced" in capsys.readouterr().err
+    assert not any(path.exists() for path in left)
+
+
 def test_full_or_forbidden_disk_is_an_input_error(tmp_path):
     (tmp_path / "audio").write_text("in the way")
-    with pytest.raises(InputError, match="expected to write clips to .*audio"):
+    with pytest.raises(InputError, match="or clips, at .*audio, found a file of that name: change --audio"):
         run(tmp_path, picture("1", "train", TEXT))
 
 

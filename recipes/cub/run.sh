@@ -37,6 +37,9 @@ settings=(
 if stage 1 data "read the photographs' tables and write the manifest"; then
     run mkdir -p "$work"
     run "$python" -m data_prep.cub --root "$root" --output "$work/manifest.jsonl" ${part[@]+"${part[@]}"}
+    if [ -e "$work/CUB_200_2011" ] && [ ! -L "$work/CUB_200_2011" ]; then
+        usage_error "expected a link or nothing at $work/CUB_200_2011, found something else: move it away"
+    fi
     run ln -sfn "$(absolute "$root")/CUB_200_2011" "$work/CUB_200_2011"
 fi
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from s2i.errors import InputError
 from s2i.files import is_utf8, parse_json, write_atomically
+from s2i.output_folder import check_output_file
 from s2i.progress import progress
 
 SPLITS = ("train", "val", "test")
@@ -85,6 +86,22 @@ def write_manifest(path: str | Path, pictures: Iterable[Picture]) -> None:
                     " rename its files or mend its captions"
                 )
             stream.write(line.encode() + b"\n")
+
+
+def check_manifest_file(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Before a manifest is written onto a file that was named to a command; see `check_output_file`.
+
+    Raises InputError for an input, and for a file that is there and is no manifest.
+    """
+    path = Path(path)
+    if path.is_file() and path.stat().st_size:
+        try:
+            next(iterate_manifest(path))
+        except (InputError, StopIteration) as error:
+            raise InputError(
+                f"expected a manifest to replace at {path}, found another file: name another"
+            ) from error
+    check_output_file(path, inputs)
 
 
 def format_line(picture: Picture) -> str:
