@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2i.config import MISSING
-from s2i.evaluation.rows import Record, cells, leading, rows
+from s2i.evaluation.rows import Record, cells, interval_forms, leading, rows
 from s2i.files import read_json
 from s2i.pipeline import DrawingPath
 from s2i.training.checkpoint import read_checkpoint
@@ -65,7 +65,9 @@ def table(records: Sequence[Record]) -> list[str]:
     for before, each in reversed(list(zip(shown, shown[1:], strict=False))):
         if before["protocol"] == each["protocol"]:
             each["protocol"] = ""
-    facts = ", ".join(f"{key} {value}" for key, value in shared.items() if value is not None)
+    facts = [f"{key} {value}" for key, value in shared.items() if value is not None]
+    forms = interval_forms(found)
+    facts = ", ".join([*facts, *([f"95 % intervals by {forms}"] if forms else [])])
     return [
         "",
         *([f"Of all that follows: {facts}.", ""] if facts else []),

@@ -54,7 +54,7 @@ def test_the_card_tells_data_commands_commit_sizes_and_the_latest_metrics(runs, 
         "MB",
     ):
         assert said in card
-    assert "Of all that follows: step 6." in card
+    assert "Of all that follows: step 6, 95 % intervals by percentile bootstrap over classes." in card
     assert "| judge_distances | kid | 0.75 [0.25, 0.3333] | 1,200 drawn |" in card and "0.375" not in card
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from s2i.evaluation.extractors import FEATURES
-from s2i.evaluation.protocols import PROTOCOLS, measure
+from s2i.evaluation.extractors import FEATURES, Extractor
+from s2i.evaluation.protocols import PROTOCOLS, measure, procedure
 from s2i.evaluation.subject import Subject
 from s2i.pipeline import load
 from tests.tiny_runs import write_gan_run, write_world
@@ -96,7 +96,7 @@ def test_captions_are_encoded_once(world, tmp_path):
 
 def test_all_extractors_look_in_one_pass(world, tmp_path):
     subject = subject_of(world, tmp_path)
-    subject.asked = {"judge", "encoders"}
+    subject.asked = {("drawn", "judge"), ("drawn", "encoders"), ("s2igan", "scorer")}
     drawn = Counter(subject)
     judged, encoded = subject.drawn("judge")[FEATURES], subject.drawn("encoders")[FEATURES]
     assert drawn.pictures == 60 and len(judged) == len(encoded) == 60
@@ -107,6 +107,49 @@ def test_measuring_asks_all_protocols_for_one_drawing(world, tmp_path):
     drawn = Counter(subject)
     measure(subject, ["attribute_accuracy", "class_retrieval_by_drawing", "judge_distances"])
     assert drawn.pictures == 60
+
+
+def test_who_asks_for_some_pictures_looks_at_no_others(world, tmp_path):
+    """S2IGAN's mAP is of two pictures a class and their captions; other networks look at every drawn one."""
+    subject, seen = subject_of(world, tmp_path), []
+
+    def look(pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append(len(pictures))
+        return {FEATURES: pictures.mean((2, 3))}
+
+    subject._extractors["imagenet"] = Extractor("imagenet", "fake", "cafe", "none", {FEATURES: 3}, look)
+    scores = measure(subject, ["attribute_accuracy", "s2igan_mean_average_precision"])
+    assert len(subject.drawn("judge")[FEATURES]) == 60
+    found = scores["s2igan_mean_average_precision"][0]
+    assert found.counts == {"queries": 10, "gallery": 30, "classes": 5}
+    assert sum(seen) == 40  # 30 drawn and 10 real ones
+    own = subject.real("imagenet")[FEATURES]  # those of all pictures are others
+    asking = np.unique(subject.pack.caption_picture[subject.s2igan_captions])
+    assert len(own) == 30 and sum(seen) == 70
+    assert np.array_equal(subject.real("imagenet", pictures=asking)[FEATURES], own[asking])
+
+
+def test_real_pictures_are_brought_to_the_drawn_ones_size(world, tmp_path):
+    subject = subject_of(world, tmp_path)
+    config = subject.path.config
+    config = replace(
+        config,
+        generator=replace(config.generator, base_size=config.generator.base_size // 2),
+        data=replace(config.data, picture_size=subject.pack.image_size),
+    )
+    small = Subject(replace(subject.path, config=config), subject.evaluation)
+    sides = []
+
+    def look(pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+        sides.append(pictures.shape[-1])
+        return {FEATURES: pictures.mean((2, 3))}
+
+    small._extractors["imagenet"] = Extractor("imagenet", "fake", "f00d", "none", {FEATURES: 3}, look)
+    small.real("imagenet")
+    assert set(sides) == {config.image_size} and config.image_size < small.pack.image_size
+    for name, function in PROTOCOLS.items():  # and each that looks at drawn ones says so
+        said = procedure(name).replace("s2igan_mean", procedure("s2igan_mean_average_precision"))
+        assert "drawn ones' size" in said or not function.facts.draws or name.endswith("unseen_voices"), name
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])

@@ -13,13 +13,13 @@ import torch
 from s2i.data.dataset import picture_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack
+from s2i.drawing.interpolate import between
 from s2i.evaluation.judges import Opinion
 from s2i.evaluation.questions import following, memory
 from s2i.evaluation.questions.following import (
     Swap,
     draw_interpolation,
     find_swaps,
-    interpolate,
     measure_following,
 )
 from s2i.evaluation.questions.memory import measure_diversity, nearest_two, search_memory
@@ -221,11 +221,13 @@ def encoding(length: int, seed: int) -> CaptionEncoding:
 def test_a_mixture_ends_at_the_captions_and_moves_evenly():
     first, second = encoding(3, 0), encoding(7, 1)
     for part, end in ((0.0, first), (1.0, second)):
-        found = interpolate(first, second, part)
+        found = between(first, second, part)
         assert torch.equal(found.sequence, end.sequence) and torch.equal(found.mask, end.mask)
         assert torch.allclose(found.sentence, end.sentence)
-    half = interpolate(first, second, 0.5)
-    assert torch.allclose(half.sentence, (first.sentence + second.sentence) / 2)
+    half = between(first, second, 0.5)
+    middle = first.sentence + second.sentence
+    length = (first.sentence.norm() + second.sentence.norm()) / 2  # as `generate --interpolate` keeps it
+    assert torch.allclose(half.sentence, middle / middle.norm() * length)
     assert half.sequence.shape == (1, 4, 5) and half.mask.all()
     # Ends stay ends: the first segment is the mean of both first ones.
     assert torch.allclose(half.sequence[..., 0], (first.sequence[..., 0] + second.sequence[..., 0]) / 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from s2i.card import table
-from s2i.evaluation.rows import cells, lines, rows
+from s2i.evaluation.rows import cells, interval_forms, lines, rows
 
 WHEN = {"split": "test", "seed": 0, "weights": "ema", "modality": "speech", "step": 7, "judge": "77"}
 WHO = {"extractor": "a judge", "extractor_hash": "77", "resize": "none", "reference": "real pictures"}
@@ -82,4 +82,18 @@ def test_the_card_names_a_protocol_once_and_shares_what_all_rows_share():
         "|  | kid | 0.5 |  | 1,200 drawn pictures, 3 classes | 0 | 77 |",
         "| heard | mAP | 0.75 |  | 1,200 drawn pictures, 3 classes | 1 | 77 |",
     ]
+    assert "Of all that follows: step 7, split test, seed 0, weights ema, judge 77." in table(
+        [record("kid", 0)]
+    )
     assert table([]) == table([record("kid/red", 0.5)]) == []
+
+
+def test_intervals_say_how_they_were_made_and_former_ones_that_they_were_percentiles():
+    former = record("kid", 0.5, interval95=[0.4, 0.6])
+    ours = record("mAP", 0.25, interval95=[0.2, 0.3], interval_form="t over classes")
+    bare = record("fid", 3.0)
+    assert interval_forms(rows([bare])) == "" and interval_forms(rows([bare, ours])) == "t over classes"
+    both = "percentile bootstrap over classes and t over classes"
+    assert interval_forms(rows([former, ours])) == both
+    [facts] = [line for line in table([former, ours, bare]) if line.startswith("Of all")]
+    assert facts.endswith(f"judge 77, 95 % intervals by {both}.")

@@ -102,7 +102,7 @@ def test_pooled_scores_are_means_and_name_their_runs(runs):
     assert (chance.value, chance.of, chance.note) == (0.1, "chance", "")
 
 
-def test_a_distance_is_drawn_again_through_its_statistic():
+def test_a_distance_has_its_interval_through_its_statistic():
     def made(scale: float) -> Score:
         def statistic(multiplicities: np.ndarray) -> np.ndarray:
             return scale * (multiplicities @ np.arange(CLASSES)) / CLASSES

@@ -19,12 +19,13 @@ from torch import Tensor
 
 from s2i.config import MISSING, DataConfig, EvaluationConfig
 from s2i.config_files import config_to_dict
-from s2i.data.dataset import picture_batches
+from s2i.data.dataset import centre_crops, read_pictures
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.extractors import FEATURES, Extractor, weights_identity
 from s2i.evaluation.features import FeatureStore
+from s2i.evaluation.score import S2IGAN
 from s2i.pipeline import load
 from s2i.processes import in_processes
 from s2i.progress import progress, say
@@ -56,23 +57,25 @@ def look_at_drawn(subject: Subject, names: Sequence[str], which: str) -> dict[st
     return {name: store.read() for name, store in zip(names, stores, strict=True)}
 
 
-def look_at_real(subject: Subject, extractor: Extractor, pack: Pack) -> Features:
-    """Features of every picture of a pack, in order."""
-    total = len(pack.pictures)
+def look_at_real(
+    subject: Subject, extractor: Extractor, pack: Pack, pictures: np.ndarray | None = None
+) -> Features:
+    """Features of every picture of a pack, in order, or of some: indices (N,)."""
+    chosen = np.arange(len(pack.pictures)) if pictures is None else pictures
+    part = "" if pictures is None else f"-{_hash(','.join(map(str, pictures.tolist())))[:8]}"
+    total = len(chosen)
     # The own encoders see what they were trained on, which may be larger than what is drawn.
     size = pack.image_size if extractor.name == "encoders" else subject.path.config.image_size
     made_from = {**_made_from(subject, extractor, pack), "image_size": size}
-    name = f"real-{pack.folder.name}-{extractor.name}"
+    name = f"real-{pack.folder.name}{part}-{extractor.name}"
     store = FeatureStore(_shared_folder(subject), name, made_from, total, extractor.outputs)
     missing = store.missing
     if len(missing):
-        first = missing[0] // PICTURES_A_BATCH  # a killed pass left whole batches
-        batches = picture_batches(pack, size, PICTURES_A_BATCH)
-        label = f"{extractor.name}: looking at real pictures"
-        for number, pictures in enumerate(progress(batches, -(-total // PICTURES_A_BATCH), label)):
-            if number >= first:
-                start = number * PICTURES_A_BATCH
-                _look([(extractor, store)], pictures, np.arange(start, start + len(pictures)))
+        starts = range(int(missing[0]), total, PICTURES_A_BATCH)
+        for start in progress(starts, len(starts), f"{extractor.name}: looking at real pictures"):
+            rows = np.arange(start, min(start + PICTURES_A_BATCH, total))
+            looked_at = read_pictures(pack, chosen[rows], centre_crops(pack, len(rows)), size)
+            _look([(extractor, store)], looked_at, rows)
         store.flush()
     return store.read()
 
@@ -103,7 +106,7 @@ def _draw_rows(
 ) -> None:
     """Draw some rows of the stores, rising, and let each extractor look at what it lacks of them."""
     extractors = [subject.must(name) for name in names]
-    for places, _, drawing in subject.draw(subject.captions_of(which)[rows], which == "s2igan"):
+    for places, _, drawing in subject.draw(subject.captions_of(which)[rows], which == S2IGAN):
         # As a file would hold them.
         pictures = to_tensor(torch.from_numpy(to_uint8(drawing.pictures[-1])))
         _look(zip(extractors, stores, strict=True), pictures, rows[places])
@@ -140,7 +143,7 @@ def _stores_of_drawn(subject: Subject, names: Iterable[str], which: str) -> list
         "weights": weights_identity(subject.path.encoder, subject.path.generator),
         "generator": config_to_dict(config.generator),
         "seed": subject.evaluation.seed,
-        "noise": "of the picture" if which == "s2igan" else "of the caption",
+        "noise": "of the picture" if which == S2IGAN else "of the caption",
     }
     stores = []
     for extractor in map(subject.must, names):

@@ -1,8 +1,8 @@
 """Protocols: how each number is made. A protocol's docstring is its procedure, printed beside its values.
 
 All of them use the averaged weights (EMA), captions of `evaluation.split`, and noise of (`evaluation.seed`,
-caption). Intervals are 95 % bootstraps over classes: captions and pictures of one class are no independent
-trials. A metric that the data can't give is absent.
+caption). Intervals are of 95 %, t over classes (`statistics.py`): captions and pictures of one class are no
+independent trials. A metric that the data can't give is absent.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from s2i.evaluation.protocols_of_retrieval import (
     retrieval_of_own_picture,
 )
 from s2i.evaluation.score import Protocol, Score
+from s2i.evaluation.statistics import FORM
 from s2i.evaluation.subject import Subject
 from s2i.pipeline import load
 from s2i.progress import say
@@ -96,8 +97,9 @@ def evaluate(
         data: of an exported model, which has none: a pack of its front end and picture size.
 
     Returns:
-        Records {metric, value, interval95, of, protocol, counts, split, seed, weights, modality, step,
-        judge, extractor, extractor_hash, resize, reference}, and spread and note where there are.
+        Records {metric, value, interval95, interval_form, of, protocol, counts, split, seed, weights,
+        modality, step, judge, extractor, extractor_hash, resize, reference}, and spread and note where there
+        are.
 
     Raises:
         InputError: an unknown protocol, one that was asked for and can't be measured, an exported model
@@ -157,7 +159,7 @@ def measure(subject: Subject, protocols: Sequence[str]) -> dict[str, list[Score]
             out.add(name)
             say(f"{name} is left out: the model was imported without an image encoder")
         elif extractor is not None and facts.draws:
-            subject.asked.add(facts.extractor)
+            subject.asked.add((facts.draws, facts.extractor))
     return {name: [] if name in out else PROTOCOLS[name](subject) for name in protocols}
 
 
@@ -168,6 +170,7 @@ def record(subject: Subject, protocol: str, score: Score) -> dict[str, Any]:
         "metric": score.metric,
         "value": score.value,
         "interval95": list(score.interval95) if score.interval95 else None,
+        "interval_form": FORM if score.interval95 else None,
         "of": score.of,
         "protocol": protocol,
         "counts": score.counts,

@@ -6,25 +6,25 @@ import numpy as np
 
 from s2i.errors import InputError
 from s2i.evaluation.judges import CLASS, labels
-from s2i.evaluation.score import Score, mean_score, protocol
+from s2i.evaluation.score import DRAWN, Score, mean_score, protocol
 from s2i.evaluation.subject import Subject
 
 REFERENCE = "attributes that the captions mention"
 
 
-@protocol("judge", True, REFERENCE)
+@protocol("judge", DRAWN, REFERENCE)
 def attribute_accuracy(subject: Subject) -> list[Score]:
     """The first `evaluation.captions` captions of each picture are drawn once; a judge that was trained on
     other pictures, and that no training loss sees, names the attributes of the last stage's picture (8-bit,
     as saved). The share of attributes that the caption mentions which are right, over all mentions; one
-    attribute after the other; `colours`: attributes whose values are one list of colours. real: the judge
-    on the captions' real pictures under the same mentions. chance: 1 / number of values, over the same
-    mentions; majority: always answering each attribute's most frequent value among these mentions, which is
-    chance with hindsight and never below it. Intervals: bootstrap over classes."""
+    attribute after the other; `colours`: attributes whose values are one list of colours. real: the judge on
+    the captions' real pictures, centre crops of the drawn ones' size, under the same mentions. chance: 1 /
+    number of values, over the same mentions; majority: always answering each attribute's most frequent value
+    among these mentions, which is chance with hindsight and never below it. Intervals: t over classes."""
     return _attribute_accuracy(subject, np.ones(len(subject.drawn_captions), dtype=bool))
 
 
-@protocol("judge", True, REFERENCE)
+@protocol("judge", DRAWN, REFERENCE)
 def attribute_accuracy_unseen_voices(subject: Subject) -> list[Score]:
     """attribute_accuracy for the drawn captions alone whose speaker is in no caption of the training
     split."""

@@ -8,30 +8,30 @@ import torch
 from s2i.evaluation import distances
 from s2i.evaluation.extractors import FEATURES
 from s2i.evaluation.inception import LOGITS, library
-from s2i.evaluation.score import Score, few_pictures, mean_score, protocol
-from s2i.evaluation.statistics import bootstrap_interval
+from s2i.evaluation.score import DRAWN, REAL, Score, few_pictures, mean_score, protocol
+from s2i.evaluation.statistics import cluster_interval
 from s2i.evaluation.subject import Subject
 from s2i.training.checkpoint import random_state_kept
 
-REAL = "all real pictures of the split, centre crops, no resize but the extractor's"
 NEIGHBOURS = 3  # of precision and recall
 SPLITS = 10  # of the inception score
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
 SHUFFLE = 2020  # torch-fidelity's seed
 
 
-@protocol("judge", True, REAL)
+@protocol("judge", DRAWN, REAL)
 def judge_distances(subject: Subject) -> list[Score]:
     """Judge-based: features (the layer before the heads) and answers of the judge, not of Inception, so the
     values compare only with others of the same judge. Drawn pictures (last stage, 8-bit) against all real
-    pictures of the split (centre crops, same size; no further resize). fid: Frechet distance, covariances
-    over N - 1; no interval, as it is biased upward by few pictures: below 2,048 KID leads. kid: unbiased
-    squared MMD over all pairs, kernel (x.y / F + 1)^3. inception_score: exp of the mean KL of the judge's
-    answer from its mean answer, over the whole set at once; with several heads their geometric mean; no
-    interval, as few classes bias it downward. precision, recall: share of drawn pictures within the balls
+    pictures of the split (centre crops, brought to the drawn ones' size by an antialiased bicubic filter
+    where the pack holds larger ones; a judge of another size resizes both alike). fid: Frechet distance,
+    covariances over N - 1; no interval, as it is biased upward by few pictures: below 2,048 KID leads. kid:
+    unbiased squared MMD over all pairs, kernel (x.y / F + 1)^3. inception_score: exp of the mean KL of the
+    judge's answer from its mean answer, over the whole set at once; with several heads their geometric mean;
+    no interval, as few classes bias it downward. precision, recall: share of drawn pictures within the balls
     that reach from each real picture to its third nearest other one, and the reverse. real: two random halves
-    of the real pictures (fid, kid, precision, recall), all of them (inception_score). Intervals: bootstrap
-    over classes, of precision and recall with the balls left as they are."""
+    of the real pictures (fid, kid, precision, recall), all of them (inception_score). Intervals: t over
+    classes, of precision and recall with the balls left as they are."""
     if (
         subject.extractor("judge") is None
         or len(subject.drawn_captions) < 2
@@ -43,7 +43,7 @@ def judge_distances(subject: Subject) -> list[Score]:
     classes = len(np.unique(subject.pack.labels))
     labels, drawn_labels = subject.pack.labels, subject.labels(subject.drawn_captions)
     kid = distances.resampled_kernel_distance(drawn.features, real.features, drawn_labels, labels)
-    value, interval = float(kid(np.ones((1, classes)))[0]), bootstrap_interval(kid, classes)
+    value, interval = float(kid(np.ones((1, classes)))[0]), cluster_interval(kid, classes)
     order = np.random.default_rng(0).permutation(len(real.features))
     first, second = order[::2], order[1::2]
     one, other = real.features[first], real.features[second]
@@ -62,17 +62,18 @@ def judge_distances(subject: Subject) -> list[Score]:
     ]
 
 
-@protocol("inception", True, REAL)
+@protocol("inception", DRAWN, REAL)
 def inception_distances(subject: Subject) -> list[Score]:
     """Through torch-fidelity, on features of its inception-v3-compat, which gives TensorFlow's numbers. Drawn
     pictures (last stage, 8-bit, never through a lossy file) against all real pictures of the split (centre
-    crops of the same size); both are resized inside the network, as TensorFlow 1 did (bilinear, not
-    antialiased, 299 px). fid: 2048 features, covariances over N - 1; below 2,048 pictures it is biased upward
-    and KID leads. kid: mean over 100 subsets of 1,000 (of all, where there are fewer) of the unbiased squared
-    MMD, kernel (x.y / 2048 + 1)^3. inception_score: logits without bias, mean over 10 splits after a shuffle,
-    no picture dropped. precision, recall: k = 3 on the same 2048 features (Kynkaanniemi et al. use VGG-16's,
-    so theirs are other numbers). Seed of shuffle and subsets: 2020. real: two random halves of the real
-    pictures; inception_score of all of them. spread: standard deviation over splits or subsets."""
+    crops, brought to the drawn ones' size by an antialiased bicubic filter where the pack holds larger ones);
+    both are resized inside the network, as TensorFlow 1 did (bilinear, not antialiased, 299 px). fid: 2048
+    features, covariances over N - 1; below 2,048 pictures it is biased upward and KID leads. kid: mean over
+    100 subsets of 1,000 (of all, where there are fewer) of the unbiased squared MMD, kernel (x.y / 2048 +
+    1)^3. inception_score: logits without bias, mean over 10 splits after a shuffle, no picture dropped.
+    precision, recall: k = 3 on the same 2048 features (Kynkaanniemi et al. use VGG-16's, so theirs are other
+    numbers). Seed of shuffle and subsets: 2020. real: two random halves of the real pictures; inception_score
+    of all of them. spread: standard deviation over splits or subsets, over N."""
     if subject.extractor("inception") is None:
         return []
     library("inception")
@@ -89,14 +90,15 @@ def inception_distances(subject: Subject) -> list[Score]:
     ]
 
 
-@protocol("clean", True, REAL)
+@protocol("clean", DRAWN, REAL)
 def clean_distances(subject: Subject) -> list[Score]:
     """Resize, features and KID through clean-fid, mode "clean" (Parmar et al. 2022): drawn pictures (last
-    stage, 8-bit) against all real pictures of the split (centre crops of the same size); both are resized by
-    PIL's antialiased bicubic filter to 299 px without rounding. fid: of these 2048 features, covariances over
-    N - 1; below 2,048 pictures it is biased upward and KID leads. kid: mean over 100 subsets of up to 1,000
-    of the unbiased squared MMD, kernel (x.y / 2048 + 1)^3, numpy's generator seeded with 2020. real: two
-    random halves of the real pictures."""
+    stage, 8-bit) against all real pictures of the split (centre crops, brought to the drawn ones' size by an
+    antialiased bicubic filter where the pack holds larger ones); both are resized by PIL's antialiased
+    bicubic filter to 299 px without rounding. fid: of these 2048 features, covariances over N - 1; below
+    2,048 pictures it is biased upward and KID leads. kid: mean over 100 subsets of up to 1,000 of the
+    unbiased squared MMD, kernel (x.y / 2048 + 1)^3, numpy's generator seeded with 2020. real: two random
+    halves of the real pictures."""
     if subject.extractor("clean") is None:
         return []
     library("clean")
@@ -195,5 +197,5 @@ def _inception_score(
         return np.exp(np.mean(logs, axis=0))
 
     value = float(statistic(np.ones((1, classes)))[0])
-    # No interval: a resample has fewer classes, so its score is lower, and the interval would miss the value.
+    # No interval: that of the score of so few classes would not be one of many classes' higher score.
     return Score("inception_score", value, {"pictures": len(clusters)}, of, statistic=statistic)

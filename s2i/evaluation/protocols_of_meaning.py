@@ -11,20 +11,20 @@ from torch import Tensor
 
 from s2i.evaluation import retrieval
 from s2i.evaluation.extractors import FEATURES
-from s2i.evaluation.score import Score, mean_score, protocol
+from s2i.evaluation.score import DRAWN, REAL, S2IGAN, Score, mean_score, protocol
 from s2i.evaluation.subject import Subject, caption_key
 
-REAL = "all real pictures of the split, centre crops"
 CANDIDATES = 100  # captions that a picture chooses from
 FOLDS = 10
 
 
-@protocol("judge", True, REAL)
+@protocol("judge", DRAWN, REAL)
 def class_retrieval_by_drawing(subject: Subject) -> list[Score]:
-    """Judge-based. Each drawn picture asks for its class: all real pictures of the split are ranked by the
-    cosine of the judge's features (the layer before its heads); mAP: mean average precision, relevant =
-    same class. real: each real picture asks the other real ones. Chance: a random order's expectation, in
-    closed form. Intervals: bootstrap over classes."""
+    """Judge-based. Each drawn picture asks for its class: all real pictures of the split (centre crops,
+    brought to the drawn ones' size where the pack holds larger ones) are ranked by the cosine of the judge's
+    features (the layer before its heads); mAP: mean average precision, relevant = same class. real: each real
+    picture asks the other real ones. Chance: a random order's expectation, in closed form. Intervals: t over
+    classes."""
     if subject.extractor("judge") is None or len(np.unique(subject.pack.labels)) < 2:
         return []
     asked, shelved = subject.labels(subject.drawn_captions), subject.pack.labels
@@ -43,20 +43,21 @@ def class_retrieval_by_drawing(subject: Subject) -> list[Score]:
     return scores
 
 
-@protocol("imagenet", True, "drawn pictures of ten captions of each of two real pictures a class")
+@protocol("imagenet", S2IGAN, "drawn pictures of ten captions of each of two real pictures a class")
 def s2igan_mean_average_precision(subject: Subject) -> list[Score]:
-    """S2IGAN's semantic measure. Queries: the first two real pictures of each class of the split (100 of
-    CUB's 50 test classes), centre crops. Gallery: their first ten captions each, drawn once (1,000), the
-    noise shared by a picture's captions as in the published script, that of conditioning augmentation not.
-    Features: torchvision's ImageNet Inception-v3, pooled, 2048 numbers, pictures resized to 299 px by an
-    antialiased bilinear filter; in [-1, 1], as these weights expect, where the published script feeds [0, 1].
-    Ranking by cosine; mAP: mean over queries of the average precision, relevant = same class, a share (the
-    paper's per cent / 100). Chance: a random order's expectation, in closed form. Intervals: bootstrap over
-    classes."""
+    """S2IGAN's semantic measure. Queries: the first two real pictures of each class of the split that have a
+    caption which the run can read (100 of CUB's 50 test classes), centre crops, brought to the drawn ones'
+    size where the pack holds larger ones. Gallery: their first ten such captions each, drawn once (1,000); no
+    other picture is drawn or looked at. The noise is shared by a picture's captions as in the published
+    script, that of conditioning augmentation not. Features: torchvision's ImageNet Inception-v3, pooled, 2048
+    numbers, pictures resized to 299 px by an antialiased bilinear filter; in [-1, 1], as these weights
+    expect, where the published script feeds [0, 1]. Ranking by cosine; mAP: mean over queries of the average
+    precision, relevant = same class, a share (the paper's per cent / 100). Chance: a random order's
+    expectation, in closed form. Intervals: t over classes."""
     return _s2igan(subject, "imagenet")
 
 
-@protocol("judge", True, "drawn pictures of ten captions of each of two real pictures a class")
+@protocol("judge", S2IGAN, "drawn pictures of ten captions of each of two real pictures a class")
 def s2igan_mean_average_precision_by_judge(subject: Subject) -> list[Score]:
     """s2igan_mean_average_precision with the judge's features (the layer before its heads) instead of
     Inception's, for small pictures and machines without its weights; the values compare only with others of
@@ -64,17 +65,18 @@ def s2igan_mean_average_precision_by_judge(subject: Subject) -> list[Score]:
     return _s2igan(subject, "judge")
 
 
-@protocol("scorer", True, "captions of the split, other classes' as mismatches")
+@protocol("scorer", DRAWN, "captions of the split, other classes' as mismatches")
 def r_precision(subject: Subject) -> list[Score]:
     """Each drawn picture chooses its caption out of 100: its own and 99 of other pictures of other classes
-    (of other pictures, where each picture is its own class), none in the same words, drawn at random by
+    (of other pictures, where the split has one class), none in the same words, drawn at random by
     (evaluation.seed, caption). Cosine between the picture's vector and the captions', by encoders of a
     matching run that no generator was trained with (evaluation.scorer: another run, another seed; its
     captions are spoken or written as that run was trained, whatever the generator reads). r_precision: share
-    of pictures whose own caption comes first, a tie counting as a miss; spread: standard deviation over ten
-    folds of the pictures in a random order. AttnGAN draws mismatches from all captions
-    and takes the encoders that trained its generator, which praises it. real: the captions' real pictures,
-    centre crops. Chance: 1/100. Intervals: bootstrap over classes."""
+    of pictures whose own caption comes first, a tie counting as a miss; spread: standard deviation, over N,
+    of ten folds of the pictures in a random order. AttnGAN draws mismatches from all captions and takes the
+    encoders that trained its generator, which praises it. real: the captions' real pictures, centre crops,
+    brought to the drawn ones' size where the pack holds larger ones. Chance: 1/100. Intervals: t over
+    classes."""
     scorer, extractor = subject.scorer, subject.extractor("scorer")
     if scorer is None or extractor is None:
         return []
@@ -111,8 +113,8 @@ def _s2igan(subject: Subject, name: str) -> list[Score]:
     captions = subject.s2igan_captions
     asking = np.unique(subject.pack.caption_picture[captions])
     asked, shelved = torch.from_numpy(labels[asking]), torch.from_numpy(subject.labels(captions))
-    queries = torch.from_numpy(subject.real(name)[FEATURES][asking])
-    gallery = torch.from_numpy(subject.drawn(name, "s2igan")[FEATURES])
+    queries = torch.from_numpy(subject.real(name, pictures=asking)[FEATURES])
+    gallery = torch.from_numpy(subject.drawn(name, S2IGAN)[FEATURES])
     found = retrieval.retrieve_by_class(queries, gallery, asked, shelved)["mAP"].numpy()
     counts = {"queries": len(asking), "gallery": len(captions), "classes": len(np.unique(labels[asking]))}
     return [

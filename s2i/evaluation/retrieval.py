@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,26 +55,6 @@ def retrieve_by_class(
             first = relevant.float().argmax(1) + 1  # the first of equals
             found["rank"].append(torch.where(relevant.any(1), first, relevant.shape[1] + 1).float())
     return {name: torch.cat(parts) for name, parts in found.items()}
-
-
-def median_rank(ranks: Tensor, clusters: Tensor, total: int) -> Callable[[np.ndarray], np.ndarray]:
-    """The median rank of resamples of clusters: the least rank that half of the queries reach.
-
-    Args:
-        ranks: (Q,) whole, from 1; clusters: (Q,) int, 0 to C - 1; total: C.
-
-    Returns:
-        A function of multiplicities (R, C), how often each cluster was drawn, to (R,).
-    """
-    places = ranks.long().numpy() - 1
-    counts = np.zeros((total, int(places.max()) + 1))
-    np.add.at(counts, (clusters.numpy(), places), 1)
-
-    def statistic(multiplicities: np.ndarray) -> np.ndarray:
-        reached = (multiplicities @ counts).cumsum(1)
-        return (reached >= reached[:, -1:] / 2).argmax(1) + 1.0
-
-    return statistic
 
 
 def r_precision(pictures: Tensor, captions: Tensor, own: Tensor, others: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ Row = dict[str, Record]  # one metric's records, by what they are of
 HELD_AGAINST = ("real", "chance", "majority")
 CELLS = ("value", *HELD_AGAINST, "spread", "n", "note")
 # Records that agree in all of these are of one row.
+FORMER_FORM = "percentile bootstrap over classes"  # of intervals whose records name none
 ONE_ROW = ("modality", "protocol", "metric", "split", "weights", "extractor_hash")
 
 
@@ -21,6 +22,12 @@ def rows(records: Iterable[Record]) -> list[Row]:
         row = found.setdefault(tuple(record.get(key) for key in ONE_ROW), {})
         row[record.get("of", "run")] = record
     return list(found.values())
+
+
+def interval_forms(found: Iterable[Row]) -> str:
+    """How the intervals of these rows were made; "" where there are none."""
+    records = (record for row in found for record in row.values() if record.get("interval95"))
+    return " and ".join(dict.fromkeys(record.get("interval_form") or FORMER_FORM for record in records))
 
 
 def leading(row: Row) -> Record:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from s2i.evaluation.subject import Subject
 
 FEW_PICTURES = 2048  # below, FID is more bias than distance
+DRAWN, S2IGAN = "drawn", "s2igan"  # which pictures are drawn: of `drawn_captions`, of `s2igan_captions`
+REAL = (
+    "all real pictures of the split: centre crops, brought to the drawn ones' size by an antialiased bicubic"
+    " filter where the pack holds larger ones"
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Score:
     `of`: "run", or what it is held against: "real" pictures, "chance", the "majority" answer. `spread`: the
     standard deviation over the parts of which `value` is the mean (splits, subsets, folds). `values`,
     `clusters`, `weights`: one a caption where the value is their weighted mean; `statistic`: the value from
-    multiplicities of clusters, where it isn't.
+    multiplicities of clusters, where it is another smooth function of them.
     """
 
     metric: str
@@ -42,17 +47,18 @@ class Score:
 @dataclass(frozen=True)
 class Facts:
     """What stands beside each of a protocol's numbers: who looks at the pictures (a name that
-    `Subject.extractor` knows), whether at drawn ones, and what they are held against."""
+    `Subject.extractor` knows), at which drawn ones (`which` of `Subject.drawn`; "": at none), and what they
+    are held against."""
 
     extractor: str
-    draws: bool
+    draws: str
     reference: str
 
 
 Protocol = Callable[["Subject"], list[Score]]
 
 
-def protocol(extractor: str, draws: bool, reference: str) -> Callable[[Protocol], Protocol]:
+def protocol(extractor: str, draws: str, reference: str) -> Callable[[Protocol], Protocol]:
     """Mark a function as a protocol: its docstring is the procedure, its `facts` are these."""
 
     def mark(function: Protocol) -> Protocol:
@@ -70,7 +76,7 @@ def mean_score(
     weights: np.ndarray | None = None,
     of: str = "run",
 ) -> Score:
-    """The weighted mean of one value a caption, (N,) each, with its bootstrap over clusters."""
+    """The weighted mean of one share a caption, (N,) each, with its interval over clusters."""
     found = weighted_mean(values, clusters, weights)
     return Score(metric, found.value, counts, of, found.interval95, "", values, clusters, weights)
 

@@ -32,6 +32,7 @@ from s2i.evaluation.extractors import (
 from s2i.evaluation.inception import PUBLISHED, inception_extractor
 from s2i.evaluation.judges import Judge, Opinion, fingerprint, load_judge
 from s2i.evaluation.looking import Features, look_at_captions, look_at_drawn, look_at_real
+from s2i.evaluation.score import DRAWN
 from s2i.evaluation.scorer import Scorer, load_scorer
 from s2i.models.generator import Drawing
 from s2i.pipeline import DrawingPath
@@ -44,8 +45,8 @@ class Subject:
 
     `captions`: rising indices in `pack` of the captions that it can read; `left_out`: {why: how many} of the
     others, none of which is ever counted; `drawn_captions`: those of `captions` that are drawn, the first
-    `evaluation.captions` of each picture; `judge`: None without `evaluation.judge`; `asked`: extractors, by
-    name, that should look while pictures are drawn anyway.
+    `evaluation.captions` of each picture; `judge`: None without `evaluation.judge`; `asked`: (which
+    pictures, extractor by name) that should look while those are drawn anyway.
     """
 
     def __init__(self, path: DrawingPath, evaluation: EvaluationConfig | None = None) -> None:
@@ -70,10 +71,10 @@ class Subject:
         if self.left_out:
             each = ", ".join(f"{count} {why}" for why, count in self.left_out.items())
             say(f"{self.pack.folder}: left out of {self.pack.caption_count} captions: {each}")
-        self.asked: set[str] = set()
+        self.asked: set[tuple[str, str]] = set()
         self._extractors: dict[str, Extractor | None] = {}
         self._drawn: dict[tuple[str, str], Features] = {}
-        self._real: dict[tuple[str, str], Features] = {}
+        self._real: dict[tuple[str, str, bytes], Features] = {}
         self.judge: Judge | None = None
         if self.evaluation.judge:
             self.judge = load_judge(self.evaluation.judge, path.device)
@@ -182,32 +183,39 @@ class Subject:
             self._extractors[name] = self._make_extractor(name)
         return self._extractors[name]
 
-    def drawn(self, name: str, which: str = "drawn") -> Features:
-        """Features of drawn pictures, row by row as `drawn_captions`, or as `s2igan_captions`.
+    def drawn(self, name: str, which: str = DRAWN) -> Features:
+        """Features of drawn pictures, row by row as `drawn_captions`, or as `s2igan_captions`: drawn once for
+        all who were `asked` to look at these.
 
         Args:
             name: of the extractor.
-            which: "drawn", or "s2igan": the captions of a picture share its noise, as in S2IGAN's script.
+            which: DRAWN, or S2IGAN: the captions of a picture share its noise, as in S2IGAN's script.
         """
         if (which, name) not in self._drawn:
-            names = {name} | (self.asked if which == "drawn" else set())
+            names = {name} | {other for drawn, other in self.asked if drawn == which}
             wanted = sorted(name for name in names if (which, name) not in self._drawn)
             found = look_at_drawn(self, wanted, which)
             self._drawn |= {(which, name): features for name, features in found.items()}
         return self._drawn[which, name]
 
-    def real(self, name: str, split: str = "") -> Features:
-        """Features of every real picture of the split, or of another one, its centre crop."""
-        if (split, name) not in self._real:
+    def real(self, name: str, split: str = "", pictures: np.ndarray | None = None) -> Features:
+        """Features of every real picture of the split, or of another one, its centre crop.
+
+        Args:
+            name: of the extractor.
+            pictures: indices, rising: of these alone.
+        """
+        key = (split, name, b"" if pictures is None else pictures.tobytes())
+        if key not in self._real:
             pack = self.pack
             if split and split != self.evaluation.split:
                 pack = Pack(Path(self.path.config.data.pack) / split, self.path.config)
-            self._real[split, name] = look_at_real(self, self.must(name), pack)
-        return self._real[split, name]
+            self._real[key] = look_at_real(self, self.must(name), pack, pictures)
+        return self._real[key]
 
     def captions_of(self, which: str) -> np.ndarray:
         """What `drawn` has a row for each of."""
-        return self.drawn_captions if which == "drawn" else self.s2igan_captions
+        return self.drawn_captions if which == DRAWN else self.s2igan_captions
 
     def draw(
         self, captions: np.ndarray, share_noise: bool = False

@@ -5,7 +5,7 @@
     chart.svg      each run's difference from the first
     measured/      what was measured of each run, so that it is done once
 
-Differences are over the same captions and noise, with a bootstrap over classes: that interval holds the luck
+Differences are over the same captions and noise, with a t interval over classes: it holds the luck
 of the captions, not of the training. Further seeds of the base, given as runs of their own, show that one.
 """
 
@@ -24,7 +24,7 @@ from s2i.errors import InputError
 from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.page.charts import Spread, spread_chart
 from s2i.evaluation.protocols import measure, procedure
-from s2i.evaluation.statistics import paired_difference
+from s2i.evaluation.statistics import FORM, paired_difference
 from s2i.evaluation.subject import Subject
 from s2i.files import read_json
 from s2i.output_folder import OutputFolder
@@ -151,6 +151,7 @@ def _measured(subject: Subject, run: Path, written: OutputFolder, kept: str) -> 
         | dict.fromkeys(("judge", "batch_size", "processes", "cache")),
         "pack": fingerprint(subject.pack),
         "judge": subject.judge.identity if subject.judge else None,
+        "intervals": FORM,
     }
     if written.owns(kept):
         try:
@@ -277,7 +278,7 @@ def _table(
     seeds = [row.values[leading] for row in rows if row is rows[0] or _is_seed(row)] if leading else []
     notes = [
         f"{results['drawn_captions']:,} captions of the split `{results['split']}` drawn; in brackets 95 %"
-        " intervals from classes drawn again with replacement, differences over the same captions and noise.",
+        " t intervals over classes, differences over the same captions and noise.",
     ]
     if len(seeds) > 1:
         notes.append(

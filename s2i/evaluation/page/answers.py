@@ -47,9 +47,9 @@ def luck(results: dict[str, Any]) -> str:
         "One training a side: the interval and p hold the luck of captions, not that of a training."
         " `s2i compare` takes further seeds with --also-speech and --also-text."
         if counts == {"speech": 1, "text": 1}
-        else f"{counts['speech']} trainings from speech, {counts['text']} from text; intervals draw classes"
-        " and trainings again. p, runs: the runs dealt to the sides in every way; few runs can't give a small"
-        " one."
+        else f"{counts['speech']} trainings from speech, {counts['text']} from text; intervals hold the luck"
+        " of classes and of trainings. p, runs: the runs dealt to the sides in every way; few runs can't give"
+        " a small one."
     )
     note += (
         " p, classes: speech and text exchanged class by class; the share of exchanges that differ as much."

@@ -128,7 +128,7 @@ def _table(report: Report) -> str:
                 rows.append(_heading(protocol, text, report.results.get("looked", {}).get(protocol, {})))
                 rows += [_row(report, protocol, name, by_name[name]) for name in by_name if name in chosen]
     note = (
-        '<p class="note">In brackets: 95% intervals, from classes drawn again with replacement. Difference:'
+        '<p class="note">In brackets: 95% intervals, t over classes. Difference:'
         " speech minus text, over the same captions. Each heading opens to the procedure.</p>"
     )
     if not parts:

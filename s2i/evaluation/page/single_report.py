@@ -15,6 +15,7 @@ from s2i.evaluation.page.gallery import Drawn, Shown, write_gallery
 from s2i.evaluation.page.report import attention_tiles, chip_list, document, figure
 from s2i.evaluation.protocols import PROTOCOLS, measure, procedure, record
 from s2i.evaluation.rows import Record, counted, leading, rows
+from s2i.evaluation.statistics import FORM
 from s2i.evaluation.subject import Subject
 from s2i.output_folder import OutputFolder
 from s2i.pipeline import load
@@ -100,7 +101,7 @@ def _table(records: list[Record], protocols: dict[str, str]) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("", "from", "value", "real", "chance", "n"))
     return (
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-        '<p class="note">In brackets: 95% intervals, from classes drawn again with replacement.</p>'
+        f'<p class="note">In brackets: 95% intervals, {FORM}.</p>'
     )
 
 

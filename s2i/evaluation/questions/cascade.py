@@ -37,7 +37,7 @@ PROCEDURE = (
     " caption's noise. A sentence without a word that the text run knows is drawn as its vocabulary's first"
     " word, and counted as unread. speech: the speech run; text: the text run with the captions' own text,"
     " which is what a recogniser without errors would reach. word_error_rate: edits over words, all captions"
-    f" together. {TOLD}. Differences: cascade minus the other, caption by caption. Intervals: bootstrap over"
+    f" together. {TOLD}. Differences: cascade minus the other, caption by caption. Intervals: t over"
     " classes."
 )
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from s2i.data.audio import load_waveform
 from s2i.data.espeak import Espeak, arranged_voices
 from s2i.data.images import to_tensor, to_uint8
+from s2i.drawing.interpolate import between
 from s2i.evaluation.protocols import judged_attributes
 from s2i.evaluation.statistics import weighted_mean
 from s2i.evaluation.subject import Subject, caption_key
@@ -34,11 +33,12 @@ PROCEDURES = {
         " drawn from the caption's noise. From speech both are spoken by espeak-ng with the caption's voice."
         " followed: share in which the judge now answers the new value; before: the same share before the"
         " swap; stayed: share of the other mentioned attributes whose answer is what it was. Intervals:"
-        " bootstrap over classes."
+        " t over classes."
     ),
     "interpolation": (
-        f"From one caption's encoding to another's in {STEPS} equal steps, on one noise: sentence vectors on"
-        " a straight line; sequences brought to a common length, which moves from the one's to the other's,"
+        f"{STEPS} pictures, equal steps apart, from one caption's encoding to another's, on one noise, as s2i"
+        " generate --interpolate goes: sentence vectors on a straight line, at the length that lies between"
+        " theirs; sequences brought to a common number of steps, which moves from the one's to the other's,"
         " and then mixed. The first and the last picture are those of the captions themselves."
     ),
 }
@@ -181,28 +181,10 @@ def draw_interpolation(subject: Subject, first: int, second: int) -> np.ndarray:
     key = caption_key(subject.pack, first)
     pictures = []
     for step in range(STEPS):
-        encoding = interpolate(encodings[first], encodings[second], step / (STEPS - 1))
+        encoding = between(encodings[first], encodings[second], step / (STEPS - 1))
         drawn = subject.path.draw(encoding, [key], subject.evaluation.seed).pictures[-1]
         pictures.append(to_uint8(drawn)[0])
     return np.stack(pictures)
-
-
-def interpolate(first: CaptionEncoding, second: CaptionEncoding, part: float) -> CaptionEncoding:
-    """An encoding `part` (0 to 1) of the way between two, each (1, D) and (1, D, T) without padding."""
-    lengths = [encoding.sequence.shape[2] for encoding in (first, second)]
-    length = round((1 - part) * lengths[0] + part * lengths[1])
-    resized = [_resize(encoding.sequence, length) for encoding in (first, second)]
-    return CaptionEncoding(
-        torch.lerp(first.sentence, second.sentence, part),
-        torch.lerp(*resized, part),
-        first.mask.new_ones(1, length),
-    )
-
-
-def _resize(sequence: Tensor, length: int) -> Tensor:
-    if sequence.shape[2] == length:
-        return sequence
-    return F.interpolate(sequence, size=length, mode="linear", align_corners=length > 1)
 
 
 def _encoder(subject: Subject, swaps: Sequence[Swap]) -> Callable[[list[str], list[int]], CaptionEncoding]:

@@ -31,13 +31,13 @@ PROCEDURES = {
         " crop, and mirrored): root mean square difference at 16 px. A picture is a duplicate where its"
         " nearest training picture is at most a third as far as the second nearest (another picture). real:"
         " the same of the split's real pictures, which training never saw. nearest: mean distance to the"
-        " nearest. Intervals: bootstrap over classes."
+        " nearest. Intervals: t over classes."
     ),
     "diversity": (
         f"{SPREAD_CAPTIONS} captions at most, spread over the drawn ones, are drawn {DRAWINGS} times each"
         " from noise of their own. within: mean root mean square difference, at 16 px, of two pictures of one"
         " caption; between: of two pictures of different captions; real: of two real pictures of one class."
-        " ratio: within over between; 0 where a caption has one picture. Intervals: bootstrap over captions."
+        " ratio: within over between; 0 where a caption has one picture. Intervals: t over captions."
     ),
 }
 
@@ -135,7 +135,7 @@ def measure_diversity(subject: Subject) -> Diversity:
     )
     within = _pairs(vectors)
     between = _pairs(vectors.transpose(0, 1)) if len(rows) > 1 else np.zeros(1)
-    captions_within = weighted_mean(within, np.arange(len(within)))
+    captions_within = weighted_mean(within, np.arange(len(within)), bounds=None)
     numbers = {
         "within": captions_within.value,
         "interval95": list(captions_within.interval95 or ()),

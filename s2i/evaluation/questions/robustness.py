@@ -46,7 +46,7 @@ PROCEDURE = (
     " at its former power; speed: the recording's own time stretched at its pitch (phase vocoder); words a"
     " minute, voice: the caption's text spoken anew by espeak-ng, held against `spoken anew`. Other"
     " differences are caption by caption from the clean recordings, over the same captions. recorded: by"
-    " people, where they were. Intervals: bootstrap over classes."
+    " people, where they were. Intervals: t over classes."
 )
 Hear = Callable[[Tensor, int], Tensor]  # a caption's recording and its index in the pack -> what is heard
 

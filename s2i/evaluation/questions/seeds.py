@@ -1,24 +1,29 @@
 """Several trainings a side: is a difference the modality's, or the luck of captions, or of trainings?
 
-Captions are paired: every run draws the same ones from the same noise. An interval draws classes again, the
-same ones for all runs, and, where a side has several, its runs. Two permutation tests ask the same of chance:
-would speech and text, exchanged class by class, differ as much; would the runs, dealt to the sides anew?
+Captions are paired: every run draws the same ones from the same noise. An interval's variance is that of
+classes, the same ones for all runs, and, where a side has several, that of its runs. Two permutation tests
+ask the same of chance: would speech and text, exchanged class by class, differ as much; would the runs, dealt
+to the sides anew?
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from s2i.evaluation.protocols import Score
-from s2i.evaluation.statistics import bootstrap_interval, exchange_test, label_test
-
-Statistic = Callable[[np.ndarray], np.ndarray]  # multiplicities (R, clusters) -> (R,)
-RESAMPLES_OF_STATISTIC = 500  # each is a whole distance
-RESAMPLES_OF_MEAN = 2000
+from s2i.evaluation.statistics import (
+    DIFFERENCE,
+    SHARE,
+    Statistic,
+    exchange_test,
+    jackknife,
+    label_test,
+    t_interval,
+)
 
 
 def pool(runs: Sequence[dict[str, list[Score]]], classes: int) -> dict[str, list[Score]]:
@@ -40,17 +45,8 @@ def difference(speech: Sequence[Score], text: Sequence[Score], classes: int) -> 
         {"speech_minus_text", "interval95", "n"}; "permutation_p" of the exchange of speech and text class by
         class, where the metric is a mean over captions; "permutation_p_runs" with several runs.
     """
-    sides = [_statistics(scores) for scores in (speech, text)]
-    if None in sides:
-        return None
-    (first, clusters), (second, _) = sides
     paired = speech[0].values is not None
-    means = [_mean_of_runs(functions, seed) for seed, functions in enumerate((first, second))]
-    interval = bootstrap_interval(
-        lambda multiplicities: means[0](multiplicities) - means[1](multiplicities),
-        clusters or classes,
-        RESAMPLES_OF_MEAN if paired else RESAMPLES_OF_STATISTIC,
-    )
+    interval = _interval([speech, text], classes, DIFFERENCE)
     if interval is None:
         return None
     found: dict[str, Any] = {
@@ -93,11 +89,9 @@ def _pooled(scores: list[Score], classes: int) -> Score:
     first = scores[0]
     if first.of != "run":
         return first
-    sides, interval = _statistics(scores), None
-    if sides and (first.values is not None or first.interval95):
-        functions, clusters = sides
-        resamples = RESAMPLES_OF_MEAN if first.values is not None else RESAMPLES_OF_STATISTIC
-        interval = bootstrap_interval(_mean_of_runs(functions, 0), clusters or classes, resamples)
+    interval = None
+    if first.values is not None or first.interval95:
+        interval = _interval([scores], classes, SHARE)
     runs = f"mean of {len(scores)} runs: {', '.join(f'{score.value:.3f}' for score in scores)}"
     return replace(
         first,
@@ -122,16 +116,40 @@ def _statistics(scores: Sequence[Score]) -> tuple[list[Statistic], int] | None:
     return None
 
 
-def _mean_of_runs(functions: list[Statistic], seed: int) -> Statistic:
-    """The mean of runs that are drawn again with replacement."""
-    count, random = len(functions), np.random.default_rng((seed, 1))
+def _interval(
+    sides: Sequence[Sequence[Score]], classes: int, bounds: tuple[float, float]
+) -> tuple[float, float] | None:
+    """Of the mean over one side's runs, or of one side's less the other's; None where it can have none.
+
+    The variance of classes, from leaving each out of all runs at once, and those of each side's runs are
+    added; the first holds a part of the others, so the interval of several runs is rather too wide. Measured
+    coverage of a nominal .95 with 2 to 5 runs a side and 5, 12 and 50 classes: .94 to .98 (bootstrap of
+    classes and runs, percentiles: .72 to .98).
+
+    Args:
+        bounds: of metrics that are means over captions.
+    """
+    found = [_statistics(scores) for scores in sides]
+    if None in found:
+        return None
+    clusters = found[0][1] or classes
+    if clusters < 2:
+        return None
 
     def statistic(multiplicities: np.ndarray) -> np.ndarray:
-        found = np.stack([function(multiplicities) for function in functions], 1)
-        drawn = random.multinomial(count, np.full(count, 1 / count), size=len(found))
-        return (found * drawn).sum(1) / count
+        means = [np.mean([each(multiplicities) for each in functions], 0) for functions, _ in found]
+        return means[0] - means[1] if len(means) > 1 else means[0]
 
-    return statistic
+    value, variance = jackknife(statistic, clusters)
+    if not np.isfinite(value) or not np.isfinite(variance):
+        return None
+    parts = [(float(variance), clusters - 1)]
+    for scores in sides:
+        if len(scores) > 1:
+            runs = np.var([score.value for score in scores], ddof=1) / len(scores)
+            parts.append((float(runs), len(scores) - 1))
+    shares = all(score.values is not None for scores in sides for score in scores)
+    return t_interval(float(value), parts, clusters, bounds if shares else None)
 
 
 def _weights(score: Score) -> np.ndarray:
