@@ -309,6 +309,7 @@ class EvaluationConfig:
     inception_weights: str = setting("", local="path")
     # that draw and look at once, one thread each; a GPU wants one
     processes: int = setting(1, at_least=1, at_most=1024)
+    other_data: bool = False  # an exported model is measured on other data than it was trained on, on purpose
     # folder of features; empty: beside the run, and of real pictures beside the pack
     cache: str = setting("", local="path")
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)  # of the noise

@@ -119,6 +119,7 @@ def _write_files(
             "config": _portable(config_to_dict(path.config)),
             "vocabulary": path.vocabulary.to_list() if path.vocabulary else None,
             "step": path.step,
+            **({"data": path.data} if path.data is not None else {}),
         }
         to_draw = sum(value.numel() for key, value in weights.items() if not key.startswith("image_encoder."))
         card.append(

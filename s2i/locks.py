@@ -44,6 +44,8 @@ def only_process(folder: str | Path, name: str = LOCK, wait: bool = False) -> It
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _take(lock, path, wait)
+    except (FileExistsError, NotADirectoryError):  # no folder: whoever writes there says so
+        lock = None
     except OSError as error:
         say(
             f"{folder} can't be locked ({error.strerror or error}):"

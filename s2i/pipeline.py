@@ -27,6 +27,7 @@ from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import Drawing, StackedGenerator
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.published.image_networks import connect
+from s2i.runs.fingerprints import Fingerprints
 from s2i.stored_model import IMAGE_NETWORK, StoredPath, cut_short, read_model
 from s2i.training.checkpoint import LAST
 
@@ -45,6 +46,7 @@ class DrawingPath:
     encoder: CaptionEncoder | None  # None: a published generator alone, that draws from embeddings
     image_encoder: ImageEncoder | PretrainedImageEncoder | None  # None: imported without one
     generator: StackedGenerator
+    data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
     folder: Path | None = None  # of the run or the exported model; None: never read from one
 
     @torch.no_grad()
@@ -310,5 +312,6 @@ def _assemble(parts: StoredPath, device: torch.device) -> DrawingPath:
         encoder=networks.get("caption_encoder"),
         image_encoder=networks.get("image_encoder"),
         generator=networks["generator"],
+        data=parts.data,
         folder=parts.origin.parent.parent if parts.origin.name == LAST else parts.origin.parent,
     )

@@ -14,6 +14,7 @@ from s2i.config import Config
 from s2i.config_files import config_from_dict, config_to_dict
 from s2i.errors import InputError
 from s2i.files import parse_json
+from s2i.runs.fingerprints import Fingerprints
 from s2i.training.checkpoint import LAST, read_checkpoint
 
 FORMAT = 1  # of an exported model's folder
@@ -31,6 +32,7 @@ class StoredPath:
     vocabulary: list[str] | None
     step: int
     weights: dict[str, dict[str, Tensor]]  # by the names of NETWORKS
+    data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
 
 
 def read_model(folder: Path) -> list[StoredPath]:
@@ -129,7 +131,12 @@ def _stored(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str, Te
         raise InputError(
             f"expected a vocabulary for text in {origin}, found none: it is cut short, export it again"
         )
-    return StoredPath(origin, config, words, step, weights)
+    data = entry.get("data")
+    if data is not None and not (isinstance(data, dict) and all(isinstance(v, str) for v in data.values())):
+        raise InputError(
+            f"expected fingerprints {{split: digits}} as data in {origin}, found {data!r}: export it again"
+        )
+    return StoredPath(origin, config, words, step, weights, data)
 
 
 def cut_short(path: Path, expected: str, error: Exception) -> InputError:

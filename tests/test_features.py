@@ -127,3 +127,11 @@ def test_what_a_killed_process_left_of_a_store_goes(tmp_path):
     folder.rename(tmp_path / f".{folder.name}.abcdefgh{PART}")
     assert len(store_in(tmp_path).missing) == 5
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_folder_of_an_exported_models_stores_may_lie_among_others(tmp_path):
+    store_in(tmp_path / "model").flush()
+    assert len(store_in(tmp_path).missing) == 5
+    (tmp_path / "model" / "notes.txt").touch()
+    with pytest.raises(InputError, match="found model/notes.txt there"):
+        store_in(tmp_path)

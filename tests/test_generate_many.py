@@ -22,6 +22,7 @@ from s2i.drawing.interpolate import between, interpolate
 from s2i.drawing.microphone import record
 from s2i.errors import InputError
 from s2i.export import export
+from s2i.locks import only_process
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.pipeline import load
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
@@ -257,3 +258,11 @@ def test_settings_are_readable(model, recordings, tmp_path):
     list(generate_many(model, recordings, tmp_path / "out", seed=4))
     known = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert (known["seed"], known["count"], known["stages"]) == (4, 1, False)
+
+
+def test_a_folder_that_is_being_drawn_into_is_left_to_who_draws(model, tmp_path):
+    (tmp_path / "lines.txt").write_text("a red bird\n")
+    with only_process(tmp_path / "out"):
+        with pytest.raises(InputError, match="at work there"):
+            list(generate_many(model, tmp_path / "lines.txt", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -24,7 +24,6 @@ from s2i.evaluation.judges import (
     Judge,
     JudgeNetwork,
     _loss,
-    fingerprint,
     labels,
     load_judge,
     train_judge,
@@ -115,7 +114,8 @@ def test_another_kind_of_run_is_no_judge(tmp_path):
 
 def test_it_knows_what_it_was_trained_on(config, judge):
     folder = Path(config.judge.pack)
-    assert judge.packs == [fingerprint(Pack(folder / "train"))]  # val only tells how well
+    packs = {split: Pack(folder / split).fingerprint for split in ("train", "val")}
+    assert judge.data == packs
 
 
 def test_data_without_attributes_makes_a_judge_of_classes(config, tmp_path):

@@ -28,9 +28,8 @@ HOLD = """
 import os, sys, time
 from s2i.locks import only_process
 with only_process(sys.argv[1]):
-    child = os.fork()
-    if child:
-        print(child, flush=True)
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
     time.sleep(60)
     os._exit(0)
 """
@@ -112,6 +111,14 @@ def test_where_locks_do_not_work_a_line_says_so_and_the_work_goes_on(tmp_path, m
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "No locks available" in said
     assert (tmp_path / "run" / "made").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_left_to_who_writes_there(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with only_process(place):
+            pass
+    assert capsys.readouterr().err == "" and (tmp_path / "file").is_file()
 
 
 def test_who_waits_goes_on_when_the_other_is_done(tmp_path, capsys):

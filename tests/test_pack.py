@@ -236,7 +236,7 @@ def test_a_build_stopped_at_its_last_rename_only_renames(packed, tmp_path, monke
     _, config = packed
     folder = tmp_path / "pack" / "val"
     made_from = json.loads((folder / "pack.json").read_text())
-    building = lasting_part(folder.parent / f"val-{made_from['fingerprint'][:16]}")
+    building = lasting_part(folder.parent / f"val-{made_from['sources'][:16]}")
     building.mkdir()
     folder.rename(building / "whole")
     monkeypatch.setattr(pack_module, "load_image", lambda path: pytest.fail("a picture was read again"))

@@ -24,6 +24,7 @@ from s2i.data.pack import Pack, build_pack
 from s2i.data.text import Vocabulary
 from s2i.evaluation.judges import train_judge
 from s2i.models.build import build_caption_encoder, build_generator, build_image_encoder
+from s2i.runs.fingerprints import read_fingerprints
 from s2i.training.checkpoint import write_checkpoint
 from tests.tiny import tiny_model_config
 
@@ -76,6 +77,7 @@ def write_gan_run(folder: Path, config: Config, seed: int = 0) -> None:
         "config": config_to_dict(config),
         "vocabulary": vocabulary.to_list() if vocabulary else None,
         "step": 40,
+        "data": read_fingerprints(config.data.pack),
         "nets": nets | {"generator": nets["ema"]},
     }
     write_checkpoint(folder / "checkpoints" / "last.pt", state)

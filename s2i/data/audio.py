@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,11 +25,22 @@ SILENCE = 1e-3  # a waveform that nowhere leaves its mean by this much (-60 dB) 
 # A smaller offset, as synthesisers leave, stays: a sentence with it has a cosine of .9999 to that without.
 LEAST_OFFSET = 1e-3
 LEAST_DEVIATION = 1e-3  # a bin that varies less over an utterance carries rounding errors, no speech
+_LOSSY = {".aac", ".m4a", ".mp3", ".oga", ".ogg", ".opus"}
 
 
-def load_waveform(recording: Recording, config: AudioConfig) -> Tensor:
+class Digest(Protocol):
+    """One of hashlib's."""
+
+    def update(self, data: bytes) -> None:
+        """Go on with these bytes."""
+
+
+def load_waveform(recording: Recording, config: AudioConfig, digest: Digest | None = None) -> Tensor:
     """A recording of any rate and channel count as one channel at `config.sample_rate`, without an offset and
     without the silence around what is said but for `config.kept_silence`.
+
+    Args:
+        digest: is told what a file holds, before anything is made of it.
 
     Returns:
         float32 (N,) in [-1, 1].
@@ -46,6 +58,8 @@ def load_waveform(recording: Recording, config: AudioConfig) -> Tensor:
     else:
         where = str(recording)
         samples, rate = read_recording(recording, config.longest)
+        if digest is not None:
+            _tell(digest, Path(recording), samples, rate)
     seconds = len(samples) / rate
     if seconds < config.window:
         raise InputError(
@@ -93,6 +107,16 @@ def seconds_before(recording: Recording, config: AudioConfig) -> float:
     """How many seconds of a recording lie before what `load_waveform` gives of it; raises as that does."""
     whole = load_waveform(recording, replace(config, kept_silence=config.longest))
     return spoken_part(whole, config.sample_rate, config.kept_silence)[0] / config.sample_rate
+
+
+def _tell(digest: Digest, path: Path, samples: np.ndarray, rate: int) -> None:
+    """What a sound file holds: its samples where its format keeps them bit for bit, so that the same sound is
+    the same as WAV and as FLAC, whoever encoded it; else its bytes, which no two decoders read alike."""
+    if path.suffix.lower() in _LOSSY:
+        digest.update(path.read_bytes())
+    else:
+        digest.update(f"{rate} {samples.shape}".encode())
+        digest.update(np.ascontiguousarray(samples))
 
 
 def _as_floats(samples: np.ndarray, rate: int) -> tuple[np.ndarray, int]:

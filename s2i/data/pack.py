@@ -6,10 +6,16 @@
       offsets.npy      int64 (captions + 1): caption i is frames offsets[i] to offsets[i + 1]
       index.jsonl      the split's manifest lines, in the order of images and, inside a line, of captions
       attributes.json  the attribute schema, where the manifest has one
-      pack.json        counts, and what the pack was made from; written last
+      pack.json        counts, classes, what the pack was made from, and its fingerprint; written last
 
 A caption without audio has zero frames. What a modality can use are the captions that have what it needs,
 audio or a written word; the others keep their place and are never drawn (`Pack.usable`).
+
+The fingerprint is a hash of what the pack holds: every line of its index but for where files lay, the pixels
+as packed, the samples of the recordings, the settings. It is worked out while packing. Neither the folder nor
+the number of processes is in it, nor what differs between machines: the bytes that an encoder of files makes
+of pixels and samples, the last bits of a Fourier transform. What was trained or measured on a pack keeps it
+(`s2i.runs.fingerprints`).
 
 Stale packs. `build_pack` looks at everything: the split's lines, size and time of every source file, the
 audio settings, side and crop. Opening a pack for a run must not ask after 100,000 files, so it compares the
@@ -27,7 +33,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -43,6 +49,7 @@ from s2i.data.images import load_image, resize, square_crop, with_margin
 from s2i.data.manifest import (
     Caption,
     Picture,
+    format_line,
     iterate_manifest,
     read_attributes,
     read_manifest,
@@ -57,7 +64,7 @@ from s2i.parts import PART, discard, lasting_part, lasting_part_folder, sweep
 from s2i.processes import in_processes
 from s2i.progress import progress, say
 
-VERSION = 1  # of the layout; a pack of another version is stale
+VERSION = 2  # of the layout and of how sources are read; a pack of another version is stale
 OWN = re.compile(  # what a pack's folder holds
     r"(images|mels|offsets)\.npy|index\.jsonl|(attributes|pack)\.json|views-[0-9a-f]{16}/(pooled\.npy|regions\.npy|rows\.txt)"
 )
@@ -73,7 +80,7 @@ class Pack:
     in frames, 0 without audio; `has_speech`: some caption has audio; `class_ids`: int64 (pictures,) as in
     the manifest; `class_labels`: {class id: label}, labels 0 to K - 1 in order of the ids; `labels`: int64
     (pictures,); `attributes`: {name: its values in order}; `image_size`: px of a picture without its margin;
-    `side`: px as stored; `fingerprint`: what it was made from, as one hash.
+    `side`: px as stored; `split`; `fingerprint`: of what it holds, SHA-256 in hexadecimal digits.
     """
 
     def __init__(self, folder: str | Path, expected: Config | None = None) -> None:
@@ -82,10 +89,11 @@ class Pack:
         Raises InputError for a pack that is missing, cut short or stale.
         """
         self.folder = Path(folder)
-        made_from = _read_made_from(self.folder)
+        made_from = read_pack_facts(self.folder)
         if expected is not None:
             _refuse_stale(self.folder, made_from, expected)
         self.fingerprint: str = made_from["fingerprint"]
+        self.split: str = made_from["split"]
         self.image_size: int = made_from["image_size"]
         self.side: int = made_from["side"]
         self.pictures: list[Picture] = read_manifest(self.folder / "index.jsonl")
@@ -175,7 +183,7 @@ def _build_split(config: Config, split: str, processes: int) -> None:
     folder = Path(config.data.pack) / split
     made_from = _look_at_sources(config, split)
     counted = f"{made_from['pictures']} pictures and {made_from['captions']} captions"
-    place = folder.with_name(f"{split}-{made_from['fingerprint'][:16]}")
+    place = folder.with_name(f"{split}-{made_from['sources'][:16]}")
     is_current = _is_current(folder, made_from)
     for left in folder.parent.glob(f".{split}-{'[0-9a-f]' * 16}{PART}"):
         if is_current or left != lasting_part(place):
@@ -206,7 +214,7 @@ def _refuse_other_folder(folder: Path) -> None:
 def _is_pack(folder: Path) -> bool:
     """Whether a folder holds a pack, whole or cut short."""
     try:
-        return "fingerprint" in _read_made_from(folder)
+        return "fingerprint" in read_pack_facts(folder)
     except InputError:
         return all((folder / name).is_file() for name in ("images.npy", "mels.npy", "index.jsonl"))
 
@@ -237,15 +245,18 @@ def _audio_settings(config: Config) -> dict[str, Any]:
 
 
 def _look_at_sources(config: Config, split: str) -> dict[str, Any]:
-    """What a pack of `split` is made from: settings, hash of the manifest, counts; the fingerprint of all."""
+    """What a pack of `split` is made from: settings, hash of the manifest, counts, and `sources`, a hash of
+    all that tells whether a source has changed, times among it."""
     root, manifest = Path(config.data.root), Path(config.data.manifest)
     settings = _settings(config)
-    fingerprint = hashlib.sha256(json.dumps([split, settings]).encode())
+    sources = hashlib.sha256(json.dumps([split, settings]).encode())
     pictures = captions = 0
+    classes: set[str] = set()
     for picture in _pictures_of(manifest, split):
         pictures += 1
         captions += len(picture.captions)
-        fingerprint.update(repr(picture).encode())
+        classes.add(picture.class_name)
+        sources.update(repr(picture).encode())
         for name in (picture.image, *(caption.audio for caption in picture.captions if caption.audio)):
             try:
                 found = os.stat(root / name)
@@ -254,38 +265,43 @@ def _look_at_sources(config: Config, split: str) -> dict[str, Any]:
                     f"expected the files of picture {picture.id!r} of {manifest}, found no {root / name}:"
                     " check data.root or make the data first"
                 ) from error
-            fingerprint.update(f"{name} {found.st_size} {found.st_mtime_ns}".encode())
+            sources.update(f"{name} {found.st_size} {found.st_mtime_ns}".encode())
     if pictures == 0:
         raise InputError(f"expected pictures of split {split!r} in {manifest}, found none: check --splits")
-    fingerprint.update(json.dumps(read_attributes(manifest)).encode())
+    sources.update(json.dumps(read_attributes(manifest)).encode())
+    weights = ""
     if config.audio.weights:
         try:
-            fingerprint.update(sha256_of(config.audio.weights).encode())
+            weights = sha256_of(config.audio.weights)
         except OSError as error:
             raise InputError(
                 f"expected weights of {config.audio.front_end} in {config.audio.weights}, found:"
                 f" {error.strerror}: change audio.weights"
             ) from error
+        sources.update(weights.encode())
     return {
         **settings,
-        "fingerprint": fingerprint.hexdigest(),
+        "split": split,
+        "sources": sources.hexdigest(),
         "manifest": sha256_of(manifest),
+        "weights": weights,
         "pictures": pictures,
         "captions": captions,
+        "classes": sorted(classes),
     }
 
 
 def _is_current(folder: Path, made_from: dict[str, Any]) -> bool:
     """Whether `folder` is a whole pack of these very sources; notes it where only other splits changed."""
     try:
-        found = _read_made_from(folder)
-        if found["fingerprint"] != made_from["fingerprint"]:
+        found = read_pack_facts(folder)
+        if found["sources"] != made_from["sources"]:
             return False
         Pack(folder)
     except InputError:
         return False
     if found["manifest"] != made_from["manifest"]:
-        _write_made_from(folder, {**made_from, "frames": found["frames"]})
+        _write_made_from(folder, {**found, "manifest": made_from["manifest"]})
     return True
 
 
@@ -315,18 +331,22 @@ def _pack_chunk(config: Config, pictures: list[Picture], path: Path) -> int:
     images = np.empty((len(pictures), side, side, 3), dtype=np.uint8)
     mels: list[np.ndarray] = [np.empty((0, config.audio.mels), dtype=np.float16)]
     lengths: list[int] = []
+    digests = np.empty((len(pictures), 32), dtype=np.uint8)
     for row, picture in enumerate(pictures):
         crop = square_crop(load_image(root / picture.image), picture.box, config.data.box_scale)
         images[row] = np.asarray(resize(crop, side))
+        digest = hashlib.sha256(images[row])
         for caption in picture.captions:
             if caption.audio is None:
                 lengths.append(0)
                 continue
-            mel = features(load_waveform(root / caption.audio, config.audio), config.audio)
+            mel = features(load_waveform(root / caption.audio, config.audio, digest), config.audio)
             mels.append(mel.numpy().astype(np.float16))
             lengths.append(len(mel))
+        digests[row] = np.frombuffer(digest.digest(), dtype=np.uint8)
+    arrays = {"mels": np.concatenate(mels), "lengths": np.array(lengths, dtype=np.int64)}
     with write_atomically(path, "wb") as stream:
-        np.savez(stream, images=images, mels=np.concatenate(mels), lengths=np.array(lengths, dtype=np.int64))
+        np.savez(stream, images=images, digests=digests, **arrays)
     return len(pictures)
 
 
@@ -347,7 +367,25 @@ def _join_chunks(config: Config, split: str, made_from: dict[str, Any], building
     if attributes:
         with write_atomically(whole / "attributes.json") as stream:
             json.dump(attributes, stream, ensure_ascii=False)
-    _write_made_from(whole, {**made_from, "frames": frames})
+    digests = np.concatenate([_from_chunk(path, "digests") for path in chunks])
+    fingerprint = _fingerprint(made_from, attributes, _pictures_of(manifest, split), digests)
+    _write_made_from(whole, {**made_from, "frames": frames, "fingerprint": fingerprint})
+
+
+def _fingerprint(
+    made_from: dict[str, Any],
+    attributes: dict[str, list[str]],
+    pictures: Iterable[Picture],
+    digests: np.ndarray,
+) -> str:
+    """Of a pack's content; `digests`: (pictures, 32), of each picture's pixels and recordings."""
+    settings = {name: made_from[name] for name in ("version", "image_size", "side", "box_scale", "audio")}
+    found = hashlib.sha256(json.dumps([settings, made_from["weights"], attributes]).encode())
+    for picture, digest in zip(pictures, digests, strict=True):
+        captions = tuple(replace(caption, audio=caption.audio and "") for caption in picture.captions)
+        found.update(format_line(replace(picture, image="", captions=captions)).encode())
+        found.update(digest.tobytes())
+    return found.hexdigest()
 
 
 def _pictures_of(manifest: Path, split: str) -> Iterator[Picture]:
@@ -380,7 +418,8 @@ def _write_array(path: Path, kind: type, shape: tuple[int, ...], parts: Iterable
             stream.write(part.tobytes())
 
 
-def _read_made_from(folder: Path) -> dict[str, Any]:
+def read_pack_facts(folder: Path) -> dict[str, Any]:
+    """The pack.json of a pack, which takes no longer to read than that. Raises InputError as `Pack` does."""
     path = folder / "pack.json"
     try:
         made_from = parse_json(path.read_bytes())

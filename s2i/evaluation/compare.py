@@ -19,7 +19,6 @@ import numpy as np
 from s2i.config import Config, EvaluationConfig
 from s2i.config_files import override
 from s2i.errors import InputError
-from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.page.answers import ROBUSTNESS_CHART
 from s2i.evaluation.page.gallery import write_gallery
 from s2i.evaluation.page.report import MODALITIES, Report, Scores, page
@@ -247,7 +246,7 @@ def _subjects(paths: dict[str, list[DrawingPath]], evaluation: EvaluationConfig)
     subjects = {side: [Subject(path, evaluation) for path in runs] for side, runs in paths.items()}
     everyone = [subject for runs in subjects.values() for subject in runs]
     for other in everyone[1:]:
-        if fingerprint(other.pack) != fingerprint(everyone[0].pack):
+        if other.pack.fingerprint != everyone[0].pack.fingerprint:
             raise InputError(
                 f"expected runs over the same data, found different ones in {everyone[0].pack.folder}"
                 f" ({everyone[0].path.config.modality}) and {other.pack.folder}"

@@ -61,7 +61,8 @@ class FeatureStore:
         refuse_foreign(
             folder,
             "features of evaluations",
-            lambda inside: is_store(folder / inside.partition("/")[0]),
+            # Those of an exported model have a folder of their own in here.
+            lambda inside: any(is_store(folder / parent) for parent in Path(inside).parents),
             "set evaluation.cache to another folder",
         )
         try:

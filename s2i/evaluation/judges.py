@@ -27,6 +27,7 @@ from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.extractors import weights_identity
 from s2i.progress import progress, say
+from s2i.runs.fingerprints import Fingerprints, data_of_run, refuse_other_data
 from s2i.training.checkpoint import LAST, read_checkpoint
 from s2i.training.engine import Engine, Training, adam, set_learning_rate
 from s2i.training.runlog import alone_in_its_run
@@ -82,17 +83,18 @@ class JudgeNetwork(nn.Module):
 
 
 class Judge:
-    """A trained judge. `heads`: {attribute or "class": its values in order}; `packs`: fingerprints of what it
-    was trained on; `identity`: a short hash of its weights, for records."""
+    """A trained judge. `heads`: {attribute or "class": its values in order}; `data`: fingerprints of the
+    packs that it was trained on, None where it doesn't know them; `identity`: a short hash of its weights,
+    for records."""
 
     def __init__(
         self,
         network: JudgeNetwork,
         heads: dict[str, list[str]],
-        packs: list[str],
+        data: Fingerprints | None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.heads, self.packs, self.device = heads, packs, torch.device(device)
+        self.heads, self.data, self.device = heads, data, torch.device(device)
         self.identity = weights_identity(network)
         self.network = network.to(self.device).eval().requires_grad_(False)
 
@@ -115,7 +117,11 @@ class Judge:
 
 
 def load_judge(folder: str | Path, device: torch.device | str = "cpu") -> Judge:
-    """The judge of a finished run of `train_judge`. Raises InputError where there is none."""
+    """The judge of a finished run of `train_judge`.
+
+    Raises InputError where there is none, and where its pack has become another since, so that nobody knows
+    which of the pictures it has seen.
+    """
     saved = read_checkpoint(Path(folder) / "checkpoints" / LAST)
     if saved.get("kind") != "judge":
         raise InputError(f"expected a judge in {folder}, found another kind of run: set evaluation.judge")
@@ -125,9 +131,11 @@ def load_judge(folder: str | Path, device: torch.device | str = "cpu") -> Judge:
             f"expected a finished judge in {folder}, found one after step {saved['step']} of"
             f" {config.judge.steps}: run s2i train-judge again"
         )
+    data = saved.get("data")
+    refuse_other_data(data, config.judge.pack, f"the judge {folder}", "train one anew, into another folder")
     network = JudgeNetwork(config.judge, saved["heads"], saved["image_size"])
     network.load_state_dict(saved["nets"]["judge"])
-    return Judge(network, saved["heads"], saved["packs"], device)
+    return Judge(network, saved["heads"], data, device)
 
 
 @alone_in_its_run
@@ -138,8 +146,8 @@ def train_judge(config: Config) -> Path:
     """
     require(config, "run", "judge.pack")
     settings = config.judge
-    packs = [Pack(Path(settings.pack) / split) for split in ("train", "val")]
-    training_pack, validation_pack = packs
+    data = data_of_run(config.run, settings.pack)
+    training_pack, validation_pack = (Pack(Path(settings.pack) / split) for split in ("train", "val"))
     heads = training_pack.attributes or {CLASS: _class_names(training_pack)}
     engine = Engine.start(config, reads_captions=False)
     network = JudgeNetwork(settings, heads, config.image_size).to(engine.device)
@@ -147,12 +155,7 @@ def train_judge(config: Config) -> Path:
     optimiser_settings = OptimiserConfig(lr=settings.lr, betas=(0.9, 0.999), schedule=rise)
     prepared, optimiser = engine.prepare(network, adam(network.parameters(), optimiser_settings))
     answers = {name: torch.from_numpy(right) for name, right in labels(training_pack, heads).items()}
-    facts = {
-        "kind": "judge",
-        "heads": heads,
-        "image_size": config.image_size,
-        "packs": [fingerprint(training_pack)],
-    }
+    facts = {"kind": "judge", "data": data, "heads": heads, "image_size": config.image_size}
     with Training(engine, settings.steps, {"judge": prepared, "optimiser": optimiser}, facts) as training:
         prepared.train()
         steps = range(training.step, settings.steps)
@@ -169,14 +172,9 @@ def train_judge(config: Config) -> Path:
             optimiser.step()
             training.record({"loss/judge": loss, "lr/judge": rate})
             if training.finished and engine.is_main:
-                _measure(training, Judge(network, heads, facts["packs"], engine.device), validation_pack)
+                _measure(training, Judge(network, heads, data, engine.device), validation_pack)
             training.save_if_due()
     return training.run.folder
-
-
-def fingerprint(pack: Pack) -> str:
-    """What a pack was made from, as one hash."""
-    return pack.fingerprint
 
 
 def labels(pack: Pack, heads: dict[str, list[str]]) -> dict[str, np.ndarray]:
@@ -221,7 +219,7 @@ def _measure(training: Training, judge: Judge, pack: Pack) -> None:
         training.run.metric(
             {"step": training.step, "metric": f"judge_accuracy/{name}", "value": accuracy, "split": "val"}
             | {"protocol": "judge_accuracy", "counts": {"pictures": int(known.sum())}}
-            | {"weights": "live", "seed": training.engine.config.seed}
+            | {"weights": "live", "seed": training.engine.config.seed, "fingerprint": pack.fingerprint}
         )
         say(f"{training.run.label}: {name} right in {accuracy:.4f} of {known.sum()} pictures of validation")
 

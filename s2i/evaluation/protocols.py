@@ -175,6 +175,7 @@ def record(subject: Subject, protocol: str, score: Score) -> dict[str, Any]:
         "protocol": protocol,
         "counts": score.counts,
         "split": subject.evaluation.split,
+        "fingerprint": subject.pack.fingerprint,
         "seed": subject.evaluation.seed,
         "weights": "ema",
         "modality": subject.path.config.modality,
@@ -184,7 +185,8 @@ def record(subject: Subject, protocol: str, score: Score) -> dict[str, Any]:
     found |= {"spread": score.spread} if score.spread is not None else {}
     if subject.left_out:
         found["left_out"] = subject.left_out  # {why: captions} that the run can't read
-    return found | ({"note": score.note} if score.note else {})
+    note = "; ".join(filter(None, (subject.note, score.note)))
+    return found | ({"note": note} if note else {})
 
 
 def who_looked(subject: Subject, protocol: str) -> dict[str, str | None]:

@@ -19,6 +19,7 @@ from s2i.errors import InputError
 from s2i.evaluation.extractors import Extractor, image_extractor, weights_identity
 from s2i.pipeline import DrawingPath
 from s2i.progress import progress
+from s2i.runs.fingerprints import refuse_other_data
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.encoder import BEST, readable_captions
 from s2i.training.matching_model import MatchingModel, load_matching_model
@@ -63,7 +64,7 @@ def load_scorer(folder: str | Path, path: DrawingPath) -> Scorer:
     """The scorer in a run's folder, for a path that it had no part in.
 
     Raises InputError for another kind of run, for the encoders that the path was trained on, for their twins
-    of the same seed, and for a scorer that hears with another front end.
+    of the same seed, and for a scorer that hears with another front end or was trained on other data.
     """
     model = load_matching_model(folder, "evaluation.scorer", path.device)
     _refuse_partner(model, path)
@@ -72,6 +73,8 @@ def load_scorer(folder: str | Path, path: DrawingPath) -> Scorer:
             f"expected a scorer with the audio settings of the pack, found others in {folder}:"
             " train it on this pack"
         )
+    mend = "train one on this pack, into another folder"
+    refuse_other_data(model.data, path.config.data.pack, f"the scorer {folder}", mend)
     return Scorer(model, path.device)
 
 

@@ -30,13 +30,14 @@ from s2i.evaluation.extractors import (
     probabilities_of,
 )
 from s2i.evaluation.inception import PUBLISHED, inception_extractor
-from s2i.evaluation.judges import Judge, Opinion, fingerprint, load_judge
+from s2i.evaluation.judges import Judge, Opinion, load_judge
 from s2i.evaluation.looking import Features, look_at_captions, look_at_drawn, look_at_real
 from s2i.evaluation.score import DRAWN
 from s2i.evaluation.scorer import Scorer, load_scorer
 from s2i.models.generator import Drawing
 from s2i.pipeline import DrawingPath
 from s2i.progress import progress, say
+from s2i.runs.fingerprints import hold_against_measured
 from s2i.training.encoder import readable_captions
 
 
@@ -46,13 +47,14 @@ class Subject:
     `captions`: rising indices in `pack` of the captions that it can read; `left_out`: {why: how many} of the
     others, none of which is ever counted; `drawn_captions`: those of `captions` that are drawn, the first
     `evaluation.captions` of each picture; `judge`: None without `evaluation.judge`; `asked`: (which
-    pictures, extractor by name) that should look while those are drawn anyway.
+    pictures, extractor by name) that should look while those are drawn anyway; `note`: that the data may be
+    others than were trained on, "" where they are known.
     """
 
     def __init__(self, path: DrawingPath, evaluation: EvaluationConfig | None = None) -> None:
         """Open pack and judge of `evaluation`, by default the run's own. Raises InputError as they do, for
-        an exported model that nobody gave data, for a generator without an encoder, and for a judge that was
-        trained on the split that it is to score."""
+        an exported model that nobody gave data, for a generator without an encoder, for other data than the
+        path was trained on, and for a judge that was trained on the split that it is to score."""
         self.path = path
         self.evaluation = evaluation or path.config.evaluation
         if path.config.data.pack == MISSING:
@@ -66,6 +68,10 @@ class Subject:
                 " again with the encoder that it was trained on"
             )
         self.pack = Pack(Path(path.config.data.pack) / self.evaluation.split, path.config)
+        is_run = path.config.run != MISSING
+        acknowledged = None if is_run else self.evaluation.other_data
+        who = f"the {'run' if is_run else 'model'} {path.folder}"
+        self.note = hold_against_measured(path.data, self.pack, who, acknowledged)
         self.captions = readable_captions(self.pack, path.config, path.encoder, path.vocabulary)
         self.left_out = left_out(self.pack, path, self.captions)
         if self.left_out:
@@ -78,7 +84,7 @@ class Subject:
         self.judge: Judge | None = None
         if self.evaluation.judge:
             self.judge = load_judge(self.evaluation.judge, path.device)
-            if fingerprint(self.pack) in self.judge.packs:
+            if self.pack.fingerprint == (self.judge.data or {}).get("train"):
                 raise InputError(
                     f"expected a judge that never saw {self.pack.folder}, found one trained on it in"
                     f" {self.evaluation.judge}: set judge.pack to other pictures and train it again"
@@ -94,7 +100,8 @@ class Subject:
             "drawn_captions": len(self.drawn_captions),
             "classes": len(np.unique(self.pack.labels)),
             "image_size": self.path.config.image_size,
-            "fingerprint": fingerprint(self.pack),
+            "fingerprint": self.pack.fingerprint,
+            **({"note": self.note} if self.note else {}),
             "seed": self.evaluation.seed,
             "judge": self.judge.identity if self.judge else None,
         }
@@ -105,7 +112,7 @@ class Subject:
             "step": self.path.step,
             "encoder": self.path.fingerprint("encoder"),
             "generator": self.path.fingerprint("generator"),
-            "pack": fingerprint(self.pack),
+            "pack": self.pack.fingerprint,
             "split": self.evaluation.split,
             "captions": self.evaluation.captions,
             "seed": self.evaluation.seed,

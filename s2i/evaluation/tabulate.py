@@ -21,7 +21,6 @@ import numpy as np
 
 from s2i.config_files import config_to_dict, load_config
 from s2i.errors import InputError
-from s2i.evaluation.judges import fingerprint
 from s2i.evaluation.page.charts import Spread, spread_chart
 from s2i.evaluation.protocols import measure, procedure
 from s2i.evaluation.statistics import FORM, paired_difference
@@ -78,13 +77,18 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
     known = _read_published(published)
     rows: list[Measured] = []
     protocols: set[str] = set()
-    split = captions = None
+    base: Subject | None = None
     with random_state_kept(), written.held():
         for name, folder in zip(names, folders, strict=True):
             for modality, path in load(folder).paths.items():
                 row = name if not path.config.gan.other_encoder else f"{name}, from {modality}"
                 subject = Subject(path, load_config(folders[0] / "config.yaml").evaluation)
-                split, captions = subject.evaluation.split, len(subject.drawn_captions)
+                base = base or subject
+                if subject.pack.fingerprint != base.pack.fingerprint:
+                    raise InputError(
+                        f"expected runs over the data of {folders[0]}, found other data in"
+                        f" {subject.pack.folder} ({folder}): tabulate runs of one pack"
+                    )
                 found = _measured(subject, folder, written, f"measured/{row}.json")
                 protocols |= {COLUMNS[column][0] for column in found["values"]}
                 rows.append(_row(row, found, folder, folders[0], path))
@@ -92,8 +96,8 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
     differences = {row.name: difference for row in rows[1:] if (difference := _difference(row, rows[0]))}
     results = {
         "base": rows[0].name,
-        "split": split,
-        "drawn_captions": captions,
+        "split": base.evaluation.split,
+        "drawn_captions": len(base.drawn_captions),
         "protocols": {name: procedure(name) for name in sorted(protocols)},
         "difference_of": _leading(rows[0]),
         "rows": [_plain(row, differences.get(row.name)) for row in rows],
@@ -149,7 +153,7 @@ def _measured(subject: Subject, run: Path, written: OutputFolder, kept: str) -> 
         "modality": subject.path.config.modality,
         "evaluation": config_to_dict(subject.evaluation)
         | dict.fromkeys(("judge", "batch_size", "processes", "cache")),
-        "pack": fingerprint(subject.pack),
+        "pack": subject.pack.fingerprint,
         "judge": subject.judge.identity if subject.judge else None,
         "intervals": FORM,
     }

@@ -35,8 +35,9 @@ def write_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
             raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What `write_checkpoint` wrote, tensors on the CPU.
+def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
+    """What `write_checkpoint` wrote, tensors on the CPU; `mapped`: left in the file until they are used, for
+    who wants plain values alone.
 
     Raises InputError for a missing, cut-short or foreign file.
     """
@@ -44,7 +45,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"expected a checkpoint, found none at {path}: check the run's folder, or train it")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # whatever a broken file makes of an unpickler
         raise InputError(
             f"expected a whole checkpoint, found one cut short or of another program in {path}:"

@@ -29,6 +29,7 @@ from s2i.evaluation.retrieval import retrieve_by_class
 from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
 from s2i.progress import progress, say
 from s2i.published.image_networks import connect, require_trunk
+from s2i.runs.fingerprints import data_of_run
 from s2i.training.checkpoint import write_checkpoint
 from s2i.training.engine import Engine, Training, adam, clip_gradients, set_learning_rate
 from s2i.training.objectives import Terms, matching_objective
@@ -73,6 +74,7 @@ class EncoderNetworks(nn.Module):
 def train_encoder(config: Config) -> Path:
     """Train, continue or find finished; returns the run's folder."""
     require(config, "run", "data.pack")
+    data = data_of_run(config.run, config.data.pack)
     train_pack, val_pack = (Pack(Path(config.data.pack) / split, config) for split in ("train", "val"))
     vocabulary = Vocabulary.build(train_pack.texts()) if config.modality == "text" else None
     settings, engine = config.matching, Engine.start(config)
@@ -90,7 +92,7 @@ def train_encoder(config: Config) -> Path:
         train_pack, config.seed, size, config.modality, vocabulary, words, views=train_views
     )
     parts = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
-    facts = {"kind": "encoder", "vocabulary": vocabulary.to_list() if vocabulary else None}
+    facts = {"kind": "encoder", "data": data, "vocabulary": vocabulary.to_list() if vocabulary else None}
     with Training(engine, settings.steps, parts, facts) as training:
         batches = endless_batches(
             dataset,
@@ -134,6 +136,7 @@ def _validate(
     means = {name: round(float(values.mean()), 5) for name, values in scores.items()}
     told = {"step": training.step, "split": "val", "counts": {"captions": len(scores["mAP"])}}
     told |= {"protocol": "retrieval_by_caption", "weights": "live", "seed": config.seed}
+    told["fingerprint"] = pack.fingerprint
     for name, value in means.items():
         training.run.metric({"metric": name, "value": value, **told})
     say(f"{training.run.label}: step {training.step}, validation " + _listed(means))

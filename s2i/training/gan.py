@@ -26,6 +26,7 @@ from s2i.models.generator import Drawing, StackedGenerator
 from s2i.models.posterior import Posterior
 from s2i.models.relation import SAME_CLASS
 from s2i.progress import progress
+from s2i.runs.fingerprints import data_of_run
 from s2i.training import objectives
 from s2i.training.averages import averaged, update_average
 from s2i.training.engine import Engine, Training, adam, clip_gradients, set_learning_rate
@@ -38,6 +39,7 @@ from s2i.training.sources import OTHER, CaptionSource, load_encoders, source_of_
 def train_gan(config: Config) -> Path:
     """Train, continue or find finished; returns the run's folder."""
     require(config, "run", "data.pack", "gan.encoder")
+    data = data_of_run(config.run, config.data.pack)
     pack = Pack(Path(config.data.pack) / "train", config)
     settings, engine = config.gan, Engine.start(config)
     _refuse_what_does_not_fit(config)
@@ -74,7 +76,7 @@ def train_gan(config: Config) -> Path:
         parts |= source.parts()
     sizes = image_sizes(config)
     vocabulary = next((source.vocabulary for source in sources if source.vocabulary), None)
-    facts = {"kind": "gan", "vocabulary": vocabulary.to_list() if vocabulary else None}
+    facts = {"kind": "gan", "data": data, "vocabulary": vocabulary.to_list() if vocabulary else None}
     with Training(engine, settings.steps, parts, facts) as training:
         samples = [
             SampleGrid(

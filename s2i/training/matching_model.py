@@ -15,19 +15,22 @@ from s2i.errors import InputError
 from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.published.image_networks import connect
+from s2i.runs.fingerprints import Fingerprints
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.encoder import BEST
 
 
 @dataclass(frozen=True)
 class MatchingModel:
-    """What a run of `s2i train-encoder` kept as its best; `folder` is the run's, `config` its own."""
+    """What a run of `s2i train-encoder` kept as its best; `folder` is the run's, `config` its own; `data`: of
+    the packs that it was trained on, None where it doesn't know them."""
 
     folder: Path
     config: Config
     vocabulary: Vocabulary | None
     encoder: CaptionEncoder
     image_encoder: ImageEncoder | PretrainedImageEncoder
+    data: Fingerprints | None
 
 
 def load_matching_model(folder: str | Path, key: str, device: torch.device) -> MatchingModel:
@@ -51,7 +54,7 @@ def load_matching_model(folder: str | Path, key: str, device: torch.device) -> M
     encoder.load_state_dict(saved["nets"]["caption_encoder"])
     image_encoder.load_state_dict(saved["nets"]["image_encoder"])
     networks = (freeze(network).to(device) for network in (encoder, image_encoder))
-    return MatchingModel(folder, config, vocabulary, *networks)
+    return MatchingModel(folder, config, vocabulary, *networks, saved.get("data"))
 
 
 def freeze(network: nn.Module) -> nn.Module:

@@ -24,6 +24,7 @@ from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.relation import RelationSupervisor
 from s2i.published.image_networks import connect, require_trunk
+from s2i.runs.fingerprints import refuse_other_data
 from s2i.training.averages import averaged, update_average
 from s2i.training.checkpoint import read_checkpoint
 from s2i.training.encoder import BEST, refuse_short_recordings
@@ -31,6 +32,7 @@ from s2i.training.engine import Engine, adam, clip_gradients, set_learning_rate
 from s2i.training.matching_model import MatchingModel, freeze, load_matching_model
 
 ENCODER_SECTIONS = ("audio", "speech_encoder", "text_encoder", "image_encoder", "modality")
+ANEW = "train it anew on this pack, into another folder"
 OTHER = "other_"  # before the names of the second source's networks in a checkpoint
 Encoders = tuple[CaptionEncoder, ImageEncoder | PretrainedImageEncoder, Vocabulary | None]
 
@@ -156,7 +158,8 @@ def load_encoders(config: Config) -> Encoders:
     """Frozen caption and image encoder of `config.gan.encoder`, and its vocabulary.
 
     With `gan.encoder_start` "random" the caption encoder keeps the weights it was made with.
-    Raises InputError where that run's encoders are others than this configuration describes.
+    Raises InputError where that run's encoders are others than this configuration describes, or learnt from
+    other data.
     """
     path = Path(config.gan.encoder) / "checkpoints" / BEST
     state = read_checkpoint(path)
@@ -167,6 +170,7 @@ def load_encoders(config: Config) -> Encoders:
                 f"expected the {section} of {config.gan.encoder} ({theirs.get(section)}), found"
                 f" {ours.get(section)} in this configuration: give both trainings the same"
             )
+    refuse_other_data(state.get("data"), config.data.pack, f"gan.encoder {config.gan.encoder}", ANEW)
     vocabulary = Vocabulary.from_list(state["vocabulary"]) if state["vocabulary"] else None
     encoder = build_caption_encoder(config, len(vocabulary or ()))
     image_encoder = build_image_encoder(config)
@@ -180,8 +184,9 @@ def load_encoders(config: Config) -> Encoders:
 
 
 def _load_matching_model(config: Config, vocabulary: Vocabulary | None, engine: Engine) -> MatchingModel:
-    """Raises InputError where that run reads other captions than this one, or another form of them."""
+    """Raises InputError where that run learnt from other data, or reads another form of it."""
     model = load_matching_model(config.gan.matching_model, "gan.matching_model", engine.device)
+    refuse_other_data(model.data, config.data.pack, f"gan.matching_model {model.folder}", ANEW)
     ours, theirs = (_reads(*of) for of in ((config, vocabulary), (model.config, model.vocabulary)))
     for name in ours:
         if ours[name] != theirs[name]:
