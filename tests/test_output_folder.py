@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2i.errors import InputError
+from s2i.locks import only_process
 from s2i.output_folder import RECORD, OutputFolder, check_output_file, refuse_foreign
+from s2i.parts import PART
 
 NAMES = ("index.html", "a.txt", "audio/a.wav", "audio/b.wav")
 REPORT = "s2i report"
@@ -217,3 +219,23 @@ def test_a_named_file_is_replaced_with_a_word_and_never_an_input(tmp_path, capsy
             check_output_file(path, [given_file])
     with pytest.raises(InputError, match="found a folder"):
         check_output_file(tmp_path)
+
+
+def test_two_processes_do_not_write_one_folder_together(tmp_path):
+    write(tmp_path / "out", {"index.html": "1"})
+    with only_process(tmp_path / "out"):
+        with pytest.raises(InputError, match="at work there"):
+            write(tmp_path / "out", {"index.html": "2"})
+    write(tmp_path / "out", {"index.html": "3"})
+    assert contents(tmp_path / "out") == {"index.html": "3"}
+
+
+def test_what_a_killed_call_has_left_inside_goes_when_its_command_opens_the_folder(tmp_path):
+    write(tmp_path / "out", {"index.html": "1", "audio/a.wav": "1"})
+    left = [tmp_path / "out" / name for name in (f".output.abcdefgh{PART}", f"audio/.b.wav.abcdefgh{PART}")]
+    left[0].mkdir()
+    for path in (left[0] / "half", left[1]):
+        path.write_text("half")
+    OutputFolder(tmp_path / "out", REPORT)
+    assert contents(tmp_path / "out") == {"index.html": "1", "audio/a.wav": "1"}
+    assert not any(path.exists() for path in left)
