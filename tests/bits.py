@@ -1,10 +1,10 @@
-"""Digests of tiny trainings at a fixed seed, and of every metric on them: for before and after a change of structure.
+"""Digests of tiny trainings at a fixed seed, and of every metric on them, from before and after a change.
 
     python tests/bits.py
 
-Prints a line a training (speech and text, in one process and in two) and one for all metrics. Checkouts whose lines
-agree train the same weights and measure the same numbers, whatever things are called: a digest is that of the
-sorted digests of all tensors, or of all values. Processors and thread counts may differ in their bits.
+Prints a line a training (speech and text, in one process and in two) and one for all metrics. Checkouts whose
+lines agree train the same weights and measure the same numbers, whatever things are called: a digest is that of
+the sorted digests of all tensors, or of all values. Processors and thread counts may differ in their bits.
 """
 
 from __future__ import annotations
