@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from s2i.data.images import open_image, upright_size
 from s2i.errors import InputError
+from s2i.files import read_lines
 
 FOLDER = "CUB_200_2011"
 _INSIDE = 0.5  # part of a box that must lie in its picture; a few of CUB's stick out, by up to a tenth
@@ -148,17 +149,3 @@ def _rows(path: Path, words: int) -> Iterator[tuple[int, _Row]]:
             raise row.error("a new id", f"{number} of line {lines[number]} again")
         lines[number] = line
         yield number, row
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file. Raises InputError, naming it, for a missing one or one of other bytes."""
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()  # with or without a byte order mark
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"expected UTF-8, found other bytes at byte {error.start} in {path}: mend it or fetch it again"
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"expected a file at {path}, found: {error.strerror or error}: check --root"
-        ) from error

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from data_prep.check import card, count
 from data_prep.recorded_captions import fill_captions, path_under
-from data_prep.recordings import Recordings, listed, match_by_name, match_by_table
+from data_prep.recordings import Recordings, match_by_name, match_by_table
+from s2i.data.file_kinds import find_images
 from s2i.data.manifest import Picture, check_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.output_folder import OutputFolder
-from s2i.progress import say
+from s2i.progress import listed, say
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 FEWEST_CLASSES = 5  # of sub-folders that are taken for classes: fewer leave too little to train on or to test
 # 64 px in minutes on two cores: a place to begin.
 CONFIG = Path(__file__).absolute().parents[1] / "recipes" / "painted_birds" / "conf" / "default.yaml"
@@ -41,14 +41,11 @@ def list_pictures(folder: Path) -> dict[str, Path]:
     Raises InputError where there are none, or two that differ in their endings alone.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in ENDINGS and path.is_file():
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                raise InputError(f"expected one picture {name}, found {found[name]} and {path}: remove one")
-            found[name] = path
-    if not found:
-        raise InputError(f"expected pictures ({', '.join(ENDINGS)}) in {folder}, found none: check --images")
+    for path in find_images(folder):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise InputError(f"expected one picture {name}, found {found[name]} and {path}: remove one")
+        found[name] = path
     return found
 
 

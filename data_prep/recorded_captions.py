@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_prep.clips import clip_exists, clip_folder, write_clip
-from data_prep.recordings import Recordings, listed, match_by_name, match_by_table
+from data_prep.recordings import Recordings, match_by_name, match_by_table
 from data_prep.waveform_arrays import SAMPLE_RATE, read_waveforms
+from s2i.config import AudioConfig
 from s2i.data.manifest import (
     Caption,
     Picture,
@@ -18,8 +19,9 @@ from s2i.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from s2i.data.sound_files import check_recording
 from s2i.errors import InputError
-from s2i.progress import progress, say
+from s2i.progress import listed, progress, say
 
 S2IGAN_SPEAKER = "LJ Speech (S2IGAN)"
 
@@ -36,7 +38,8 @@ def take_recordings(
 
     A picture without captions gets one for each of its recordings. Recordings stay where they are, which
     must be under `root`. Raises InputError for captions without a recording, naming them, unless
-    `allow_missing`; for recordings without a caption; and as `match_by_name` and `match_by_table` do.
+    `allow_missing`; for recordings without a caption; for those that by their headers are none; and as
+    `match_by_name` and `match_by_table` do.
     """
     check_manifest_file(output, [manifest, *filter(None, [table])])
     root, source = Path(root), Path(source)
@@ -45,16 +48,19 @@ def take_recordings(
     if table:
         found, lost = match_by_table(Path(table), source, files), []
     else:
-        found, lost = match_by_name(source, files)
+        counts = {picture.id: len(picture.captions) for picture in pictures}
+        found, lost = match_by_name(source, files, counts)
     for picture in pictures:
         beyond = [number for number in found.get(picture.id, ()) if number >= len(picture.captions)]
         if picture.captions:
             lost += [found[picture.id][number].path for number in beyond]
     if lost:
         raise InputError(
-            f"expected recordings of captions in {manifest}, found {len(lost)} that belong to none"
-            f" ({listed(lost)}): rename or remove them, or match by --table"
+            f"expected recordings of captions in {manifest}, which count from 0 on, found {len(lost)} that"
+            f" belong to none ({listed(lost)}): rename or remove them, or match by --table"
         )
+    for recording in (recording for each in found.values() for recording in each.values()):
+        check_recording(recording.path, AudioConfig().longest)
     filled = [fill_captions(picture, found.get(picture.id, {}), root) for picture in pictures]
     _say_missing(filled, manifest, source, allow_missing)
     write_manifest(output, filled)

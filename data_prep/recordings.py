@@ -4,7 +4,11 @@ By name, where PICTURE is a picture's id, or its file's name without the ending,
 
     PICTURE.wav                      the only caption, or the first
     PICTURE-0.wav, PICTURE_1.wav     captions by their number, from 0 on
-    PICTURE/*.wav                    captions in the order of the names, numbers by value (2 before 10)
+    PICTURE/0.wav, PICTURE/ben-3.wav likewise, by the number that ends (or begins) each name
+    PICTURE/ada.wav, PICTURE/ben.wav one for each caption: in the order of the names
+
+A picture that has no captions yet gets one for each recording, in the order of numbers and names. Recordings
+whose names don't tell their caption are refused.
 
 By table: a CSV file whose first line names its columns, `recording` (path in the folder) and `picture`
 (as above), and where wanted `caption` (number from 0 on; else captions in the table's order), `speaker`,
@@ -14,15 +18,18 @@ By table: a CSV file whose first line names its columns, `recording` (path in th
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2i.data.file_kinds import FOREIGN_IMAGES, IMAGES, find_recordings
 from s2i.errors import InputError
+from s2i.progress import listed, say
 
-ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+_DIGITS = 9  # of a caption's number
 COLUMNS = ("recording", "picture", "caption", "speaker", "language", "text", "class")
 
 
@@ -40,51 +47,66 @@ class Recording:
 Recordings = dict[int, Recording]  # of one picture, by the number of the caption
 
 
-def match_by_name(folder: Path, pictures: dict[str, str]) -> tuple[dict[str, Recordings], list[Path]]:
+def match_by_name(
+    folder: Path, pictures: dict[str, str], captions: Mapping[str, int] | None = None
+) -> tuple[dict[str, Recordings], list[Path]]:
     """The recordings of each picture, and those that belong to none.
 
     Args:
         folder: where the recordings are, sub-folders included.
         pictures: {id: path of the picture's file}.
+        captions: {id: how many it has}; of a picture without any, numbers say no more than an order.
 
     Raises:
-        InputError: no recordings, names that two pictures share, or two recordings for one caption.
+        InputError: no recordings, names that two pictures share, two recordings for one caption, or names
+            that don't tell which caption is spoken.
     """
-    names = _names(pictures)
+    names, captions = _names(pictures), captions or {}
     found: dict[str, Recordings] = defaultdict(dict)
     lost: list[Path] = []
-    in_folders: dict[str, list[Path]] = defaultdict(list)
-    for path in list_recordings(folder):
+    in_folders: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for path in find_recordings(folder):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         numbered = re.fullmatch(r"(.+)[-_](\d+)", stem)
-        above = stem.rpartition("/")[0]
+        above, _, own = stem.rpartition("/")
         if (picture := names.get(stem)) is not None:
             _add(found[picture], 0, Recording(path), picture)
         elif numbered and (picture := names.get(numbered[1])) is not None:
             _add(found[picture], int(numbered[2]), Recording(path), picture)
         elif above and (picture := names.get(above)) is not None:
-            in_folders[picture].append(path)
+            # Digits of the picture's own name are no caption's number: heron7/heron7-0.wav.
+            called = re.escape(above.rpartition("/")[2])
+            in_folders[picture].append((re.sub(rf"^{called}([-_]|$)", "", own) or "0", path))
         else:
             lost.append(path)
     for picture, paths in in_folders.items():
-        for number, path in enumerate(sorted(paths, key=_by_value)):
+        for number, path in _place(paths, captions.get(picture, 0), picture):
             _add(found[picture], number, Recording(path), picture)
+    told = {number for picture in found if captions.get(picture) for number in found[picture]}
+    if told and 0 not in told:
+        say(f"s2i: note: captions count from 0 on, and no recording in {folder} has that number")
     return dict(found), lost
 
 
 def match_by_table(table: Path, folder: Path, pictures: dict[str, str]) -> dict[str, Recordings]:
-    """The recordings of each picture as a table has them. Raises InputError, naming the line."""
+    """The recordings of each picture as a table has them.
+
+    Raises InputError, naming the lines, for what is not there, and for two classes of one picture, two
+    recordings of one caption or one recording twice.
+    """
     names = _names(pictures)
     found: dict[str, Recordings] = defaultdict(dict)
+    classes: dict[str, tuple[str | None, int]] = {}  # of a picture, and the line that says so
+    rows: dict[tuple[str, str], int] = {}  # the line of a picture's recording
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             columns = reader.fieldnames or []
             unknown = [name for name in columns if name not in COLUMNS]
-            if unknown or not {"recording", "picture"} <= set(columns):
+            if unknown or not {"recording", "picture"} <= set(columns) or len(set(columns)) < len(columns):
                 raise InputError(
-                    f"expected a first line with recording and picture out of {', '.join(COLUMNS)} in"
-                    f" {table}, found {', '.join(columns) or 'nothing'}: change it"
+                    f"expected a first line with recording and picture, each once, out of"
+                    f" {', '.join(COLUMNS)} in {table}, found {', '.join(columns) or 'nothing'}: change it"
                 )
             for row in reader:
                 line = f"{table}, line {reader.line_num}"
@@ -103,10 +125,22 @@ def match_by_table(table: Path, folder: Path, pictures: dict[str, str]) -> dict[
                 if not path.is_file():
                     raise InputError(f"expected a recording at {path}, found none, in {line}: mend the line")
                 number = values.get("caption") or str(len(found[picture]))
-                if not number.isdecimal():
+                if not number.isdecimal() or len(number) > _DIGITS:
                     raise InputError(f"expected a caption's number, found {number!r} in {line}: mend it")
+                class_name, first = values.get("class"), (values.get("class"), reader.line_num)
+                if class_name and (told := classes.setdefault(picture, first))[0] != class_name:
+                    raise InputError(
+                        f"expected one class for picture {picture}, found {told[0]!r} in line {told[1]} and"
+                        f" {class_name!r} in {line}: mend one of them"
+                    )
                 known = (values.get(name) for name in ("speaker", "language", "text", "class"))
                 _add(found[picture], int(number), Recording(path, *known), f"{picture} in {line}")
+                first = rows.setdefault((picture, os.path.normpath(path)), reader.line_num)
+                if first != reader.line_num:
+                    raise InputError(
+                        f"expected a recording once for picture {picture}, found {path} in line {first} and"
+                        f" in {line}: remove one of them"
+                    )
     except OSError as error:
         raise InputError(f"expected a table at {table}, found: {error.strerror}: change --table") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -114,21 +148,30 @@ def match_by_table(table: Path, folder: Path, pictures: dict[str, str]) -> dict[
     return dict(found)
 
 
-def list_recordings(folder: Path) -> list[Path]:
-    """Sound files in a folder and its sub-folders, in order. Raises InputError where there are none."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-    if not paths:
+def _place(paths: list[tuple[str, Path]], captions: int, picture: str) -> list[tuple[int, Path]]:
+    """The number of the caption that each recording of a picture's folder speaks.
+
+    Numbers place: recording 3 is caption 3's, whether or not there is one of 2. Where there is no 0, but one
+    recording for each caption, and where no name has a number, the order of the names counts; so it does
+    for a picture that has no captions yet.
+    """
+    in_order = [path for _, path in sorted(paths, key=lambda named: _by_value(named[0]))]
+    found: list[tuple[int, Path]] = []
+    for pattern in (r"(?:.*\D)?(\d+)", r"(\d+)\D.*"):
+        told = [re.fullmatch(pattern, name) for name, _ in paths]
+        if all(told):
+            found = [(int(number[1]), path) for number, (_, path) in zip(told, paths, strict=True)]
+            break
+    if found and captions and (len(paths) != captions or min(found)[0] == 0):
+        return found
+    has_numbers = any(re.search(r"\d", name) for name, _ in paths)
+    if captions and (len(paths) != captions or (has_numbers and not found)):
         raise InputError(
-            f"expected recordings ({', '.join(ENDINGS)}) in {folder}, found none: check the folder"
+            "expected a number at the end of each recording's name, or none in any and one recording for each"
+            f" of the {captions} captions of picture {picture}, found {listed(in_order)}: rename them, or"
+            " match by --table"
         )
-    return paths
-
-
-def listed(things: Iterable[str | Path], most: int = 5) -> str:
-    """Some of many things, and how many more there are."""
-    things = [str(thing) for thing in things]
-    more = f" and {len(things) - most} more" if len(things) > most else ""
-    return ", ".join(things[:most]) + more
+    return list(enumerate(in_order))
 
 
 def _names(pictures: dict[str, str]) -> dict[str, str]:
@@ -151,12 +194,13 @@ def _add(recordings: Recordings, number: int, recording: Recording, picture: str
     recordings[number] = recording
 
 
-def _by_value(path: Path) -> list[tuple[int, int | str]]:
+def _by_value(name: str) -> list[tuple[int, int | str]]:
     """Sorts 2 before 10, and numbers before words."""
-    parts = re.split(r"(\d+)", path.stem)
+    parts = re.split(r"(\d+)", name)
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
 
 
 def _without_ending(name: str) -> str:
     """A picture's name as `_names` has it: an id, or a path whose ending is cut."""
-    return re.sub(r"\.(png|jpe?g|bmp|webp|tiff?)$", "", name, flags=re.IGNORECASE)
+    stem, dot, ending = name.rpartition(".")
+    return stem if f"{dot}{ending}".lower() in IMAGES + FOREIGN_IMAGES else name

@@ -135,7 +135,7 @@ def _merge(given: Any, overrides: Sequence[str], origin: str) -> Config:
         merged = OmegaConf.merge(_schema(), given, words)
         config = _freeze(Config, merged)
     except OmegaConfBaseException as error:
-        reason, key = str(error).splitlines()[0], getattr(error, "full_key", None)
+        reason, key = str(error).partition("\n")[0], getattr(error, "full_key", None)
         if not key:  # of a member of a list OmegaConf tells neither key nor value
             reason, key = _bad_list(words, given) or (reason, "?")
         raise InputError(f"{origin}: {reason} (key {key})") from error

@@ -103,11 +103,22 @@ def _read_bytes(path: str | Path, what: str, remedy: str) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """As json.loads, bytes as UTF-8; ValueError too for what is nested too deeply."""
+    """As json.loads, bytes as UTF-8; ValueError too for what is nested too deeply, and for a key that an
+    object has twice: which of two classes would be a picture's?"""
     try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+        return json.loads(
+            text if isinstance(text, str) else text.decode("utf-8"), object_pairs_hook=_each_key_once
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+    return found
 
 
 def json_line(values: dict[str, Any]) -> str:
@@ -153,3 +164,22 @@ def sha256_of(path: str | Path) -> str:
         while part := stream.read(1 << 20):
             found.update(part)
     return found.hexdigest()
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text in UTF-8, with or without a byte order mark. They end at line feeds, carriage
+    returns or both, and at nothing else that Unicode calls the end of a line or of a paragraph.
+
+    Raises InputError, naming the file, for a missing one and for one of other bytes.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # other ends became this one
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"expected UTF-8, found other bytes at byte {error.start} in {path}: mend it or get it again"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"expected a text at {path}, found: {error.strerror or error}: check the path"
+        ) from error
+    return lines if lines[-1] else lines[:-1]

@@ -139,6 +139,14 @@ def test_lost_spaces_in_captions_are_put_back(tree):
     assert [caption.text for caption in bird.captions] == ["a grey belly", "second"]
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u0085", "\x0c", "\x1d"])
+def test_a_separator_inside_a_caption_is_a_space(tree, separator):
+    text = next((tree / "text" / CLASSES[5]).glob("*.txt"))
+    text.write_text(f"first\na bird with{separator} a red wing\r\nthird\n", encoding="utf-8", newline="")
+    (bird,) = (p for p in make(tree, "--captions=reed") if p.class_id == 5)
+    assert [caption.text for caption in bird.captions] == ["first", "a bird with a red wing", "third"]
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_other_sentences(tree):
     make(tree)
     first = (tree / "manifest.jsonl").read_bytes()

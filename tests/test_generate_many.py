@@ -165,6 +165,21 @@ def test_what_can_not_be_used_is_named_and_the_rest_is_drawn(model, recordings, 
         list(generate_many(model, tmp_path / "nothing", tmp_path / "out"))
 
 
+def test_recordings_that_can_not_be_decoded_are_named_and_hidden_ones_passed_over(model, tmp_path, capsys):
+    folder = tmp_path / "voice"
+    folder.mkdir()
+    (tmp_path / "store").mkdir()
+    write_recording(tmp_path / "store" / "b.wav")
+    (folder / "linked").symlink_to(tmp_path / "store")
+    (folder / "a.m4a").write_bytes(b"mpeg-4")
+    (folder / "._b.wav").write_bytes(b"of a Mac")
+    with pytest.raises(InputError, match="2 sentences to draw in .*, found 1 that can't be used, .* is a:"):
+        list(generate_many(model, folder, tmp_path / "out"))
+    said = capsys.readouterr().err
+    assert "a.m4a: convert it" in said and "passed over 1 hidden files (._b.wav)" in said
+    assert [file.name for file in (tmp_path / "out").rglob("*.png")] == ["b.png"]
+
+
 def test_the_command_draws_a_file_of_sentences_and_prints_each_picture(model, tmp_path, capsys):
     (tmp_path / "s.txt").write_text("\n".join([SENTENCES[0], "", SENTENCES[1]]))
     words = ["generate", "--model", str(model), "--device", "cpu"]

@@ -254,3 +254,9 @@ def test_the_check_ends_with_status_2_and_names_the_lines(data, capsys, monkeypa
     assert ended.value.code == 2
     assert "line 2" in captured.err and "s2i: error: expected no faults" in captured.err
     assert captured.out == ""
+
+
+def test_a_key_that_a_line_has_twice_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text(line().replace('"class_id": ', '"class_id": 7, "class_id": ', 1))
+    with pytest.raises(InputError, match="line 1: .*'class_id' twice"):
+        read_manifest(tmp_path / "a.jsonl")

@@ -109,6 +109,29 @@ def test_table_gives_classes_text_and_a_comparison(tmp_path, capsys):
     assert "s2i compare" in capsys.readouterr().out
 
 
+def test_a_picture_of_two_classes_is_refused_by_its_rows(tmp_path):
+    names = [f"bird {number}" for number in range(10)]
+    write(tmp_path, *names, recordings=(*names, "again"))
+    rows = [f"{name}.png,{name}.wav,kind {place // 2}" for place, name in enumerate(names)]
+    rows += ["bird 0.png,again.wav,kind 4"]
+    (tmp_path / "table.csv").write_text("\n".join(["picture,recording,class", *rows]))
+    with pytest.raises(
+        InputError, match="picture bird 0, found 'kind 0' in line 2 and 'kind 4' in .*line 12"
+    ):
+        run(tmp_path, "--table", str(tmp_path / "table.csv"))
+    assert not (tmp_path / "made").exists()
+
+
+def test_recordings_that_cannot_be_decoded_are_named(tmp_path, capsys):
+    write(tmp_path, *twelve())
+    recording = tmp_path / "spoken" / "picture 3.wav"
+    recording.with_suffix(".m4a").write_bytes(b"of a phone")
+    recording.unlink()
+    with pytest.raises(InputError, match="no faults in .*, found 1"):
+        run(tmp_path)
+    assert "picture 3.m4a: convert it" in capsys.readouterr().err
+
+
 def test_few_or_partial_folders_are_no_classes():
     few = ["a/1", "a/2", "b/1", "c/1", "d/1"]
     assert len(set(name_classes(few, {})[0].values())) == 5

@@ -74,6 +74,75 @@ def test_missing_recordings_are_named_and_left_out_on_demand(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "placed",
+    [
+        {0: "0", 1: "1", 3: "3"},
+        {0: "bird_0", 1: "bird_1", 3: "bird_3"},
+        {0: "take-00", 1: "take-01", 3: "take-03"},
+        {1: "1", 3: "3"},
+        {2: "a-2"},  # the picture's name, and a number
+        {0: "a"},
+        {0: "0_ada", 3: "3_ben"},
+        {2: "2024-05-01_2", 0: "2024-05-02_0"},
+    ],
+    ids=lambda placed: " ".join(placed.values()),
+)
+def test_numbers_in_names_place_recordings(tmp_path, capsys, placed):
+    record(tmp_path, *(f"a/{name}.wav" for name in placed.values()))
+    (made,) = run(tmp_path, "recordings", picture("a", 4), more=("--allow-missing",))
+    expected = [f"mine/a/{placed[number]}.wav" if number in placed else None for number in range(4)]
+    assert [caption.audio for caption in made.captions] == expected
+    said = capsys.readouterr().err
+    missing = (f"caption {number} of picture a" for number in range(4) if number not in placed)
+    assert f"without audio: {', '.join(missing)}" in said
+    assert ("captions count from 0 on" in said) == (0 not in placed)
+
+
+@pytest.mark.parametrize("names", [("ada", "ben", "cleo"), ("1", "2", "3"), ("take 8", "take 9", "take 10")])
+def test_one_recording_for_each_caption_without_a_0_counts_by_its_order(tmp_path, names):
+    record(tmp_path, *(f"a/{name}.wav" for name in names))
+    (made,) = run(tmp_path, "recordings", picture("a", 3))
+    assert [caption.audio for caption in made.captions] == [f"mine/a/{name}.wav" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("0", "1", "3"), "count from 0 on, found 1 that belong to none .*a/3.wav"),
+        (("1", "3"), "belong to none .*a/3.wav"),
+        (("ada", "ben"), "one recording for each of the 3 captions of picture a, found .*ada.wav, .*ben.wav"),
+        (("ada", "1", "2"), "a number at the end of each recording's name"),
+        (("0", "00"), "one recording for caption 0 of picture a"),
+        (("99999999999999999999",), "belong to none"),
+    ],
+)
+def test_names_that_do_not_tell_their_caption_are_refused(tmp_path, names, message):
+    record(tmp_path, *(f"a/{name}.wav" for name in names))
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, "recordings", picture("a", 3), more=("--allow-missing",))
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.amr", "a.raw", "a.wav"])
+def test_recordings_that_cannot_be_read_are_refused_by_name_before_anything_is_written(tmp_path, name):
+    record(tmp_path, "b.wav")
+    (tmp_path / "mine" / name).write_bytes(b"sound of some kind")
+    with pytest.raises(InputError, match=f"expected a recording .* in .*/{name}: (convert|save) it"):
+        run(tmp_path, "recordings", picture("a"), picture("b"))
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("ending", [".opus", ".oga", ".aiff", ".au", ".caf"])
+def test_every_readable_ending_is_a_recording(tmp_path, ending):
+    tone = np.sin(np.arange(24000) / 10) / 3
+    (tmp_path / "mine").mkdir()
+    kind = {".opus": "OGG", ".oga": "OGG"}.get(ending)
+    soundfile.write(tmp_path / "mine" / f"a{ending}", tone, 24000, format=kind, subtype=None)
+    (made,) = run(tmp_path, "recordings", picture("a"))
+    assert made.captions[0].audio == f"mine/a{ending}"
+
+
+@pytest.mark.parametrize(
     "names, more, message",
     [
         (["a.wav", "b.wav"], (), "1 that belong to none .*mine/b.wav"),
@@ -98,11 +167,18 @@ def test_recordings_of_nobody_are_refused(tmp_path, names, more, message):
         ("picture,recording\na,b.wav\n", "recording at .*b.wav, found none, in .*line 2"),
         ("picture,recording,text\na,a.wav,a small, red bird\n", "3 fields, found more, in .*line 2"),
         ("picture,recording,caption\na,a.wav,x\n", "a caption's number, found 'x'"),
+        (f"picture,recording,caption\na,a.wav,{'9' * 5000}\n", "a caption's number, found '99"),
+        ("picture,recording,class,class\na,a.wav,x,y\n", "each once"),
+        ("picture,recording\na,a.wav\na,./a.wav\n", "once for picture a, found .*a.wav in line 2 .*line 3"),
+        (
+            "picture,recording,class\na,a.wav,wren\na.jpg,d.wav,\na,c.wav,heron\n",
+            "one class for picture a, found 'wren' in line 2 and 'heron' in .*line 4",
+        ),
         ("picture,recording,caption\na,a.wav,0\na,a.wav,0\n", "one recording for caption 0 of picture a in"),
     ],
 )
 def test_wrong_table_is_refused_by_its_line(tmp_path, table, message):
-    record(tmp_path, "a.wav")
+    record(tmp_path, "a.wav", "c.wav", "d.wav")
     (tmp_path / "table.csv").write_text(table)
     with pytest.raises(InputError, match=message):
         run(tmp_path, "recordings", picture("a"), more=("--table", tmp_path / "table.csv"))

@@ -192,7 +192,7 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
 
 def _codes(voice: Path) -> list[str]:
     """The language codes in an accent's file, in lower case as espeak-ng looks for it, its own first."""
-    lines = voice.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = voice.read_text(encoding="utf-8", errors="replace").split("\n")
     return [line.split()[1].lower() for line in lines if line.startswith("language ")]
 
 

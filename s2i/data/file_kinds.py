@@ -1,9 +1,14 @@
-"""Which files are recordings, and which are images: one list of endings each, for every walk of a folder.
+"""Which files are recordings, and which are images: one list of endings each, and one walk, for all commands.
 
 A file that is named is opened by its content, whatever its ending.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
+
+from s2i.errors import InputError
+from s2i.walk import walk
 
 RECORDINGS = (".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus")
 RECORDINGS += (".snd", ".sph", ".w64", ".wav")
@@ -26,3 +31,28 @@ def foreign(ending: str) -> str:
     if ending in FOREIGN_IMAGES:
         return f"{ending}, which can't be decoded here: convert it to JPEG or PNG"
     return ""
+
+
+def find_recordings(folder: str | Path) -> list[Path]:
+    """Recordings in a folder and below it (`walk`), those that can't be decoded among them.
+
+    Raises InputError where there are none.
+    """
+    return _find(folder, "recordings", RECORDINGS, FOREIGN_RECORDINGS)
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    """Images in a folder and below it (`walk`), those that can't be decoded among them.
+
+    Raises InputError where there are none.
+    """
+    return _find(folder, "pictures", IMAGES, FOREIGN_IMAGES)
+
+
+def _find(folder: str | Path, kind: str, endings: tuple[str, ...], others: tuple[str, ...]) -> list[Path]:
+    found = walk(folder, endings + others) if Path(folder).is_dir() else []
+    if not found:
+        raise InputError(
+            f"expected {kind} ({', '.join(endings)}) in {folder}, found none: give another folder"
+        )
+    return found

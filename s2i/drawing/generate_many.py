@@ -11,16 +11,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2i.data.file_kinds import find_recordings
 from s2i.data.images import png_bytes
 from s2i.data.manifest import iterate_manifest
 from s2i.drawing.generate import check_attention, draw_pages
 from s2i.errors import InputError
-from s2i.files import parse_json, sha256_of
+from s2i.files import parse_json, read_lines, sha256_of
 from s2i.output_folder import OutputFolder
 from s2i.pipeline import DrawingPath, load
 from s2i.progress import progress, say
 
-SUFFIXES = {".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
 SETTINGS = "settings.json"  # in the output: what its pictures were drawn with,
 DRAWN = "sentences.jsonl"  # and of which sentences: {"name", "of"} a line
 
@@ -116,9 +116,9 @@ def generate_many(
 
 def _read(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
     if source.is_dir():
-        files = sorted(file for file in source.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = find_recordings(source)
         found = [Sentence(file.relative_to(source).with_suffix("").as_posix(), file) for file in files]
-        expected = f"recordings ({', '.join(sorted(SUFFIXES))})"
+        expected = "recordings"
     elif source.suffix == ".jsonl":
         found = _read_manifest(source, root, modalities)
         expected = f"captions with {' or '.join(sorted(modalities))}"
@@ -163,12 +163,7 @@ def _file_name(key: str) -> str:
 
 
 def _read_lines(source: Path) -> list[Sentence]:
-    try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"expected sentences in UTF-8 in {source}, found: {error}: check the file"
-        ) from error
+    lines = read_lines(source)
     width = len(str(len(lines)))
     return [
         Sentence(f"{number:0{width}d}", text=line) for number, line in enumerate(lines, 1) if line.strip()

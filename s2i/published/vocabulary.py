@@ -8,6 +8,7 @@ from typing import Any
 from s2i.data.plain_pickle import read_plain_pickle
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+from s2i.files import read_lines
 
 
 def read_vocabulary(path: str | Path, rows: int) -> Vocabulary:
@@ -32,10 +33,7 @@ def read_vocabulary(path: str | Path, rows: int) -> Vocabulary:
 
 
 def _read_lines(path: Path, rows: int) -> list[str]:
-    try:
-        words = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected words in UTF-8, one a line, in {path}, found: {error}") from error
+    words = [line.strip() for line in read_lines(path)]
     return words[1:] if len(words) == rows else words
 
 

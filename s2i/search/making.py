@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from s2i.data.audio import load_waveform
+from s2i.data.file_kinds import find_images
 from s2i.data.images import load_image, to_tensor
 from s2i.data.manifest import Picture, iterate_manifest
 from s2i.errors import InputError
@@ -28,7 +29,6 @@ from s2i.progress import progress, say
 from s2i.search.index import FORMAT, NETWORKS, Index
 from s2i.search.nearest import write_table
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 PICTURES = 64  # looked at together
 RECORDINGS = 16  # listened to together; neighbours in a manifest are of much the same length
 
@@ -65,12 +65,8 @@ def build_index(
         items = [_item_of_picture(picture) for picture in chosen]
         recordings = [item for picture in chosen for item in _items_of_recordings(picture)]
     if not items:
-        suffixes = ", ".join(sorted(SUFFIXES))
-        raise InputError(
-            f"expected pictures ({suffixes}) in {source}, found none: give another folder"
-            if source.is_dir()
-            else f"expected pictures{f' of {split}' if split else ''} in {source}, found none: check --split"
-        )
+        told = f"pictures of {split}" if split else "pictures"
+        raise InputError(f"expected {told} in {source}, found none: check --split")
     listening = [path for path in paths if path.config.modality == "speech" and path.encoder is not None]
     try:
         with folder.replaced(last="index.json") as made:
@@ -99,8 +95,7 @@ def build_index(
 
 
 def _items_of_folder(folder: Path) -> list[Item]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    names = [path.relative_to(folder).as_posix() for path in found]
+    names = [path.relative_to(folder).as_posix() for path in find_images(folder)]
     return [{"id": name, "picture": name, "box": None, "class_name": None, "caption": None} for name in names]
 
 

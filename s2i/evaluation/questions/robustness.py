@@ -20,6 +20,7 @@ from torch import Tensor
 from s2i.config import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.data.espeak import Espeak, arranged_voices
+from s2i.data.file_kinds import find_recordings
 from s2i.data.manifest import iterate_manifest, read_manifest
 from s2i.errors import InputError
 from s2i.evaluation.page.charts import Spread, spread_chart
@@ -303,13 +304,7 @@ def _parts(subject: Subject) -> Iterator[tuple[str, str, np.ndarray]]:
 def _sounds(folder: str | Path | None, audio: AudioConfig) -> list[Tensor]:
     if folder is None:
         return []
-    files = sorted(
-        path for path in Path(folder).glob("*") if path.suffix.lower() in (".wav", ".flac", ".ogg")
-    )
-    if not files:
-        raise InputError(
-            f"expected recordings (.wav, .flac, .ogg), found none in {folder}: name their folder"
-        )
+    files = find_recordings(folder)
     say(f"{folder}: {len(files)} recordings")
     whole = replace(audio, kept_silence=audio.longest)  # a room's echo dies away below any speech
     return [load_waveform(path, whole) for path in files]
