@@ -6,6 +6,7 @@ import argparse
 import os
 import select
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn, TextIO
 
@@ -14,6 +15,10 @@ BAD_INPUT, INTERRUPTED, READER_GONE = 2, 128 + 2, 128 + 13  # exit statuses; as 
 
 class InputError(Exception):
     """Bad input. The message is one line: what was expected, what was found, where, what to do."""
+
+
+class InputWarning(UserWarning):
+    """A part of an input that can't be used, while the rest is. The message is one line, as an error's."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,7 +40,9 @@ def exit_on_input_error(main: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            main()
+            with warnings.catch_warnings():
+                _tell_warnings()
+                main()
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # what can't be written shows here, not when the interpreter ends
@@ -53,6 +60,20 @@ def exit_on_input_error(main: Callable[[], None]) -> None:
         if not described:
             raise
         _exit_with(described)
+
+
+def _tell_warnings() -> None:
+    """An InputWarning, each time, is a line on stderr; others stay as they are."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: object) -> None:
+        if issubclass(category, InputWarning):
+            _report(f"s2i: warning: {message}")
+        else:
+            others(message, category, *where)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", InputWarning)
 
 
 def _describe(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from s2i.data.image_values import to_rgb
 from s2i.data.images import frame, load_image, resize, to_tensor, to_uint8
 from s2i.data.noise import caption_noise
 from s2i.data.text import Vocabulary
-from s2i.errors import InputError
+from s2i.errors import InputError, InputWarning
 from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import Drawing, StackedGenerator
@@ -159,13 +160,15 @@ class Model:
         return self.paths[modality]
 
     def encode(
-        self, *, speech: Recording | None = None, text: str | None = None
+        self, *, speech: Recording | None = None, text: str | None = None, where: str = ""
     ) -> tuple[DrawingPath, CaptionEncoding]:
-        """A sentence, spoken or written, as the path that reads it encodes it.
+        """A sentence, spoken or written, as the path that reads it encodes it. Of written words that the path
+        passes over, unknown ones and those beyond its longest sentence, an InputWarning tells.
 
         Args:
             speech: a recording: its file, or samples with their rate in Hz, as `soundfile.read` gives them.
             text: a sentence; one of the two.
+            where: what the warning names it by, beside its first words.
 
         Raises:
             InputError: both or none are given, the model lacks the path, or the sentence can't be used.
@@ -174,7 +177,12 @@ class Model:
             raise InputError("expected either speech or text, found both or none: give one of the two")
         if speech is None:
             path = self.path("text")
-            return path, path.encode_text([text])
+            encoding = path.encode_text([text])
+            unread = str(path.vocabulary.unread(text, path.config.text_encoder.words))
+            if unread:
+                named = f"{where}: {text[:60]!r}" if where else repr(text[:60])
+                warnings.warn(f"{named} is read in part: {unread}", InputWarning, stacklevel=2)
+            return path, encoding
         path = self.path("speech")
         waveform = load_waveform(speech, path.config.audio)
         try:

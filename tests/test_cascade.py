@@ -113,7 +113,8 @@ def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkey
         cascade, "_write", lambda subject, captions, _: [subject.pack.caption(int(i)).text for i in captions]
     )
     numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
-    assert numbers["word_error_rate"] == 0 and numbers["counts"] == {"captions": 60, "unread": 0}
+    counts = {"captions": 60, "unread": 0, "read_in_part": 0}
+    assert numbers["word_error_rate"] == 0 and numbers["counts"] == counts
     for columns in numbers["metrics"].values():
         assert columns["cascade"]["value"] == pytest.approx(columns["text"]["value"], abs=0.01)
         change = columns["speech"]["cascade_minus"]["value"]
@@ -127,6 +128,15 @@ def test_a_recogniser_that_hears_nothing_is_counted(world, monkeypatch):
     monkeypatch.setattr(cascade, "_write", lambda subject, captions, _: ["" for _ in captions])
     numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
     assert numbers["word_error_rate"] == 1 and numbers["counts"]["unread"] == 60
+    assert numbers["counts"]["read_in_part"] == 0
+
+
+def test_sentences_that_the_text_run_reads_in_part_are_counted(world, monkeypatch):
+    found = subjects(world)
+    heard = ["a red zebra bird", "a red bird"]
+    monkeypatch.setattr(cascade, "_write", lambda subject, captions, _: [heard[n % 2] for n in range(60)])
+    numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
+    assert numbers["counts"] == {"captions": 60, "unread": 0, "read_in_part": 30}
 
 
 def test_compare_has_it_as_a_third_column(world, weights, tmp_path):

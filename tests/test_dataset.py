@@ -245,6 +245,14 @@ def test_captions_without_a_word_are_left_out_for_text_alone(tmp_path, capsys):
     assert speech(pack).candidates.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
+def test_captions_that_are_cut_are_counted(pack, capsys):
+    vocabulary, words = Vocabulary.build(pack.texts()), 3
+    capsys.readouterr()
+    CaptionedPictures(pack, 1, 16, "text", vocabulary, words)
+    cut = sum(len(text.split()) > words for text in pack.texts())
+    assert cut and f"{cut} captions of more than 3 words are read in part" in capsys.readouterr().err
+
+
 def test_evaluation_gives_every_caption_once_with_the_centre_of_its_picture(pack, vocabulary):
     chosen = [70, 3, 4, 5, 9, 0, 33]
     for modality in ("speech", "text"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 import wave
 
 import numpy as np
@@ -8,13 +9,14 @@ import soundfile
 import torch
 from PIL import Image
 
+from s2i import cli
 from s2i.data.images import to_uint8
 from s2i.drawing.generate import generate
 from s2i.drawing.overlays import STRIP, attention_overlay, heat, heat_over, segment_labels
-from s2i.errors import InputError
+from s2i.errors import InputError, InputWarning
 from s2i.export import export
 from s2i.pipeline import load
-from tests.tiny import SENTENCES, write_recording, write_tiny_run
+from tests.tiny import SENTENCES, tiny_model_config, write_recording, write_tiny_run
 
 RATE = 22050
 
@@ -167,6 +169,37 @@ def test_text_without_a_known_word_is_refused(model, tmp_path, text):
     with pytest.raises(InputError, match="expected .*found"):
         generate(model, None, text, tmp_path / "y.png")
     assert not list(tmp_path.iterdir())
+
+
+LONGEST = tiny_model_config("text").text_encoder.words
+LONG = "a zebra " + "red " * LONGEST
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a purpel elefant with a wing", "the model never learnt purpel, elefant"),
+        (LONG, f"the model never learnt zebra; it reads {LONGEST} words, so not: red red"),
+        (SENTENCES[0], ""),
+    ],
+)
+def test_words_that_are_not_read_are_one_line_of_the_command(model, tmp_path, capsys, text, told):
+    words = ["--model", str(model), "--device", "cpu", "--text", text]
+    cli.main(["generate", *words, "--output", str(tmp_path / "y.png")])
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(lines) == bool(told) and (tmp_path / "y.png").is_file()
+    if told:
+        assert lines[0] == f"s2i: warning: {text[:60]!r} is read in part: {told}"
+
+
+def test_words_that_are_not_read_are_a_warning_of_the_library(model):
+    loaded = load(model)
+    for use in (loaded.draw, loaded.embed):
+        with pytest.warns(InputWarning, match="'a zebra with a wing' is read in part: .* never learnt zebra"):
+            use(text="a zebra with a wing")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded.embed(text=SENTENCES[0])
 
 
 def test_outputs_that_can_not_be_written_are_refused_before_anything_is(model, speech, tmp_path):

@@ -20,7 +20,7 @@ from s2i.drawing.generate import generate
 from s2i.drawing.generate_many import generate_many
 from s2i.drawing.interpolate import between, interpolate
 from s2i.drawing.microphone import record
-from s2i.errors import InputError
+from s2i.errors import InputError, InputWarning
 from s2i.export import export
 from s2i.locks import only_process
 from s2i.models.caption_encoding import CaptionEncoding
@@ -189,6 +189,20 @@ def test_the_command_draws_a_file_of_sentences_and_prints_each_picture(model, tm
         with pytest.raises(SystemExit) as caught:
             cli.main([*words, *wrong, "--output", str(tmp_path / "no.png")])
         assert caught.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+def test_lines_that_are_read_in_part_or_not_at_all_are_named(model, tmp_path, capsys):
+    (tmp_path / "s.txt").write_text("\n".join([SENTENCES[0], "", "a red zebra", "quagga"]))
+    words = ["generate", "--model", str(model), "--device", "cpu", "--texts", str(tmp_path / "s.txt")]
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--output", str(tmp_path / "out")])
+    told = capsys.readouterr().err.splitlines()
+    assert "s2i: warning: s.txt, line 3: 'a red zebra' is read in part: the model never learnt zebra" in told
+    assert [line for line in told if line.startswith("left out: s.txt, line 4: expected words")]
+    captions = Caption("a red bird", None, None, "en"), Caption("a blue quagga bird", None, None, "en")
+    manifest = _manifest(tmp_path, *captions)
+    with pytest.warns(InputWarning, match="m.jsonl, caption 1 of x/1: .* never learnt quagga"):
+        list(generate_many(model, manifest, tmp_path / "many"))
 
 
 def test_the_way_begins_and_ends_with_what_each_recording_draws(model, recordings, tmp_path):

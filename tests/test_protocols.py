@@ -252,6 +252,18 @@ def test_a_subject_kept_to_some_captions_measures_those_alone(world):
         subject.keep(np.array([7]))
 
 
+def test_captions_of_which_words_are_passed_over_are_counted(world, capsys):
+    path = load(world["text"], "cpu").path("text")
+    short = replace(path.config, text_encoder=replace(path.config.text_encoder, words=2))
+    subject = Subject(replace(path, config=short))
+    told = {"of more than 2 words": sum(len(text.split()) > 2 for text in subject.pack.texts())}
+    assert subject.read_in_part == told and told["of more than 2 words"]
+    assert "captions of more than 2 words are read in part" in capsys.readouterr().err
+    (score, *_) = measure(subject, ["retrieval_by_caption"])["retrieval_by_caption"]
+    assert as_record(subject, "retrieval_by_caption", score)["read_in_part"] == told
+    assert "read_in_part" not in evaluate(world["text"], ["retrieval_by_caption"])[0]
+
+
 def test_captions_that_are_left_out_are_counted_with_the_reason(world, capsys):
     path = load(world["speech"], "cpu").path("speech")
     path.encoder.shortest = lambda: 70  # frames; clips have 51 to 90

@@ -52,10 +52,12 @@ def test_of_two_measurings_of_the_same_the_later_counts_and_another_split_has_it
 
 
 def test_a_value_without_a_run_is_shown_too():
-    told = lines([record("mAP", 0.5, "real", left_out={"without a known word": 1200})], str.upper)
+    found = record("mAP", 0.5, "real", left_out={"without a known word": 1200}, read_in_part={"long": 3})
+    told = lines([found], str.upper)
     assert told == [
         "# drawn: DRAWN",
-        "# from speech, test split, step 7, seed 0, ema weights; left out: 1,200 without a known word",
+        "# from speech, test split, step 7, seed 0, ema weights; left out: 1,200 without a known word;"
+        " read in part: 3 long",
         "# seen by a judge (77), resize: none; held against real pictures",
         "     real  n",
         "mAP  0.5   1,200 drawn pictures, 3 classes",

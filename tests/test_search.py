@@ -130,6 +130,14 @@ def test_search_orders_all_pictures_by_cosine_for_speech_text_and_picture(data, 
         assert hits[0].picture.resolve() == (folder / found.image).resolve() and hits[0].recording is None
 
 
+def test_a_query_with_words_that_the_model_never_learnt_says_so(model, index, capsys):
+    words = ["search", "--model", str(model), "--device", "cpu", "--index", str(index), "--json"]
+    cli.main([*words, "--text", "a purpel red bird"])
+    found = capsys.readouterr()
+    told = "s2i: warning: 'a purpel red bird' is read in part: the model never learnt purpel"
+    assert told in found.err.splitlines() and json.loads(found.out)
+
+
 def test_recordings_are_found_by_picture(data, model, index):
     folder, pictures = data
     loaded = load(model)

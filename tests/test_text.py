@@ -51,6 +51,28 @@ def test_a_long_text_is_cut(vocabulary):
     assert len(vocabulary.encode("a red bird a red bird", 4)) == 4
 
 
+def test_what_is_not_read_is_told(vocabulary):
+    unread = vocabulary.unread("a purpel red elefant, purpel red bird's wing", 4)
+    assert unread.unknown == ("purpel", "elefant")
+    assert unread.beyond == ("purpel", "red", "bird's", "wing")
+    told = "the model never learnt purpel, elefant; it reads 4 words, so not: purpel red bird's wing"
+    assert str(unread) == told
+    assert str(vocabulary.unread("a red bird", 3)) == ""
+    assert "(3 more)" in str(vocabulary.unread("bird " * 27, 4))
+    texts = ["a red bird", "a red elefant bird", "red " * 5, "elefant " * 5]
+    assert vocabulary.count_unread(texts, 4) == {
+        "with words that the model never learnt": 2,
+        "of more than 4 words": 2,
+    }
+    assert vocabulary.count_unread(texts[:1], 4) == {}
+
+
+def test_a_published_vocabulary_knows_a_word_by_its_parts():
+    published = Vocabulary(["bird", "s", "red"], unknown=False)
+    unread = published.unread("the red bird's bird", 3)
+    assert unread.unknown == ("the",) and unread.beyond == ("bird",)
+
+
 def test_a_vocabulary_returns_from_its_list(vocabulary):
     again = Vocabulary.from_list(vocabulary.to_list())
     assert again.encode("a small green bird", 18) == vocabulary.encode("a small green bird", 18)

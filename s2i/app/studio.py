@@ -15,7 +15,6 @@ from s2i.app.timeline import Segment, Timeline, divide, trace
 from s2i.data.audio import load_waveform
 from s2i.data.images import load_image, resize, to_uint8
 from s2i.data.sound_files import check_recording
-from s2i.data.text import tokenise
 from s2i.drawing.overlays import heat, heat_over, segment_labels, segment_times
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding
@@ -152,20 +151,16 @@ class Studio:
         return Answer(request, sides, timeline)
 
     def _read(self, path: DrawingPath, encoding: CaptionEncoding, text: str, seeds: Sequence[int]) -> Side:
-        longest = path.config.text_encoder.words
-        vocabulary = path.vocabulary
-        read = vocabulary.read(text)
+        unread = path.vocabulary.unread(text, path.config.text_encoder.words)
         steps = int(encoding.mask.sum())
-        segments = [Segment(label) for label in segment_labels(path.config, steps, " ".join(read))]
-        unknown = [
-            word for word in tokenise(text) if not any(part in vocabulary for part in vocabulary.read(word))
-        ]
+        read = " ".join(path.vocabulary.read(text))
+        segments = [Segment(label) for label in segment_labels(path.config, steps, read)]
         return Side(
             "text",
             segments,
             _draw(path, encoding, seeds, len(segments)),
-            list(dict.fromkeys(unknown)),
-            read[longest:],
+            list(unread.unknown),
+            list(unread.beyond),
             self._nearest(path, encoding),
         )
 

@@ -128,6 +128,8 @@ class CaptionedPictures(Dataset):
                 say(f"{pack.folder}: {wordless} written captions without a word are left out")
             encoded = (_encode(pack, index, vocabulary, words) for index in self._usable)
             self._tokens = dict(zip(self._usable.tolist(), encoded, strict=True))
+            for why, count in vocabulary.count_unread(pack.texts(), words).items():
+                say(f"{pack.folder}: {count} captions {why} are read in part")
         self._lengths = _caption_lengths(pack, self._tokens)
         self._by_class = np.argsort(pack.labels, kind="stable")
         self._class_sizes = np.bincount(pack.labels)

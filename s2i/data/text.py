@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from s2i.errors import InputError
 
 PADDING, UNKNOWN = 0, 1
 _SPECIAL = ["<padding>", "<unknown>"]
+_MOST_TOLD = 20  # words
 _APOSTROPHES = "'\u2019"
 
 
@@ -39,6 +42,30 @@ def _spaced(character: str) -> str:
     if kind == "Cf":  # soft hyphens and joiners are inside words
         return ""
     return character if kind[0] in "LMN" else " "
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What a text encoder passes over in a sentence: `unknown` words, each once, and those `beyond` the
+    `longest` number that it reads."""
+
+    unknown: tuple[str, ...]
+    beyond: tuple[str, ...]
+    longest: int
+
+    def __str__(self) -> str:
+        """In words, for a person; "" where it passes over nothing."""
+        told = []
+        if self.unknown:
+            told.append(f"the model never learnt {_some(', ', self.unknown)}")
+        if self.beyond:
+            told.append(f"it reads {self.longest} words, so not: {_some(' ', self.beyond)}")
+        return "; ".join(told)
+
+
+def _some(between: str, words: tuple[str, ...]) -> str:
+    more = len(words) - _MOST_TOLD
+    return between.join(words[:_MOST_TOLD]) + (f" ... ({more} more)" if more > 0 else "")
 
 
 class Vocabulary:
@@ -99,6 +126,20 @@ class Vocabulary:
                 f" in {text[:60]!r}: use other words"
             )
         return [self._numbers.get(word, UNKNOWN) for word in found]
+
+    def unread(self, text: str, words: int) -> Unread:
+        """What an encoder of at most `words` words passes over in a text."""
+        unknown = (word for word in tokenise(text) if not any(part in self for part in self.read(word)))
+        return Unread(tuple(dict.fromkeys(unknown)), tuple(self.read(text)[words:]), words)
+
+    def count_unread(self, texts: Iterable[str], words: int) -> dict[str, int]:
+        """How many texts an encoder of at most `words` words reads in part alone: {why: texts}."""
+        found: Counter[str] = Counter()
+        for text in texts:
+            unread = self.unread(text, words)
+            found["with words that the model never learnt"] += bool(unread.unknown)
+            found[f"of more than {words} words"] += bool(unread.beyond)
+        return {why: count for why, count in found.items() if count}
 
     def read(self, text: str) -> list[str]:
         """The words of a text that have a number, in its order."""

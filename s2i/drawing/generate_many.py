@@ -27,11 +27,12 @@ DRAWN = "sentences.jsonl"  # and of which sentences: {"name", "of"} a line
 
 @dataclass(frozen=True)
 class Sentence:
-    """One input. `name`: of its picture, without a suffix."""
+    """One input. `name`: of its picture, without a suffix; `where`: a text is written."""
 
     name: str
     speech: Path | None = None
     text: str | None = None
+    where: str = ""
 
     def digest(self) -> str:
         """Of what is said: an edited sentence is another one. "" for a file that can't be read."""
@@ -57,7 +58,8 @@ def generate_many(
     """Draw every sentence of a source into a folder, a PNG each: the very file that `generate` would write.
 
     What was drawn is not drawn again, so a killed run continues; a sentence that has changed since is. A
-    recording that can't be used is named on stderr, the others are drawn.
+    recording that can't be used is named on stderr, the others are drawn; of a sentence that is read in part
+    an InputWarning tells, with its line.
 
     Args:
         source: a folder of recordings, searched to its depths; a manifest (.jsonl), of which every recording
@@ -96,9 +98,11 @@ def generate_many(
             name, digest = f"{sentence.name}.png", sentence.digest()
             if drawn.get(sentence.name) != digest or not all((at.path / name).is_file() for at in folders):
                 try:
-                    _, encoding = loaded.encode(speech=sentence.speech, text=sentence.text)
+                    _, encoding = loaded.encode(
+                        speech=sentence.speech, text=sentence.text, where=sentence.where
+                    )
                 except InputError as error:
-                    say(f"left out: {error}")
+                    say(f"left out: {sentence.where and f'{sentence.where}: '}{error}")
                     unusable.append(sentence.name)
                     continue
                 wanted = attention is not None
@@ -147,7 +151,8 @@ def _read_manifest(source: Path, root: Path, modalities: set[str]) -> list[Sente
             if caption.audio is not None:
                 spoken.append(Sentence(name, speech=root / caption.audio))
             if caption.text is not None:
-                written.append(Sentence(name, text=caption.text))
+                where = f"{source.name}, caption {number} of {picture.id}"
+                written.append(Sentence(name, text=caption.text, where=where))
     if "speech" in modalities and spoken:
         return spoken
     return written if "text" in modalities else []
@@ -166,7 +171,9 @@ def _read_lines(source: Path) -> list[Sentence]:
     lines = read_lines(source)
     width = len(str(len(lines)))
     return [
-        Sentence(f"{number:0{width}d}", text=line) for number, line in enumerate(lines, 1) if line.strip()
+        Sentence(f"{number:0{width}d}", text=line, where=f"{source.name}, line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
     ]
 
 

@@ -261,6 +261,7 @@ def _subjects(paths: dict[str, list[DrawingPath]], evaluation: EvaluationConfig)
 def _data(subjects: dict[str, Subject], folders: dict[str, list[Path]]) -> dict[str, Any]:
     return {
         **subjects["speech"].facts(),
+        "read_in_part": subjects["text"].read_in_part,
         "runs": {
             modality: {"name": runs[0].absolute().name, "step": subjects[modality].path.step}
             for modality, runs in folders.items()

@@ -185,6 +185,8 @@ def record(subject: Subject, protocol: str, score: Score) -> dict[str, Any]:
     found |= {"spread": score.spread} if score.spread is not None else {}
     if subject.left_out:
         found["left_out"] = subject.left_out  # {why: captions} that the run can't read
+    if subject.read_in_part:
+        found["read_in_part"] = subject.read_in_part  # {why: captions} of which it passes over words
     note = "; ".join(filter(None, (subject.note, score.note)))
     return found | ({"note": note} if note else {})
 

@@ -84,10 +84,14 @@ def lines(records: Iterable[Record], procedure: Callable[[str], str]) -> list[st
 def _head(row: Row) -> tuple[str, tuple[str, ...]]:
     """A protocol, and what its rows have in common."""
     record = leading(row)
-    left_out = "".join(f"; left out: {count:,} {why}" for why, count in record.get("left_out", {}).items())
+    captions = "".join(
+        f"; {told}: {count:,} {why}"
+        for told, key in (("left out", "left_out"), ("read in part", "read_in_part"))
+        for why, count in record.get(key, {}).items()
+    )
     return record["protocol"], (
         f"from {record['modality']}, {record['split']} split, step {record['step']}, seed {record['seed']},"
-        f" {record['weights']} weights{left_out}",
+        f" {record['weights']} weights{captions}",
         f"seen by {record['extractor']} ({record['extractor_hash']}), resize: {record['resize']};"
         f" held against {record['reference']}",
     )

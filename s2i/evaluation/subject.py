@@ -45,10 +45,10 @@ class Subject:
     """A path under measurement.
 
     `captions`: rising indices in `pack` of the captions that it can read; `left_out`: {why: how many} of the
-    others, none of which is ever counted; `drawn_captions`: those of `captions` that are drawn, the first
-    `evaluation.captions` of each picture; `judge`: None without `evaluation.judge`; `asked`: (which
-    pictures, extractor by name) that should look while those are drawn anyway; `note`: that the data may be
-    others than were trained on, "" where they are known.
+    others, none of which is ever counted; `read_in_part`: {why: how many} of `captions`; `drawn_captions`:
+    those of `captions` that are drawn, the first `evaluation.captions` of each picture; `judge`: None without
+    `evaluation.judge`; `asked`: (which pictures, extractor by name) that should look while those are drawn
+    anyway; `note`: that the data may be others than were trained on, "" where they are known.
     """
 
     def __init__(self, path: DrawingPath, evaluation: EvaluationConfig | None = None) -> None:
@@ -77,6 +77,9 @@ class Subject:
         if self.left_out:
             each = ", ".join(f"{count} {why}" for why, count in self.left_out.items())
             say(f"{self.pack.folder}: left out of {self.pack.caption_count} captions: {each}")
+        self.read_in_part = read_in_part(self.pack, path, self.captions)
+        for why, count in self.read_in_part.items():
+            say(f"{self.pack.folder}: {count} of {len(self.captions)} captions {why} are read in part")
         self.asked: set[tuple[str, str]] = set()
         self._extractors: dict[str, Extractor | None] = {}
         self._drawn: dict[tuple[str, str], Features] = {}
@@ -97,6 +100,7 @@ class Subject:
             "pictures": len(self.pack.pictures),
             "captions": len(self.captions),
             "left_out": self.left_out,
+            "read_in_part": self.read_in_part,
             "drawn_captions": len(self.drawn_captions),
             "classes": len(np.unique(self.pack.labels)),
             "image_size": self.path.config.image_size,
@@ -122,6 +126,7 @@ class Subject:
     def keep(self, captions: np.ndarray) -> None:
         """Measure on these captions alone: before anything is measured."""
         self.captions = np.intersect1d(self.captions, captions)
+        self.read_in_part = read_in_part(self.pack, self.path, self.captions)
         if len(self.captions) == 0:
             raise InputError(f"expected captions that every run can read in {self.pack.folder}, found none")
 
@@ -316,6 +321,14 @@ def left_out(pack: Pack, path: DrawingPath, captions: np.ndarray) -> dict[str, i
         )
     counts = {lacks: pack.caption_count - len(usable), unreadable: len(usable) - len(captions)}
     return {why: count for why, count in counts.items() if count}
+
+
+def read_in_part(pack: Pack, path: DrawingPath, captions: np.ndarray) -> dict[str, int]:
+    """Why a text path passes over words of captions that it reads: {reason: how many}."""
+    if path.config.modality == "speech":
+        return {}
+    texts = (pack.caption(int(index)).text for index in captions)
+    return path.vocabulary.count_unread(texts, path.config.text_encoder.words)
 
 
 def caption_key(pack: Pack, index: int) -> str:

@@ -102,7 +102,9 @@ def follows(results: dict[str, Any], asked: Questions) -> str:
         (name, {side: numbers[side]["by_attribute"][name]["followed"] for side in SIDES})
         for name in numbers["speech"]["by_attribute"]
     ]
-    count = numbers["speech"]["counts"]["swaps"]
+    count = f"{numbers['speech']['counts']['swaps']} swaps"
+    unknown = numbers["text"]["counts"]["unknown"]
+    count += f", {unknown} of them to a word that the text run never learnt" if unknown else ""
     cards = "".join(
         f'<div class="card"><p class="note">{escape(example.text)}<br>→ {_marked(example)}</p>'
         '<div class="two">'
@@ -111,7 +113,7 @@ def follows(results: dict[str, Any], asked: Questions) -> str:
         for example in asked.examples
     )
     return (
-        f"{_table(rows)}{_procedure(results, 'following', f'{count} swaps')}"
+        f"{_table(rows)}{_procedure(results, 'following', count)}"
         f'<div class="charts">{bar_chart("share of swaps in which the new value is drawn", bars)}</div>'
         f'<div class="cards">{cards}</div>'
     )
@@ -152,6 +154,7 @@ def through_words(results: dict[str, Any]) -> str:
     )
     counts = found["counts"]
     told = f"{counts['captions']:,} captions, {counts['unread']} unread"
+    told += f", {counts['read_in_part']} read in part"
     rate = f'<p class="note">Word error rate {100 * found["word_error_rate"]:.1f}%</p>'
     return f'{_table(rows)}{rate}{_procedure(results, "cascade", told)}<ul class="note">{examples}</ul>'
 

@@ -100,6 +100,10 @@ def _header(report: Report) -> str:
         f" the {data['split']} split; {data['drawn_captions']:,} captions drawn, each from speech and"
         f" from text with the same noise (seed {data['seed']})."
     )
+    counts += "".join(
+        f" {count:,} captions {why} are read in part by the text run."
+        for why, count in data["read_in_part"].items()
+    )
     return (
         f"<header><h1>Pictures from speech and from text</h1>"
         f'<p class="verdict">{escape(verdict(report.results))}</p>'

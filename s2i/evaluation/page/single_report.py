@@ -63,6 +63,7 @@ def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
         f" {data['seed']}, {data['image_size']} px, after {data['step']:,} steps."
     )
     counts += "".join(f" Left out: {count:,} {why}." for why, count in data["left_out"].items())
+    counts += "".join(f" Read in part: {count:,} {why}." for why, count in data["read_in_part"].items())
     nth = "all" if every == 1 else f"one in every {every}"
     cards = "\n".join(_card(number, one) for number, one in enumerate(shown, 1))
     sections = [

@@ -35,7 +35,8 @@ PROCEDURE = (
     "The recordings of the drawn captions are written down by a recogniser of torchaudio (the likeliest label"
     " a frame, repetitions joined, no language model), and the text run draws what it wrote, from the"
     " caption's noise. A sentence without a word that the text run knows is drawn as its vocabulary's first"
-    " word, and counted as unread. speech: the speech run; text: the text run with the captions' own text,"
+    " word, and counted as unread; one with words that it never learnt, or longer than it reads, is counted"
+    " as read in part. speech: the speech run; text: the text run with the captions' own text,"
     " which is what a recogniser without errors would reach. word_error_rate: edits over words, all captions"
     f" together. {TOLD}. Differences: cascade minus the other, caption by caption. Intervals: t over"
     " classes."
@@ -93,6 +94,7 @@ def word_edits(said: Sequence[str], written: Sequence[str]) -> int:
 def measure_cascade(speech: Subject, text: Subject, recogniser: Recogniser) -> dict[str, Any]:
     """Numbers of the cascade beside those of speech and of the captions' own text, for results.json."""
     captions, path = speech.drawn_captions, text.path
+    words = path.config.text_encoder.words
     said = [speech.pack.caption(int(index)).text or "" for index in captions]
     written = _write(speech, captions, recogniser)
     readable = [_readable(path.vocabulary, sentence) for sentence in written]
@@ -123,7 +125,15 @@ def measure_cascade(speech: Subject, text: Subject, recogniser: Recogniser) -> d
         "recogniser": recogniser.name,
         "metrics": metrics,
         "word_error_rate": errors / max(1, sum(len(one) for one, _ in pairs)),
-        "counts": {"captions": len(captions), "unread": readable.count(False)},
+        "counts": {
+            "captions": len(captions),
+            "unread": readable.count(False),
+            "read_in_part": sum(
+                bool(str(path.vocabulary.unread(sentence, words)))
+                for sentence, known in zip(written, readable, strict=True)
+                if known
+            ),
+        },
         "examples": [{"said": said[n], "written": written[n]} for n in range(min(6, len(said)))],
     }
 

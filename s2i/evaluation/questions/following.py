@@ -32,8 +32,8 @@ PROCEDURES = {
         " once, get another value of it in that word's place (a function of the caption); both sentences are"
         " drawn from the caption's noise. From speech both are spoken by espeak-ng with the caption's voice."
         " followed: share in which the judge now answers the new value; before: the same share before the"
-        " swap; stayed: share of the other mentioned attributes whose answer is what it was. Intervals:"
-        " t over classes."
+        " swap; stayed: share of the other mentioned attributes whose answer is what it was; unknown: swaps"
+        " to a word that the text run never learnt. Intervals: t over classes."
     ),
     "interpolation": (
         f"{STEPS} pictures, equal steps apart, from one caption's encoding to another's, on one noise, as s2i"
@@ -146,7 +146,11 @@ def _following(
             if name in mentioned and name != swap.attribute
         ]
         stayed[row], others[row] = np.mean(kept) if kept else 0.0, len(kept)
-    numbers: dict[str, Any] = {"counts": {"swaps": len(swaps), "others": int(others.sum())}}
+    counts = {"swaps": len(swaps), "others": int(others.sum())}
+    if subject.path.vocabulary is not None:
+        unread = (subject.path.vocabulary.unread(swap.new, len(swap.new)) for swap in swaps)
+        counts["unknown"] = sum(bool(words.unknown) for words in unread)
+    numbers: dict[str, Any] = {"counts": counts}
     for told, values, weights in (
         ("followed", answer["followed"] == new, None),
         ("before", answer["before"] == new, None),
