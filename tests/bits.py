@@ -3,7 +3,7 @@
     python tests/bits.py
 
 Prints a line a training (speech and text, in one process and in two) and one for all metrics. Checkouts whose
-lines agree train the same weights and measure the same numbers, whatever things are called: a digest is that of
+lines agree train the same weights and measure the same numbers, whatever things are called: a digest is of
 the sorted digests of all tensors, or of all values. Processors and thread counts may differ in their bits.
 """
 
