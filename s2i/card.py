@@ -22,7 +22,8 @@ def describe_run(modality: str, run: Path, path: DrawingPath) -> list[str]:
     config = path.config
     lines = ["", f"## From {modality}", ""]
     if config.data.manifest != MISSING:
-        lines.append(f"Data: the split `train` of `{_shown(config.data.manifest)}`.")
+        known = f" (fingerprint {path.data['train'][:12]})" if path.data and "train" in path.data else ""
+        lines.append(f"Data: the split `train`{known} of `{_shown(config.data.manifest)}`.")
     lines.append(f"Seed {config.seed}, {config.precision}. Every setting is in `config.json`.")
     if modality == "speech" and config.audio.front_end != "log_mel":
         lines.append(

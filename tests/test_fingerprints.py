@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -180,6 +181,16 @@ def test_a_pack_without_a_fingerprint_is_to_be_packed_again(data):
     with pytest.raises(InputError, match="expected a pack of version 2.*run data_prep/pack.py"):
         Pack(data / "pack" / "train")
     assert fingerprint(data) == known
+
+
+def test_a_process_that_opens_a_pack_again_takes_no_other_data(data):
+    fingerprint(data)
+    sent = pickle.dumps(Pack(data / "pack" / "train"))
+    assert len(pickle.loads(sent).pictures) == 4
+    other_pixel(data)
+    fingerprint(data)
+    with pytest.raises(InputError, match="expected the data of .*found others, packed there since"):
+        pickle.loads(sent)
 
 
 # Trainings
@@ -419,6 +430,7 @@ def test_an_exported_model_knows_its_data_and_is_measured_on_others_only_on_purp
     run = load(measured["speech"], "cpu").path("speech")
     known = read_fingerprints(run.config.data.pack)
     assert described["data"] == known == load(tmp_path / "model").path("speech").data
+    assert f"`train` (fingerprint {known['train'][:12]}) of" in (tmp_path / "model" / "README.md").read_text()
     name = ["retrieval_by_caption"]
 
     def measure(pack: Path, *words: str) -> list[dict]:

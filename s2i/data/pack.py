@@ -119,7 +119,7 @@ class Pack:
 
     def __reduce__(self) -> tuple:
         # A loader process opens the files again; pickling a memmap would send all of it.
-        return Pack, (self.folder,)
+        return _open_again, (self.folder, self.fingerprint)
 
     def caption(self, index: int) -> Caption:
         """Caption `index`, counted through the whole split."""
@@ -164,6 +164,17 @@ class Pack:
         if array.shape != shape:
             raise _cut_short(self.folder, f"{name} of shape {shape}", f"{array.shape}")
         return array
+
+
+def _open_again(folder: Path, fingerprint: str) -> Pack:
+    """For another process; refused where the pack was replaced since."""
+    pack = Pack(folder)
+    if pack.fingerprint != fingerprint:
+        raise InputError(
+            f"expected the data of {fingerprint[:12]} in {folder}, found others, packed there since"
+            f" ({pack.fingerprint[:12]}): call the command again"
+        )
+    return pack
 
 
 def build_pack(config: Config, splits: Iterable[str], processes: int = 1) -> None:

@@ -367,6 +367,7 @@ def _facts(results: dict[str, Any]) -> str:
     data = results["data"]
     runs = [f"{modality}: {run['name']}, {run['step']:,} steps" for modality, run in data["runs"].items()]
     lines = [*runs, f"pictures of {data['image_size']} px", f"test data: {data['fingerprint'][:12]}"]
+    lines += [data["note"]] if "note" in data else []
     lines.append(f"judge: {data['judge']}" if data["judge"] else "no judge: no judge-based metric")
     differing = data["settings_that_differ"]
     lines += [f"not shared: {key}: {one} (speech), {other} (text)" for key, (one, other) in differing.items()]

@@ -62,6 +62,7 @@ def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
         f" the {data['split']} split; {data['drawn_captions']:,} captions drawn with the noise of seed"
         f" {data['seed']}, {data['image_size']} px, after {data['step']:,} steps."
     )
+    counts += f" Data {data['fingerprint'][:12]}{': ' + data['note'] if 'note' in data else ''}."
     counts += "".join(f" Left out: {count:,} {why}." for why, count in data["left_out"].items())
     counts += "".join(f" Read in part: {count:,} {why}." for why, count in data["read_in_part"].items())
     nth = "all" if every == 1 else f"one in every {every}"
