@@ -19,6 +19,7 @@ from s2i.config import (
     ScheduleConfig,
 )
 from s2i.errors import InputError
+from s2i.training import precision
 from s2i.training.averages import average_decay, averaged, update_average
 from s2i.training.checkpoint import load_last
 from s2i.training.engine import (
@@ -30,6 +31,7 @@ from s2i.training.engine import (
     resolve_device,
     set_learning_rate,
 )
+from s2i.training.precision import Evidence
 from tests.tiny import same
 from tests.torchrun import in_two_processes
 
@@ -159,6 +161,7 @@ def test_two_processes_average_gradients_and_resume_to_the_same_bits(tmp_path):
     in_two_processes(__file__, tmp_path)
     states = [load_last(tmp_path / name / "checkpoints") for name in ("unbroken", "broken")]
     assert same(*(without(state, "config") for state in states))
+    assert load_last(tmp_path / "auto" / "checkpoints")["config"]["precision"] == "fp32"
     assert len(states[0]["random"]) == 2 and not same(*states[0]["random"])  # seed + rank
     with pytest.raises(InputError, match="expected the 2 processes"):
         train(make_config(tmp_path / "broken"))
@@ -169,6 +172,11 @@ def train_in_two_processes(folder: Path) -> None:
     train(make_config(folder / "broken"), until=13)
     train(make_config(folder / "broken"))
     train(make_config(folder / "unbroken"))
+    # The second process is on a device that only emulates bf16: neither computes in it.
+    native = int(os.environ["RANK"]) == 0
+    precision.weigh = lambda *_: Evidence(native, gain=1.7)
+    config = train(make_config(folder / "auto", precision="auto")).engine.config
+    assert config.precision == "fp32"
 
 
 def test_bf16_trains_and_gives_float32_outputs(tmp_path):

@@ -118,7 +118,7 @@ def test_an_encoder_from_outside_has_its_say(monkeypatch):
 
 def test_a_part_that_fails_is_named_on_one_line():
     def parts():
-        yield "picture networks", nn.Linear(2, 3), (torch.zeros(1, 2),)
+        yield "image networks", nn.Linear(2, 3), (torch.zeros(1, 2),)
         yield "text encoder", nn.Linear(2, 3), (torch.zeros(1, 5),)
 
     found = first_failure(parts(), CPU)

@@ -107,7 +107,7 @@ def decide(asked: str, kept: str, evidence: Evidence) -> Choice:
 
 def weigh(config: Config, device: torch.device, reads_captions: bool = True, timed: bool = True) -> Evidence:
     """Try bf16 on a device: a forward and a backward pass of the run's own caption encoders and of layers as
-    the picture networks have them; where `timed`, of such parts of fixed size in both precisions too.
+    the image networks have them; where `timed`, of such parts of fixed size in both precisions too.
 
     A GPU with instructions for bf16 isn't timed: so little work would tell of its launches alone.
     """
@@ -156,17 +156,17 @@ def _parts_of(config: Config, reads_captions: bool) -> Iterator[Part]:
         for each in config.of_each_modality():
             encoder = build_caption_encoder(each, vocabulary=8)
             yield f"{each.modality} encoder", encoder, _captions(each.modality, encoder, each.audio.mels, 2)
-    yield _picture_layers(pictures=2)
+    yield _image_layers(images=2)
 
 
 def _usual_parts() -> Iterator[Part]:
     """Every kind of layer that the package's networks are made of, in the amounts of a small training: of
-    fewer captions and pictures, what a call costs would hide what a product costs."""
+    fewer captions and images, what a call costs would hide what a product costs."""
     speech = SpeechEncoder(SpeechEncoderConfig(hidden=128, layers=1, pool=2), AudioConfig())
     text = TextEncoder(TextEncoderConfig(embedding=128, hidden=128), vocabulary=8)
     yield "text encoder", text, _captions("text", text, 0, 32)
     yield "speech encoder", speech, _captions("speech", speech, AudioConfig().mels, 32)
-    yield _picture_layers(pictures=32)
+    yield _image_layers(images=32)
 
 
 def _captions(modality: str, encoder: nn.Module, mels: int, count: int) -> tuple[Tensor, Tensor]:
@@ -178,13 +178,13 @@ def _captions(modality: str, encoder: nn.Module, mels: int, count: int) -> tuple
     return torch.randn(count, mels, frames), torch.full((count,), frames)
 
 
-def _picture_layers(pictures: int) -> Part:
+def _image_layers(images: int) -> Part:
     layers = nn.Sequential(
         nn.Conv2d(3, 48, 3, 1, 1), nn.BatchNorm2d(48), nn.ReLU(), nn.Conv2d(48, 96, 4, 2, 1), nn.ReLU()
     )
     net = nn.Sequential(layers, nn.Conv2d(96, 96, 3, 1, 1), nn.Flatten(), nn.Linear(96 * 16 * 16, 32))
     net = net.to(memory_format=torch.channels_last)
-    return "picture networks", net, (torch.randn(pictures, 3, 32, 32),)
+    return "image networks", net, (torch.randn(images, 3, 32, 32),)
 
 
 def _step(net: nn.Module, inputs: tuple[Tensor, ...], bf16: bool) -> None:
