@@ -324,7 +324,7 @@ class Config:
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it works and is faster, else fp32
-    # CPU threads; 0: OMP_NUM_THREADS, else as many as cores
+    # CPU threads; 0: OMP_NUM_THREADS, else half of the cores, since trainings come in pairs
     threads: int = setting(0, at_least=0, at_most=4096, changeable=True)
     data: DataConfig = section(DataConfig)
     audio: AudioConfig = section(AudioConfig, read_by=("encoder", "gan"))

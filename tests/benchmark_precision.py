@@ -39,14 +39,14 @@ from s2i.data.pack import build_pack
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.evaluation.judges import train_judge
 from s2i.training.encoder import train_encoder
-from s2i.training.engine import Training, resolve_device, set_threads
+from s2i.training.engine import PAIR, Training, resolve_device, set_threads
 from s2i.training.gan import train_gan
 from s2i.training.precision import NATIVE, choose
 
 PRESET = Path(__file__).parents[1] / "recipes" / "painted_birds" / "conf" / "default.yaml"
 PRECISIONS = ("fp32", "bf16")
 WORDS = "a small bird with red wings and a long blue tail that has a white belly".split()
-CLASSES, TRAIN, VAL = 8, 192, 16
+CLASSES, TRAIN, VAL = 8, 128, 16
 
 
 def write_noise(folder: Path, size: int) -> None:
@@ -123,7 +123,7 @@ def benchmark(config: Config, steps: int, rounds: int) -> None:
         small = replace(Config().image_encoder, image_size=size)
         config = replace(config, image_encoder=small, data=replace(config.data, picture_size=0))
     device = resolve_device(config.device)
-    threads = set_threads(config.threads)
+    threads = set_threads(config.threads, PAIR)
     config = replace(config, threads=threads)
     print(f"{describe(device, threads)}, torch {torch.__version__}")
     choice = choose(replace(config, precision="auto"), "", device)
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=PRESET, metavar="FILE", help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=17, metavar="N", help="a training (default: 17)")
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="the best counts (default: 2)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: one for two cores")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the preset")
     given = parser.parse_args()
 

@@ -157,7 +157,11 @@ def test_a_run_goes_on_with_its_threads_where_there_are_as_many_cores(tmp_path, 
         config = make_config(tmp_path, threads=0)
         assert Engine.start(config).config.threads == 2
         assert Engine.start(replace(config, threads=1)).config.threads == 1
-        assert Engine.start(replace(config, run=str(tmp_path / "new"))).config.threads == 3
+        new = replace(config, run=str(tmp_path / "new"))
+        monkeypatch.setattr("s2i.training.engine.cores", lambda: 7)
+        assert Engine.start(new).config.threads == 3  # another training beside it has room
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "7")
+        assert Engine.start(new).config.threads == 1
         monkeypatch.setattr("s2i.training.engine.cores", lambda: 1)
         assert Engine.start(config).config.threads == 1
     finally:
@@ -192,6 +196,23 @@ def test_a_processor_with_avx2_alone_computes_in_fp32_and_refuses_bf16_on_one_li
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("s2i: error: ") and "its text encoder doesn't run" in line
+
+
+def test_the_benchmark_prints_seconds_a_step_of_each_part_in_both_precisions():
+    words = ["--config", "recipes/painted_birds/conf/smoke.yaml", "--steps", "2", "--rounds", "1"]
+    small = ["matching.batch_size=4", "gan.batch_size=4", "judge.batch_size=4", "generator.stages=1"]
+    done = subprocess.run(
+        [sys.executable, "tests/benchmark_precision.py", *words, *small],
+        **{"cwd": ROOT, "capture_output": True, "text": True, "check": False},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    chosen = choose(Config(), "", torch.device("cuda" if torch.cuda.is_available() else "cpu")).precision
+    assert told[1].startswith(f"precision: auto is {chosen} here: ")
+    rows = {line[:16].strip(): line[16:].split() for line in told[4:]}
+    assert list(rows) == ["speech encoder", "text encoder", "classifier", "GAN"]
+    assert all(len(cells) == 6 and float(cells[0]) > 0 and float(cells[3]) > 0 for cells in rows.values())
 
 
 def test_threads_that_wait_leave_their_core_to_others():
