@@ -14,6 +14,7 @@ from pathlib import Path
 from s2i.data.manifest import SPLITS, Picture, check_manifest, iterate_manifest
 from s2i.data.text import has_word, tokenise
 from s2i.errors import InputError, Parser, exit_on_input_error
+from s2i.paths import given_path
 from s2i.progress import say
 
 
@@ -48,8 +49,12 @@ class Counts:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print each problem on stderr, or the card on stdout where there is none."""
     parser = Parser(description="Check a manifest, and count what it holds.")
-    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="JSON Lines, one picture a line")
-    parser.add_argument("--root", type=Path, help="where its paths start (default: the manifest's folder)")
+    parser.add_argument(
+        "manifest", type=given_path, metavar="MANIFEST", help="JSON Lines, one picture a line"
+    )
+    parser.add_argument(
+        "--root", type=given_path, help="where its paths start (default: the manifest's folder)"
+    )
     parser.add_argument(
         "--listen", action="store_true", help="decode recordings too, not their headers alone (2 ms each)"
     )

@@ -34,6 +34,7 @@ from data_prep.cub_tables import FOLDER, Photograph, check_photograph, read_phot
 from s2i.data.manifest import SPLITS, Caption, Picture, check_manifest_file, write_manifest
 from s2i.data.text import tokenise
 from s2i.errors import InputError, Parser, exit_on_input_error
+from s2i.paths import given_path
 from s2i.progress import progress, say
 
 SOURCES = ("reed", "attributes")
@@ -156,8 +157,10 @@ def _listed(counts: Counter[str]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = Parser(description="Make a manifest of CUB-200-2011, or of a part of it.")
-    parser.add_argument("--root", type=Path, required=True, help=f"folder that holds, or will hold, {FOLDER}")
-    parser.add_argument("--output", type=Path, required=True, help="the manifest: JSON Lines")
+    parser.add_argument(
+        "--root", type=given_path, required=True, help=f"folder that holds, or will hold, {FOLDER}"
+    )
+    parser.add_argument("--output", type=given_path, required=True, help="the manifest: JSON Lines")
     parser.add_argument(
         "--captions",
         default=",".join(SOURCES),

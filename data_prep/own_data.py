@@ -26,6 +26,7 @@ from s2i.data.file_kinds import find_images
 from s2i.data.manifest import Picture, check_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.output_folder import OutputFolder
+from s2i.paths import given_path
 from s2i.progress import listed, say
 
 FEWEST_CLASSES = 5  # of sub-folders that are taken for classes: fewer leave too little to train on or to test
@@ -194,14 +195,20 @@ def commands(pictures: Sequence[Picture], root: Path, folder: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the manifest, check it, print what it holds and the commands that train on it."""
     parser = Parser(description="Your own pictures and recordings -> a manifest.")
-    parser.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="pictures")
+    parser.add_argument("--images", required=True, type=given_path, metavar="FOLDER", help="pictures")
     parser.add_argument(
-        "--recordings", required=True, type=Path, metavar="FOLDER", help="what is said of them"
+        "--recordings", required=True, type=given_path, metavar="FOLDER", help="what is said of them"
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="new folder for manifest, pack and runs"
+        "--output",
+        required=True,
+        type=given_path,
+        metavar="DIR",
+        help="new folder for manifest, pack and runs",
     )
-    parser.add_argument("--table", type=Path, metavar="CSV", help="which recording belongs to which picture")
+    parser.add_argument(
+        "--table", type=given_path, metavar="CSV", help="which recording belongs to which picture"
+    )
     parser.add_argument(
         "--classes",
         choices=("auto", "folders", "each"),

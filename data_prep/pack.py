@@ -11,13 +11,16 @@ from s2i.config_files import load_config
 from s2i.data.manifest import SPLITS
 from s2i.data.pack import build_pack
 from s2i.errors import Parser, exit_on_input_error
+from s2i.paths import given_path
 from s2i.processes import cores
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Pack the splits that are asked for; those that are packed already take seconds."""
     parser = Parser(description="Pack the splits of a manifest for training.")
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML; data.* and audio.* are read")
+    parser.add_argument(
+        "--config", required=True, type=given_path, metavar="FILE", help="YAML; data.* and audio.* are read"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all")
     parser.add_argument("--processes", type=int, default=cores(), help="default: one a core")

@@ -35,6 +35,7 @@ from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import parse_json, write_atomically
 from s2i.output_folder import refuse_foreign
 from s2i.parts import sweep
+from s2i.paths import given_path
 from s2i.processes import begin_process, cores
 from s2i.progress import progress, say
 
@@ -283,7 +284,9 @@ def main(arguments: list[str] | None = None) -> None:
     """The command."""
     defaults = Settings()
     parser = Parser(description="Draw painted birds and write captions for them.")
-    parser.add_argument("--output", required=True, help="folder of the data set: new, or to be continued")
+    parser.add_argument(
+        "--output", required=True, type=given_path, help="folder of the data set: new, or to be continued"
+    )
     helps = {
         "size": f"side of the pictures in px, {SMALLEST} to {LARGEST}",
         "seed": "of everything drawn by chance",

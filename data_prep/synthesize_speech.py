@@ -38,6 +38,7 @@ from s2i.data.manifest import Picture, check_manifest_file, iterate_manifest, wr
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files import write_atomically
 from s2i.output_folder import check_output_file
+from s2i.paths import given_path
 from s2i.processes import begin_process, cores, interrupts_held
 from s2i.progress import progress, say
 
@@ -247,12 +248,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="espeak-ng (default); a pipeline of torchaudio, such as TACOTRON2_WAVERNN_CHAR_LJSPEECH;"
         " recordings: your own in --source; s2igan: what S2IGAN's authors released, in --source",
     )
-    parser.add_argument("--manifest", metavar="FILE", help="manifest whose captions are to be spoken")
-    parser.add_argument("--root", metavar="DIR", help="folder that paths in the manifest start from")
-    parser.add_argument("--output", metavar="FILE", required=True, help="manifest, or sound file of --text")
+    parser.add_argument(
+        "--manifest", type=given_path, metavar="FILE", help="manifest whose captions are to be spoken"
+    )
+    parser.add_argument(
+        "--root", type=given_path, metavar="DIR", help="folder that paths in the manifest start from"
+    )
+    parser.add_argument(
+        "--output", type=given_path, metavar="FILE", required=True, help="manifest, or sound file of --text"
+    )
     parser.add_argument("--text", metavar="WORDS", help="one sentence, instead of a manifest")
     parser.add_argument(
-        "--audio", metavar="DIR", default="audio", help="folder of clips in --root; default: audio"
+        "--audio",
+        type=given_path,
+        metavar="DIR",
+        default="audio",
+        help="folder of clips in --root; default: audio",
     )
     parser.add_argument("--seed", type=int, default=0, help="of voices, rates and pitches; default: 0")
     parser.add_argument("--processes", type=int, default=cores(), help="default: one a core")
@@ -274,6 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--weights",
+        type=given_path,
         nargs="+",
         default=[],
         metavar="FILE",
@@ -282,9 +294,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--block", type=int, default=16, metavar="N", help="clips that Tacotron2 speaks at once; default: 16"
     )
-    parser.add_argument("--source", metavar="DIR", help="folder of recordings, or of S2IGAN's arrays")
     parser.add_argument(
-        "--table", metavar="CSV", help="which recording says which caption; default: their names"
+        "--source", type=given_path, metavar="DIR", help="folder of recordings, or of S2IGAN's arrays"
+    )
+    parser.add_argument(
+        "--table",
+        type=given_path,
+        metavar="CSV",
+        help="which recording says which caption; default: their names",
     )
     parser.add_argument(
         "--allow-missing", action="store_true", help="leave captions without a recording as they are"

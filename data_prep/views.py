@@ -16,6 +16,7 @@ from s2i.config_files import load_config, require
 from s2i.data.pack import Pack
 from s2i.errors import Parser, exit_on_input_error
 from s2i.models.build import build_image_encoder
+from s2i.paths import given_path
 from s2i.progress import say
 from s2i.published.image_networks import connect, require_trunk
 from s2i.training.engine import resolve_device, set_threads
@@ -40,7 +41,9 @@ def make_views(config: Config) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the views of a pack; those that are there already take seconds."""
     parser = Parser(description="Look at a pack's pictures with the frozen image network.")
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML, as for s2i train-encoder")
+    parser.add_argument(
+        "--config", required=True, type=given_path, metavar="FILE", help="YAML, as for s2i train-encoder"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     given = parser.parse_args(arguments)
     make_views(load_config(given.config, given.overrides))

@@ -48,6 +48,7 @@ begin() {
         case "$1" in
             --preset | --root | --exp | --stage | --stop-stage)
                 [ $# -ge 2 ] || usage_error "expected a value after $1, found none"
+                [ -n "$2" ] || usage_error "expected a value after $1, found an empty one (is a variable unset?)"
                 case "$1" in
                     --preset) preset=$2 ;;
                     --root) root=$2 ;;

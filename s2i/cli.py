@@ -10,6 +10,7 @@ from typing import Any
 
 from s2i import commands
 from s2i.errors import Parser, exit_on_input_error
+from s2i.paths import given_path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,53 +47,70 @@ def _parser() -> argparse.ArgumentParser:
         ("show-config", commands.show_config, "print the complete configuration of a run as YAML"),
     ):
         training = add(name, command, description)
-        training.add_argument("--config", required=True, metavar="FILE", help="YAML; names only changes")
+        training.add_argument(
+            "--config", required=True, type=given_path, metavar="FILE", help="YAML; names only changes"
+        )
         training.add_argument("overrides", nargs="*", metavar="key=value", help="further changes")
 
     drawing = add("generate", commands.generate, "draw pictures of a sentence, spoken or written")
-    drawing.add_argument("--model", required=True, type=Path, metavar="DIR", help="exported model or GAN run")
+    drawing.add_argument(
+        "--model", required=True, type=given_path, metavar="DIR", help="exported model or GAN run"
+    )
     sentence = drawing.add_mutually_exclusive_group(required=True)
     sentence.add_argument(
         "--speech",
-        type=Path,
+        type=given_path,
         metavar="WAV",
         help="a recording; or a folder or manifest (.jsonl) of them, of which each gets a picture",
     )
     sentence.add_argument("--text", metavar="WORDS", help="the sentence")
-    sentence.add_argument("--texts", type=Path, metavar="FILE", help="a file of sentences, one a line")
+    sentence.add_argument("--texts", type=given_path, metavar="FILE", help="a file of sentences, one a line")
     sentence.add_argument("--record", type=_seconds, metavar="SECONDS", help="listen to the microphone")
     sentence.add_argument(
-        "--interpolate", type=Path, nargs=2, metavar=("A.wav", "B.wav"), help="the way between two recordings"
+        "--interpolate",
+        type=given_path,
+        nargs=2,
+        metavar=("A.wav", "B.wav"),
+        help="the way between two recordings",
     )
     drawing.add_argument(
-        "--output", required=True, type=Path, metavar="PNG", help="file to write; for many sentences a folder"
+        "--output",
+        required=True,
+        type=given_path,
+        metavar="PNG",
+        help="file to write; for many sentences a folder",
     )
     drawing.add_argument("--count", type=_number(1), default=1, metavar="N", help="pictures (default: 1)")
     drawing.add_argument("--seed", type=_number(0), default=0, metavar="S", help="of the noise (default: 0)")
     drawing.add_argument("--stages", action="store_true", help="show the picture of every stage")
     drawing.add_argument(
         "--attention",
-        type=Path,
+        type=given_path,
         metavar="PNG",
         help="file, or folder, for where each segment or word looked",
     )
     drawing.add_argument("--frames", type=_number(2), metavar="N", help="of --interpolate (default: 9)")
     drawing.add_argument(
-        "--root", type=Path, metavar="DIR", help="where a manifest's paths start (default: its own folder)"
+        "--root",
+        type=given_path,
+        metavar="DIR",
+        help="where a manifest's paths start (default: its own folder)",
     )
     drawing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
     indexing = add("index", commands.index, "prepare pictures, and recordings, for searching")
     indexing.add_argument(
-        "source", type=Path, metavar="SOURCE", help="folder of pictures, or manifest (.jsonl)"
+        "source", type=given_path, metavar="SOURCE", help="folder of pictures, or manifest (.jsonl)"
     )
     indexing.add_argument(
-        "--model", required=True, type=Path, metavar="DIR", help="exported model or GAN run"
+        "--model", required=True, type=given_path, metavar="DIR", help="exported model or GAN run"
     )
-    indexing.add_argument("--output", required=True, type=Path, metavar="DIR", help="index folder to write")
+    indexing.add_argument(
+        "--output", required=True, type=given_path, metavar="DIR", help="index folder to write"
+    )
     indexing.add_argument(
         "--root",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="that a manifest's paths start from (default: its own folder)",
     )
@@ -100,22 +118,24 @@ def _parser() -> argparse.ArgumentParser:
     indexing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
     finding = add("search", commands.search, "find what lies nearest to a sentence or a picture")
-    finding.add_argument("--model", required=True, type=Path, metavar="DIR", help="that made the index")
+    finding.add_argument("--model", required=True, type=given_path, metavar="DIR", help="that made the index")
     wanted = finding.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--speech", type=Path, metavar="WAV", help="a recording of a sentence")
+    wanted.add_argument("--speech", type=given_path, metavar="WAV", help="a recording of a sentence")
     wanted.add_argument("--text", metavar="WORDS", help="a sentence")
-    wanted.add_argument("--image", type=Path, metavar="FILE", help="a picture")
-    finding.add_argument("--index", required=True, type=Path, metavar="DIR", help="of s2i index")
+    wanted.add_argument("--image", type=given_path, metavar="FILE", help="a picture")
+    finding.add_argument("--index", required=True, type=given_path, metavar="DIR", help="of s2i index")
     finding.add_argument("--top", type=_number(1), default=10, metavar="K", help="how many (default: 10)")
     finding.add_argument(
         "--among", choices=("pictures", "recordings"), default="pictures", help="(default: pictures)"
     )
     finding.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
-    finding.add_argument("--html", type=Path, metavar="PAGE", help="write a page of thumbnails too")
+    finding.add_argument("--html", type=given_path, metavar="PAGE", help="write a page of thumbnails too")
     finding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
     measuring = add("evaluate", commands.evaluate, "measure a run, or a model, by named protocols")
-    measuring.add_argument("run", type=Path, metavar="RUN", help="run folder; or exported or imported model")
+    measuring.add_argument(
+        "run", type=given_path, metavar="RUN", help="run folder; or exported or imported model"
+    )
     measuring.add_argument(
         "overrides",
         nargs="*",
@@ -133,19 +153,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     measuring.add_argument(
         "--inception-weights",
+        type=given_path,
         metavar="PATH",
         help="file or folder of Inception's weights, or the word download (default: the run's setting)",
     )
     measuring.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
 
     comparing = add("compare", commands.compare, "report the same captions drawn from speech and from text")
-    comparing.add_argument("speech_run", type=Path, metavar="SPEECH_RUN", help="GAN run from speech")
-    comparing.add_argument("text_run", type=Path, metavar="TEXT_RUN", help="GAN run from text")
+    comparing.add_argument("speech_run", type=given_path, metavar="SPEECH_RUN", help="GAN run from speech")
+    comparing.add_argument("text_run", type=given_path, metavar="TEXT_RUN", help="GAN run from text")
     comparing.add_argument(
         "overrides", nargs="*", metavar="evaluation.key=value", help="instead of the speech run's settings"
     )
     comparing.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for index.html and results.json"
+        "--output",
+        required=True,
+        type=given_path,
+        metavar="DIR",
+        help="folder for index.html and results.json",
     )
 
     for side in ("speech", "text"):
@@ -153,49 +178,59 @@ def _parser() -> argparse.ArgumentParser:
             f"--also-{side}",
             action="append",
             default=[],
-            type=Path,
+            type=given_path,
             metavar="RUN",
             help=f"a further run from {side}, of another seed; may be given again",
         )
 
+    comparing.set_defaults(recogniser="")  # not as the argument's: it would be taken for a path
     comparing.add_argument(
         "--recogniser",
-        default="",
+        type=given_path,
+        default=argparse.SUPPRESS,
         metavar="FILE",
         help="weights of torchaudio's WAV2VEC2_ASR_BASE_960H, or `download`: recognition, then text, beside"
         " the two",
     )
 
     straining = add("robustness", commands.robustness, "measure a run in noise, in rooms, with other voices")
-    straining.add_argument("run", type=Path, metavar="RUN", help="GAN run from speech")
-    straining.add_argument("--noise", type=Path, metavar="DIR", help="recordings of noise")
-    straining.add_argument("--rooms", type=Path, metavar="DIR", help="impulse responses of rooms")
+    straining.add_argument("run", type=given_path, metavar="RUN", help="GAN run from speech")
+    straining.add_argument("--noise", type=given_path, metavar="DIR", help="recordings of noise")
+    straining.add_argument("--rooms", type=given_path, metavar="DIR", help="impulse responses of rooms")
     straining.add_argument(
         "--recordings",
-        type=Path,
+        type=given_path,
         metavar="MANIFEST",
         help="the data's, as people spoke its captions",
     )
     straining.add_argument(
-        "--output", type=Path, metavar="DIR", help="(default: RUN/robustness, where compare finds it)"
+        "--output", type=given_path, metavar="DIR", help="(default: RUN/robustness, where compare finds it)"
     )
 
     tabulating = add("tabulate", commands.tabulate, "hold runs against the first: an ablation's table")
-    tabulating.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN runs, the base first")
-    tabulating.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the table")
     tabulating.add_argument(
-        "--published", type=Path, metavar="JSON", help="published orderings, a run's name"
+        "runs", nargs="+", type=given_path, metavar="RUN", help="GAN runs, the base first"
+    )
+    tabulating.add_argument(
+        "--output", required=True, type=given_path, metavar="DIR", help="folder for the table"
+    )
+    tabulating.add_argument(
+        "--published", type=given_path, metavar="JSON", help="published orderings, a run's name"
     )
 
     reporting = add("report", commands.report, "report one run: its numbers and its pictures")
-    reporting.add_argument("run", type=Path, metavar="RUN", help="GAN run")
+    reporting.add_argument("run", type=given_path, metavar="RUN", help="GAN run")
     reporting.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="folder for index.html and results.json"
+        "--output",
+        required=True,
+        type=given_path,
+        metavar="DIR",
+        help="folder for index.html and results.json",
     )
 
     exporting = add("export", commands.export, "write the drawing part of runs as one model folder")
-    exporting.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="GAN run, one a modality")
-    exporting.add_argument("folder", type=Path, metavar="DIR", help="model folder to write")
+    exporting.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="GAN run, one a modality")
+    exporting.add_argument("folder", type=given_path, metavar="DIR", help="model folder to write")
     exporting.add_argument("--half", action="store_true", help="store the weights in half the size (float16)")
 
     importing = add("import", commands.import_published, "turn published weights into a model folder")
@@ -203,23 +238,28 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument(
         "files",
         nargs="+",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="weights (.pth) of generator and encoder in any order; for attngan also its vocabulary"
         " (captions.pickle, or .txt with one word a line)",
     )
-    importing.add_argument("--output", required=True, type=Path, metavar="DIR", help="model folder to write")
+    importing.add_argument(
+        "--output", required=True, type=given_path, metavar="DIR", help="model folder to write"
+    )
 
     showing = add("app", commands.app, "show a web page to speak to")
     showing.add_argument(
         "--model",
-        type=Path,
+        type=given_path,
         default=Path("checkpoints/painted_birds"),
         metavar="DIR",
         help="exported model or GAN run (default: checkpoints/painted_birds)",
     )
     showing.add_argument(
-        "--index", type=Path, metavar="DIR", help="index whose nearest real pictures are shown (s2i index)"
+        "--index",
+        type=given_path,
+        metavar="DIR",
+        help="index whose nearest real pictures are shown (s2i index)",
     )
     showing.add_argument(
         "--port", type=_number(1), metavar="N", help="(default: the first free from 7860 on)"

@@ -140,7 +140,7 @@ def search(model: Path, index: Path, as_json: bool, html: Path | None, device: s
 
 
 def evaluate(
-    run: Path, overrides: list[str], protocols: list[str], inception_weights: str | None, as_json: bool
+    run: Path, overrides: list[str], protocols: list[str], inception_weights: Path | None, as_json: bool
 ) -> None:
     """Print a run's numbers, each below its protocol."""
     from s2i.evaluation import protocols as measuring

@@ -1,7 +1,8 @@
 """Configurations from YAML, `key=value` words, checkpoints and exported models, and back.
 
 A YAML file names only what it changes; `key=value` words on the command line change it further; the run
-folder keeps the whole, resolved. A key that does not exist is an error, with a suggestion.
+folder keeps the whole, resolved. A key that does not exist is an error, with a suggestion. `~` at the beginning
+of a path is a home; an empty path is refused where one is needed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from yaml import YAMLError
 from s2i.config import AudioConfig, Config
 from s2i.errors import InputError
 from s2i.files import is_utf8, write_atomically
+from s2i.paths import expand_path
 from s2i.settings import declared, types
 
 
@@ -80,7 +82,9 @@ def override(config: Config, overrides: Sequence[str], sections: Sequence[str] =
         if sections and word.partition(".")[0] not in sections:
             expected = " or ".join(f"{section}.key=value" for section in sections)
             raise InputError(f"expected {expected}, found {word!r}: the rest belongs to the run")
-    return _merge(OmegaConf.create(config_to_dict(config)), overrides, "the run's configuration")
+    found = _merge(OmegaConf.create(config_to_dict(config)), overrides, "the run's configuration")
+    _refuse_empty(found)
+    return found
 
 
 def config_from_dict(values: dict[str, Any], origin: str) -> Config:
@@ -117,10 +121,20 @@ def value_of(config: Config, key: str) -> Any:
 
 
 def require(config: Config, *keys: str) -> None:
-    """Refuse a configuration in which one of the dotted keys was never given."""
+    """Refuse a configuration in which one of the dotted keys was never given, or any path is left empty that
+    has to be one: Python takes an empty path for the current folder."""
+    _refuse_empty(config)
     for key in keys:
         if value_of(config, key) == MISSING:
             raise InputError(f"expected a value for {key}, found none: add {key}=... to the command")
+
+
+def _refuse_empty(config: Config) -> None:
+    for key in _local_keys():
+        if value_of(config, key) == "" and value_of(Config(), key) == MISSING:  # else "" says: none
+            raise InputError(
+                f"expected a path for {key}, found an empty one (is a variable unset?): give one"
+            )
 
 
 def _merge(given: Any, overrides: Sequence[str], origin: str) -> Config:
@@ -212,16 +226,31 @@ def _schema() -> Any:
     return OmegaConf.structured(Config)
 
 
-def _freeze(kind: type, node: Any) -> Any:
-    """A frozen dataclass from a merged node; a value never given stays MISSING."""
+def _freeze(kind: type, node: Any, above: str = "") -> Any:
+    """A frozen dataclass from a merged node, its keys after `above`; a value never given stays MISSING."""
     values = {}
     for item in fields(kind):
+        key = above + item.name
         if OmegaConf.is_missing(node, item.name):
             values[item.name] = MISSING
             continue
         value = node[item.name]
         if OmegaConf.is_config(value) and is_dataclass(OmegaConf.get_type(value)):
-            values[item.name] = _freeze(OmegaConf.get_type(value), value)
+            values[item.name] = _freeze(OmegaConf.get_type(value), value, f"{key}.")
+        elif key in _local_keys() and value:
+            values[item.name] = _expanded(key, value)
         else:
             values[item.name] = tuple(value) if OmegaConf.is_config(value) else value
     return kind(**values)
+
+
+@cache
+def _local_keys() -> tuple[str, ...]:
+    return tuple(key for key, told in declared(Config).items() if told.local)
+
+
+def _expanded(key: str, word: str) -> str:
+    try:
+        return expand_path(word)
+    except ValueError as error:
+        raise InputError(f"{error} for {key}: give one") from error

@@ -298,3 +298,10 @@ def test_beside_runs_all_and_fails_at_the_end_for_the_one_that_failed(recipe, tm
     assert done.returncode == 1
     assert sorted(path.name for path in tmp_path.glob("made-*")) == [f"made-{n}" for n in range(1, 5)]
     assert (tmp_path / "threads").read_text() == "1\n"
+
+
+@pytest.mark.parametrize("option", ["--root", "--exp", "--preset", "--stage"])
+def test_an_empty_value_is_refused(option):
+    done = bash(RUN, "--dry-run", option, "")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"s2i: error: expected a value after {option}, found an empty one")

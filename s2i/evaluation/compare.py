@@ -48,7 +48,7 @@ def compare(
     also_speech: Sequence[str | Path] = (),
     also_text: Sequence[str | Path] = (),
     overrides: Sequence[str] = (),
-    recogniser: str = "",
+    recogniser: str | Path = "",
 ) -> None:
     """Measure all runs on the same captions and noise, and write the report into `output`.
 
