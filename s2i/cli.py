@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PNG",
         help="file to write; for many sentences a folder",
     )
-    drawing.add_argument("--count", type=_number(1), default=1, metavar="N", help="pictures (default: 1)")
+    drawing.add_argument(
+        "--count", type=_number(1, 10_000), default=1, metavar="N", help="pictures (default: 1)"
+    )
     drawing.add_argument("--seed", type=_number(0), default=0, metavar="S", help="of the noise (default: 0)")
     drawing.add_argument("--stages", action="store_true", help="show the picture of every stage")
     drawing.add_argument(
@@ -89,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PNG",
         help="file, or folder, for where each segment or word looked",
     )
-    drawing.add_argument("--frames", type=_number(2), metavar="N", help="of --interpolate (default: 9)")
+    drawing.add_argument(
+        "--frames", type=_number(2, 10_000), metavar="N", help="of --interpolate (default: 9)"
+    )
     drawing.add_argument(
         "--root",
         type=given_path,
@@ -278,10 +282,11 @@ def _is_override(word: str) -> bool:
     return "=" in word and not word.startswith("-")
 
 
-def _number(least: int) -> Any:
+def _number(least: int, most: int = 10**18) -> Any:
     def parse(word: str) -> int:
-        if not word.isascii() or not word.isdigit() or int(word) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, found {word!r}")
+        if not word.isascii() or not word.isdigit() or len(word) > 18 or not least <= int(word) <= most:
+            allowed = f"{least} or more" if most == 10**18 else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected a whole number, {allowed}, found {word[:40]!r}")
         return int(word)
 
     return parse

@@ -184,7 +184,7 @@ class GeneratorConfig:
     noise: int = setting(100, at_least=1)
     condition: int = setting(128, at_least=1)  # numbers after conditioning augmentation
     # standard deviation of conditioning augmentation before training
-    spread: float = setting(1.0, at_least=0)
+    spread: float = setting(1.0, above=0)
     # at the end of stage 0; each later stage has half, down to `least_channels`
     channels: int = setting(64, at_least=1)
     least_channels: int = setting(16, at_least=1)
@@ -325,7 +325,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it works and is faster, else fp32
     # CPU threads; 0: OMP_NUM_THREADS, else half of the cores, since trainings come in pairs
-    threads: int = setting(0, at_least=0, at_most=4096, changeable=True)
+    threads: int = setting(0, at_least=0, at_most=1024, changeable=True)
     data: DataConfig = section(DataConfig)
     audio: AudioConfig = section(AudioConfig, read_by=("encoder", "gan"))
     speech_encoder: SpeechEncoderConfig = section(SpeechEncoderConfig, read_by=("encoder", "gan"))

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from s2i.errors import InputError
 from s2i.parts import part_file, umask
 
@@ -155,6 +157,19 @@ def append_json(path: str | Path, values: dict[str, Any]) -> None:
         raise InputError(
             f"expected to write {path}, found: {error.strerror or error}: free or change it"
         ) from error
+
+
+def mapped_array(path: str | Path, kind: type, shape: tuple[int, ...]) -> np.ndarray:
+    """A new .npy file of zeros, mapped for writing.
+
+    Its room on the disk is taken at once: a disk that is full when a map is written to ends the process,
+    without a word. Raises OSError where there is no room.
+    """
+    array = np.lib.format.open_memmap(path, "w+", kind, shape)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with open(path, "r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+    return array
 
 
 def sha256_of(path: str | Path) -> str:

@@ -175,7 +175,7 @@ def test_generate_passes_every_option_on(capsys, calls, tmp_path):
         (("train-gan", "--conf", "nowhere.yaml"), "--config"),
         (("generate", "--model", "m", "--output", "o.png"), "--speech"),
         (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--speech", "b"), "not allowed"),
-        (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--count", "0"), "1 or more"),
+        (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--count", "0"), "1 to 10000"),
         (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--seed", "-1"), "--seed"),
         (("generate", "--model", "m", "--output", "o.png", "--speech", "nowhere.wav"), "nowhere.wav"),
         (("compare", "a", "b"), "--output"),

@@ -164,7 +164,9 @@ def test_names_that_are_not_utf8_stand_in_json_as_escapes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b'{"a": 1', b"[1]", b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b"null", b'"\\ud83d']
+    "content",
+    [b"", b'{"a": 1', b"[1]", b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b"null", b'"\\ud83d'],
+    ids=["empty", "cut", "list", "no text", "deep", "long number", "null", "cut string"],
 )
 def test_json_that_is_cut_short_or_something_else_is_one_line(tmp_path, content):
     path = tmp_path / "env.json"

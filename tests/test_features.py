@@ -135,3 +135,9 @@ def test_a_folder_of_an_exported_models_stores_may_lie_among_others(tmp_path):
     (tmp_path / "model" / "notes.txt").touch()
     with pytest.raises(InputError, match="found model/notes.txt there"):
         store_in(tmp_path)
+
+
+def test_a_store_has_its_room_on_the_disk_from_the_start(tmp_path):
+    store = FeatureStore(tmp_path, "drawn", {"of": 1}, 5000, {"features": 64})
+    for path in store.folder.glob("*.npy"):  # a disk that fills up under a map would end the process
+        assert path.stat().st_blocks * 512 >= path.stat().st_size

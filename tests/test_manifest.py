@@ -130,8 +130,8 @@ CAPTION = {"text": "a bird", "audio": None, "speaker": None, "language": "en"}
         (line(image="a\0.png"), "without NUL, found 'a\\x00.png'"),
         (line(class_id=2**63), "64 bits for class_id"),
         (line(class_id=1e400), "class_id"),
-        ("[" * 100_000, "nested too deeply"),
-        ('{"id": ' + "1" * 5000 + "}", "one JSON object"),
+        pytest.param("[" * 100_000, "nested too deeply", id="deep"),
+        pytest.param('{"id": ' + "1" * 5000 + "}", "one JSON object", id="long number"),
     ],
 )
 def test_a_bad_line_is_refused_with_file_line_and_reason(tmp_path, bad, message):

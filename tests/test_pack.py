@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -326,3 +327,26 @@ def test_the_command_packs_the_splits_that_it_is_asked_for(tmp_path):
     )
     assert Pack(tmp_path / "pack" / "val").side == 16
     assert not (tmp_path / "pack" / "train").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"version": 1}', b'{"version": 1, "pictures"', b"\xff"],
+    ids=["deep", "lacking", "cut", "no text"],
+)
+def test_a_pack_json_that_is_cut_or_lacks_what_it_tells_is_refused(packed, tmp_path, content):
+    folder = tmp_path / "copy"
+    shutil.copytree(Path(packed[1].data.pack) / "val", folder)
+    (folder / "pack.json").write_bytes(content)
+    with pytest.raises(InputError, match="run data_prep/pack.py") as caught:
+        Pack(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_huge_class_id_takes_no_room(tmp_path):
+    pictures = write_tiny_data(tmp_path, train=4, val=0, captions=1)
+    pictures[2] = dataclasses.replace(pictures[2], class_id=2**62, class_name="rare")
+    write_manifest(tmp_path / "manifest.jsonl", pictures)
+    build_pack(tiny_config(tmp_path), ["train"])
+    pack = Pack(tmp_path / "pack" / "train")
+    assert pack.class_labels[2**62] == 3 and sorted(pack.labels) == [0, 1, 2, 3]

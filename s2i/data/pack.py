@@ -68,6 +68,16 @@ VERSION = 2  # of the layout and of how sources are read; a pack of another vers
 OWN = re.compile(  # what a pack's folder holds
     r"(images|mels|offsets)\.npy|index\.jsonl|(attributes|pack)\.json|views-[0-9a-f]{16}/(pooled\.npy|regions\.npy|rows\.txt)"
 )
+_TOLD = {
+    "fingerprint",
+    "manifest",
+    "pictures",
+    "captions",
+    "frames",
+    "image_size",
+    "side",
+    "audio",
+}  # at least
 CHUNK = 32  # pictures that one process packs before it writes; a killed build loses at most this a process
 
 
@@ -442,6 +452,9 @@ def read_pack_facts(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"expected a pack of version {VERSION} in {folder}, found another: run data_prep/pack.py"
         )
+    lacking = _TOLD - made_from.keys()
+    if lacking:
+        raise _cut_short(folder, f"{', '.join(sorted(lacking))} in pack.json", "none")
     return made_from
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from s2i.errors import InputError
+from s2i.files import mapped_array
 from s2i.output_folder import refuse_foreign
 from s2i.parts import part_folder
 
@@ -134,8 +135,8 @@ class FeatureStore:
         with part_folder(self.folder) as made:
             (made / "made-from.json").write_text(text + "\n", encoding="utf-8")
             for name, shape in self._shapes().items():
-                np.lib.format.open_memmap(made / f"{name}.npy", "w+", np.float32, shape)
-            np.lib.format.open_memmap(made / "done.npy", "w+", np.bool_, (self.rows,))
+                mapped_array(made / f"{name}.npy", np.float32, shape)
+            mapped_array(made / "done.npy", np.bool_, (self.rows,))
             try:
                 os.rename(made, self.folder)
             except OSError:

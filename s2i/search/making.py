@@ -137,7 +137,7 @@ class _Writer:
             line = {key: value for key, value in item.items() if key != "box"}
             self._ends.append(self._ends[-1] + self._lines.write(json.dumps(line).encode() + b"\n"))
         for stream, values in zip(self._vectors, vectors, strict=True):
-            values.cpu().numpy().astype(np.float32).tofile(stream)
+            stream.write(values.cpu().numpy().astype(np.float32).tobytes())
 
     def finish(self) -> dict[str, str]:
         """Close the files and make the tables; fingerprints of the networks, by the name of their table."""

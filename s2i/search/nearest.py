@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from s2i.errors import InputError
+from s2i.files import mapped_array
 
 HEAD = 256  # directions; fewer where vectors have fewer numbers
 LARGEST = 63  # whole number of a head: processors without VNNI add pairs of products in 16 bits
@@ -93,8 +94,8 @@ def write_table(folder: Path) -> None:
         moments += part.T @ part
     basis = np.linalg.eigh(moments)[1][:, ::-1][:, : min(HEAD, width)].astype(np.float32)
     np.save(folder / "basis.npy", basis)
-    heads = np.lib.format.open_memmap(folder / "heads.npy", "w+", np.int8, (count, basis.shape[1]))
-    bounds = np.lib.format.open_memmap(folder / "bounds.npy", "w+", np.float32, (count, 4))
+    heads = mapped_array(folder / "heads.npy", np.int8, (count, basis.shape[1]))
+    bounds = mapped_array(folder / "bounds.npy", np.float32, (count, 4))
     for start in range(0, count, ROWS):
         part = slice(start, start + ROWS)
         heads[part], bounds[part] = _round(vectors[part], vectors[part] @ basis)
