@@ -1,8 +1,8 @@
 """Configurations from YAML, `key=value` words, checkpoints and exported models, and back.
 
 A YAML file names only what it changes; `key=value` words on the command line change it further; the run
-folder keeps the whole, resolved. A key that does not exist is an error, with a suggestion. `~` at the beginning
-of a path is a home; an empty path is refused where one is needed.
+folder keeps the whole, resolved. A key that does not exist is an error, with a suggestion. `~` at a path's
+beginning is a home; an empty path is refused where one is needed.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def walk(folder: str | Path, endings: Collection[str]) -> list[Path]:
         while folders or links:
             place = (folders or links).popleft()
             if (identity := _identity(os.stat(place))) in known:
-                passed["links to what is read anyway"].append(place)
+                passed["repeated folder"].append(place)
                 continue
             known.add(identity)
             with os.scandir(place) as entries:
@@ -43,10 +43,10 @@ def walk(folder: str | Path, endings: Collection[str]) -> list[Path]:
                         if not entry.is_symlink():
                             raise
                         if not entry.name.startswith("."):  # as editors leave them
-                            passed["broken links"].append(path)
+                            passed["broken link"].append(path)
                         continue
                     if entry.name.startswith(".") and (stat.S_ISDIR(mode) or is_wanted):
-                        passed[f"hidden {'folders' if stat.S_ISDIR(mode) else 'files'}"].append(path)
+                        passed[f"hidden {'folder' if stat.S_ISDIR(mode) else 'file'}"].append(path)
                     elif stat.S_ISDIR(mode):
                         (links if entry.is_symlink() else folders).append(path)
                     elif stat.S_ISREG(mode) and is_wanted:
@@ -58,7 +58,7 @@ def walk(folder: str | Path, endings: Collection[str]) -> list[Path]:
         ) from error
     if passed:
         told = (
-            f"{len(paths)} {kind} ({listed(path.relative_to(folder) for path in sorted(paths))})"
+            f"{len(paths)} {kind}{'s' * (len(paths) > 1)} ({listed(path.relative_to(folder) for path in sorted(paths))})"
             for kind, paths in sorted(passed.items())
         )
         say(f"{folder}: passed over {', '.join(told)}")

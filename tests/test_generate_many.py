@@ -176,7 +176,7 @@ def test_recordings_that_can_not_be_decoded_are_named_and_hidden_ones_passed_ove
     with pytest.raises(InputError, match="2 sentences to draw in .*, found 1 that can't be used, .* is a:"):
         list(generate_many(model, folder, tmp_path / "out"))
     said = capsys.readouterr().err
-    assert "a.m4a: convert it" in said and "passed over 1 hidden files (._b.wav)" in said
+    assert "a.m4a: convert it" in said and "passed over 1 hidden file (._b.wav)" in said
     assert [file.name for file in (tmp_path / "out").rglob("*.png")] == ["b.png"]
 
 

@@ -260,3 +260,15 @@ def test_a_key_that_a_line_has_twice_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text(line().replace('"class_id": ', '"class_id": 7, "class_id": ', 1))
     with pytest.raises(InputError, match="line 1: .*'class_id' twice"):
         read_manifest(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("options", [(), ("--listen",)])
+def test_a_recording_that_was_cut_short_is_named_by_its_header_alone(data, capsys, options):
+    content = (data / "speech.wav").read_bytes()
+    (data / "cut.wav").write_bytes(content[: len(content) // 2])
+    cut = (Caption("a red wing", "cut.wav", "anna", "en"),)
+    write_manifest(data / "manifest.jsonl", [picture(1), picture(2, captions=cut)])
+    with pytest.raises(InputError, match="no faults in .*, found 1"):
+        check.main([str(data / "manifest.jsonl"), *options])
+    said = capsys.readouterr().err
+    assert "line 2: expected a whole recording" in said and "cut.wav: it was cut short" in said

@@ -57,7 +57,7 @@ def test_loops_end_and_each_folder_is_read_once_by_its_own_path(tmp_path, capsys
         (tmp_path / "images" / link).symlink_to(target)
     assert found(tmp_path / "images") == ["b/1.jpg", "c/2.jpg"]
     said = capsys.readouterr().err
-    assert "passed over 5 links to what is read anyway (a, b/self, b/up, c/b, far)" in said
+    assert "passed over 5 repeated folders (a, b/self, b/up, c/b, far)" in said
 
 
 @settings(deadline=None, max_examples=30)
@@ -78,7 +78,7 @@ def test_what_is_hidden_or_broken_is_passed_over_and_said(tmp_path, capsys):
     assert found(tmp_path) == ["1.jpg"]
     assert capsys.readouterr().err == (
         f"{tmp_path}: passed over 2 broken links (a/gone, gone.jpg), 2 hidden files (._1.jpg, a/.2.jpg),"
-        " 1 hidden folders (.ipynb_checkpoints)\n"
+        " 1 hidden folder (.ipynb_checkpoints)\n"
     )
 
 
