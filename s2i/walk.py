@@ -57,10 +57,10 @@ def walk(folder: str | Path, endings: Collection[str]) -> list[Path]:
             " rights"
         ) from error
     if passed:
-        told = (
-            f"{len(paths)} {kind}{'s' * (len(paths) > 1)} ({listed(path.relative_to(folder) for path in sorted(paths))})"
-            for kind, paths in sorted(passed.items())
-        )
+        told = []
+        for kind, paths in sorted(passed.items()):
+            some = listed(path.relative_to(folder) for path in sorted(paths))
+            told.append(f"{len(paths)} {kind}{'s' * (len(paths) > 1)} ({some})")
         say(f"{folder}: passed over {', '.join(told)}")
     return sorted(found)
 

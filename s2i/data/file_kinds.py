@@ -53,6 +53,7 @@ def _find(folder: str | Path, kind: str, endings: tuple[str, ...], others: tuple
     found = walk(folder, endings + others) if Path(folder).is_dir() else []
     if not found:
         raise InputError(
-            f"expected {kind} ({', '.join(endings)}) in {folder}, found none: give another folder"
+            f"expected {kind} in {folder}, found none in {Path(folder).name or folder} or below it"
+            f" ({', '.join(endings)}): give another folder"
         )
     return found
