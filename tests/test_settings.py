@@ -98,11 +98,15 @@ def test_values_that_no_training_can_use_are_one_line(tmp_path, words, told):
     assert "\n" not in str(caught.value)
 
 
-def test_a_nul_in_a_path_of_the_file_is_one_line(tmp_path):
+def test_a_nul_in_the_file_is_one_line(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text('run: "a\\0b"')
-    with pytest.raises(InputError, match="run as UTF-8 without NUL"):
-        load_config(path)
+    for text, told in (
+        ('run: "a\\0b"', "with a NUL in it for run"),
+        ('audio: {sha256: "a\\0b"}', "audio.sha256 as UTF-8 without NUL"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=told):
+            load_config(path)
 
 
 def test_a_key_tells_more_than_its_section():
