@@ -84,7 +84,7 @@ def _describe(error: Exception) -> str:
         found = error.strerror or str(error) or type(error).__name__
         return f"expected to read and write {where or 'all files'}, found: {found}: check path and disk"
     if isinstance(error, UnicodeEncodeError):
-        found = error.object[error.start : error.end][:20]
+        found = error.object[max(0, error.start - 30) : error.start + 10]
         return f"expected text and names in UTF-8, found {found!r}: change the text or rename the file"
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return "expected a path, found one with a NUL in it: change it"

@@ -39,7 +39,7 @@ def write_atomically(path: str | Path, mode: str = "w", to_disk: bool = True) ->
     except OSError as error:
         raise InputError(f"expected to write {path}, found: {error.strerror or error}: mend it") from error
     except UnicodeEncodeError as error:
-        found = error.object[error.start : error.end][:20]
+        found = error.object[max(0, error.start - 30) : error.start + 10]
         raise InputError(
             f"expected text and names in UTF-8 for {path}, found {found!r}: mend the text or rename the file"
         ) from error

@@ -38,7 +38,10 @@ def status_of(raised: BaseException) -> int:
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "data.workers"),
         (ValueError("embedded null byte"), "NUL"),
-        (UnicodeEncodeError("utf-8", "a \ud83d", 2, 3, "surrogates not allowed"), "UTF-8"),
+        (
+            UnicodeEncodeError("utf-8", "caf\udce9.wav", 3, 4, "surrogates not allowed"),
+            "found 'caf\\udce9.wav'",
+        ),
     ],
 )
 def test_what_the_machine_refuses_is_one_line(capsys, raised, told):
