@@ -14,7 +14,7 @@ from pathlib import Path
 from s2i.data.manifest import SPLITS, Picture, check_manifest, iterate_manifest
 from s2i.data.text import has_word, tokenise
 from s2i.errors import InputError, Parser, exit_on_input_error
-from s2i.paths import given_path
+from s2i.files.paths import given_path
 from s2i.progress import say
 
 

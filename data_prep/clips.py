@@ -10,9 +10,9 @@ import numpy as np
 import soundfile
 
 from s2i.errors import InputError
-from s2i.files import write_atomically
-from s2i.output_folder import refuse_foreign
-from s2i.parts import sweep
+from s2i.files.atomic import write_atomically
+from s2i.files.output_folder import refuse_foreign
+from s2i.files.unfinished import sweep
 
 # Of a clip's 16 bits the last two are rounded away: 84 dB below full scale, and a fifth of a FLAC's bytes.
 # 40,000 captions of 3.3 s take 3.0 GB so, 3.7 GB with all bits, and 5.9 GB as WAV.

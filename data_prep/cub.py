@@ -34,7 +34,7 @@ from data_prep.cub_tables import FOLDER, Photograph, check_photograph, read_phot
 from s2i.data.manifest import SPLITS, Caption, Picture, check_manifest_file, write_manifest
 from s2i.data.text import tokenise
 from s2i.errors import InputError, Parser, exit_on_input_error
-from s2i.paths import given_path
+from s2i.files.paths import given_path
 from s2i.progress import progress, say
 
 SOURCES = ("reed", "attributes")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2i.errors import InputError
-from s2i.locks import only_process
-from s2i.parts import lasting_part, part_folder
+from s2i.files.locks import only_process
+from s2i.files.unfinished import lasting_part, part_folder
 from s2i.progress import progress, say
 
 _BLOCK = 1 << 20  # bytes read at a time

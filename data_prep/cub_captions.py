@@ -11,7 +11,7 @@ from random import Random
 from data_prep.cub_grammar import Seen, captions
 from data_prep.cub_tables import FOLDER, Photograph
 from s2i.errors import InputError
-from s2i.files import read_lines
+from s2i.files.atomic import read_lines
 
 COUNT = 10  # captions a photograph
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from s2i.data.images import open_image, upright_size
 from s2i.errors import InputError
-from s2i.files import read_lines
+from s2i.files.atomic import read_lines
 
 FOLDER = "CUB_200_2011"
 _INSIDE = 0.5  # part of a box that must lie in its picture; a few of CUB's stick out, by up to a tenth

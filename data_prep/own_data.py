@@ -25,8 +25,8 @@ from data_prep.recordings import Recordings, match_by_name, match_by_table
 from s2i.data.file_kinds import find_images
 from s2i.data.manifest import Picture, check_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
-from s2i.output_folder import OutputFolder
-from s2i.paths import given_path
+from s2i.files.output_folder import OutputFolder
+from s2i.files.paths import given_path
 from s2i.progress import listed, say
 
 FEWEST_CLASSES = 5  # of sub-folders that are taken for classes: fewer leave too little to train on or to test

@@ -11,7 +11,7 @@ from s2i.config_files import load_config
 from s2i.data.manifest import SPLITS
 from s2i.data.pack import build_pack
 from s2i.errors import Parser, exit_on_input_error
-from s2i.paths import given_path
+from s2i.files.paths import given_path
 from s2i.processes import cores
 
 

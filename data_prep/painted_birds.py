@@ -32,10 +32,10 @@ from data_prep.bird_captions import describe
 from data_prep.bird_drawing import ATTRIBUTES, LARGEST, SMALLEST, draw_bird
 from s2i.data.manifest import Caption, Picture, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
-from s2i.files import parse_json, write_atomically
-from s2i.output_folder import refuse_foreign
-from s2i.parts import sweep
-from s2i.paths import given_path
+from s2i.files.atomic import parse_json, write_atomically
+from s2i.files.output_folder import refuse_foreign
+from s2i.files.paths import given_path
+from s2i.files.unfinished import sweep
 from s2i.processes import begin_process, cores
 from s2i.progress import progress, say
 

@@ -33,12 +33,12 @@ import soundfile
 
 from data_prep.clips import clip_exists, clip_folder, implausible_length, write_clip
 from data_prep.utterances import Cast, Request, choose_utterances
-from s2i.data.espeak import Espeak, arranged_voices, speak
 from s2i.data.manifest import Picture, check_manifest_file, iterate_manifest, write_manifest
+from s2i.data.tts_espeak import Espeak, arranged_voices, speak
 from s2i.errors import InputError, Parser, exit_on_input_error
-from s2i.files import write_atomically
-from s2i.output_folder import check_output_file
-from s2i.paths import given_path
+from s2i.files.atomic import write_atomically
+from s2i.files.output_folder import check_output_file
+from s2i.files.paths import given_path
 from s2i.processes import begin_process, cores, interrupts_held
 from s2i.progress import progress, say
 

@@ -15,12 +15,12 @@ from s2i.config import Config
 from s2i.config_files import load_config, require
 from s2i.data.pack import Pack
 from s2i.errors import Parser, exit_on_input_error
+from s2i.files.paths import given_path
 from s2i.models.build import build_image_encoder
-from s2i.paths import given_path
 from s2i.progress import say
-from s2i.published.image_networks import connect, require_trunk
-from s2i.training.engine import resolve_device, set_threads
-from s2i.training.picture_views import open_views
+from s2i.runs.pretrained_weights import connect, require_trunk
+from s2i.training.cached_features import open_views
+from s2i.training.loop import resolve_device, set_threads
 
 
 def make_views(config: Config) -> None:

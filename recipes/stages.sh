@@ -128,8 +128,8 @@ end_stage() {
     [ -n "$stage_name" ] && [ -z "$dry_run" ] || return 0
     "$python" - "$folder/exp/$exp-report" "$stage_name" "$((SECONDS - stage_begun))" <<'END'
 import json, pathlib, sys
-from s2i.files import write_atomically
-from s2i.parts import sweep
+from s2i.files.atomic import write_atomically
+from s2i.files.unfinished import sweep
 
 folder, stage, seconds = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 path = folder / "seconds.json"

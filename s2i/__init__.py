@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from s2i.pipeline import load
+    from s2i.inference.model import load
 
 __all__ = ["load"]
 
@@ -35,7 +35,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     """`load` on first use: importing s2i must not import torch."""
     if name == "load":
-        from s2i.pipeline import load
+        from s2i.inference.model import load
 
         return load
     raise AttributeError(f"module 's2i' has no attribute {name!r}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from s2i import commands
 from s2i.errors import Parser, exit_on_input_error
-from s2i.paths import given_path
+from s2i.files.paths import given_path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -39,7 +39,7 @@ def train_gan(**given: Any) -> None:
 def train_judge(**given: Any) -> None:
     """Train a judge."""
     config = _config(**given)
-    from s2i.evaluation.judges import train_judge
+    from s2i.training.classifier import train_judge
 
     train_judge(config)
 
@@ -67,7 +67,7 @@ def generate(
             raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
     if interpolate:
         _only(options | {"root": root}, "interpolate", "count", "stages", "attention", "root")
-        from s2i.drawing.interpolate import interpolate as draw_between
+        from s2i.inference.interpolate import interpolate as draw_between
 
         chosen = {key: options[key] for key in ("model", "output", "seed", "device")}
         if frames is not None:
@@ -79,18 +79,18 @@ def generate(
     source = texts or (speech if speech and (speech.is_dir() or speech.suffix == ".jsonl") else None)
     if source is not None:
         del options["text"]
-        from s2i.drawing.generate_many import generate_many
+        from s2i.inference.generate_many import generate_many
 
         for path in generate_many(source=source, root=root, **options):
             print(path, flush=True)
         return
     if root is not None:
         raise InputError("expected --root beside a manifest, found it alone: leave out --root")
-    from s2i.drawing.generate import check_outputs, generate
+    from s2i.inference.generate import check_outputs, generate
 
     if record is not None:
-        from s2i.drawing.microphone import record as listen
-        from s2i.stored_model import read_model
+        from s2i.inference.microphone import record as listen
+        from s2i.inference.stored import read_model
 
         check_outputs([options["output"], *filter(None, [options["attention"]])])  # before anybody speaks
         read_model(options["model"])
@@ -108,19 +108,19 @@ def _only(options: dict[str, Any], name: str, *others: str) -> None:
 
 def index(model: Path, device: str, **options: Any) -> None:
     """Make an index; prints its folder."""
-    from s2i.pipeline import load
-    from s2i.search.making import build_index
+    from s2i.inference.model import load
+    from s2i.search.build import build_index
 
     print(build_index(load(model, device), **options).folder)
 
 
 def search(model: Path, index: Path, as_json: bool, html: Path | None, device: str, **query: Any) -> None:
     """Print what an index holds nearest to a query."""
-    from s2i.pipeline import load
+    from s2i.inference.model import load
 
     given = query["speech"] or query["image"]
     if html is not None:
-        from s2i.output_folder import check_output_file
+        from s2i.files.output_folder import check_output_file
 
         if html.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"expected a page that ends in .html, found {html}: name it so")
@@ -143,20 +143,20 @@ def evaluate(
     run: Path, overrides: list[str], protocols: list[str], inception_weights: Path | None, as_json: bool
 ) -> None:
     """Print a run's numbers, each below its protocol."""
-    from s2i.evaluation import protocols as measuring
-    from s2i.evaluation.rows import lines
+    from s2i.evaluation import records
+    from s2i.reports.rows import lines
 
     if inception_weights is not None:
         overrides = [*overrides, f"evaluation.inception_weights={inception_weights}"]
     words = [word for word in protocols if "=" in word]  # argparse can't tell where the names end
     names, overrides = [word for word in protocols if word not in words], [*overrides, *words]
-    settings = measuring.settings_of(run, overrides) if overrides else {}
-    metrics = measuring.evaluate(run, names, **settings)
+    settings = records.settings_of(run, overrides) if overrides else {}
+    metrics = records.evaluate(run, names, **settings)
     if as_json:
-        told = [metric | {"procedure": measuring.procedure(metric["protocol"])} for metric in metrics]
+        told = [metric | {"procedure": records.procedure(metric["protocol"])} for metric in metrics]
         _print_json(told)
         return
-    for line in lines(metrics, measuring.procedure):
+    for line in lines(metrics, records.procedure):
         print(line)
 
 
@@ -168,7 +168,7 @@ def _print_json(told: list[dict[str, Any]]) -> None:
 
 def compare(output: Path, **runs: Any) -> None:
     """Write a comparison; prints its page."""
-    from s2i.evaluation.compare import compare
+    from s2i.reports.compare import compare
 
     compare(output=output, **runs)
     print(output / "index.html")
@@ -176,21 +176,21 @@ def compare(output: Path, **runs: Any) -> None:
 
 def robustness(**given: Any) -> None:
     """Measure a run in every condition; prints the table's file."""
-    from s2i.evaluation.questions.robustness import measure_robustness
+    from s2i.analysis.robustness import measure_robustness
 
     print(measure_robustness(**given))
 
 
 def tabulate(runs: list[Path], output: Path, published: Path | None) -> None:
     """Write an ablation's table; prints its file."""
-    from s2i.evaluation.tabulate import tabulate
+    from s2i.reports.tabulate import tabulate
 
     print(tabulate(runs, output, published))
 
 
 def report(run: Path, output: Path) -> None:
     """Write one run's report; prints its page."""
-    from s2i.evaluation.page.single_report import report
+    from s2i.reports.single import report
 
     report(run, output)
     print(output / "index.html")
@@ -198,7 +198,7 @@ def report(run: Path, output: Path) -> None:
 
 def export(runs: list[Path], folder: Path, half: bool) -> None:
     """Write a model folder; prints it."""
-    from s2i.export import export
+    from s2i.inference.save import export
 
     export(runs, folder, half)
     print(folder)

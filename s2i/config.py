@@ -3,7 +3,8 @@
 Defaults are neutral: a regulariser, a term of one paper's or a departure is off, what is summed anyway has
 weight 1, an optimiser is Adam as its own paper proposes it. What a published system chose stands in that
 system's own preset, sizes included, so that no preset inherits one paper's choice from another's
-(tests/test_presets.py holds presets against the papers). `s2i.config_files` reads and writes configurations.
+(tests/recipes/test_presets.py holds presets against the papers). `s2i.config_files` reads and writes
+configurations.
 """
 
 from __future__ import annotations

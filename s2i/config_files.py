@@ -20,8 +20,8 @@ from yaml import YAMLError
 
 from s2i.config import AudioConfig, Config
 from s2i.errors import InputError
-from s2i.files import is_utf8, write_atomically
-from s2i.paths import expand_path
+from s2i.files.atomic import is_utf8, write_atomically
+from s2i.files.paths import expand_path
 from s2i.settings import declared, types
 
 
@@ -50,7 +50,7 @@ def with_front_end(audio: AudioConfig) -> AudioConfig:
         return audio
     from torchaudio.pipelines import Wav2Vec2Bundle  # here: log-mels start without it
 
-    from s2i.bundles import find_bundle
+    from s2i.data.torchaudio_networks import find_bundle
 
     name = audio.front_end
     bundle = find_bundle(name, Wav2Vec2Bundle, "log_mel or a network of torchaudio as audio.front_end")

@@ -26,7 +26,7 @@ from s2i.config import (
 from s2i.config_files import config_to_dict
 from s2i.data.text import Vocabulary
 from s2i.models.build import build_caption_encoder, build_generator, build_image_encoder
-from s2i.training.checkpoint import write_checkpoint
+from s2i.runs.checkpoint import write_checkpoint
 
 SENTENCES = ["a small red bird with a black wing", "this bird is blue"]
 

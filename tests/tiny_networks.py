@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torchvision import models
 
-from s2i.models.image_trunk import KINDS
+from s2i.models.pretrained import KINDS
 
 
 def make_network(kind: str) -> torch.nn.Module:

@@ -22,10 +22,10 @@ from s2i.config_files import config_to_dict, save_config
 from s2i.data.manifest import Caption, Picture, write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.data.text import Vocabulary
-from s2i.evaluation.judges import train_judge
 from s2i.models.build import build_caption_encoder, build_generator, build_image_encoder
+from s2i.runs.checkpoint import write_checkpoint
 from s2i.runs.fingerprints import read_fingerprints
-from s2i.training.checkpoint import write_checkpoint
+from s2i.training.classifier import train_judge
 from tests.tiny import tiny_model_config
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220)}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from s2i.app.studio import Answer
 from s2i.data.images import png_bytes
-from s2i.pipeline import Model
+from s2i.inference.model import Model
 
 RECORDING = "recording.wav"
 _DATE = (1980, 1, 1, 0, 0, 0)  # ZIP's earliest: the same answer has the same bytes

@@ -21,9 +21,9 @@ import numpy as np
 from s2i.app.archive import pack_answer
 from s2i.app.render import failure, render
 from s2i.app.studio import LONGEST, MOST_CHARACTERS, MOST_PICTURES, Request, Studio, next_seeds, parse_seeds
-from s2i.data.espeak import speak
+from s2i.data.tts_espeak import speak
 from s2i.errors import InputError
-from s2i.pipeline import Model, load
+from s2i.inference.model import Model, load
 from s2i.progress import say
 from s2i.search.index import Index
 

@@ -15,10 +15,10 @@ from s2i.app.timeline import Segment, Timeline, divide, trace
 from s2i.data.audio import load_waveform
 from s2i.data.images import load_image, resize, to_uint8
 from s2i.data.sound_files import check_recording
-from s2i.drawing.overlays import heat, heat_over, segment_labels, segment_times
 from s2i.errors import InputError
+from s2i.inference.attention_maps import heat, heat_over, segment_labels, segment_times
+from s2i.inference.model import DrawingPath, Model
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.pipeline import DrawingPath, Model
 from s2i.search.index import Index
 
 LONGEST = 30.0  # s of a recording

@@ -25,7 +25,7 @@ from s2i.errors import InputError
 from s2i.progress import say
 
 if TYPE_CHECKING:  # which reads crops as they are read here
-    from s2i.data.views import Views
+    from s2i.data.feature_cache import Views
 
 BATCHES_A_CHUNK = 20  # batches whose captions are sorted by length together
 

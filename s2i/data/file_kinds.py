@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from s2i.errors import InputError
-from s2i.walk import walk
+from s2i.files.walk import walk
 
 RECORDINGS = (".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus")
 RECORDINGS += (".snd", ".sph", ".w64", ".wav")

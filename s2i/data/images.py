@@ -16,7 +16,7 @@ from torch import Tensor
 from s2i.data.file_kinds import foreign
 from s2i.data.image_values import to_rgb
 from s2i.errors import InputError
-from s2i.files import write_atomically
+from s2i.files.atomic import write_atomically
 
 
 def load_image(path: str | Path) -> Image.Image:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from s2i.errors import InputError
-from s2i.files import is_utf8, parse_json, write_atomically
-from s2i.output_folder import check_output_file
+from s2i.files.atomic import is_utf8, parse_json, write_atomically
+from s2i.files.output_folder import check_output_file
 from s2i.progress import progress
 
 SPLITS = ("train", "val", "test")

@@ -57,10 +57,10 @@ from s2i.data.manifest import (
 )
 from s2i.data.text import has_word
 from s2i.errors import InputError
-from s2i.files import parse_json, sha256_of, write_atomically
-from s2i.locks import only_process
-from s2i.output_folder import refuse_foreign
-from s2i.parts import PART, discard, lasting_part, lasting_part_folder, sweep
+from s2i.files.atomic import parse_json, sha256_of, write_atomically
+from s2i.files.locks import only_process
+from s2i.files.output_folder import refuse_foreign
+from s2i.files.unfinished import PART, discard, lasting_part, lasting_part_folder, sweep
 from s2i.processes import in_processes
 from s2i.progress import progress, say
 

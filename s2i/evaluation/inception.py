@@ -24,10 +24,10 @@ from s2i.config import ImageEncoderConfig
 from s2i.data.images import to_uint8
 from s2i.errors import InputError
 from s2i.evaluation.extractors import FEATURES, Extractor
-from s2i.files import sha256_of
+from s2i.files.atomic import sha256_of
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.progress import say
-from s2i.published.image_networks import connect, require_trunk
+from s2i.runs.pretrained_weights import connect, require_trunk
 
 LOGITS = "logits"
 DOWNLOAD = "download"  # as evaluation.inception_weights

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from s2i.evaluation.statistics import weighted_mean
+from s2i.metrics.statistics import weighted_mean
 
 if TYPE_CHECKING:
     from s2i.evaluation.subject import Subject

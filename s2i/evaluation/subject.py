@@ -19,7 +19,6 @@ from torch import Tensor
 from s2i.config import MISSING, EvaluationConfig
 from s2i.data.dataset import Batch, evaluation_batches
 from s2i.data.manifest import iterate_manifest
-from s2i.data.noise import caption_noise
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.extractors import (
@@ -29,15 +28,16 @@ from s2i.evaluation.extractors import (
     judge_extractor,
     probabilities_of,
 )
+from s2i.evaluation.feature_extraction import Features, look_at_captions, look_at_drawn, look_at_real
 from s2i.evaluation.inception import PUBLISHED, inception_extractor
-from s2i.evaluation.judges import Judge, Opinion, load_judge
-from s2i.evaluation.looking import Features, look_at_captions, look_at_drawn, look_at_real
+from s2i.evaluation.r_precision_encoder import Scorer, load_scorer
 from s2i.evaluation.score import DRAWN
-from s2i.evaluation.scorer import Scorer, load_scorer
+from s2i.inference.model import DrawingPath
 from s2i.models.generator import Drawing
-from s2i.pipeline import DrawingPath
+from s2i.models.noise import caption_noise
 from s2i.progress import progress, say
 from s2i.runs.fingerprints import hold_against_measured
+from s2i.training.classifier import Judge, Opinion, load_judge
 from s2i.training.encoder import readable_captions
 
 

@@ -12,7 +12,7 @@ from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.posterior import Posterior
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.models.text_encoder import TextEncoder
-from s2i.outside import find_outside
+from s2i.plugins import find_outside
 
 CaptionEncoder = SpeechEncoder | TextEncoder  # both: (inputs, lengths) -> CaptionEncoding
 
@@ -41,7 +41,7 @@ def _encoder_kind(name: str, key: str, own: type[CaptionEncoder]) -> type[Captio
 def build_image_encoder(config: Config) -> ImageEncoder | PretrainedImageEncoder:
     """The image encoder that the caption encoder is matched against.
 
-    A pretrained one comes without its trunk: `s2i.published.image_networks.connect` says where to fetch it.
+    A pretrained one comes without its trunk: `s2i.runs.pretrained_weights.connect` says where to fetch it.
     """
     if config.image_encoder.kind != "small":
         return PretrainedImageEncoder(config.image_encoder, config.embedding)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.config import ImageEncoderConfig
-from s2i.models.image_trunk import KINDS, ImageTrunk
+from s2i.models.pretrained import KINDS, ImageTrunk
 
 
 class ImageEncoder(nn.Module):

@@ -11,16 +11,16 @@ from torch import nn
 
 from s2i.config import Config, ImageEncoderConfig, TextEncoderConfig
 from s2i.errors import InputError
+from s2i.inference.model import DrawingPath
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.models.image_trunk import ImageTrunk
+from s2i.models.pretrained import ImageTrunk
 from s2i.models.text_encoder import TextEncoder
-from s2i.pipeline import DrawingPath
-from s2i.published.image_networks import fingerprint
 from s2i.published.paths import make_path, origins_of
 from s2i.published.recurrent import move_recurrent
 from s2i.published.stacked import read_generator
 from s2i.published.vocabulary import read_vocabulary
 from s2i.published.weights import Weights, read_parts
+from s2i.runs.pretrained_weights import fingerprint
 
 TEXT_ENCODER, IMAGE_ENCODER = "AttnGAN's text encoder", "AttnGAN's image encoder"
 VOCABULARIES = (".pickle", ".pkl", ".txt")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from s2i.errors import InputError
-from s2i.export import write_model
-from s2i.pipeline import DrawingPath
+from s2i.inference.model import DrawingPath
+from s2i.inference.save import write_model
 from s2i.published.attngan import read_attngan
 from s2i.published.s2igan import read_s2igan
 from s2i.published.stackgan_v2 import read_stackgan_v2

@@ -9,10 +9,10 @@ import torch
 from s2i.config import Config
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+from s2i.inference.model import DrawingPath
 from s2i.models.build import CaptionEncoder
 from s2i.models.generator import StackedGenerator
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.pipeline import DrawingPath
 from s2i.published.weights import Weights
 
 

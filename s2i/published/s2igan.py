@@ -10,11 +10,11 @@ import torch
 
 from s2i.config import AudioConfig, Config, ImageEncoderConfig, SpeechEncoderConfig
 from s2i.errors import InputError
+from s2i.inference.model import DrawingPath
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.models.image_trunk import KINDS
+from s2i.models.pretrained import KINDS
 from s2i.models.relation import RelationSupervisor
 from s2i.models.speech_encoder import SpeechEncoder
-from s2i.pipeline import DrawingPath
 from s2i.published.paths import make_path, origins_of
 from s2i.published.recurrent import move_recurrent
 from s2i.published.stacked import read_generator

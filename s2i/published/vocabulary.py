@@ -8,7 +8,7 @@ from typing import Any
 from s2i.data.plain_pickle import read_plain_pickle
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
-from s2i.files import read_lines
+from s2i.files.atomic import read_lines
 
 
 def read_vocabulary(path: str | Path, rows: int) -> Vocabulary:

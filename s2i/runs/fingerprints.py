@@ -14,7 +14,7 @@ from s2i.data.manifest import SPLITS
 from s2i.data.pack import Pack, read_pack_facts
 from s2i.errors import InputError
 from s2i.progress import say
-from s2i.training.checkpoint import LAST, read_checkpoint
+from s2i.runs.checkpoint import LAST, read_checkpoint
 
 TRAINED_ON = ("train", "val")
 UNKNOWN = "no fingerprint of what it was trained on: this data can't be held against it"

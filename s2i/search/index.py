@@ -1,4 +1,4 @@
-"""An index of pictures and recordings, opened for searching. `s2i.search.making` makes one.
+"""An index of pictures and recordings, opened for searching. `s2i.search.build` makes one.
 
     <index>/
       index.json             what it was made of, and how many of each there are; written last
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from s2i.errors import InputError
-from s2i.files import parse_json
+from s2i.files.atomic import parse_json
 from s2i.search.nearest import VectorTable
 
 if TYPE_CHECKING:
-    from s2i.pipeline import DrawingPath
+    from s2i.inference.model import DrawingPath
 
 FORMAT = 1  # of the folder
 KINDS = ("pictures", "recordings")

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from s2i.errors import InputError
-from s2i.files import mapped_array
+from s2i.files.atomic import mapped_array
 
 HEAD = 256  # directions; fewer where vectors have fewer numbers
 LARGEST = 63  # whole number of a head: processors without VNNI add pairs of products in 16 bits

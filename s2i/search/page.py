@@ -14,7 +14,7 @@ from PIL import Image
 from s2i.data.images import load_image, png_bytes
 from s2i.data.sound_files import check_recording
 from s2i.errors import InputError
-from s2i.files import write_atomically
+from s2i.files.atomic import write_atomically
 from s2i.search.index import Hit
 
 SIDE = 192  # px of a thumbnail's longer side

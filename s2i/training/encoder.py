@@ -21,20 +21,20 @@ from s2i.data.dataset import (
     endless_batches,
     evaluation_batches,
 )
+from s2i.data.feature_cache import Views
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
-from s2i.data.views import Views
 from s2i.errors import InputError
-from s2i.evaluation.retrieval import retrieve_by_class
+from s2i.metrics.retrieval import retrieve_by_class
 from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
 from s2i.progress import progress, say
-from s2i.published.image_networks import connect, require_trunk
+from s2i.runs.checkpoint import write_checkpoint
 from s2i.runs.fingerprints import data_of_run
-from s2i.training.checkpoint import write_checkpoint
-from s2i.training.engine import Engine, Training, adam, clip_gradients, set_learning_rate
+from s2i.runs.pretrained_weights import connect, require_trunk
+from s2i.runs.run import alone_in_its_run
+from s2i.training.cached_features import gallery_vectors, open_views
+from s2i.training.loop import Engine, Training, adam, clip_gradients, set_learning_rate
 from s2i.training.objectives import Terms, matching_objective
-from s2i.training.picture_views import gallery_vectors, open_views
-from s2i.training.runlog import alone_in_its_run
 
 BEST = "best.pt"
 

@@ -27,12 +27,12 @@ from s2i.models.posterior import Posterior
 from s2i.models.relation import SAME_CLASS
 from s2i.progress import progress
 from s2i.runs.fingerprints import data_of_run
+from s2i.runs.run import alone_in_its_run
 from s2i.training import objectives
-from s2i.training.averages import averaged, update_average
-from s2i.training.engine import Engine, Training, adam, clip_gradients, set_learning_rate
-from s2i.training.runlog import alone_in_its_run
+from s2i.training.conditioner import OTHER, CaptionSource, load_encoders, source_of_step
+from s2i.training.ema import averaged, update_average
+from s2i.training.loop import Engine, Training, adam, clip_gradients, set_learning_rate
 from s2i.training.samples import SampleGrid
-from s2i.training.sources import OTHER, CaptionSource, load_encoders, source_of_step
 
 
 @alone_in_its_run

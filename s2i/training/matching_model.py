@@ -14,9 +14,9 @@ from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
-from s2i.published.image_networks import connect
+from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
-from s2i.training.checkpoint import read_checkpoint
+from s2i.runs.pretrained_weights import connect
 from s2i.training.encoder import BEST
 
 

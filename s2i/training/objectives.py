@@ -16,7 +16,7 @@ from s2i.models.discriminator import Discriminator, Discriminators
 from s2i.models.generator import Drawing
 from s2i.models.image_encoder import ImageEncoder
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
-from s2i.outside import find_outside
+from s2i.plugins import find_outside
 
 Terms = dict[str, Tensor]
 

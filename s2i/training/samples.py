@@ -11,9 +11,9 @@ from torch import nn
 from s2i.config import Config
 from s2i.data.dataset import evaluation_batches
 from s2i.data.images import grid, save_png, to_uint8
-from s2i.data.noise import caption_noise
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
+from s2i.models.noise import caption_noise
 
 CAPTIONS = 8  # columns of the grid
 DRAWINGS = 4  # rows of it below the real pictures

@@ -1,0 +1,179 @@
+"""The cascade: a recogniser writes down what was spoken, and the text path draws it.
+
+The recogniser is one of torchaudio's Wav2Vec2 pipelines, its weights by torchaudio's own download or a local
+file. What the captions' own text draws is the bound that a recogniser without errors would reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from s2i.analysis.per_caption import TOLD, measure_hits
+from s2i.config import AudioConfig
+from s2i.data.audio import load_waveform
+from s2i.data.torchaudio_networks import find_bundle, load_network
+from s2i.errors import InputError
+from s2i.evaluation.extractors import weights_identity
+from s2i.evaluation.subject import Subject
+from s2i.metrics.statistics import paired_difference, weighted_mean
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.progress import progress
+
+BUNDLE = "WAV2VEC2_ASR_BASE_960H"  # trained on LibriSpeech: read English
+DOWNLOAD = "download"  # in place of a file
+BATCH = 32
+BLANK, SPACE = "-", "|"  # of the pipelines' labels; a CTC label of its own and the end of a word
+
+PROCEDURE = (
+    "The recordings of the drawn captions are written down by a recogniser of torchaudio (the likeliest label"
+    " a frame, repetitions joined, no language model), and the text run draws what it wrote, from the"
+    " caption's noise. A sentence without a word that the text run knows is drawn as its vocabulary's first"
+    " word, and counted as unread; one with words that it never learnt, or longer than it reads, is counted"
+    " as read in part. speech: the speech run; text: the text run with the captions' own text,"
+    " which is what a recogniser without errors would reach. word_error_rate: edits over words, all captions"
+    f" together. {TOLD}. Differences: cascade minus the other, caption by caption. Intervals: t over"
+    " classes."
+)
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """An acoustic model and what its outputs spell. `network`: (1, N) at `rate` Hz -> (1, T, labels)."""
+
+    network: nn.Module
+    labels: Sequence[str]
+    rate: int
+    name: str = ""  # of the pipeline, with a short hash of its weights
+
+    @torch.inference_mode()
+    def write(self, waveform: Tensor) -> str:
+        """What is said in a recording (N,) at `rate`: words in lower case, "" for none."""
+        logits, _ = self.network(waveform.unsqueeze(0))
+        return spell(logits[0].argmax(1).tolist(), self.labels)
+
+
+def load_recogniser(weights: str | Path, bundle: str = BUNDLE) -> Recogniser:
+    """A recogniser of `torchaudio.pipelines`.
+
+    Args:
+        weights: the file that torchaudio downloads, or "download". InputError as `load_network`.
+    """
+    from torchaudio.pipelines import Wav2Vec2ASRBundle
+
+    found = find_bundle(bundle, Wav2Vec2ASRBundle, "a recogniser of torchaudio")
+    file = "" if str(weights) == DOWNLOAD else weights
+    network = load_network(found.get_model, f"the recogniser {bundle}", file)
+    name = f"{bundle} {weights_identity(network)}"
+    return Recogniser(network.requires_grad_(False), found.get_labels(), int(found.sample_rate), name)
+
+
+def spell(labels: Sequence[int], names: Sequence[str]) -> str:
+    """Labels a frame -> words: repetitions joined, then blanks left out (CTC, Graves et al. 2006)."""
+    kept = [label for place, label in enumerate(labels) if place == 0 or label != labels[place - 1]]
+    text = "".join(names[label] for label in kept if names[label] != BLANK)
+    return " ".join(text.replace(SPACE, " ").lower().split())
+
+
+def word_edits(said: Sequence[str], written: Sequence[str]) -> int:
+    """Least number of words put in, left out or changed (Levenshtein)."""
+    row = list(range(len(written) + 1))
+    for place, word in enumerate(said, 1):
+        before, row = row, [place]
+        for column, other in enumerate(written, 1):
+            row.append(min(before[column] + 1, row[-1] + 1, before[column - 1] + (word != other)))
+    return row[-1]
+
+
+def measure_cascade(speech: Subject, text: Subject, recogniser: Recogniser) -> dict[str, Any]:
+    """Numbers of the cascade beside those of speech and of the captions' own text, for results.json."""
+    captions, path = speech.drawn_captions, text.path
+    words = path.config.text_encoder.words
+    said = [speech.pack.caption(int(index)).text or "" for index in captions]
+    written = _write(speech, captions, recogniser)
+    readable = [_readable(path.vocabulary, sentence) for sentence in written]
+    substitute = next(iter(_known_words(path.vocabulary)))
+    sentences = [sentence if known else substitute for sentence, known in zip(written, readable, strict=True)]
+    hits = {
+        "speech": measure_hits(speech, captions, _own(speech, captions)),
+        "cascade": measure_hits(text, captions, _other(text, sentences)),
+        "text": measure_hits(text, captions, _own(text, captions)),
+    }
+    clusters, cascade = speech.labels(captions), hits["cascade"]
+    metrics: dict[str, Any] = {}
+    for metric in cascade.values:
+        weights, columns = cascade.weights(metric), {}
+        for name, found in hits.items():
+            mean = weighted_mean(found.values[metric], clusters, weights)
+            columns[name] = {"value": mean.value, "interval95": list(mean.interval95 or ())}
+            if name != "cascade":
+                change = paired_difference(cascade.values[metric], found.values[metric], clusters, weights)
+                columns[name]["cascade_minus"] = {
+                    "value": change.value,
+                    "interval95": list(change.interval95 or ()),
+                }
+        metrics[metric] = columns
+    pairs = [(_words(one), other.split()) for one, other in zip(said, written, strict=True)]
+    errors = sum(word_edits(*pair) for pair in pairs)
+    return {
+        "recogniser": recogniser.name,
+        "metrics": metrics,
+        "word_error_rate": errors / max(1, sum(len(one) for one, _ in pairs)),
+        "counts": {
+            "captions": len(captions),
+            "unread": readable.count(False),
+            "read_in_part": sum(
+                bool(str(path.vocabulary.unread(sentence, words)))
+                for sentence, known in zip(written, readable, strict=True)
+                if known
+            ),
+        },
+        "examples": [{"said": said[n], "written": written[n]} for n in range(min(6, len(said)))],
+    }
+
+
+def _write(subject: Subject, captions: np.ndarray, recogniser: Recogniser) -> list[str]:
+    config = subject.path.config
+    audio, root = AudioConfig(sample_rate=recogniser.rate), Path(config.data.root)
+    return [
+        recogniser.write(load_waveform(root / str(subject.pack.caption(int(index)).audio), audio))
+        for index in progress(captions, len(captions), "recognising captions")
+    ]
+
+
+def _own(subject: Subject, captions: np.ndarray) -> Iterator[tuple[np.ndarray, CaptionEncoding]]:
+    """Captions as they are."""
+    for batch, places in subject.batches(captions, "beside the cascade"):
+        yield places, subject.path.encode(batch)
+
+
+def _other(subject: Subject, sentences: list[str]) -> Iterator[tuple[np.ndarray, CaptionEncoding]]:
+    """Sentences in place of captions."""
+    starts = range(0, len(sentences), BATCH)
+    for start in progress(starts, len(starts), "cascade: drawing"):
+        part = sentences[start : start + BATCH]
+        yield np.arange(start, start + len(part)), subject.path.encode_text(part)
+
+
+def _known_words(vocabulary: Any) -> list[str]:
+    return [word for word in vocabulary.to_list() if not word.startswith("<")]
+
+
+def _words(sentence: str) -> list[str]:
+    """A sentence's words as the recogniser would write them: letters and apostrophes."""
+    kept = "".join(letter if letter.isalnum() or letter == "'" else " " for letter in sentence.lower())
+    return kept.split()
+
+
+def _readable(vocabulary: Any, sentence: str) -> bool:
+    try:
+        vocabulary.encode(sentence, len(sentence) + 1)
+    except InputError:
+        return False
+    return True

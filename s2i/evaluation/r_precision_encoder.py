@@ -1,0 +1,103 @@
+"""The scorer of R-precision: a caption and an image encoder that were matched apart from every generator.
+
+The encoders that a generator was trained on praise its pictures: it was trained to please them. A scorer is a
+run of `s2i train-encoder` with another seed, of either modality, whatever the generator's is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s2i.data.dataset import evaluation_batches
+from s2i.data.pack import Pack
+from s2i.errors import InputError
+from s2i.evaluation.extractors import Extractor, image_extractor, weights_identity
+from s2i.inference.model import DrawingPath
+from s2i.progress import progress
+from s2i.runs.checkpoint import read_checkpoint
+from s2i.runs.fingerprints import refuse_other_data
+from s2i.training.encoder import BEST, readable_captions
+from s2i.training.matching_model import MatchingModel, load_matching_model
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A matching model that scores."""
+
+    model: MatchingModel
+    device: torch.device
+
+    def extractor(self) -> Extractor:
+        """What it sees in pictures."""
+        model = self.model
+        return image_extractor(
+            "scorer",
+            f"image encoder of {model.folder.name} ({model.config.modality})",
+            model.image_encoder,
+            model.config.embedding,
+        )
+
+    def readable(self, pack: Pack) -> np.ndarray:
+        """Captions of a pack that it can read, rising."""
+        return readable_captions(pack, self.model.config, self.model.encoder, self.model.vocabulary)
+
+    @torch.no_grad()
+    def read(self, pack: Pack, captions: np.ndarray, batch_size: int) -> Tensor:
+        """Vectors of captions, rising indices in the pack: (N, D)."""
+        config = self.model.config
+        vectors = torch.empty(len(captions), config.embedding)
+        batches = evaluation_batches(
+            pack, captions, batch_size, config.modality, self.model.vocabulary, config.text_encoder.words
+        )
+        for batch in progress(batches, -(-len(captions) // batch_size), "scorer: encoding captions"):
+            found = self.model.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device)).sentence
+            vectors[np.searchsorted(captions, batch.captions.numpy())] = found.float().cpu()
+        return vectors
+
+
+def load_scorer(folder: str | Path, path: DrawingPath) -> Scorer:
+    """The scorer in a run's folder, for a path that it had no part in.
+
+    Raises InputError for another kind of run, for the encoders that the path was trained on, for their twins
+    of the same seed, and for a scorer that hears with another front end or was trained on other data.
+    """
+    model = load_matching_model(folder, "evaluation.scorer", path.device)
+    _refuse_partner(model, path)
+    if model.config.modality == "speech" and model.config.audio != path.config.audio:
+        raise InputError(
+            f"expected a scorer with the audio settings of the pack, found others in {folder}:"
+            " train it on this pack"
+        )
+    mend = "train one on this pack, into another folder"
+    refuse_other_data(model.data, path.config.data.pack, f"the scorer {folder}", mend)
+    return Scorer(model, path.device)
+
+
+def _refuse_partner(scorer: MatchingModel, path: DrawingPath) -> None:
+    """A scorer must have had no part in the generator's training."""
+    theirs = {weights_identity(network) for network in (path.encoder, path.image_encoder) if network}
+    ours = {weights_identity(network) for network in (scorer.encoder, scorer.image_encoder)}
+    gan = path.config.gan
+    partners = [Path(name) for name in (gan.encoder, gan.other_encoder, gan.matching_model) if name]
+    if theirs & ours or any(_same_folder(scorer.folder, partner) for partner in partners):
+        raise InputError(
+            "expected a scorer that had no part in the generator's training, found the encoders that it was"
+            f" trained on in {scorer.folder}: train other ones with s2i train-encoder ... seed=N"
+        )
+    for partner in partners:
+        saved = partner / "checkpoints" / BEST
+        told = read_checkpoint(saved)["config"] if saved.is_file() else {}
+        if (told.get("modality"), told.get("seed")) == (scorer.config.modality, scorer.config.seed):
+            raise InputError(
+                f"expected a scorer of another seed than the generator's encoders, found seed {told['seed']}"
+                f" in {scorer.folder} as in {partner}: train one with s2i train-encoder ... seed=N"
+            )
+
+
+def _same_folder(first: Path, second: Path) -> bool:
+    return second.exists() and second.resolve() == first.resolve()

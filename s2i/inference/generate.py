@@ -1,0 +1,123 @@
+"""The `generate` command: pictures from one sentence, spoken or written, as PNG."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from s2i.data.audio import Recording, seconds_before
+from s2i.data.images import grid, save_png, to_uint8
+from s2i.errors import InputError
+from s2i.files.output_folder import check_output_file, refuse_folder
+from s2i.inference.attention_maps import attention_overlay, enlarge, segment_labels
+from s2i.inference.model import DrawingPath, load
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.generator import Drawing
+from s2i.progress import progress
+
+
+def generate(
+    model: str | Path,
+    speech: Recording | None,
+    text: str | None,
+    output: str | Path,
+    count: int = 1,
+    seed: int = 0,
+    stages: bool = False,
+    attention: str | Path | None = None,
+    device: str = "auto",
+) -> list[Path]:
+    """Draw `count` pictures of a sentence, with the seeds `seed` to `seed + count - 1`.
+
+    Each is drawn alone, so a seed's picture has the same bytes however many are drawn beside it.
+
+    Args:
+        model: an exported model's folder or a GAN run.
+        speech: a recording, as `Model.encode` takes it; or
+        text: a sentence; one of the two.
+        output: a .png file; several pictures are tiled.
+        stages: show every stage's picture in a row, enlarged to the size of the last.
+        attention: a .png file for where each segment or word looked in the first picture, at the last stage
+            that attends.
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        The files written; each is whole or absent. Raises InputError for anything it can't use.
+    """
+    if count < 1:
+        raise InputError(f"expected a count of 1 or more, found {count}: check --count")
+    outputs = [Path(output)] + ([Path(attention)] if attention is not None else [])
+    check_outputs(outputs)
+    for file in outputs:
+        check_output_file(file, [speech] if isinstance(speech, (str, Path)) else [])
+
+    loaded = load(model, device)
+    if (speech is None) != (text is None):
+        check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
+    path, encoding = loaded.encode(speech=speech, text=text)
+    seeds = progress(range(seed, seed + count), count, "pictures drawn")
+    pages = draw_pages(path, encoding, text, speech, seeds, stages, attention is not None)
+    for page, file in zip(pages, outputs, strict=True):
+        save_png(page, file)
+    return outputs
+
+
+def check_attention(path: DrawingPath, wanted: bool) -> None:
+    """Refuse to show where a generator looked that looks nowhere."""
+    if wanted and not path.config.generator.attention:
+        raise InputError("expected a generator that attends, found none: leave out --attention")
+
+
+def draw_pages(
+    path: DrawingPath,
+    encoding: CaptionEncoding,
+    text: str | None,
+    speech: Recording | None,
+    seeds: Iterable[int],
+    stages: bool = False,
+    attention: bool = False,
+) -> list[Image.Image]:
+    """What `generate` writes of one sentence: its pictures tiled and, if asked, where the first looked."""
+    drawings = [path.draw(encoding, [str(number)]) for number in seeds]
+    pages = [_tile(drawings, stages)]
+    if attention:
+        read = None if text is None else " ".join(path.vocabulary.read(text))
+        before = 0.0 if speech is None else seconds_before(speech, path.config.audio)
+        labels = segment_labels(path.config, int(encoding.mask.sum()), read, before)
+        pages.append(attention_overlay(drawings[0].pictures[-1][0], drawings[0].attention[-1][0], labels))
+    return pages
+
+
+def _tile(drawings: list[Drawing], stages: bool) -> Image.Image:
+    if stages:
+        largest = drawings[0].pictures[-1].shape[-1]
+        shown = [enlarge(stage[0], largest) for drawing in drawings for stage in drawing.pictures]
+        columns = len(drawings[0].pictures)
+    else:
+        shown = [drawing.pictures[-1][0] for drawing in drawings]
+        columns = ceil(sqrt(len(shown)))
+    return grid(np.stack([to_uint8(picture) for picture in shown]), columns)
+
+
+def check_outputs(files: list[Path], suffixes: tuple[str, ...] = (".png",)) -> None:
+    """Refuse early what would fail only after the drawing."""
+    for file in files:
+        if file.suffix.lower() not in suffixes:
+            raise InputError(
+                f"expected an output that ends in {' or '.join(suffixes)}, found {file}: name it so"
+            )
+        refuse_folder(file)
+        parent = next(folder for folder in file.absolute().parents if folder.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise InputError(
+                f"expected a folder that can be written for {file}, found {parent}: choose another"
+            )
+    if len({os.path.realpath(file) for file in files}) < len(files):
+        raise InputError(
+            f"expected two files for --output and --attention, found {files[0]} twice: name another"
+        )

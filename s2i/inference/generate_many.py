@@ -1,0 +1,212 @@
+"""`generate` on many sentences: recordings of a folder or manifest, or a file of sentences."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2i.data.file_kinds import find_recordings
+from s2i.data.images import png_bytes
+from s2i.data.manifest import iterate_manifest
+from s2i.errors import InputError
+from s2i.files.atomic import parse_json, read_lines, sha256_of
+from s2i.files.output_folder import OutputFolder
+from s2i.inference.generate import check_attention, draw_pages
+from s2i.inference.model import DrawingPath, load
+from s2i.progress import progress, say
+
+SETTINGS = "settings.json"  # in the output: what its pictures were drawn with,
+DRAWN = "sentences.jsonl"  # and of which sentences: {"name", "of"} a line
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One input. `name`: of its picture, without a suffix; `where`: a text is written."""
+
+    name: str
+    speech: Path | None = None
+    text: str | None = None
+    where: str = ""
+
+    def digest(self) -> str:
+        """Of what is said: an edited sentence is another one. "" for a file that can't be read."""
+        if self.speech is None:
+            return hashlib.sha256(self.text.encode()).hexdigest()
+        try:
+            return sha256_of(self.speech)
+        except OSError:
+            return ""
+
+
+def generate_many(
+    model: str | Path,
+    source: str | Path,
+    output: str | Path,
+    count: int = 1,
+    seed: int = 0,
+    stages: bool = False,
+    attention: str | Path | None = None,
+    root: str | Path | None = None,
+    device: str = "auto",
+) -> Iterator[Path]:
+    """Draw every sentence of a source into a folder, a PNG each: the very file that `generate` would write.
+
+    What was drawn is not drawn again, so a killed run continues; a sentence that has changed since is. A
+    recording that can't be used is named on stderr, the others are drawn; of a sentence that is read in part
+    an InputWarning tells, with its line.
+
+    Args:
+        source: a folder of recordings, searched to its depths; a manifest (.jsonl), of which every recording
+            is drawn, or every text where the model or the manifest has no speech; or a file of a sentence a
+            line.
+        output: folder of the pictures, named as the recordings, by the manifest's id and number of the
+            caption, or by the line: new, empty, or of an earlier call.
+        attention: such a folder for where each segment or word looked.
+        root: that a manifest's paths start from; by default its own folder.
+        count, seed, stages: as `generate`.
+
+    Yields:
+        each picture's file as soon as it is there.
+
+    Raises:
+        InputError: nothing to draw, a folder that holds anything else, pictures in it that were drawn with
+            other settings, or, at the end, sentences that could not be used.
+    """
+    if attention is not None and os.path.realpath(attention) == os.path.realpath(output):
+        raise InputError(
+            f"expected two folders for --output and --attention, found {output} twice: name another"
+        )
+    source, folders = Path(source), [OutputFolder(output, "s2i generate")]
+    folders += [OutputFolder(attention, "s2i generate --attention")] if attention is not None else []
+    loaded = load(model, device)
+    sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
+    path = loaded.path("text" if sentences[0].speech is None else "speech")
+    check_attention(path, attention is not None)
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(folder.held())
+        _keep_settings(folders[0], path, {"count": count, "seed": seed, "stages": stages})
+        seeds, drawn = range(seed, seed + count), _read_drawn(folders[0].path / DRAWN)
+        unusable: list[str] = []
+        for sentence in progress(sentences, len(sentences), "sentences drawn"):
+            name, digest = f"{sentence.name}.png", sentence.digest()
+            if drawn.get(sentence.name) != digest or not all((at.path / name).is_file() for at in folders):
+                try:
+                    _, encoding = loaded.encode(
+                        speech=sentence.speech, text=sentence.text, where=sentence.where
+                    )
+                except InputError as error:
+                    say(f"left out: {sentence.where and f'{sentence.where}: '}{error}")
+                    unusable.append(sentence.name)
+                    continue
+                wanted = attention is not None
+                pages = draw_pages(path, encoding, sentence.text, sentence.speech, seeds, stages, wanted)
+                for page, folder in zip(pages, folders, strict=True):
+                    folder.write(name, png_bytes(page))
+                folders[0].append(DRAWN, {"name": sentence.name, "of": digest})
+            yield Path(output) / name
+    if unusable:
+        raise InputError(
+            f"expected {len(sentences)} sentences to draw in {source}, found {len(unusable)} that can't be"
+            f" used, named above, the first is {unusable[0]}: mend or remove them; all others are drawn"
+        )
+
+
+def _read(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
+    if source.is_dir():
+        files = find_recordings(source)
+        found = [Sentence(file.relative_to(source).with_suffix("").as_posix(), file) for file in files]
+        expected = "recordings"
+    elif source.suffix == ".jsonl":
+        found = _read_manifest(source, root, modalities)
+        expected = f"captions with {' or '.join(sorted(modalities))}"
+    else:
+        found = _read_lines(source)
+        expected = "a sentence a line"
+    if not found:
+        raise InputError(f"expected {expected} in {source}, found none: give another source")
+    names: dict[str, Sentence] = {}
+    for sentence in found:
+        other = names.setdefault(sentence.name, sentence)
+        if other is not sentence:
+            raise InputError(
+                f"expected one picture for each sentence of {source}, found two named {sentence.name}.png:"
+                " rename one of the recordings or ids"
+            )
+    return found
+
+
+def _read_manifest(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
+    """Recordings where the model hears and the manifest has any, else texts."""
+    spoken, written = [], []
+    for picture in iterate_manifest(source):
+        for number, caption in enumerate(picture.captions):
+            name = _file_name(f"{picture.id}-{number}")
+            if caption.audio is not None:
+                spoken.append(Sentence(name, speech=root / caption.audio))
+            if caption.text is not None:
+                where = f"{source.name}, caption {number} of {picture.id}"
+                written.append(Sentence(name, text=caption.text, where=where))
+    if "speech" in modalities and spoken:
+        return spoken
+    return written if "text" in modalities else []
+
+
+def _file_name(key: str) -> str:
+    """A caption's key as a file's name without suffix. One of over 200 bytes, of the 255 that may be, is cut
+    and made its own by a digest."""
+    name = re.sub(r"[^\w.-]+", "_", key)
+    if len(name.encode()) <= 200:
+        return name
+    return f"{name.encode()[:180].decode(errors='ignore')}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _read_lines(source: Path) -> list[Sentence]:
+    lines = read_lines(source)
+    width = len(str(len(lines)))
+    return [
+        Sentence(f"{number:0{width}d}", text=line, where=f"{source.name}, line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+
+
+def _read_drawn(file: Path) -> dict[str, str]:
+    """{name: digest} of the sentences drawn so far; a last line that was cut short counts for nothing."""
+    drawn = {}
+    for line in file.read_bytes().split(b"\n") if file.is_file() else ():
+        try:
+            told = parse_json(line)
+            drawn[told["name"]] = told["of"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return drawn
+
+
+def _keep_settings(output: OutputFolder, path: DrawingPath, settings: dict[str, int | bool]) -> None:
+    """Note what the pictures of a folder are drawn with; refuse to mix them with others."""
+    settings = settings | {
+        "encoder": path.fingerprint("encoder"),
+        "generator": path.fingerprint("generator"),
+    }
+    if (output.path / SETTINGS).is_file():
+        try:
+            known = parse_json((output.path / SETTINGS).read_bytes())
+        except (OSError, ValueError):
+            known = None
+        if known != settings:
+            differing = [
+                key for key in settings if not isinstance(known, dict) or known.get(key) != settings[key]
+            ]
+            raise InputError(
+                f"expected the settings that the pictures in {output.path} were drawn with, found another"
+                f" {' and '.join(differing)}: name another --output, or delete that folder"
+            )
+        return
+    output.write(SETTINGS, json.dumps(settings, indent=1))

@@ -1,0 +1,190 @@
+"""The `export` command: trained runs -> a folder of safetensors, `config.json` and a card; no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from s2i.config import Config
+from s2i.config_files import config_to_dict
+from s2i.errors import InputError
+from s2i.files.output_folder import OutputFolder
+from s2i.inference.model import DrawingPath, load
+from s2i.inference.stored import FORMAT, IMAGE_NETWORK, MODALITIES
+from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.progress import say
+from s2i.reports.model_card import describe_run
+from s2i.runs.pretrained_weights import comes_from_a_file
+from s2i.settings import declared
+
+FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
+
+
+def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -> None:
+    """Write the path of each run into one model folder, whole or not at all.
+
+    Args:
+        runs: GAN runs, one a modality; their averaged generator is what is kept.
+        folder: made, or replaced where it is an exported model.
+        half: store weights as float16, half the size; they are read back into float32.
+
+    Raises:
+        InputError: a run can't be read, two have one modality, or `folder` is something else.
+    """
+    found: dict[str, tuple[Path, DrawingPath]] = {}
+    for run in map(Path, runs):
+        if os.path.realpath(run) == os.path.realpath(folder):
+            raise InputError(f"expected another folder to write than {run}, which is read: name another")
+        for modality, path in load(run, "cpu").paths.items():
+            if modality in found:
+                raise InputError(
+                    f"expected one run from {modality}, found two:"
+                    f" {found[modality][0]} and {run}: leave one out"
+                )
+            found[modality] = run, path
+    if not found:
+        raise InputError("expected at least one run to export, found none: name a run of s2i train-gan")
+    sections = [line for modality, made in found.items() for line in describe_run(modality, *made)]
+    paths = {modality: path for modality, (_, path) in found.items()}
+    write_model(folder, paths, "s2i export", sections, half)
+
+
+def write_model(
+    folder: str | Path,
+    paths: dict[str, DrawingPath],
+    command: str,
+    sections: Sequence[str],
+    half: bool = False,
+) -> None:
+    """Write paths into one model folder, whole or not at all.
+
+    Args:
+        folder: made, or replaced where it is an exported model.
+        paths: by modality.
+        command: what made it, and
+        sections: lines on where each path comes from, for the card.
+        half: as `export`.
+
+    Raises:
+        InputError: `folder` is something else, or can't be written.
+    """
+    folder = Path(os.path.abspath(folder))
+    output = OutputFolder(folder, "s2i export or import", nothing_else=True, older=_model_files)
+    try:
+        with output.replaced(last="config.json") as made:
+            _write_files(made, paths, folder.name, command, sections, half)
+            load(made, "cpu")  # what can't be read isn't exported
+            sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(made.iterdir())}
+    except OSError as error:
+        raise InputError(f"expected to write {folder}, found: {error.strerror or error}: mend it") from error
+    each = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items())
+    say(f"{folder}: {sum(sizes.values()):.2f} MB ({each})")
+
+
+def _model_files(folder: Path) -> set[str]:
+    """The files of a model; none of a folder whose config.json is not a model's."""
+    try:
+        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        is_model = isinstance(described["format"], int) and set(described["paths"]) <= set(MODALITIES)
+    except (OSError, ValueError, KeyError, TypeError):
+        is_model = False
+    return FILES if is_model else set()
+
+
+def _write_files(
+    folder: Path, paths: dict[str, DrawingPath], name: str, command: str, sections: Sequence[str], half: bool
+) -> None:
+    described: dict[str, Any] = {"format": FORMAT, "paths": {}}
+    card = [
+        f"# {name}",
+        "",
+        f"Draws pictures from {' and from '.join(paths)}. Made by `{command}`; read by"
+        f" `s2i generate --model {name}` and by `s2i.load({name!r})`.",
+        "",
+        "| path | pictures | steps | parameters to draw | file | MB | stored as |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for modality, path in paths.items():
+        weights = _weights(path, half)
+        file = folder / f"{modality}.safetensors"
+        file.write_bytes(save(weights))
+        described["paths"][modality] = {
+            "config": _portable(config_to_dict(path.config)),
+            "vocabulary": path.vocabulary.to_list() if path.vocabulary else None,
+            "step": path.step,
+            **({"data": path.data} if path.data is not None else {}),
+        }
+        to_draw = sum(value.numel() for key, value in weights.items() if not key.startswith("image_encoder."))
+        card.append(
+            f"| {modality} | {path.config.image_size} px, {path.config.generator.stages} stages"
+            f" | {path.step or 'unknown'}"
+            f" | {to_draw:,} | `{file.name}` | {file.stat().st_size / 1e6:.2f}"
+            f" | {'float16' if half else 'float32'} |"
+        )
+    card += _write_image_network(folder, paths, half)
+    text = json.dumps(described, indent=1, ensure_ascii=False)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "README.md").write_text("\n".join([*card, *sections]) + "\n", encoding="utf-8")
+
+
+def _weights(path: DrawingPath, half: bool) -> dict[str, Tensor]:
+    networks = {
+        "caption_encoder": path.encoder,
+        "image_encoder": path.image_encoder,
+        "generator": path.generator,
+    }
+    return {
+        f"{name}.{key}": value
+        for name, network in networks.items()
+        if network is not None
+        for key, value in _stored(network.state_dict(), half).items()
+    }
+
+
+def _stored(values: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
+    return {
+        key: (value.to(torch.float16) if half and value.is_floating_point() else value).contiguous()
+        for key, value in values.items()
+    }
+
+
+def _write_image_network(folder: Path, paths: dict[str, DrawingPath], half: bool) -> list[str]:
+    """The frozen network that the paths' image encoders stand on, once; returns what the card says of it.
+
+    Drawing needs none of it. torchvision's own weights are left out: whoever compares pictures can have them
+    from there. Those of a local file nobody else may have.
+    """
+    encoders = [path.image_encoder for path in paths.values()]
+    frozen = [encoder for encoder in encoders if isinstance(encoder, PretrainedImageEncoder)]
+    if not frozen:
+        return []
+    if not all(torch.equal(each.fingerprint, frozen[0].fingerprint) for each in frozen):
+        raise InputError(
+            "expected paths over the same frozen image network in one model, found different weights: export"
+            " them into two folders"
+        )
+    kind, file = frozen[0].config.kind, folder / IMAGE_NETWORK
+    if not comes_from_a_file(frozen[0]):
+        return ["", f"Pictures are compared over torchvision's {kind}, fetched when that is first asked for."]
+    file.write_bytes(save(_stored(frozen[0].trunk.network.state_dict(), half)))
+    return [
+        "",
+        f"`{file.name}` ({file.stat().st_size / 1e6:.2f} MB, {kind} without its classifier) is read where"
+        " pictures are compared, by `s2i search`, alone: a model that only draws does without.",
+    ]
+
+
+def _portable(config: dict[str, Any]) -> dict[str, Any]:
+    """Without where the training found its data and runs: of no use on another machine, and nobody's
+    business."""
+    for key in (key for key, told in declared(Config).items() if told.local):
+        section, _, name = key.rpartition(".")
+        (config.get(section, {}) if section else config).pop(name, None)
+    return config

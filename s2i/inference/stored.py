@@ -1,0 +1,150 @@
+"""What the folder of a model holds: an exported one, or the run of a GAN training. Nothing is built here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from s2i.config import Config
+from s2i.config_files import config_from_dict, config_to_dict
+from s2i.errors import InputError
+from s2i.files.atomic import parse_json
+from s2i.runs.checkpoint import LAST, read_checkpoint
+from s2i.runs.fingerprints import Fingerprints
+
+FORMAT = 1  # of an exported model's folder
+MODALITIES = ("speech", "text")
+IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read where pictures are compared, alone
+NETWORKS = ("caption_encoder", "image_encoder", "generator")  # of a path, as an exported model names them
+
+
+@dataclass(frozen=True)
+class StoredPath:
+    """What a file holds of a path."""
+
+    origin: Path
+    config: Config
+    vocabulary: list[str] | None
+    step: int
+    weights: dict[str, dict[str, Tensor]]  # by the names of NETWORKS
+    data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
+
+
+def read_model(folder: Path) -> list[StoredPath]:
+    """The paths of a model, one a modality. Raises InputError as `s2i.inference.model.load` does."""
+    if (folder / "config.json").is_file():
+        return _read_exported(folder)
+    if (folder / "checkpoints" / LAST).is_file():
+        return _read_run(folder)
+    found = f"neither config.json nor checkpoints/{LAST}" if folder.is_dir() else "no such folder"
+    raise InputError(
+        f"expected a model in {folder}, found {found}:"
+        " give the run of s2i train-gan, or where a model will do an exported one"
+    )
+
+
+def _read_exported(folder: Path) -> list[StoredPath]:
+    origin = folder / "config.json"
+    try:
+        described = parse_json(origin.read_bytes())
+    except (OSError, ValueError) as error:
+        raise cut_short(origin, "JSON", error) from error
+    found = described.get("format") if isinstance(described, dict) else None
+    if found != FORMAT:
+        raise InputError(
+            f"expected a model of format {FORMAT} in {origin}, found {found!r}:"
+            " export it with this version of s2i"
+        )
+    entries = described.get("paths")
+    if not isinstance(entries, dict) or not entries or not set(entries) <= set(MODALITIES):
+        raise InputError(
+            f"expected paths from speech or text in {origin}, found none: export the model again"
+        )
+    paths = []
+    for modality, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise InputError(
+                f"expected an object for {modality} in {origin}, found {entry!r}: export it again"
+            )
+        weights: dict[str, dict[str, Tensor]] = {name: {} for name in NETWORKS}
+        for key, value in _read_weights(folder / f"{modality}.safetensors").items():
+            network, _, name = key.partition(".")
+            weights.setdefault(network, {})[name] = value
+        parts = _stored(origin, entry, weights)
+        if parts.config.modality != modality:
+            raise InputError(
+                f"expected a configuration for {modality} in {origin}, found one for {parts.config.modality}:"
+                " export the model again"
+            )
+        paths.append(parts)
+    return paths
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise cut_short(path, "weights", error) from error
+
+
+def _read_run(folder: Path) -> list[StoredPath]:
+    path = folder / "checkpoints" / LAST
+    saved = read_checkpoint(path)
+    kind = saved.get("kind")
+    if kind != "gan":
+        raise InputError(
+            f"expected the checkpoint of a GAN run in {path}, found kind {kind!r}: check --model"
+        )
+    nets = saved["nets"]
+    paths = []
+    for config, prefix in zip(_configs(saved, path), ("", "other_"), strict=False):
+        encoders = {name: nets[prefix + name] for name in ("caption_encoder", "image_encoder")}
+        encoders["caption_encoder"] = nets.get(
+            f"{prefix}caption_encoder_ema", encoders["caption_encoder"]
+        )  # where it learnt with the generator
+        entry = {**saved, "config": config_to_dict(config)}
+        entry["vocabulary"] = saved["vocabulary"] if config.modality == "text" else None
+        paths.append(_stored(path, entry, {**encoders, "generator": nets["ema"]}))
+    return paths
+
+
+def _configs(saved: dict[str, Any], path: Path) -> list[Config]:
+    """The run as each modality that its generator learnt from sees it."""
+    if not isinstance(saved.get("config"), dict):
+        raise InputError(f"expected a configuration in {path}, found none: it is cut short, train again")
+    return config_from_dict(saved["config"], str(path)).of_each_modality()
+
+
+def _stored(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str, Tensor]]) -> StoredPath:
+    config, words, step = entry.get("config"), entry.get("vocabulary"), entry.get("step")
+    if not isinstance(config, dict) or not isinstance(step, int):
+        raise InputError(
+            f"expected a configuration and a step in {origin}, found none: it is cut short, export it again"
+        )
+    config = config_from_dict(config, str(origin))
+    if config.modality == "text" and not words and weights["caption_encoder"]:
+        raise InputError(
+            f"expected a vocabulary for text in {origin}, found none: it is cut short, export it again"
+        )
+    data = entry.get("data")
+    if data is not None and not (isinstance(data, dict) and all(isinstance(v, str) for v in data.values())):
+        raise InputError(
+            f"expected fingerprints {{split: digits}} as data in {origin}, found {data!r}: export it again"
+        )
+    return StoredPath(origin, config, words, step, weights, data)
+
+
+def cut_short(path: Path, expected: str, error: Exception) -> InputError:
+    """The one line about a model's file that can't be read; what the reader said is shortened."""
+    found = " ".join(str(error).split())
+    if len(found) > 160:
+        found = f"{found[:160]}..."
+    return InputError(
+        f"expected {expected} in {path}, found: {found}:"
+        " the model is cut short or changed, copy or export it again"
+    )

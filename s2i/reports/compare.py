@@ -1,0 +1,320 @@
+"""Speech against text: one generator design, the same captions, the same noise; `results.json` and a page.
+
+index.html     for people; needs nothing but the two folders beside it
+results.json   the numbers, with the protocols that made them
+audio/         what the page plays; pictures/: what it shows
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s2i.analysis import asr_cascade, seeds
+from s2i.analysis.analyses import ask
+from s2i.analysis.asr_cascade import load_recogniser, measure_cascade
+from s2i.analysis.seeds import pool
+from s2i.config import Config, EvaluationConfig
+from s2i.config_files import override
+from s2i.errors import InputError
+from s2i.evaluation.records import PROTOCOLS, Score, measure, procedure, record, who_looked
+from s2i.evaluation.subject import Subject
+from s2i.files.atomic import read_json, write_atomically
+from s2i.files.output_folder import OutputFolder
+from s2i.inference.model import DrawingPath, load
+from s2i.progress import say
+from s2i.reports.analyses import ROBUSTNESS_CHART
+from s2i.reports.gallery import write_gallery
+from s2i.reports.page import MODALITIES, Report, Scores, page
+from s2i.reports.sections import SECTIONS, difference_name
+from s2i.runs.checkpoint import random_state_kept
+from s2i.runs.run import CHANGEABLE, PLACES, Run, config_changes
+
+MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
+MAY_DIFFER = CHANGEABLE | PLACES | {"modality"}
+Measured = dict[str, list[Score]]  # one run's scores, protocol by protocol
+
+
+def compare(
+    speech_run: str | Path,
+    text_run: str | Path,
+    output: str | Path,
+    also_speech: Sequence[str | Path] = (),
+    also_text: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+    recogniser: str | Path = "",
+) -> None:
+    """Measure all runs on the same captions and noise, and write the report into `output`.
+
+    All are measured by the evaluation settings of the speech run. Numbers are means over a side's runs;
+    pictures and curves are of `speech_run` and `text_run`. What an earlier call wrote into `output` is
+    replaced at the end; a folder that holds anything else is refused, but for the recipe's seconds.json.
+
+    Args:
+        also_speech, also_text: further runs of a side, trained with other seeds.
+        overrides: `evaluation.key=value` words over the speech run's evaluation settings.
+        recogniser: weights of a speech recogniser, or "download": recognition, then text, beside the two.
+
+    Raises:
+        InputError: a run of the other modality, runs over different test data or with noise of different
+            widths, or what `load`, `Subject` and the protocols refuse.
+    """
+    folder = OutputFolder(output, "s2i compare")
+    folders = {
+        "speech": [Path(speech_run), *map(Path, also_speech)],
+        "text": [Path(text_run), *map(Path, also_text)],
+    }
+    paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
+    listener = load_recogniser(recogniser) if recogniser else None
+    with random_state_kept():
+        settings = override(paths["speech"][0].config, overrides, ["evaluation"]).evaluation
+        subjects = _subjects(paths, settings)
+        measured = {
+            side: [measure(subject, list(PROTOCOLS)) for subject in runs] for side, runs in subjects.items()
+        }
+        classes = len(np.unique(subjects["speech"][0].pack.labels))
+        scores = {side: pool(runs, classes) for side, runs in measured.items()}
+        first = {side: runs[0] for side, runs in subjects.items()}
+        try:
+            with folder.replaced(last="index.html") as made:
+                shown, every = write_gallery(first, made)
+                asked = ask(first, made)
+                seconds = _seconds(folder.path / "seconds.json")
+                found = results(scores, _data(first, folders), seconds, differences(measured, classes))
+                found["runs"] = _every_run(measured, subjects, folders)
+                found["classes"] = _by_class(scores, first["speech"])
+                records = {side: _records(first[side], scores[side], subjects) for side in MODALITIES}
+                found["records"] = records
+                robustness = _robustness(first["speech"], folders["speech"][0], made)
+                found["questions"] = asked.numbers | robustness
+                found["protocols"] |= asked.procedures
+                if listener:
+                    found["cascade"] = measure_cascade(first["speech"], first["text"], listener)
+                    found["protocols"]["cascade"] = asr_cascade.PROCEDURE
+                found["looked"] = _looked(first, scores)
+                report = Report(found, scores, shown, every, asked, _runs(paths, folders))
+                write_report(made, found, page(report))
+        except OSError as error:
+            raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
+
+
+def results(
+    scores: Scores, data: dict[str, Any], seconds: dict[str, float], found_differences: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of results.json. `real` and `chance` are the speech run's: retrieval's chance and all of
+    generation's are the same for both, as captions, pictures and judge are."""
+    measured = [name for name in PROTOCOLS if any(scores[modality][name] for modality in MODALITIES)]
+    found: dict[str, Any] = {
+        "protocols": {name: procedure(name) for name in measured},
+        "data": data,
+        "seconds": seconds,
+    }
+    for section, protocols in SECTIONS.items():
+        columns: dict[str, Any] = {column: {} for column in (*MODALITIES, "real", "chance")}
+        for protocol, part in protocols.items():
+            for column, values in columns.items():
+                of = "run" if column in MODALITIES else column
+                source = scores[column if column in MODALITIES else "speech"][protocol]
+                given = {score.metric: score.value for score in source if score.of == of}
+                if part.endswith("voices") and column == "text":  # which has none
+                    continue
+                if part and given:
+                    values[part] = given
+                elif not part:
+                    values |= given
+        found[section] = {name: values for name, values in columns.items() if values}
+    found["difference"] = found_differences
+    return found
+
+
+def differences(measured: dict[str, list[Measured]], classes: int) -> dict[str, dict[str, Any]]:
+    """Speech minus text, caption by caption on all voices; see `seeds.difference`.
+
+    Named by `difference_name`. FID has none: it has no interval, KID stands for it.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    retrieved = {score.metric for score in measured["speech"][0]["retrieval_by_caption"]}
+    for protocols in SECTIONS.values():
+        for protocol in (name for name, part in protocols.items() if not part.endswith("voices")):
+            for score in measured["speech"][0][protocol]:
+                sides = [
+                    [_score(run[protocol], score.metric) for run in measured[side]] for side in MODALITIES
+                ]
+                if score.of != "run" or any(None in side for side in sides):
+                    continue
+                difference = seeds.difference(*sides, classes)
+                if difference:
+                    found[difference_name(protocol, score.metric, retrieved)] = difference
+    return found
+
+
+def _score(scores: list[Score], metric: str) -> Score | None:
+    return next((score for score in scores if score.of == "run" and score.metric == metric), None)
+
+
+def _every_run(
+    measured: dict[str, list[Measured]], subjects: dict[str, list[Subject]], folders: dict[str, list[Path]]
+) -> dict[str, list[dict[str, Any]]]:
+    """{side: [{"name", "step", "seed", "values": {section: {metric: value}}}]}"""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for side in MODALITIES:
+        found[side] = []
+        for scores, subject, folder in zip(measured[side], subjects[side], folders[side], strict=True):
+            values = {
+                section: {
+                    score.metric: score.value
+                    for protocol, part in protocols.items()
+                    if not part
+                    for score in scores[protocol]
+                    if score.of == "run"
+                }
+                for section, protocols in SECTIONS.items()
+            }
+            config = subject.path.config
+            told = {"name": folder.absolute().name, "step": subject.path.step, "seed": config.seed}
+            found[side].append({**told, "values": values})
+    return found
+
+
+def _records(subject: Subject, scores: Measured, subjects: dict[str, list[Subject]]) -> list[dict[str, Any]]:
+    """Each of a side's numbers as `evaluate` tells it; of several runs their mean, and how many they are."""
+    count = len(subjects[subject.path.config.modality])
+    pooled = {"runs": count} if count > 1 else {}
+    return [record(subject, name, score) | pooled for name in PROTOCOLS for score in scores[name]]
+
+
+def _by_class(scores: Scores, subject: Subject) -> dict[str, Any]:
+    """Class by class, of what can be told so: attribute accuracy, else recall@1."""
+    for protocol, metric in (
+        ("attribute_accuracy", "attribute_accuracy"),
+        ("retrieval_by_caption", "recall@1"),
+    ):
+        sides = [_score(scores[side][protocol], metric) for side in MODALITIES]
+        if None not in sides:
+            label_names = {
+                int(label): picture.class_name
+                for label, picture in zip(subject.pack.labels, subject.pack.pictures, strict=True)
+            }
+            names = [label_names[label] for label in sorted(label_names)]
+            return {"metric": metric, "rows": seeds.by_class(*sides, names)}
+    return {}
+
+
+def _looked(subjects: dict[str, Subject], scores: Scores) -> dict[str, dict[str, Any]]:
+    """Reference set, extractor, hash and resize of each measured protocol; both sides' where they differ."""
+    found = {}
+    for name in PROTOCOLS:
+        sides = [who_looked(subjects[side], name) for side in MODALITIES if scores[side][name]]
+        if sides:
+            found[name] = {
+                key: " / ".join(dict.fromkeys(str(side[key]) for side in sides)) for key in sides[0]
+            }
+    return found
+
+
+def _path(folder: Path, modality: str) -> DrawingPath:
+    paths = load(folder).paths
+    if modality not in paths:
+        place = "first" if modality == "speech" else "second"
+        raise InputError(
+            f"expected a run from {modality} {place}, found one from {' and '.join(paths)} in {folder}:"
+            " give s2i compare SPEECH_RUN TEXT_RUN in this order"
+        )
+    return paths[modality]
+
+
+def _subjects(paths: dict[str, list[DrawingPath]], evaluation: EvaluationConfig) -> dict[str, list[Subject]]:
+    """All paths over the same captions."""
+    for name in MUST_AGREE:
+        found = {
+            side: {getattr(path.config.generator, name) for path in runs} for side, runs in paths.items()
+        }
+        if len(set.union(*found.values())) > 1:
+            told = " and ".join(
+                f"{', '.join(map(str, sorted(widths)))} from {side}" for side, widths in found.items()
+            )
+            raise InputError(
+                f"expected runs that share their noise, found generator.{name} {told}:"
+                " train them with one configuration"
+            )
+    subjects = {side: [Subject(path, evaluation) for path in runs] for side, runs in paths.items()}
+    everyone = [subject for runs in subjects.values() for subject in runs]
+    for other in everyone[1:]:
+        if other.pack.fingerprint != everyone[0].pack.fingerprint:
+            raise InputError(
+                f"expected runs over the same data, found different ones in {everyone[0].pack.folder}"
+                f" ({everyone[0].path.config.modality}) and {other.pack.folder}"
+                f" ({other.path.config.modality}): compare runs of one pack"
+            )
+    captions = reduce(np.intersect1d, (subject.captions for subject in everyone))
+    for subject in everyone:
+        subject.keep(captions)
+    return subjects
+
+
+def _data(subjects: dict[str, Subject], folders: dict[str, list[Path]]) -> dict[str, Any]:
+    return {
+        **subjects["speech"].facts(),
+        "read_in_part": subjects["text"].read_in_part,
+        "runs": {
+            modality: {"name": runs[0].absolute().name, "step": subjects[modality].path.step}
+            for modality, runs in folders.items()
+        },
+        "settings_that_differ": _differing(*(subjects[modality].path.config for modality in MODALITIES)),
+    }
+
+
+def _differing(speech: Config, text: Config) -> dict[str, tuple[Any, Any]]:
+    """Settings, beyond the encoders', that the runs don't share: {key: (of speech, of text)}."""
+    return {
+        key: change
+        for key, change in config_changes(speech, text).items()
+        # One that has a run where the other has none was trained in another way.
+        if not (key in MAY_DIFFER or key.startswith(("speech_encoder.", "text_encoder.")))
+        or (key in PLACES and not all(change))
+    }
+
+
+def _runs(paths: dict[str, list[DrawingPath]], folders: dict[str, list[Path]]) -> dict[str, dict[str, Run]]:
+    found: dict[str, dict[str, Run]] = {}
+    for modality, (folder, *_) in folders.items():
+        encoder = Path(paths[modality][0].config.gan.encoder)
+        runs = {"generator": Run(folder), "encoder": Run(encoder)}
+        found[modality] = {kind: run for kind, run in runs.items() if run.folder.is_dir()}
+    return found
+
+
+def _robustness(subject: Subject, run: Path, folder: Path) -> dict[str, Any]:
+    """What `s2i robustness` found for the run as it is, if it was called; its chart goes into `folder`."""
+    path = run / "robustness" / "results.json"
+    if not path.is_file():
+        return {}
+    found = read_json(path, "the results of s2i robustness", "run it again")
+    if found.get("measured") != subject.identity():
+        say(f"{path} is left out: it is of other weights, captions or settings; run s2i robustness again")
+        return {}
+    shutil.copyfile(path.with_name("chart.svg"), folder / ROBUSTNESS_CHART)
+    return {"robustness": found}
+
+
+def _seconds(path: Path) -> dict[str, float]:
+    if not path.is_file():
+        return {}
+    found = read_json(path, "{recipe stage: seconds}", "delete it")
+    if not all(isinstance(seconds, (int, float)) for seconds in found.values()):
+        raise InputError(f"expected {{recipe stage: seconds}} in {path}, found no numbers: delete it")
+    return found
+
+
+def write_report(folder: Path, found: dict[str, Any], shown: str) -> None:
+    """Write `results.json` and `index.html`."""
+    with write_atomically(folder / "results.json") as stream:
+        stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    with write_atomically(folder / "index.html") as stream:
+        stream.write(shown)

@@ -1,0 +1,102 @@
+"""A model's card: on which data and by which commands its paths were trained, and what was measured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from s2i.config import MISSING
+from s2i.files.atomic import read_json
+from s2i.inference.model import DrawingPath
+from s2i.reports.rows import Record, cells, interval_forms, leading, rows
+from s2i.runs.checkpoint import read_checkpoint
+from s2i.runs.run import Run
+
+SHARED = ("step", "split", "seed", "weights", "judge")  # above the table, where all its rows agree
+
+
+def describe_run(modality: str, run: Path, path: DrawingPath) -> list[str]:
+    """The card's lines about one path, from its run's folder and from its encoder's."""
+    config = path.config
+    lines = ["", f"## From {modality}", ""]
+    if config.data.manifest != MISSING:
+        known = f" (fingerprint {path.data['train'][:12]})" if path.data and "train" in path.data else ""
+        lines.append(f"Data: the split `train`{known} of `{_shown(config.data.manifest)}`.")
+    lines.append(f"Seed {config.seed}, {config.precision}. Every setting is in `config.json`.")
+    if modality == "speech" and config.audio.front_end != "log_mel":
+        lines.append(
+            f"A recording passes torchaudio's `{config.audio.front_end}` first, whose weights are not here:"
+            " torchaudio downloads them once, or finds them in its cache."
+        )
+    if config.gan.encoder != MISSING:
+        encoder = Path(config.gan.encoder)
+        best = encoder / "checkpoints" / "best.pt"
+        lines += _describe_training("encoder", encoder)
+        lines += table(_records(read_checkpoint(best)["metrics"])) if best.is_file() else []
+    if config.gan.matching_model:
+        lines += _describe_training(
+            "matching model that the generator learnt from", Path(config.gan.matching_model)
+        )
+    lines += _describe_training("generator", run)
+    lines += table(Run(run).read_metrics())
+    return lines
+
+
+def table(records: Sequence[Record]) -> list[str]:
+    """Lines of a table of the headline figures (those of single attributes and classes have a "/" in their
+    names): a row a metric; a protocol's name stands at the first of its rows."""
+    found = rows(record for record in records if "/" not in record["metric"])
+    if not found:
+        return []
+    told = [{key: leading(row).get(key) for key in SHARED} for row in found]
+    shared = {key: value for key, value in told[0].items() if all(each[key] == value for each in told)}
+    shown = [
+        {
+            "protocol": leading(row)["protocol"],
+            "metric": leading(row)["metric"],
+            **cells(row),
+            **{key: "" if each[key] is None else str(each[key]) for key in SHARED if key not in shared},
+            "extractor": leading(row).get("extractor_hash") or "",
+        }
+        for row, each in zip(found, told, strict=True)
+    ]
+    columns = [name for name in shown[0] if any(each[name] for each in shown)]
+    for before, each in reversed(list(zip(shown, shown[1:], strict=False))):
+        if before["protocol"] == each["protocol"]:
+            each["protocol"] = ""
+    facts = [f"{key} {value}" for key, value in shared.items() if value is not None]
+    forms = interval_forms(found)
+    facts = ", ".join([*facts, *([f"95 % intervals by {forms}"] if forms else [])])
+    return [
+        "",
+        *([f"Of all that follows: {facts}.", ""] if facts else []),
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+        *("| " + " | ".join(each[name] for name in columns) + " |" for each in shown),
+    ]
+
+
+def _describe_training(what: str, run: Path) -> list[str]:
+    environment = run / "env.json"
+    if not environment.is_file():
+        return []
+    made = read_json(environment, "versions and command of a training", "delete it")
+    commit = made.get("commit") or "unknown"
+    dirty = " with changes" if made.get("dirty") else ""
+    command = _shown(str(made.get("command") or "unknown"))
+    return ["", f"The {what}, at commit {commit}{dirty}:", "", f"    {command}"]
+
+
+def _records(metrics: dict[str, Any]) -> list[Record]:
+    """What an encoder keeps of its best step, as records."""
+    values = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    told = {name: value for name, value in metrics.items() if name not in values}
+    return [{"metric": name, "value": value, **told} for name, value in values.items()]
+
+
+def _shown(text: str) -> str:
+    """Without this machine's folders: relative to where the command ran, else the name alone."""
+    text = text.replace(f"{Path.cwd()}/", "").replace(f"{Path.home()}/", "~/")
+    return re.sub(r"(?<![\w.~/-])/(?:[^\s/]+/)+([^\s/]+)", r"\1", text)

@@ -1,0 +1,381 @@
+"""The page of a comparison: HTML from its numbers, pictures and logs; style and script are inside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from typing import Any
+
+from s2i.analysis.analyses import Questions
+from s2i.evaluation.records import Score
+from s2i.reports import analyses
+from s2i.reports.charts import Curve, bar_chart, line_chart
+from s2i.reports.gallery import Drawn, Shown
+from s2i.reports.sections import difference_name
+from s2i.reports.style import STYLE
+from s2i.runs.run import Run
+
+MODALITIES = ("speech", "text")
+Points = list[tuple[float, float]]
+Scores = dict[str, dict[str, list[Score]]]  # modality -> protocol -> scores
+STEPS = {"speech": "segment", "text": "word"}
+DIGITS = {"fid": 2, "kid": 4, "inception_score": 3, "median_rank": 0}  # after the point; 3 for shares
+SCRIPT = """
+document.addEventListener("play", event => {
+  for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
+}, true);
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows."""
+
+    results: dict[str, Any]
+    scores: Scores
+    shown: list[Shown]
+    every: int  # the gallery holds every so-many-th drawn caption
+    asked: Questions
+    runs: dict[str, dict[str, Run]]  # modality -> "generator", "encoder" -> run, where its log is at hand
+
+
+def page(report: Report) -> str:
+    """A whole HTML document; `audio/` and `pictures/` lie beside it."""
+    sections = [
+        _header(report),
+        "<h2>The numbers</h2>",
+        _table(report),
+        *_section("Attribute by attribute", _attribute_bars(report)),
+        *_section("Is it the modality or the luck?", analyses.luck(report.results)),
+        *_section("Class by class", analyses.classes(report.results)),
+        *_section("The pictures", _gallery(report)),
+        *_section("Does it follow? One word changed", analyses.follows(report.results, report.asked)),
+        *_section("From one caption to another", analyses.strips(report.results, report.asked)),
+        *_section("Is it the voice?", analyses.voices(report.results)),
+        *_section("Through words: recognition, then text", analyses.through_words(report.results)),
+        *_section("Is it one picture?", analyses.one_picture(report.results, report.asked)),
+        *_section("Is it memory?", analyses.remembered(report.results, report.asked)),
+        *_section("How the runs trained", _curves(report)),
+        *_section("What was compared", _facts(report.results)),
+    ]
+    return document("Pictures from speech and from text", sections)
+
+
+def document(title: str, sections: list[str]) -> str:
+    """Sections of HTML as a whole document, with style and script inside."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n"
+        f"<body>\n{chr(10).join(sections)}\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def verdict(results: dict[str, Any]) -> str:
+    """The comparison in one sentence, from results.json's content."""
+    drawn, difference = results["generation"], results["difference"]
+    metric, what = "attribute_accuracy", "of the attributes that the captions mention are right in pictures"
+    if metric not in drawn.get("speech", {}):
+        drawn, metric, what = results["retrieval"], "recall@1", "of the captions find their class first"
+    values = {of: drawn[of][metric] for of in (*MODALITIES, "real", "chance") if metric in drawn.get(of, {})}
+    told = f"{_percent(values['speech'])} {what} from speech, {_percent(values['text'])} from text"
+    if metric in difference:
+        found = difference[metric]
+        low, high = (f"{100 * end:+.1f}" for end in found["interval95"])
+        told += f" ({100 * found['speech_minus_text']:+.1f} points, 95% interval {low} to {high})"
+    others = [f"{name}: {_percent(values[of])}" for of, name in _OTHERS.items() if of in values]
+    return f"{told}; {', '.join(others)}."
+
+
+_OTHERS = {"real": "real pictures", "chance": "chance"}
+
+
+def _header(report: Report) -> str:
+    data = report.results["data"]
+    counts = (
+        f"{data['captions']:,} captions of {data['pictures']:,} pictures of {data['classes']:,} classes of"
+        f" the {data['split']} split; {data['drawn_captions']:,} captions drawn, each from speech and"
+        f" from text with the same noise (seed {data['seed']})."
+    )
+    counts += "".join(
+        f" {count:,} captions {why} are read in part by the text run."
+        for why, count in data["read_in_part"].items()
+    )
+    return (
+        f"<header><h1>Pictures from speech and from text</h1>"
+        f'<p class="verdict">{escape(verdict(report.results))}</p>'
+        f'<p class="soft">{escape(counts)}</p></header>'
+    )
+
+
+def _section(title: str, content: str) -> list[str]:
+    return [f"<h2>{escape(title)}</h2>", content] if content else []
+
+
+def _table(report: Report) -> str:
+    """The main numbers, then, folded away, the parts: by voice and by attribute."""
+    whole, parts = [], []
+    for protocol, text in report.results["protocols"].items():
+        if protocol not in report.scores["speech"]:  # of a question
+            continue
+        by_name: dict[str, dict[str, Score]] = {}
+        for modality in MODALITIES:
+            for score in report.scores[modality][protocol]:
+                column = modality if score.of == "run" else score.of
+                by_name.setdefault(score.metric, {}).setdefault(column, score)
+        main = {name for name in by_name if "/" not in name and not protocol.endswith("voices")}
+        for rows, chosen in ((whole, main), (parts, by_name.keys() - main)):
+            if chosen:
+                rows.append(_heading(protocol, text, report.results.get("looked", {}).get(protocol, {})))
+                rows += [_row(report, protocol, name, by_name[name]) for name in by_name if name in chosen]
+    note = (
+        '<p class="note">In brackets: 95% intervals, t over classes. Difference:'
+        " speech minus text, over the same captions. Each heading opens to the procedure.</p>"
+    )
+    if not parts:
+        return _rows(whole) + note
+    folded = f"<details><summary>The same by voice and by attribute</summary>{_rows(parts)}</details>"
+    return _rows(whole) + note + folded
+
+
+def _rows(rows: list[str]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("", "speech", "text", "difference", "real", "chance", "n"))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _heading(protocol: str, text: str, looked: dict[str, str]) -> str:
+    facts = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in looked.items())
+    return (
+        f'<tr class="protocol"><th colspan="7"><details><summary>{protocol.replace("_", " ")}</summary>'
+        f"<p>{escape(text)}</p><p>{escape(facts)}</p></details></th></tr>"
+    )
+
+
+def _row(report: Report, protocol: str, metric: str, found: dict[str, Score]) -> str:
+    cells = {column: _value(found.get(column)) for column in (*MODALITIES, "real", "chance")}
+    if "majority" in found:
+        majority = f"<small>majority {found['majority'].value:.3f}</small>"
+        cells["chance"] = f"<span>{cells['chance']}{majority}</span>"
+    difference = _difference_of(report, protocol, metric)
+    shown = ""
+    if difference:
+        digits = DIGITS.get(metric, 3)
+        low, high = (f"{end:+.{digits}f}" for end in difference["interval95"])
+        shown = f"<span>{difference['speech_minus_text']:+.{digits}f}<small>[{low}, {high}]</small></span>"
+    any_score = found.get("speech") or next(iter(found.values()))
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in any_score.counts.items())
+    note = f"<small>{escape(any_score.note)}</small>" if any_score.note else ""
+    columns = [
+        ("", escape(metric.replace("_", " ")) + note),
+        ("speech", cells["speech"]),
+        ("text", cells["text"]),
+        ("difference", shown),
+        ("real", cells["real"]),
+        ("chance", cells["chance"]),
+        ("n", f"<small>{escape(counts)}</small>"),
+    ]
+    return f"<tr>{''.join(_cell(name, text) for name, text in columns)}</tr>"
+
+
+def _cell(name: str, text: str) -> str:
+    return f'<td data-column="{name}">{text}</td>'
+
+
+def _difference_of(report: Report, protocol: str, metric: str) -> dict[str, Any] | None:
+    if protocol.endswith("voices"):
+        return None
+    retrieved = report.results["retrieval"].get("speech", {})
+    return report.results["difference"].get(difference_name(protocol, metric, retrieved))
+
+
+def _value(score: Score | None) -> str:
+    if score is None:
+        return ""
+    digits = DIGITS.get(score.metric, 3)
+    interval = ""
+    if score.interval95:
+        low, high = (f"{end:.{digits}f}" for end in score.interval95)
+        interval = f"<small>[{low}, {high}]</small>"
+    return f"<span>{score.value:.{digits}f}{interval}</span>"
+
+
+def _attribute_bars(report: Report) -> str:
+    rows: dict[str, dict[str, float]] = {}
+    for modality in MODALITIES:
+        for score in report.scores[modality]["attribute_accuracy"]:
+            _, _, name = score.metric.partition("/")
+            style = modality if score.of == "run" else score.of
+            if name and name in _attributes(report) and style in (*MODALITIES, "real", "chance"):
+                rows.setdefault(name, {}).setdefault(style, score.value)
+    order = (*MODALITIES, "real", "chance")
+    bars = [
+        (name, {style: found[style] for style in order if style in found}) for name, found in rows.items()
+    ]
+    half = -(-len(bars) // 2)
+    title = "share of mentions that the judge calls right"
+    charts = [bar_chart(title, part) for part in (bars[:half], bars[half:])]
+    return f'<div class="charts">{"".join(charts)}</div>' if bars else ""
+
+
+def _attributes(report: Report) -> set[str]:
+    """All attributes of the table, without groups such as all colours."""
+    scores = report.scores["speech"]["attribute_accuracy"]
+    return {score.metric.partition("/")[2] for score in scores} - {"", "colours"}
+
+
+def _gallery(report: Report) -> str:
+    if not report.shown:
+        return ""
+    nth = "all of them" if report.every == 1 else f"one in every {report.every}, from the first on"
+    total = report.results["data"]["drawn_captions"]
+    rule = (
+        f"{len(report.shown)} of the {total:,} drawn captions: {nth}, in the order of the data, good and bad"
+        " alike. Audio: what the speech encoder heard. Chips: the attributes that the caption mentions, by"
+        " the judge's eyes."
+    )
+    cards = "\n".join(_card(number, shown) for number, shown in enumerate(report.shown, 1))
+    return f'<p class="soft">{escape(rule)}</p><div class="cards">{cards}</div>'
+
+
+def _card(number: int, shown: Shown) -> str:
+    text = shown.caption.text or ""
+    voice = f"spoken by {shown.caption.speaker}" if shown.caption.speaker else ""
+    if shown.unseen_voice:
+        voice += ", never heard in training"
+    facts = " · ".join(part for part in (shown.class_name, voice) if part)
+    pictures = [(f"from {modality}", shown.drawn[modality].stages[-1]) for modality in MODALITIES]
+    pictures.append(("real", shown.real))
+    three = "".join(figure(f"{name}: {text}", source, name) for name, source in pictures)
+    chips = "".join(chip_list(modality, shown.drawn[modality]) for modality in MODALITIES)
+    stages = "".join(
+        f'<p class="soft">from {modality}</p><div class="stages">'
+        + "".join(
+            figure(f"stage {stage} from {modality}: {text}", source, f"stage {stage}")
+            for stage, source in enumerate(shown.drawn[modality].stages)
+        )
+        + "</div>"
+        for modality in MODALITIES
+    )
+    looked = "".join(attention_tiles(modality, shown.drawn[modality]) for modality in MODALITIES)
+    looked = looked and f"<details><summary>Where each segment and word looked</summary>{looked}</details>"
+    return (
+        f'<article class="card" id="caption-{number}"><h3>{number}. {escape(text) or "(unwritten)"}</h3>'
+        f'<p class="note">{escape(facts)}</p>'
+        f'<audio controls preload="none" src="{shown.audio}" aria-label="caption {number}, spoken"></audio>'
+        f'<div class="three">{three}</div>{chips}'
+        f"<details><summary>Every stage</summary>{stages}</details>{looked}</article>"
+    )
+
+
+def figure(description: str, source: str, name: str) -> str:
+    """A picture with its name under it."""
+    return (
+        f'<figure><img loading="lazy" src="{source}" alt="{escape(description)}">'
+        f"<figcaption>{escape(name)}</figcaption></figure>"
+    )
+
+
+def chip_list(modality: str, drawn: Drawn) -> str:
+    """What the judge sees of what the caption mentions; "" without a judge."""
+    if not drawn.seen:
+        return ""
+    chips = []
+    for seen in drawn.seen:
+        style, mark = ("right", "✓") if seen.right else ("wrong", f"✗ {seen.answer}")
+        chips.append(f'<li class="{style}">{escape(f"{seen.attribute}: {seen.told} {mark}")}</li>')
+    return f'<ul class="chips"><li class="soft">{modality}</li>{"".join(chips)}</ul>'
+
+
+def attention_tiles(modality: str, drawn: Drawn) -> str:
+    """Where each segment or word looked; "" without attention."""
+    if not drawn.strip:
+        return ""
+    count, tiles = len(drawn.labels), []
+    for place, label in enumerate(drawn.labels):
+        along = 100 * place / max(1, count - 1)
+        described = escape(f"where {label} looked, from {modality}")
+        tiles.append(
+            f'<figure><div class="tile" role="img" aria-label="{described}" style="background:'
+            f"url('{drawn.strip}') {along:.3f}% 0 / {100 * count}% 100%\"></div>"
+            f"<figcaption>{escape(label)}</figcaption></figure>"
+        )
+    title = f"from {modality}, {STEPS[modality]} by {STEPS[modality]}"
+    return f'<p class="soft">{title}</p><div class="tiles">{"".join(tiles)}</div>'
+
+
+def _curves(report: Report) -> str:
+    def chart(title: str, kind: str, *lines: tuple[str, bool, Callable[..., Points]]) -> str:
+        curves = [
+            Curve(f"{modality}: {name}", modality, dashed, points(report.runs[modality][kind]))
+            for modality in MODALITIES
+            if kind in report.runs[modality]
+            for name, dashed, points in lines
+        ]
+        return line_chart(title, curves)
+
+    charts = [
+        chart(
+            "Encoders: retrieval on validation captions",
+            "encoder",
+            ("mAP", False, partial(_measured, metric="mAP")),
+            ("recall@1", True, partial(_measured, metric="recall@1")),
+        ),
+        chart("Encoders: loss", "encoder", ("all", False, partial(_logged, pattern="loss/all"))),
+    ]
+    sizes = {
+        int(found[1])
+        for runs in report.runs.values()
+        for line in (runs["generator"].read_log() if "generator" in runs else [])
+        for key in line
+        if (found := re.match(r"[dg]_(\d+)/", key))
+    }
+    for size in sorted(sizes):
+        charts.append(
+            chart(
+                f"{size} px: sum of the adversarial terms",
+                "generator",
+                ("discriminator", False, partial(_logged, pattern=rf"d_{size}/(?!penalty)")),
+                ("generator", True, partial(_logged, pattern=rf"g_{size}/")),
+            )
+        )
+    found = "".join(charts)
+    return f'<div class="charts">{found}</div>' if found else ""
+
+
+def _measured(run: Run, metric: str) -> Points:
+    return [
+        (line["step"], line["value"])
+        for line in run.read_metrics()
+        if line.get("metric") == metric and line.get("split") == "val" and "step" in line
+    ]
+
+
+def _logged(run: Run, pattern: str) -> Points:
+    """The sum, step by step, of what is logged under names that begin as `pattern`."""
+    points = []
+    for line in run.read_log():
+        terms = [value for name, value in line.items() if re.match(pattern, name) and value is not None]
+        if terms:
+            points.append((line["step"], sum(terms)))
+    return points
+
+
+def _facts(results: dict[str, Any]) -> str:
+    data = results["data"]
+    runs = [f"{modality}: {run['name']}, {run['step']:,} steps" for modality, run in data["runs"].items()]
+    lines = [*runs, f"pictures of {data['image_size']} px", f"test data: {data['fingerprint'][:12]}"]
+    lines += [data["note"]] if "note" in data else []
+    lines.append(f"judge: {data['judge']}" if data["judge"] else "no judge: no judge-based metric")
+    differing = data["settings_that_differ"]
+    lines += [f"not shared: {key}: {one} (speech), {other} (text)" for key, (one, other) in differing.items()]
+    if not differing:
+        lines.append("generator, discriminators, training and seeds: the same settings for both")
+    lines += [f"recipe stage {stage}: {seconds:,.0f} s" for stage, seconds in results["seconds"].items()]
+    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"

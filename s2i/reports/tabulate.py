@@ -1,0 +1,319 @@
+"""Many runs held against the first of them: one table, one chart. For ablations and sweeps.
+
+    table.md       a row a run, with what it changes, intervals, and what was published beside it
+    results.json   the same numbers, with the protocols that made them
+    chart.svg      each run's difference from the first
+    measured/      what was measured of each run, so that it is done once
+
+Differences are over the same captions and noise, with a t interval over classes: it holds the luck
+of the captions, not of the training. Further seeds of the base, given as runs of their own, show that one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s2i.config_files import config_to_dict, load_config
+from s2i.errors import InputError
+from s2i.evaluation.records import measure, procedure
+from s2i.evaluation.subject import Subject
+from s2i.files.atomic import read_json
+from s2i.files.output_folder import OutputFolder
+from s2i.inference.model import DrawingPath, load
+from s2i.metrics.statistics import FORM, paired_difference
+from s2i.progress import say
+from s2i.reports.charts import Spread, spread_chart
+from s2i.runs.checkpoint import LAST, random_state_kept
+from s2i.runs.run import CHANGEABLE, PLACES, Run, config_changes
+
+COLUMNS = {  # of the table: protocol, metric, and whether more is better
+    "attribute accuracy": ("attribute_accuracy", "attribute_accuracy", True),
+    "mAP of drawings": ("class_retrieval_by_drawing", "mAP", True),
+    "judge KID": ("judge_distances", "kid", False),
+    "mAP of retrieval": ("retrieval_by_caption", "mAP", True),
+}
+LEADING = (
+    "attribute accuracy"  # what the difference and the chart are of; where absent, the next that is there
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row: a run, or one modality of a run that has both.
+
+    `values`: {column: its number}; `intervals`: 95 %; `parts`: {column: (value, class, weight) a caption},
+    where the number is their weighted mean; `changes`: {setting: (of the base, of this run)}.
+    """
+
+    name: str
+    values: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    parts: dict[str, np.ndarray]
+    changes: dict[str, tuple[Any, Any]]
+    seconds: float
+    step: int
+
+
+def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Path | None = None) -> Path:
+    """Measure `runs`, hold each against the first, and write the table; returns table.md.
+
+    Args:
+        runs: GAN runs over one data set; the first is the base.
+        output: folder; what an earlier call measured of an unchanged run is used again.
+        published: JSON {name of a run: {"than", "found", "numbers", "source"}}, to stand beside it.
+
+    Raises:
+        InputError: fewer than two runs, two of one name, a folder that holds anything else, or what `load`,
+            `Subject` and the protocols refuse.
+    """
+    folders, written = [Path(run) for run in runs], OutputFolder(output, "s2i tabulate")
+    names = _names(folders)
+    known = _read_published(published)
+    rows: list[Measured] = []
+    protocols: set[str] = set()
+    base: Subject | None = None
+    with random_state_kept(), written.held():
+        for name, folder in zip(names, folders, strict=True):
+            for modality, path in load(folder).paths.items():
+                row = name if not path.config.gan.other_encoder else f"{name}, from {modality}"
+                subject = Subject(path, load_config(folders[0] / "config.yaml").evaluation)
+                base = base or subject
+                if subject.pack.fingerprint != base.pack.fingerprint:
+                    raise InputError(
+                        f"expected runs over the data of {folders[0]}, found other data in"
+                        f" {subject.pack.folder} ({folder}): tabulate runs of one pack"
+                    )
+                found = _measured(subject, folder, written, f"measured/{row}.json")
+                protocols |= {COLUMNS[column][0] for column in found["values"]}
+                rows.append(_row(row, found, folder, folders[0], path))
+                say(f"{row}: " + ", ".join(f"{k} {v:.3f}" for k, v in found["values"].items()))
+    differences = {row.name: difference for row in rows[1:] if (difference := _difference(row, rows[0]))}
+    results = {
+        "base": rows[0].name,
+        "split": base.evaluation.split,
+        "drawn_captions": len(base.drawn_captions),
+        "protocols": {name: procedure(name) for name in sorted(protocols)},
+        "difference_of": _leading(rows[0]),
+        "rows": [_plain(row, differences.get(row.name)) for row in rows],
+        "published": {name: known[name] for name in known if name in {row.name for row in rows}},
+    }
+    files = {
+        "results.json": json.dumps(results, indent=2, ensure_ascii=False) + "\n",
+        "chart.svg": _chart(rows, differences),
+        "table.md": _table(rows, differences, known, results),
+    }
+    with written.held():
+        for name, text in files.items():
+            table = written.write(name, text)
+    return table
+
+
+def _names(folders: list[Path]) -> list[str]:
+    """What tells the runs apart: their folders' names without what all begin with, up to a hyphen."""
+    if len(folders) < 2:
+        raise InputError("expected a base and at least one other run, found one: name more runs")
+    names = [folder.absolute().name for folder in folders]
+    if len(set(names)) < len(names):
+        raise InputError(f"expected runs of different names, found {', '.join(names)}: leave one out")
+    words = [name.split("-") for name in names]
+    shared = 0
+    while all(len(word) > shared + 1 and word[shared] == words[0][shared] for word in words):
+        shared += 1
+    return ["-".join(word[shared:]) for word in words]
+
+
+def _read_published(path: str | Path | None) -> dict[str, dict[str, str]]:
+    if path is None:
+        return {}
+    known = read_json(path, "published orderings", "mend --published")
+    try:
+        return {
+            name: {key: entry[key] for key in ("than", "found", "numbers", "source")}
+            for name, entry in known.items()
+        }
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            "expected JSON {run: {than, found, numbers, source}} as --published, found"
+            f" {type(error).__name__} {error} in {path}: mend it"
+        ) from error
+
+
+def _measured(subject: Subject, run: Path, written: OutputFolder, kept: str) -> dict[str, Any]:
+    """Values, intervals and parts a column; out of the file `kept`, where they are of these weights and
+    captions."""
+    checkpoint = (run / "checkpoints" / LAST).stat()
+    made_from = {
+        "checkpoint": [checkpoint.st_size, checkpoint.st_mtime_ns],
+        "modality": subject.path.config.modality,
+        "evaluation": config_to_dict(subject.evaluation)
+        | dict.fromkeys(("judge", "batch_size", "processes", "cache")),
+        "pack": subject.pack.fingerprint,
+        "judge": subject.judge.identity if subject.judge else None,
+        "intervals": FORM,
+    }
+    if written.owns(kept):
+        try:
+            found = read_json(written.path / kept, "what was measured", "delete it")
+        except InputError:  # cut short: measured again
+            found = {}
+        if found.get("made_from") == made_from:
+            return found
+    found = {"made_from": made_from, "values": {}, "intervals": {}, "parts": {}}
+    scores = measure(subject, [protocol for protocol, _, _ in COLUMNS.values()])
+    for column, (protocol, metric, _) in COLUMNS.items():
+        for score in scores[protocol]:
+            if score.metric != metric or score.of != "run":
+                continue
+            found["values"][column] = score.value
+            if score.interval95:
+                found["intervals"][column] = list(score.interval95)
+            if score.values is not None:
+                weights = np.ones_like(score.values) if score.weights is None else score.weights
+                found["parts"][column] = np.stack([score.values, score.clusters, weights], 1).tolist()
+    written.write(kept, json.dumps(found))
+    return found
+
+
+def _row(name: str, found: dict[str, Any], folder: Path, base: Path, path: DrawingPath) -> Measured:
+    log = Run(folder).read_log()
+    return Measured(
+        name,
+        found["values"],
+        {column: tuple(ends) for column, ends in found["intervals"].items()},
+        {column: np.array(part) for column, part in found["parts"].items()},
+        _changes(base, folder),
+        log[-1]["seconds"] if log else 0.0,
+        path.step,
+    )
+
+
+def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
+    """Settings of the run, and of the training of its encoder, that aren't the base's."""
+    ours, theirs = load_config(folder / "config.yaml"), load_config(base / "config.yaml")
+    found = config_changes(theirs, ours)
+    encoders = [Path(config.gan.encoder) / "config.yaml" for config in (theirs, ours)]
+    if ours.modality == theirs.modality and all(path.is_file() for path in encoders):
+        found |= config_changes(*map(load_config, encoders), "encoder")
+    changes = {key: change for key, change in found.items() if key not in PLACES | CHANGEABLE}
+    if ours.gan.other_encoder and not theirs.gan.other_encoder:
+        changes["modality"] = (theirs.modality, "both in turn")
+    told = [bool(config.gan.matching_model) for config in (theirs, ours)]
+    if told[0] != told[1]:
+        changes["gan.matching_model"] = tuple("another" if other else "the encoders" for other in told)
+    return changes
+
+
+def _leading(row: Measured) -> str:
+    """The first column that has a value a caption."""
+    return next((column for column in (LEADING, *COLUMNS) if column in row.parts), "")
+
+
+def _difference(row: Measured, base: Measured) -> dict[str, Any] | None:
+    """This run minus the base, caption by caption."""
+    column = _leading(base)
+    if column not in row.parts:
+        return None
+    ours, theirs = row.parts[column], base.parts[column]
+    if ours.shape != theirs.shape or not np.array_equal(ours[:, 1:], theirs[:, 1:]):
+        return None  # other captions: a text run that lacks some
+    found = paired_difference(ours[:, 0], theirs[:, 0], ours[:, 1], ours[:, 2])
+    return {"value": found.value, "interval95": list(found.interval95 or ()), "captions": found.n}
+
+
+def _plain(row: Measured, difference: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "changes": {key: list(change) for key, change in row.changes.items()},
+        "values": row.values,
+        "intervals95": {column: list(ends) for column, ends in row.intervals.items()},
+        "difference": difference,
+        "steps": row.step,
+        "seconds": row.seconds,
+    }
+
+
+def _chart(rows: list[Measured], differences: dict[str, dict[str, Any]]) -> str:
+    spreads = [
+        Spread(row.name, found["value"], tuple(found["interval95"]) or None, _is_seed(row))
+        for row in rows[1:]
+        if (found := differences.get(row.name))
+    ]
+    return spread_chart(f"{_leading(rows[0])}: difference from {rows[0].name}", spreads)
+
+
+def _is_seed(row: Measured) -> bool:
+    return set(row.changes) == {"seed"}
+
+
+def _table(
+    rows: list[Measured],
+    differences: dict[str, dict[str, Any]],
+    known: dict[str, dict[str, str]],
+    results: dict[str, Any],
+) -> str:
+    columns = [column for column in COLUMNS if any(column in row.values for row in rows)]
+    leading = results["difference_of"]
+    head = ["setting", "changes", *columns, f"{leading}, minus the base", "steps", "s", "published", "here"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    by_name = {row.name: row for row in rows}
+    for row in rows:
+        changed = ", ".join(f"`{key}` {_shown(new)}" for key, (_, new) in row.changes.items())
+        numbers = [_number(row.values.get(column), row.intervals.get(column)) for column in columns]
+        found = differences.get(row.name)
+        difference = _number(found["value"], found["interval95"], signed=True) if found else ""
+        entry = known.get(row.name)
+        told, here = "", ""
+        if entry:
+            told = f"{entry['found']} than {entry['than']}: {entry['numbers']}"
+            here = _here(row, by_name.get(entry["than"]), leading)
+        lines.append(
+            "| "
+            + " | ".join(
+                [row.name, changed, *numbers, difference, f"{row.step:,}", f"{row.seconds:.0f}", told, here]
+            )
+            + " |"
+        )
+    seeds = [row.values[leading] for row in rows if row is rows[0] or _is_seed(row)] if leading else []
+    notes = [
+        f"{results['drawn_captions']:,} captions of the split `{results['split']}` drawn; in brackets 95 %"
+        " t intervals over classes, differences over the same captions and noise.",
+    ]
+    if len(seeds) > 1:
+        notes.append(
+            f"The base with {len(seeds)} seeds: {leading} {min(seeds):.3f} to {max(seeds):.3f}. A difference"
+            " that is no larger than that may be the luck of a training."
+        )
+    sources = [f"- {name}: {entry['source']}" for name, entry in known.items() if name in by_name]
+    if sources:
+        notes += ["Published orderings, of other data and measures, as context:", *sources]
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def _here(row: Measured, other: Measured | None, leading: str) -> str:
+    """The ordering found here, in the words of the published one."""
+    if other is None:
+        return ""
+    difference = _difference(row, other)
+    if not difference or not difference["interval95"]:
+        return ""
+    low, high = difference["interval95"]
+    found = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+    return f"{found} ({difference['value']:+.3f} [{low:+.3f}, {high:+.3f}])"
+
+
+def _number(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
+    if value is None:
+        return ""
+    form = "{:+.3f}" if signed else "{:.3f}"
+    ends = f" [{', '.join(form.format(end) for end in interval)}]" if interval else ""
+    return form.format(value) + ends
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

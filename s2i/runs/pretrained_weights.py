@@ -1,0 +1,152 @@
+"""Weights of pretrained image networks: a local file, or torchvision's own download with its hash check."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from s2i.config import ImageEncoderConfig
+from s2i.errors import InputError
+from s2i.files.atomic import sha256_of
+from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.models.pretrained import KINDS, ImageTrunk
+
+# torchvision names its files by the first digits of their hash: inception_v3_google-0cc3c7bd.pth
+NAMED_BY_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
+
+
+def connect(encoder: nn.Module, config: ImageEncoderConfig, file: Path | None = None) -> nn.Module:
+    """Tell a pretrained image encoder where its trunk comes from; nothing is read before it is needed.
+
+    Args:
+        encoder: any image encoder; one that is trained from scratch is left as it is.
+        config: its own.
+        file: a trunk that an exported model has beside it, instead of what the configuration names.
+
+    Returns:
+        the encoder.
+    """
+    if isinstance(encoder, PretrainedImageEncoder):
+        encoder.fetch = partial(_fetch, config=config, file=file)
+    return encoder
+
+
+def require_trunk(encoder: nn.Module) -> None:
+    """Fetch the trunk now: before a training that needs it makes its folder.
+
+    Raises InputError where the weights are missing, not those of the configured hash, of another network, or
+    others than the encoder was trained over.
+    """
+    if isinstance(encoder, PretrainedImageEncoder):
+        encoder.fingerprint.copy_(fingerprint(encoder.trunk))
+
+
+def comes_from_a_file(encoder: PretrainedImageEncoder) -> bool:
+    """Whether the trunk is somebody's file, configured or in an exported model, and not torchvision's own."""
+    file = encoder.fetch.keywords["file"] if encoder.fetch else None
+    return bool(encoder.config.weights) or (file is not None and file.is_file())
+
+
+def fingerprint(trunk: ImageTrunk) -> Tensor:
+    """SHA-256 of a trunk's weights as float16 and their names: uint8 (32,).
+
+    Of float16, so that a model exported in half the size knows its trunk again.
+    """
+    found = hashlib.sha256()
+    for name, value in trunk.network.state_dict().items():
+        if value.is_floating_point():  # not batch norm's counters
+            found.update(name.encode())
+            found.update(value.cpu().to(torch.float16).numpy().tobytes())
+    return torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)
+
+
+def _fetch(encoder: PretrainedImageEncoder, config: ImageEncoderConfig, file: Path | None) -> ImageTrunk:
+    if file is not None and file.is_file():
+        origin, expected = str(file), ""
+    else:
+        origin, expected = config.weights, config.sha256
+    trunk = _read_trunk(config.kind, config.image_size, config.pictures, origin, expected)
+    trained_over = encoder.fingerprint.cpu()
+    if trained_over.any() and not torch.equal(trained_over, fingerprint(trunk)):
+        raise InputError(
+            f"expected the weights of {config.kind} over which this model was trained, found others in"
+            f" {origin or 'torchvision'}: set image_encoder.weights to the file that it was trained with"
+        )
+    return trunk
+
+
+@cache
+def _read_trunk(kind: str, image_size: int, pictures: str, file: str, sha256: str) -> ImageTrunk:
+    least = KINDS[kind].least
+    if image_size < least:
+        raise InputError(
+            f"expected image_encoder.image_size of {least} px or more for {kind}, found {image_size}:"
+            " raise it"
+        )
+    values = _read_file(Path(file), sha256) if file else _download(kind)
+    origin = file or f"torchvision's download of {kind}"
+    wanted = {key.split(".")[0] for key in KINDS[kind].unused}
+    values = {key: value for key, value in values.items() if key.split(".")[0] not in wanted}
+    with torch.device("meta"):  # no random weights to be thrown away
+        trunk = ImageTrunk(kind, image_size, pictures)
+    try:
+        trunk.network.load_state_dict(values, assign=True)
+    except RuntimeError as error:
+        found = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"expected weights of torchvision's {kind} in {origin}, found {found}:"
+            " they are of another network"
+        ) from error
+    return trunk.float().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _download(kind: str) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights  # here: drawing needs none of it, and it takes a second
+
+    weights = get_model_weights(kind).IMAGENET1K_V1
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network; a file that isn't the one
+        raise InputError(
+            f"expected the weights of {kind} from {weights.url}, found: {error}: fetch that file and set"
+            " image_encoder.weights to it"
+        ) from error
+
+
+def _read_file(path: Path, sha256: str) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(
+            f"expected weights of an image network, found no file at {path}: check image_encoder.weights"
+        )
+    named = NAMED_BY_HASH.search(path.name)
+    for expected in filter(None, (sha256.lower(), named and named[1])):
+        found = sha256_of(path)
+        if len(expected) < 8 or not found.startswith(expected):
+            raise InputError(
+                f"expected SHA-256 {expected} (8 digits or more) of {path}, found {found}:"
+                " fetch it again, or mend image_encoder.sha256"
+            )
+    try:
+        if path.suffix == ".safetensors":
+            values = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about pickles that are refused below, in one line
+                values = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise InputError(f"expected safetensors in {path}, found: {error}: fetch it again") from error
+    except Exception as error:  # whatever a broken file makes of an unpickler
+        raise InputError(
+            f"expected weights alone in {path}, found more than that, or a file cut short: fetch it again"
+        ) from error
+    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+        raise InputError(f"expected tensors by name in {path}, found something else: give a state dict")
+    return values

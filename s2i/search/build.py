@@ -1,0 +1,198 @@
+"""The `index` command: vectors of a folder's or manifest's pictures, and of its recordings, for searching."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from s2i.data.audio import load_waveform
+from s2i.data.file_kinds import find_images
+from s2i.data.images import load_image, to_tensor
+from s2i.data.manifest import Picture, iterate_manifest
+from s2i.errors import InputError
+from s2i.files.atomic import write_atomically
+from s2i.files.output_folder import OutputFolder
+from s2i.inference.model import DrawingPath, Model
+from s2i.processes import cores
+from s2i.progress import progress, say
+from s2i.search.index import FORMAT, NETWORKS, Index
+from s2i.search.nearest import write_table
+
+PICTURES = 64  # looked at together
+RECORDINGS = 16  # listened to together; neighbours in a manifest are of much the same length
+
+Item = dict[str, Any]
+
+
+def build_index(
+    model: Model, source: str | Path, output: str | Path, root: str | Path | None = None, split: str = ""
+) -> Index:
+    """Index every picture of a folder, or the pictures and recordings of a manifest.
+
+    Args:
+        model: pictures are put beside the captions of each of its paths that has an image encoder, recordings
+            beside the pictures of its path from speech.
+        source: a folder, searched to its depths, or a manifest (.jsonl).
+        output: folder to write; an index there is replaced when the new one is whole.
+        root: that a manifest's paths start from; by default its own folder.
+        split: of a manifest, "train", "val" or "test" alone; "": all.
+
+    Raises:
+        InputError: nothing to index, a bad manifest, or a model that can't compare. Pictures of a folder that
+            can't be read are named on stderr and left out; in a manifest they are an error.
+    """
+    source, output = Path(source), Path(os.path.abspath(output))
+    folder = OutputFolder(output, "s2i index", nothing_else=True)
+    paths = [path for path in model.paths.values() if path.image_encoder is not None]
+    if not paths:
+        next(iter(model.paths.values())).fingerprint("image_encoder")  # says what is missing
+    if source.is_dir():
+        root, items, recordings = source, _items_of_folder(source), []
+    else:
+        root = Path(root) if root is not None else source.parent
+        chosen = [picture for picture in iterate_manifest(source) if split in ("", picture.split)]
+        items = [_item_of_picture(picture) for picture in chosen]
+        recordings = [item for picture in chosen for item in _items_of_recordings(picture)]
+    if not items:
+        told = f"pictures of {split}" if split else "pictures"
+        raise InputError(f"expected {told} in {source}, found none: check --split")
+    listening = [path for path in paths if path.config.modality == "speech" and path.encoder is not None]
+    try:
+        with folder.replaced(last="index.json") as made:
+            writer = _Writer(made, "pictures", paths)
+            _write_pictures(writer, paths, root, items, source.is_dir())
+            if not writer.count:
+                raise InputError(
+                    f"expected pictures that can be read in {source}, found none: give another folder"
+                )
+            described = {
+                "format": FORMAT,
+                "root": os.path.relpath(root, output),
+                "sizes": {"pictures": writer.count},
+                "fingerprints": writer.finish(),
+            }
+            if recordings and listening:
+                writer = _Writer(made, "recordings", listening)
+                _write_recordings(writer, listening[0], root, recordings)
+                described["sizes"]["recordings"] = writer.count
+                described["fingerprints"] |= writer.finish()
+            with write_atomically(made / "index.json") as stream:
+                json.dump(described, stream, indent=1)
+    except OSError as error:
+        raise InputError(f"expected to write {output}, found: {error.strerror or error}: mend it") from error
+    return Index.open(output)
+
+
+def _items_of_folder(folder: Path) -> list[Item]:
+    names = [path.relative_to(folder).as_posix() for path in find_images(folder)]
+    return [{"id": name, "picture": name, "box": None, "class_name": None, "caption": None} for name in names]
+
+
+def _item_of_picture(picture: Picture) -> Item:
+    told = [caption.text for caption in picture.captions if caption.text]
+    return {
+        "id": picture.id,
+        "picture": picture.image,
+        "box": picture.box,
+        "class_name": picture.class_name,
+        "caption": told[0] if told else None,
+    }
+
+
+def _items_of_recordings(picture: Picture) -> Iterator[Item]:
+    for number, caption in enumerate(picture.captions):
+        if caption.audio is not None:
+            item = _item_of_picture(picture) | {"caption": caption.text, "recording": caption.audio}
+            yield item | {"id": f"{picture.id}-{number}"}
+
+
+class _Writer:
+    """The lines and vectors of one kind of thing, written as they come; memory use doesn't grow with them."""
+
+    def __init__(self, folder: Path, kind: str, paths: Sequence[DrawingPath]) -> None:
+        self._folder, self._kind, self._paths = folder, kind, paths
+        self._ends = [0]
+        self._lines = (folder / f"{kind}.jsonl").open("wb")
+        for path in paths:
+            self._table(path).mkdir()
+        self._vectors = [(self._table(path) / "raw").open("wb") for path in paths]
+
+    def _table(self, path: DrawingPath) -> Path:
+        return self._folder / f"{path.config.modality}-{self._kind}"
+
+    def add(self, items: Sequence[Item], vectors: Sequence[Tensor]) -> None:
+        """Some things, and their unit vectors (N, D) by each of the paths."""
+        for item in items:
+            line = {key: value for key, value in item.items() if key != "box"}
+            self._ends.append(self._ends[-1] + self._lines.write(json.dumps(line).encode() + b"\n"))
+        for stream, values in zip(self._vectors, vectors, strict=True):
+            stream.write(values.cpu().numpy().astype(np.float32).tobytes())
+
+    def finish(self) -> dict[str, str]:
+        """Close the files and make the tables; fingerprints of the networks, by the name of their table."""
+        for stream in (self._lines, *self._vectors):
+            stream.close()
+        np.save(self._folder / f"{self._kind}.offsets.npy", np.array(self._ends, np.int64))
+        found = {}
+        for path in self._paths:
+            table = self._table(path)
+            raw = np.memmap(table / "raw", np.float32, "r").reshape(len(self._ends) - 1, -1)
+            np.save(table / "vectors.npy", raw)
+            del raw
+            (table / "raw").unlink()
+            write_table(table)
+            found[table.name] = path.fingerprint(NETWORKS[self._kind])
+        return found
+
+    @property
+    def count(self) -> int:
+        return len(self._ends) - 1
+
+
+def _write_pictures(
+    writer: _Writer, paths: Sequence[DrawingPath], root: Path, items: list[Item], skip: bool
+) -> None:
+    def decode(item: Item) -> Image.Image | None:
+        try:
+            return load_image(root / item["picture"])
+        except InputError as error:
+            if not skip:
+                raise
+            say(f"left out: {error}")
+            return None
+
+    with ThreadPoolExecutor(min(8, cores())) as pool:  # PIL lets other threads run meanwhile
+        for batch in _batches(progress(items, len(items), "pictures indexed"), PICTURES):
+            images = list(pool.map(decode, batch))
+            found = [(item, image) for item, image in zip(batch, images, strict=True) if image is not None]
+            if found:
+                vectors = [_vectors_of_pictures(path, found) for path in paths]
+                writer.add([item for item, _ in found], vectors)
+
+
+def _vectors_of_pictures(path: DrawingPath, found: list[tuple[Item, Image.Image]]) -> Tensor:
+    framed = np.stack([path.frame_picture(image, item["box"]) for item, image in found])
+    return path.encode_pictures(to_tensor(torch.from_numpy(framed)))
+
+
+def _write_recordings(writer: _Writer, path: DrawingPath, root: Path, items: list[Item]) -> None:
+    for batch in _batches(progress(items, len(items), "recordings indexed"), RECORDINGS):
+        waveforms = [load_waveform(root / item["recording"], path.config.audio) for item in batch]
+        writer.add(batch, [F.normalize(path.encode_speech(waveforms).sentence, dim=1)])
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch

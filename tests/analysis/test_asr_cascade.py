@@ -1,0 +1,151 @@
+"""Recognition, then text: spelling, word errors, a tiny recogniser, and what it does to the numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torchaudio
+
+from s2i.analysis import asr_cascade
+from s2i.analysis.asr_cascade import Recogniser, load_recogniser, measure_cascade, spell, word_edits
+from s2i.errors import InputError
+from s2i.evaluation.records import evaluate
+from s2i.evaluation.subject import Subject
+from s2i.inference.model import load
+from s2i.reports.compare import compare
+from tests.tiny_runs import write_world
+
+TINY = {
+    "extractor_mode": "group_norm",
+    "extractor_conv_layer_config": [
+        (8, 10, 5),
+        (8, 3, 2),
+        (8, 3, 2),
+        (8, 3, 2),
+        (8, 3, 2),
+        (8, 2, 2),
+        (8, 2, 2),
+    ],
+    "extractor_conv_bias": False,
+    "encoder_embed_dim": 8,
+    "encoder_projection_dropout": 0.0,
+    "encoder_pos_conv_kernel": 4,
+    "encoder_pos_conv_groups": 2,
+    "encoder_num_layers": 1,
+    "encoder_num_heads": 2,
+    "encoder_attention_dropout": 0.0,
+    "encoder_ff_interm_features": 8,
+    "encoder_ff_interm_dropout": 0.0,
+    "encoder_dropout": 0.0,
+    "encoder_layer_norm_first": False,
+    "encoder_layer_drop": 0.0,
+    "aux_num_out": 29,
+}
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch) -> Path:
+    """A file of random weights in the form of the published one, for a tiny bundle in its place."""
+    published = torchaudio.pipelines.WAV2VEC2_ASR_BASE_960H
+    monkeypatch.setattr(torchaudio.pipelines, asr_cascade.BUNDLE, replace(published, _params=TINY))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = torchaudio.models.wav2vec2_model(**TINY).state_dict()
+    for name in ("aux.weight", "aux.bias"):  # three labels that torchaudio takes out again
+        value = state[name]
+        state[name] = torch.cat([value[:1], torch.full_like(value[:3], 99.0), value[1:]])
+    torch.save(state, tmp_path / "tiny.pth")
+    return tmp_path / "tiny.pth"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> dict[str, Path]:
+    return write_world(tmp_path_factory.mktemp("world"), judge_steps=5)
+
+
+def subjects(world) -> dict[str, Subject]:
+    return {side: Subject(load(world[side], "cpu").path(side)) for side in ("speech", "text")}
+
+
+def test_repetitions_are_joined_before_blanks_are_left_out():
+    names = ("-", "|", "B", "E", "R", "D")
+    spoken = [1, 2, 2, 0, 3, 3, 0, 3, 1, 1, 0, 1, 4, 3, 0, 5, 5, 0]
+    assert spell(spoken, names) == "bee red" and spell([0, 1, 0], names) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "written", "edits"),
+    [
+        ("a red bird", "a red bird", 0),
+        ("a red bird", "read bird", 2),
+        ("", "a b", 2),
+        ("a b c", "", 3),
+        ("a b", "b a", 2),
+    ],
+)
+def test_word_edits_are_the_least_number(said, written, edits):
+    assert word_edits(said.split(), written.split()) == edits
+
+
+def test_a_local_file_of_torchaudios_form_is_read_and_another_refused(weights, tmp_path):
+    recogniser = load_recogniser(weights)
+    assert recogniser.rate == 16000 and len(recogniser.labels) == 29
+    assert float(recogniser.network.aux.bias.abs().max()) < 99  # the labels that aren't spelt are out
+    assert recogniser.write(torch.zeros(8000)) == recogniser.write(torch.zeros(8000))
+    torch.save({"odd": torch.zeros(1)}, tmp_path / "odd.pth")
+    with pytest.raises(InputError, match="weights of the recogniser WAV2VEC2_ASR_BASE_960H in .*odd.pth"):
+        load_recogniser(tmp_path / "odd.pth")
+    with pytest.raises(InputError, match="found no file"):
+        load_recogniser(tmp_path / "none.pth")
+
+
+def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkeypatch):
+    found = subjects(world)
+    text = {
+        (line["metric"], line["of"]): line["value"]
+        for line in evaluate(world["text"], ["attribute_accuracy"])
+    }
+    monkeypatch.setattr(
+        asr_cascade,
+        "_write",
+        lambda subject, captions, _: [subject.pack.caption(int(i)).text for i in captions],
+    )
+    numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
+    counts = {"captions": 60, "unread": 0, "read_in_part": 0}
+    assert numbers["word_error_rate"] == 0 and numbers["counts"] == counts
+    for columns in numbers["metrics"].values():
+        assert columns["cascade"]["value"] == pytest.approx(columns["text"]["value"], abs=0.01)
+        change = columns["speech"]["cascade_minus"]["value"]
+        assert change == pytest.approx(columns["cascade"]["value"] - columns["speech"]["value"])
+    accuracy = numbers["metrics"]["attribute_accuracy"]["text"]["value"]
+    assert accuracy == pytest.approx(text["attribute_accuracy", "run"], abs=1e-6)
+
+
+def test_a_recogniser_that_hears_nothing_is_counted(world, monkeypatch):
+    found = subjects(world)
+    monkeypatch.setattr(asr_cascade, "_write", lambda subject, captions, _: ["" for _ in captions])
+    numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
+    assert numbers["word_error_rate"] == 1 and numbers["counts"]["unread"] == 60
+    assert numbers["counts"]["read_in_part"] == 0
+
+
+def test_sentences_that_the_text_run_reads_in_part_are_counted(world, monkeypatch):
+    found = subjects(world)
+    heard = ["a red zebra bird", "a red bird"]
+    monkeypatch.setattr(asr_cascade, "_write", lambda subject, captions, _: [heard[n % 2] for n in range(60)])
+    numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
+    assert numbers["counts"] == {"captions": 60, "unread": 0, "read_in_part": 30}
+
+
+def test_compare_has_it_as_a_third_column(world, weights, tmp_path):
+    compare(world["speech"], world["text"], tmp_path / "report", recogniser=str(weights))
+    results = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert set(results["cascade"]["metrics"]) == {"recall@1", "mAP", "attribute_accuracy"}
+    assert results["cascade"]["recogniser"].startswith("WAV2VEC2_ASR_BASE_960H ")
+    assert "cascade" in results["protocols"] and "recogniser" in results["protocols"]["cascade"]
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Through words" in page and "cascade minus speech" in page and "Word error rate" in page

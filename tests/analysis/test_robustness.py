@@ -1,0 +1,158 @@
+"""The same captions in noise, in rooms and by other voices."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from s2i.analysis import robustness
+from s2i.analysis.robustness import add_noise, add_room, measure_robustness
+from s2i.config import AudioConfig
+from s2i.data.manifest import read_manifest, write_manifest
+from s2i.errors import InputError
+from s2i.evaluation.records import evaluate
+from s2i.reports.compare import compare
+from tests.tiny_runs import write_world
+
+
+def test_noise_is_as_loud_as_the_ratio_says_and_goes_around():
+    speech = torch.sin(torch.arange(8000) / 7)
+    noise = torch.randn(300, generator=torch.Generator().manual_seed(0))
+    for ratio in (20, 0):
+        added = add_noise(speech, noise, ratio, 250) - speech
+        found = 10 * torch.log10(speech.square().mean() / added.square().mean())
+        assert found.item() == pytest.approx(ratio, abs=1e-3)
+    assert torch.allclose(added[:10] / added[0], noise[250:260] / noise[250], atol=1e-4)
+    assert torch.allclose(added[50:60], added[350:360], atol=1e-6)  # around after 300 samples
+
+
+def test_a_room_of_one_reflection_adds_it_at_the_former_power():
+    speech = torch.randn(5000, generator=torch.Generator().manual_seed(1))
+    response = torch.zeros(400)
+    response[40], response[140] = 1.0, 0.5  # what comes before the direct sound is cut off
+    wet = add_room(speech, response)
+    expected = speech.clone()
+    expected[100:] += 0.5 * speech[:-100]
+    expected *= (speech.square().mean() / expected.square().mean()).sqrt()
+    assert torch.allclose(wet, expected, atol=1e-4)
+
+
+def test_noise_and_echoes_are_read_to_their_end(tmp_path):
+    response = np.zeros(20000)
+    response[200], response[12000] = 1.0, 1e-4  # far under what counts as speech
+    soundfile.write(tmp_path / "room.wav", response, 22050, "FLOAT")
+    [read] = robustness._sounds(tmp_path, AudioConfig())
+    assert len(read) == 20000 and read[12000] > 0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> dict[str, Path]:
+    return write_world(tmp_path_factory.mktemp("world"), judge_steps=5)
+
+
+def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
+    world, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(robustness, "RATIOS", (20, 0))
+    monkeypatch.setattr(robustness, "SPEEDS", (1.2,))
+    monkeypatch.setattr(robustness, "RATES", ())
+    monkeypatch.setattr(robustness, "ACCENTS", ("de",))
+    random = np.random.default_rng(0)
+    for name in ("noise", "rooms"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", random.normal(0, 0.1, 9000), 16000)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    table = measure_robustness(world["speech"], None, tmp_path / "noise", tmp_path / "rooms")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert table == world["speech"] / "robustness" / "table.md"
+    rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
+    assert list(rows) == [
+        "clean",
+        "noise at 20 dB",
+        "noise at 0 dB",
+        "room",
+        "speed 1.2",
+        "spoken anew",
+        "voice de",
+        "speaker of training",
+        "speaker that training lacks",
+    ]
+    told = {
+        (line["metric"], line["of"]): line["value"]
+        for line in evaluate(world["speech"], ["attribute_accuracy"])
+    }
+    clean = rows["clean"]["attribute_accuracy"]
+    assert clean["value"] == pytest.approx(told["attribute_accuracy", "run"], abs=0.02)  # float16 in the pack
+    assert "difference" not in clean and rows["voice de"]["reference"] == "spoken anew"
+    for name in ("noise at 0 dB", "room", "speed 1.2"):
+        found = rows[name]["recall@1"]
+        change = found["value"] - rows["clean"]["recall@1"]["value"]
+        assert found["difference"]["value"] == pytest.approx(change) and rows[name]["captions"] == 60
+    assert rows["speaker of training"]["captions"] == rows["speaker that training lacks"]["captions"] == 30
+    assert (table.parent / "chart.svg").read_text().count("<circle") == 6
+    told_by = json.loads((table.parent / "results.json").read_text())
+    assert told_by["sources"] == {"noise": "noise", "rooms": "rooms"} and told_by["measured"]["step"] == 40
+    compare(world["speech"], world["text"], tmp_path / "report")
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Is it the voice?" in page and "noise at 0 dB" in page
+    chart = (tmp_path / "report" / "pictures" / "robustness.svg").read_text()
+    assert chart == (table.parent / "chart.svg").read_text() and 'src="pictures/robustness.svg"' in page
+    assert sum(line.startswith("| ") for line in table.read_text().splitlines()) == 1 + len(rows)
+    compare(world["speech"], world["text"], tmp_path / "other", overrides=["evaluation.seed=1"])
+    assert "results.json is left out: it is of other weights" in capsys.readouterr().err
+    assert "Is it the voice?" not in (tmp_path / "other" / "index.html").read_text()
+
+
+def test_photographs_without_attributes_are_measured_by_their_classes(tmp_path, monkeypatch):
+    for name in ("SPEEDS", "RATES", "ACCENTS"):
+        monkeypatch.setattr(robustness, name, ())
+    runs = write_world(tmp_path, judge_steps=5, attributes=False)
+    table = measure_robustness(runs["speech"])
+    rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
+    told = {
+        (line["metric"], line["of"]): line["value"]
+        for line in evaluate(runs["speech"], ["class_retrieval_by_drawing"])
+    }
+    assert rows["clean"]["mAP"]["value"] == pytest.approx(told["mAP", "run"], abs=0.03)  # float16 in the pack
+    assert "attribute_accuracy" not in rows["clean"] and "difference" in rows["spoken anew"]["mAP"]
+    assert "| condition | captions | recall@1 | change | mAP | change |" in table.read_text()
+
+
+def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, monkeypatch):
+    for name in ("SPEEDS", "RATES", "ACCENTS"):
+        monkeypatch.setattr(robustness, name, ())
+    root = world["speech"].parents[1] / "birds"
+    tests = [each for each in read_manifest(root / "manifest.jsonl") if each.split == "test"]
+    recorded = []
+    for place, picture in enumerate(tests):
+        (first, *rest) = picture.captions
+        # The recording of another picture; of every second picture's first caption alone.
+        audio = tests[place - 1].captions[0].audio if place % 2 else None
+        unspoken = [replace(caption, audio=None) for caption in rest]
+        recorded.append(replace(picture, captions=(replace(first, audio=audio), *unspoken)))
+    write_manifest(tmp_path / "recorded.jsonl", recorded)
+    table = measure_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "recorded.jsonl")
+    rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
+    found = rows["recorded"]
+    assert found["captions"] == len(tests) // 2 and found["reference"] == "clean"
+    assert rows["clean"]["captions"] > found["captions"]
+
+    write_manifest(tmp_path / "same.jsonl", tests)  # the data's own recordings are nobody's
+    with pytest.raises(InputError, match="found none in .*same.jsonl"):
+        measure_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "same.jsonl")
+
+
+def test_what_cannot_be_measured_is_refused(world, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="expected recordings .*found none in .*empty"):
+        measure_robustness(world["speech"], tmp_path / "out", tmp_path / "empty")
+    with pytest.raises(InputError, match="path from speech"):
+        measure_robustness(world["text"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

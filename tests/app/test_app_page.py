@@ -1,0 +1,195 @@
+"""The page in a browser: recording from a fake microphone, typing, saving, by keyboard, on a phone."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from urllib.parse import urlsplit
+
+import pytest
+
+from s2i.inference.model import load
+from s2i.inference.save import export
+from s2i.search.build import build_index
+from tests import browser
+from tests.browser import click, find, wait, wait_for
+from tests.tiny import SENTENCES, write_recording, write_tiny_run
+from tests.tiny_data import write_tiny_data
+
+UPLOAD = "#s2i-recording input[type=file]"
+LACKING = browser.missing()
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING or "never")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    export([write_tiny_run(folder / "speech"), write_tiny_run(folder / "text", "text")], folder / "model")
+    write_tiny_data(folder)
+    build_index(load(folder / "model", "cpu"), folder / "manifest.jsonl", folder / "index")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    options = ("--index", str(folder / "index"), "--device", "cpu")
+    with browser.app(folder / "model", *options, log=folder / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def driver(folder):
+    spoken = write_recording(folder / "spoken.wav", 3.0)
+    with browser.browser(folder / "downloads", spoken) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(driver, address):
+    """The page, newly opened at a desktop's width."""
+    browser.resize(driver, 1280, 900)
+    driver.get(address)
+    wait(driver, "#s2i-draw")
+    wait(driver, "#s2i-recording .record-button")
+    return driver
+
+
+def test_a_spoken_and_a_typed_sentence_are_drawn_side_by_side_and_saved(page, folder):
+    began = time.monotonic()
+    click(page, "#s2i-recording .record-button")
+    time.sleep(2.0)
+    click(page, "#s2i-recording .stop-button")
+    wait(page, "#s2i-recording .play-pause-button")
+    longest = time.monotonic() - began  # a busy machine presses the button late
+    wait(page, "#s2i-text textarea").send_keys(SENTENCES[0])
+    click(page, "#s2i-draw")
+    wait(page, "s2i-answer")
+    assert len(find(page, ".s2i-card")) == 4
+    assert len(find(page, ".s2i-speech .s2i-stages img")) == len(find(page, ".s2i-text .s2i-stages img")) == 8
+    assert len(find(page, ".s2i-near .s2i-speech li")) == len(find(page, ".s2i-near .s2i-text li")) == 6
+    heard = float(find(page, ".s2i-player.s2i-speech")[0].get_attribute("data-seconds"))
+    assert 1.0 < heard < longest
+
+    click(page, "#s2i-save")
+    saved = folder / "downloads" / "s2i-pictures.zip"
+    wait_for(saved.exists)
+    with zipfile.ZipFile(saved) as archive:
+        settings = json.loads(archive.read("settings.json"))
+        assert len(archive.namelist()) == 2 + 2 * 4 * 3 and archive.testzip() is None
+    assert settings["text"] == SENTENCES[0] and settings["seeds"] == [0, 1, 2, 3]
+
+    follow_the_cursor(page)
+    nothing_came_from_elsewhere(page)
+
+
+def follow_the_cursor(page):
+    """Where each segment looked changes with the recording's time, and from seed to seed."""
+    player = find(page, ".s2i-player.s2i-speech")[0]
+    tiles = player.find_elements("css selector", ".s2i-tile")
+    look = player.find_element("css selector", ".s2i-look i")
+    before = look.value_of_css_property("background-position")
+    page.execute_script("arguments[0].querySelector('audio').currentTime = 0.9", player)
+    wait_for(lambda: look.value_of_css_property("background-position") != before)
+    pressed = [tile.get_attribute("aria-pressed") for tile in tiles]
+    assert pressed.index("true") == 5 and pressed.count("true") == 1  # .80 to .96 s
+    assert player.find_element("css selector", "output").text == "0.80 to 0.96 s"
+    left = page.execute_script(
+        "return parseFloat(arguments[0].querySelector('.s2i-cursor').style.left)", player
+    )
+    assert left == pytest.approx(90 / float(player.get_attribute("data-seconds")), abs=0.5)
+    sheet = look.value_of_css_property("background-image")
+    find(page, ".s2i-card .s2i-speech .s2i-pick")[2].click()
+    assert player.find_element("css selector", ".s2i-seed").text == "seed 2"
+    assert (
+        sheet.startswith('url("data:image/jpeg') and look.value_of_css_property("background-image") != sheet
+    )
+
+
+def nothing_came_from_elsewhere(page):
+    hosts = set()
+    for entry in page.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            found = urlsplit(message["params"]["request"]["url"])
+            if found.scheme not in ("data", "blob", "chrome"):
+                hosts.add(found.hostname)
+    assert hosts == {"127.0.0.1"}
+    assert not [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_by_keyboard_alone(page):
+    from selenium.webdriver import ActionChains, Keys
+
+    def press(*keys):
+        ActionChains(page).send_keys(*keys).perform()
+
+    def reach(selector):
+        for _ in range(40):
+            press(Keys.TAB)
+            if page.execute_script("return document.activeElement.closest(arguments[0]) !== null", selector):
+                return
+        raise AssertionError(f"Tab never reaches {selector}")
+
+    reach("#s2i-text")
+    press("a small bird")
+    reach("#s2i-seeds")
+    ActionChains(page).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).send_keys("5").perform()
+    reach("#s2i-draw")
+    press(Keys.ENTER)
+    wait(page, "s2i-answer")
+    reach(".s2i-words .s2i-tile")
+    press(Keys.ARROW_RIGHT)
+    assert find(page, ".s2i-text output")[0].text == "small"
+    reach(".s2i-pick")
+    reach(".s2i-card a[download]")
+    assert find(page, ".s2i-card h3")[0].text == "Seed 5"
+
+
+def test_failures_are_sentences_and_the_page_goes_on(page, folder):
+    click(page, "#s2i-draw")
+    assert "expected a recording or a sentence" in wait(page, ".s2i-failure").text.lower()
+    (folder / "words.wav").write_text("a bird is not a sound")
+    click(page, "#s2i-recording [aria-label='Upload file']")
+    wait_for(lambda: find(page, UPLOAD))
+    find(page, UPLOAD)[0].send_keys(str(folder / "words.wav"))
+    wait(page, "#s2i-recording audio")
+    click(page, "#s2i-draw")
+    wait_for(lambda: "something else in the recording" in wait(page, ".s2i-failure").text)
+    assert str(folder) not in wait(page, ".s2i-failure").text
+
+
+def test_two_visitors_at_once_each_get_their_own(page, address):
+    first = page.current_window_handle
+    page.switch_to.new_window("tab")
+    second = page.current_window_handle
+    try:
+        for handle, words in ((first, "blue"), (second, "red")):
+            page.switch_to.window(handle)
+            page.get(address)
+            wait(page, "#s2i-text textarea").send_keys(words)
+        for handle in (first, second):  # the second while the first is drawn, or waits
+            page.switch_to.window(handle)
+            click(page, "#s2i-draw")
+        for handle, words in ((first, "blue"), (second, "red")):
+            page.switch_to.window(handle)
+            wait(page, "s2i-answer")
+            assert [tile.text for tile in find(page, ".s2i-words .s2i-tile")] == [words]
+    finally:
+        page.switch_to.window(second)
+        page.close()
+        page.switch_to.window(first)
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_is_wider_than_a_phone(page, width):
+    wait(page, "#s2i-text textarea").send_keys(SENTENCES[0])
+    click(page, "#s2i-speak")
+    wait(page, "#s2i-recording .play-pause-button")
+    browser.resize(page, width, 700)
+    click(page, "#s2i-draw")
+    wait(page, "s2i-answer .s2i-player.s2i-speech")
+    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    for selector in (".s2i-card", ".s2i-look", ".s2i-line", "#s2i-draw"):
+        box = find(page, selector)[0].rect
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width

@@ -1,0 +1,255 @@
+"""The command line: parsing, one line for what is wrong, and nothing imported that is not needed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from s2i import cli
+from s2i.config import Config
+from s2i.config_files import load_config
+
+COMMANDS = (
+    "train-encoder",
+    "train-gan",
+    "train-judge",
+    "show-config",
+    "generate",
+    "evaluate",
+    "compare",
+    "export",
+    "app",
+)
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list:
+    """Stands in for what the commands call; holds (name, arguments, options) of each call."""
+    found: list = []
+
+    def stand_in(module: str, name: str, result=None, **others) -> None:
+        def call(*arguments, **options):
+            found.append((name, arguments, options))
+            return result
+
+        fake = types.ModuleType(module)
+        for attribute, value in {name: call, **others}.items():
+            setattr(fake, attribute, value)
+        monkeypatch.setitem(sys.modules, module, fake)
+        parent, _, child = module.rpartition(".")
+        monkeypatch.setattr(importlib.import_module(parent), child, fake, raising=False)
+
+    who = {"extractor": "a network", "extractor_hash": "0a1b", "resize": "none", "reference": "pictures"}
+    when = {"modality": "speech", "split": "test", "step": 7, "seed": 0, "weights": "ema"}
+    told = {"metric": "mAP", "protocol": "by_class", "counts": {"captions": 1200}, **who, **when}
+    metrics = [
+        {"value": 0.512391, "interval95": [0.5, 0.53331], "of": "run", **told},
+        {"value": 0.1, "interval95": None, "of": "chance", **told},
+    ]
+    stand_in("s2i.training.encoder", "train_encoder")
+    stand_in("s2i.training.gan", "train_gan")
+    stand_in("s2i.training.classifier", "train_judge")
+    written = [Path("out.png"), Path("where.png")]
+    stand_in("s2i.inference.generate", "generate", written, check_outputs=lambda files: None)
+    stand_in(
+        "s2i.evaluation.records",
+        "evaluate",
+        metrics,
+        procedure=lambda name: f"how {name} is done",
+        settings_of=lambda run, overrides: {"evaluation": f"settings of {run} with {' '.join(overrides)}"},
+    )
+    stand_in("s2i.reports.compare", "compare")
+    stand_in("s2i.inference.save", "export")
+    return found
+
+
+@pytest.fixture
+def config_file(tmp_path) -> Path:
+    path = tmp_path / "some.yaml"
+    path.write_text("seed: 3\n")
+    return path
+
+
+def refused(capsys, *words: str) -> str:
+    """The one line on stderr of a command that exits with status 2."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("s2i: error: ") and printed.err.count("\n") == 1
+    return printed.err
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("train-encoder", "train_encoder"), ("train-gan", "train_gan"), ("train-judge", "train_judge")],
+)
+def test_a_training_gets_the_file_with_its_overrides(calls, config_file, command, name):
+    cli.main([command, "--config", str(config_file), "run=here", "gan.steps=7"])
+    [(called, (config,), _)] = calls
+    assert called == name and isinstance(config, Config)
+    assert (config.seed, config.run, config.gan.steps) == (3, "here", 7)
+
+
+def test_options_that_would_mean_nothing_are_refused(capsys, calls, tmp_path):
+    clip, drawing = str(tmp_path / "a.wav"), ["generate", "--model", "m", "--output", "out.png"]
+    Path(clip).touch()
+    for words, option in (
+        (["--speech", clip, "--frames", "4"], "--frames"),
+        (["--speech", clip, "--root", "there"], "--root"),
+        (["--interpolate", clip, clip, "--stages"], "--stages"),
+        (["--interpolate", clip, clip, "--root", "there"], "--root"),
+    ):
+        assert f"leave out {option}" in refused(capsys, *drawing, *words)
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("seedd=1",),
+        ("seed=x",),
+        ("seed",),
+        ("modality=picture",),
+        ("gan.grow=[0.5",),
+        ("gan.grow[0]=0.5",),
+        ("gan.generator_steps=0",),
+        ("gan.batch_size=1",),
+        ("gan.penalty_every=0",),
+        ("evaluation.captions=11",),
+        ("generator.base_size=24",),
+    ],
+)
+def test_a_bad_override_is_one_line(capsys, calls, config_file, words):
+    refused(capsys, "train-gan", "--config", str(config_file), *words)
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    "given", ["birds #2/pack", "007", "no", "1e3", "12:30", "a: b", "[x]", "na\u00efve", ""]
+)
+def test_text_in_a_key_value_word_is_taken_letter_by_letter(config_file, given):
+    config = load_config(config_file, [f"data.pack={given}", "seed=3", "gan.grow=[0.25]"])
+    assert (config.data.pack, config.seed, config.gan.grow) == (given, 3, (0.25,))
+
+
+def test_show_config_prints_what_reads_back_as_the_same_configuration(capsys, config_file, tmp_path):
+    cli.main(["show-config", "--config", str(config_file), "run=here"])
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
+    assert load_config(tmp_path / "printed.yaml") == load_config(config_file, ["run=here"])
+
+
+def test_generate_passes_every_option_on(capsys, calls, tmp_path):
+    (tmp_path / "x.wav").touch()
+    words = f"--model m --speech {tmp_path}/x.wav --output out.png --count 4 --seed 9 --stages"
+    cli.main(["generate", *words.split(), "--attention", "where.png", "--device", "cpu"])
+    [(_, _, options)] = calls
+    assert options == {
+        "model": Path("m"),
+        "speech": tmp_path / "x.wav",
+        "text": None,
+        "output": Path("out.png"),
+        "count": 4,
+        "seed": 9,
+        "stages": True,
+        "attention": Path("where.png"),
+        "device": "cpu",
+    }
+    assert capsys.readouterr().out == "out.png\nwhere.png\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "COMMAND"),
+        (("paint",), "paint"),
+        (("train-gan",), "--config"),
+        (("train-gan", "--config", "nowhere.yaml"), "nowhere.yaml"),
+        (("train-gan", "--conf", "nowhere.yaml"), "--config"),
+        (("generate", "--model", "m", "--output", "o.png"), "--speech"),
+        (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--speech", "b"), "not allowed"),
+        (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--count", "0"), "1 to 10000"),
+        (("generate", "--model", "m", "--output", "o.png", "--text", "a", "--seed", "-1"), "--seed"),
+        (("generate", "--model", "m", "--output", "o.png", "--speech", "nowhere.wav"), "nowhere.wav"),
+        (("compare", "a", "b"), "--output"),
+        (("export", "only-one"), "DIR"),
+    ],
+)
+def test_a_wrong_use_is_one_line_and_status_2(capsys, calls, words, expected):
+    assert expected in refused(capsys, *words)
+    assert not calls
+
+
+def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
+    cli.main(["evaluate", "run", "--protocol", "a", "--protocol", "b"])
+    assert capsys.readouterr().out.splitlines() == [
+        "# by_class: how by_class is done",
+        "# from speech, test split, step 7, seed 0, ema weights",
+        "# seen by a network (0a1b), resize: none; held against pictures",
+        "     value                 chance  n",
+        "mAP  0.5124 [0.5, 0.5333]  0.1     1,200 captions",
+    ]
+    cli.main(["evaluate", "run", "--json", "--protocol", "a", "b", "evaluation.captions=2"])
+    told, chance = json.loads(capsys.readouterr().out)
+    assert (
+        chance["value"] == 0.1 and told["value"] == 0.512391 and told["procedure"] == "how by_class is done"
+    )
+    assert [arguments for _, arguments, _ in calls] == [(Path("run"), ["a", "b"])] * 2
+    settings = {"evaluation": "settings of run with evaluation.captions=2"}
+    assert [options for _, _, options in calls] == [{}, settings]
+
+
+def test_evaluate_takes_other_settings_and_weights(capsys, calls):
+    cli.main(["evaluate", "run", "evaluation.captions=10", "--inception-weights", "w.pth"])
+    cli.main(["evaluate", "run", "--inception-weights", "w.pth", "evaluation.captions=10"])
+    told = "evaluation.captions=10 evaluation.inception_weights=w.pth"
+    for _, arguments, options in calls:
+        assert arguments == (Path("run"), []) and options == {"evaluation": f"settings of run with {told}"}
+    capsys.readouterr()
+    assert "unrecognized arguments: captions" in refused(capsys, "evaluate", "run", "--json", "captions")
+    assert "unrecognized arguments: a=b" in refused(capsys, "export", "a", "b", "--half", "a=b")
+
+
+def test_compare_and_export_get_their_folders(capsys, calls):
+    cli.main(["compare", "s", "t", "--output", "report", "evaluation.seed=3"])
+    cli.main(["export", "s", "t", "model"])
+    (_, _, compared), (_, exported, _) = calls
+    assert [str(compared.pop(name)) for name in ("speech_run", "text_run", "output")] == ["s", "t", "report"]
+    expected = {"also_speech": [], "also_text": [], "overrides": ["evaluation.seed=3"], "recogniser": ""}
+    assert compared == expected
+    assert exported == ([Path("s"), Path("t")], Path("model"), False)
+    calls.clear()
+    further = ["--also-speech", "s1", "--also-speech", "s2", "--also-text", "t1"]
+    cli.main(["compare", "s", "t", *further, "--output", "report"])
+    [(_, _, compared)] = calls
+    assert (compared["also_speech"], compared["also_text"]) == ([Path("s1"), Path("s2")], [Path("t1")])
+    capsys.readouterr()
+    cli.main(["compare", "s", "t", "--output", "report"])
+    cli.main(["export", "s", "t", "model"])
+    assert capsys.readouterr().out == "report/index.html\nmodel\n"
+
+
+def test_help_names_every_command_and_loads_nothing_heavy():
+    program = (
+        "import sys\nfrom s2i.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "finally:\n    print(sorted({'torch', 'numpy', 'librosa', 'omegaconf', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert all(command in done.stdout for command in COMMANDS)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: s2i {command}" in capsys.readouterr().out

@@ -1,0 +1,101 @@
+"""A process of a pool, or of a loader, that is killed ends the command with one line; nothing waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from data_prep import painted_birds, synthesize_speech
+from s2i.config_files import save_config
+from s2i.data.pack import build_pack
+from s2i.errors import BAD_INPUT, INTERRUPTED, InputError
+from s2i.processes import in_processes
+from tests.tiny import tiny_training_config
+from tests.tiny_data import write_tiny_data
+
+
+def die_at(last: int, job: int) -> int:
+    if job == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job
+
+
+def die_drawing(output: Path, settings: painted_birds.Settings, planned: int) -> int:
+    return die_at(3, planned)
+
+
+def test_a_killed_process_of_a_pool_is_one_line():
+    with pytest.raises(InputError, match="found one killed"):
+        list(in_processes(partial(die_at, 3), ((job,) for job in range(20)), 2))
+
+
+def test_a_killed_synthesising_process_is_one_line():
+    with pytest.raises(InputError, match="found one dead"):
+        with synthesize_speech._workers(partial(die_at, 3), range(200), 2) as made:
+            list(made)
+
+
+def test_a_killed_drawing_process_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(painted_birds, "_make_picture", die_drawing)
+    with pytest.raises(InputError, match="one was ended from outside"):
+        list(painted_birds._make_all(tmp_path, painted_birds.Settings(), range(40), 2))
+
+
+@pytest.fixture
+def training(tmp_path):
+    """A training with two loader processes, well under way; its log. It is ended with its group."""
+    write_tiny_data(tmp_path)
+    config = tiny_training_config(tmp_path, tmp_path / "run")
+    save_config(config, tmp_path / "c.yaml")
+    build_pack(config, ("train", "val"))
+    words = ["matching.steps=1000000", "matching.validate_every=1000000", "data.workers=2", "log.every=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "s2i", "train-encoder", "--config", str(tmp_path / "c.yaml"), *words],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    for _ in range(600):
+        if log.exists() and len(log.read_bytes()) > 1000 or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    return [int(word) for word in listed.stdout.split()]
+
+
+def test_a_killed_loader_process_ends_the_training_in_one_line(training):
+    found = children(training)
+    os.kill(found[0], signal.SIGKILL)
+    _, told = training.communicate(timeout=60)
+    *_, last = told.decode().splitlines()
+    assert training.returncode == BAD_INPUT and "Traceback" not in told.decode()
+    assert last.startswith("s2i: error: expected every loader process to live")
+    for number in found:
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)
+
+
+def test_an_interrupt_from_the_keyboard_saves_and_is_one_line(training, tmp_path):
+    os.killpg(training.pid, signal.SIGINT)  # as a terminal does: the loader processes get it too
+    _, told = training.communicate(timeout=60)
+    assert training.returncode == INTERRUPTED and "Traceback" not in told.decode()
+    assert told.decode().splitlines()[-1] == "s2i: interrupted; the same command continues"
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()

@@ -1,0 +1,234 @@
+"""Pretrained networks as front end: torchaudio's own loading, features in the pack, the same when drawing."""
+
+from __future__ import annotations
+
+import urllib.error
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+from torchaudio.models import wav2vec2_model, wavlm_model
+from torchaudio.pipelines import Wav2Vec2Bundle
+
+from s2i.cli import main
+from s2i.config import AudioConfig
+from s2i.config_files import load_config, with_front_end
+from s2i.data import front_end
+from s2i.data.audio import features, load_waveform
+from s2i.data.pack import Pack, build_pack
+from s2i.errors import InputError
+from s2i.inference.model import load
+from s2i.inference.save import export
+from s2i.training.encoder import train_encoder
+from s2i.training.gan import train_gan
+from tests.tiny import tiny_training_config
+from tests.tiny_data import write_telling_data
+
+TINY = {
+    "extractor_mode": "group_norm", "extractor_conv_layer_config": [(8, 10, 5), (8, 8, 8), (8, 8, 8)],
+    "extractor_conv_bias": False, "encoder_embed_dim": 16, "encoder_projection_dropout": 0.1,
+    "encoder_pos_conv_kernel": 4, "encoder_pos_conv_groups": 2, "encoder_num_layers": 3,
+    "encoder_num_heads": 2, "encoder_attention_dropout": 0.1, "encoder_ff_interm_features": 16,
+    "encoder_ff_interm_dropout": 0.0, "encoder_dropout": 0.1, "encoder_layer_norm_first": False,
+    "encoder_layer_drop": 0.05, "aux_num_out": None,
+}  # fmt: skip
+WAVLM = TINY | {"encoder_num_buckets": 8, "encoder_max_distance": 16}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """Random weights under the names that torchaudio's cache would give them."""
+    folder = tmp_path_factory.mktemp("torch") / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        torch.save(wav2vec2_model(**TINY).state_dict(), folder / "tiny-hubert.pth")
+        torch.save(wavlm_model(**WAVLM).state_dict(), folder / "tiny-wavlm.pth")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    hubert = Wav2Vec2Bundle("tiny-hubert.pth", TINY, 16000, False, "Wav2Vec2")
+    wavlm = Wav2Vec2Bundle("tiny-wavlm.pth", WAVLM, 16000, True, "WavLM")
+    monkeypatch.setattr(torchaudio.pipelines, "HUBERT_LARGE", hubert)
+    monkeypatch.setattr(torchaudio.pipelines, "WAVLM_LARGE", wavlm)
+    front_end._load.cache_clear()
+
+
+def audio(weights: Path, name: str = "HUBERT_LARGE", **changes) -> AudioConfig:
+    file = weights / f"tiny-{'hubert' if name == 'HUBERT_LARGE' else 'wavlm'}.pth"
+    return with_front_end(AudioConfig(front_end=name, weights=str(file), **changes))
+
+
+def tone(samples: int) -> torch.Tensor:
+    return 0.3 * torch.sin(torch.arange(samples) * 0.1) + 0.01 * torch.randn(samples)
+
+
+def test_settings_become_those_of_the_network(tmp_path):
+    (tmp_path / "a.yaml").write_text("audio: {front_end: WAV2VEC2_LARGE, layer: 9, sample_rate: 8000}")
+    found = load_config(tmp_path / "a.yaml").audio
+    assert (found.sample_rate, found.mels, found.window, found.hop) == (16000, 1024, 0.025, 0.02)
+    assert found.layer == 9 and with_front_end(found) == found
+    assert with_front_end(AudioConfig()) == AudioConfig()
+
+
+@pytest.mark.parametrize(
+    "name, layer, message",
+    [
+        ("HUBERT", 0, "expected log_mel or a network of torchaudio as audio.front_end.*HUBERT_BASE"),
+        ("TACOTRON2_WAVERNN_CHAR_LJSPEECH", 0, "expected log_mel or a network"),
+        ("WAVLM_BASE", 13, "audio.layer of 1 to 12, or 0 for the last of WAVLM_BASE, found 13"),
+    ],
+)
+def test_unknown_network_or_layer_is_refused(tmp_path, name, layer, message):
+    (tmp_path / "a.yaml").write_text(f"audio: {{front_end: {name}, layer: {layer}}}")
+    with pytest.raises(InputError, match=message):
+        load_config(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("name, make, settings", [
+    ("HUBERT_LARGE", wav2vec2_model, TINY), ("WAVLM_LARGE", wavlm_model, WAVLM)
+])  # fmt: skip
+def test_features_are_those_of_the_chosen_layer(weights, name, make, settings):
+    waveform = tone(9000)
+    network = make(**settings).eval()
+    config = audio(weights, name, layer=2, normalise=False)
+    network.load_state_dict(torch.load(config.weights, weights_only=True))
+    given = waveform[None]
+    if name == "WAVLM_LARGE":  # the bundle says that this one hears waveforms of deviation 1
+        given = (given - given.mean()) / (given.var(correction=0) + 1e-5).sqrt()
+    with torch.no_grad():
+        layers, _ = network.extract_features(given)
+    frames = 1 + (9000 - round(config.window * 16000)) // round(config.hop * 16000)
+    assert layers[1].shape == (1, frames, 16)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    found = features(waveform, config)
+    assert torch.equal(torch.get_rng_state(), state) and not found.requires_grad
+    assert torch.allclose(found, layers[1][0], atol=1e-5)
+    last = features(waveform, replace(config, layer=0))
+    assert torch.allclose(last, layers[2][0], atol=1e-5) and not torch.allclose(last, found, atol=1e-2)
+    both = features(torch.stack([waveform, waveform.flip(0)]), config)
+    assert torch.equal(both[0], found)
+    assert features(waveform, replace(config, normalise=True)).mean(0).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"weights": "nowhere.pth"}, "weights of audio.front_end HUBERT_LARGE, found no file at .*nowhere"),
+        ({"weights": "tiny-wavlm.pth"}, "weights of audio.front_end HUBERT_LARGE in .*found: Error"),
+        ({"sha256": "0123"}, "SHA-256 0123 .audio.sha256., found [0-9a-f]{64} in .*tiny-hubert.pth"),
+    ],
+)
+def test_wrong_weights_are_an_input_error(weights, changes, message):
+    config = audio(weights)
+    if "weights" in changes:
+        changes = {"weights": str(weights / changes["weights"])}
+    with pytest.raises(InputError, match=message):
+        features(tone(9000), replace(config, **changes))
+
+
+def test_without_a_file_torchaudio_downloads_and_without_a_network_says_so(weights, tmp_path, monkeypatch):
+    asked = []
+
+    def download(url, path, *_, **__):
+        asked.append(url)
+        Path(path).write_bytes((weights / "tiny-hubert.pth").read_bytes())
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    given, waveform = audio(weights), tone(8000)
+    assert torch.equal(features(waveform, replace(given, weights="")), features(waveform, given))
+    assert asked == ["https://download.pytorch.org/torchaudio/models/tiny-hubert.pth"]
+
+    def no_network(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "other"))
+    front_end._load.cache_clear()
+    with pytest.raises(InputError, match="download the weights of audio.front_end HUBERT_LARGE.*no network"):
+        features(tone(8000), replace(given, weights=""))
+
+
+@pytest.fixture
+def config(weights, tmp_path):
+    (tmp_path / "data").mkdir()
+    write_telling_data(tmp_path / "data", train=8, val=4)
+    made = tiny_training_config(tmp_path / "data", tmp_path / "encoder")
+    encoder = replace(made.speech_encoder, channels=(), segment=2)  # the network's frames go to the GRU
+    return replace(made, audio=audio(weights, layer=2), speech_encoder=encoder)
+
+
+def test_pack_holds_the_features_and_is_stale_for_another_network_or_layer(config, tmp_path, capsys):
+    build_pack(config, ["train"])
+    pack = Pack(tmp_path / "data/pack/train", config)
+    for index in (0, 5):
+        waveform = load_waveform(tmp_path / "data" / pack.caption(index).audio, config.audio)
+        expected = features(waveform, config.audio)
+        assert pack.mel(index).shape == expected.shape == (len(expected), 16)
+        assert torch.allclose(pack.mel(index), expected, atol=2e-3)
+    for changed in ({"layer": 1}, {"front_end": "WAVLM_LARGE"}, {"sha256": "ab"}):
+        with pytest.raises(InputError, match="expected a pack made with audio"):
+            Pack(pack.folder, replace(config, audio=replace(config.audio, **changed)))
+    Pack(pack.folder, replace(config, audio=replace(config.audio, weights="moved.pth")))
+    capsys.readouterr()
+    build_pack(config, ["train"])
+    assert "packed before" in capsys.readouterr().err
+    other = Path(config.audio.weights).with_name("other.pth")
+    state = torch.load(config.audio.weights, weights_only=True)
+    torch.save({name: value + 0.1 for name, value in state.items()}, other)
+    build_pack(replace(config, audio=replace(config.audio, weights=str(other))), ["train"])
+    assert "packed before" not in capsys.readouterr().err
+    with pytest.raises(InputError, match="weights of HUBERT_LARGE in gone.pth"):
+        build_pack(replace(config, audio=replace(config.audio, weights="gone.pth")), ["train"])
+
+
+def test_pack_of_log_mels_knows_nothing_of_networks(config, tmp_path):
+    plain = replace(config, audio=AudioConfig())
+    build_pack(plain, ["train"])
+    told = (tmp_path / "data/pack/train/pack.json").read_text()
+    assert all(f'"{name}"' in told for name in ("mels", "hop")) and '"front_end"' not in told
+    assert set(asdict(AudioConfig())) >= {"front_end", "layer", "weights", "sha256"}
+
+
+def test_trained_and_exported_it_draws_from_a_recording_as_the_run_does(
+    config, weights, tmp_path, monkeypatch
+):
+    build_pack(config, ["train", "val"])
+    train_encoder(config)
+    gan = replace(config.gan, encoder=str(tmp_path / "encoder"))
+    train_gan(replace(config, run=str(tmp_path / "gan"), gan=gan))
+    export([tmp_path / "gan"], tmp_path / "model")
+    described = (tmp_path / "model" / "config.json").read_text()
+    assert '"HUBERT_LARGE"' in described and "tiny-hubert.pth" not in described
+    assert "torchaudio's `HUBERT_LARGE`" in (tmp_path / "model" / "README.md").read_text()
+    monkeypatch.setenv("TORCH_HOME", str(weights.parent.parent))  # the exported model looks there
+    recording = tmp_path / "data" / "0-0.wav"
+    drawn = []
+    for model in ("gan", "model"):
+        front_end._load.cache_clear()
+        picture = tmp_path / f"{model}.png"
+        main(
+            [
+                "generate",
+                "--model",
+                str(tmp_path / model),
+                "--speech",
+                str(recording),
+                "--output",
+                str(picture),
+            ]
+        )
+        drawn.append(picture.read_bytes())
+    assert drawn[0] == drawn[1]
+    path = load(tmp_path / "gan", "cpu").path("speech")
+    pack = Pack(tmp_path / "data/pack/train")
+    sentence = path.encode_speech([load_waveform(recording, path.config.audio)]).sentence
+    from_pack = path.encoder(pack.mel(0).T[None], torch.tensor([len(pack.mel(0))])).sentence
+    assert np.allclose(sentence.numpy(), from_pack.numpy(), atol=1e-2)

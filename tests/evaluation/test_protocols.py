@@ -1,0 +1,281 @@
+"""Protocols: each number against what it says it is, counted again by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from s2i.config_files import load_config
+from s2i.data.dataset import picture_batches
+from s2i.data.images import to_tensor, to_uint8
+from s2i.errors import InputError
+from s2i.evaluation.records import PROTOCOLS, evaluate, measure, procedure
+from s2i.evaluation.records import record as as_record
+from s2i.evaluation.subject import Subject, caption_key
+from s2i.inference.model import load
+from s2i.training.classifier import Opinion, labels, train_judge
+from tests.tiny_runs import SCHEMA, write_gan_run, write_world
+
+# Without a scorer and Inception's weights.
+MEASURABLE = {name for name in PROTOCOLS if PROTOCOLS[name].facts.extractor in ("encoders", "judge")}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> dict[str, Path]:
+    return write_world(tmp_path_factory.mktemp("measured"), judge_steps=30)
+
+
+def subject_of(world: dict[str, Path], modality: str = "text", **changes) -> Subject:
+    path = load(world[modality], "cpu").path(modality)
+    return Subject(path, replace(path.config.evaluation, **changes))
+
+
+@pytest.fixture(scope="module")
+def subject(world) -> Subject:
+    return subject_of(world)
+
+
+def values(scores, of: str = "run") -> dict[str, float]:
+    return {score.metric: score.value for score in scores if score.of == of}
+
+
+def perfect(subject: Subject, captions: np.ndarray | None) -> Opinion:
+    """A judge that is always sure and right: of the captions' pictures, or of all pictures."""
+    pictures = np.arange(len(subject.pack.pictures))
+    if captions is not None:
+        pictures = subject.pack.caption_picture[captions]
+    right = labels(subject.pack, SCHEMA)
+    probabilities = {name: np.eye(len(SCHEMA[name]))[right[name][pictures]] for name in SCHEMA}
+    random = np.random.default_rng(0)
+    classes = np.eye(5)[subject.pack.labels[pictures]]
+    features = (classes + 0.01 * random.normal(size=classes.shape)).astype(np.float32)
+    return Opinion(features, probabilities)
+
+
+def test_evaluate_writes_every_number_with_its_protocol(world):
+    records = evaluate(world["speech"])
+    assert {record["protocol"] for record in records} == MEASURABLE
+    keys = {"metric", "value", "interval95", "of", "protocol", "counts", "split", "seed", "weights"}
+    keys |= {"modality", "step", "judge", "extractor", "extractor_hash", "resize", "reference"}
+    for record in records:
+        assert keys <= set(record) and record["extractor_hash"] and record["reference"]
+        assert record["counts"] and record["split"] == "test" and record["weights"] == "ema"
+        assert record["judge"] and np.isfinite(record["value"])
+    lines = (world["speech"] / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines[-len(records) :]] == json.loads(json.dumps(records))
+
+
+def test_measuring_is_repeatable_and_leaves_the_random_state(world, tmp_path):
+    path = load(world["text"], "cpu").path("text")
+    found = []
+    for name in ("one", "other"):  # drawn anew each time
+        settings = replace(path.config.evaluation, cache=str(tmp_path / name))
+        torch.manual_seed(9)
+        before = torch.get_rng_state()
+        found.append(evaluate(world["text"], ["attribute_accuracy", "judge_distances"], settings))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert found[0] == found[1]
+
+
+def test_an_unknown_protocol_is_refused(world):
+    with pytest.raises(InputError, match="expected a protocol out of retrieval_by_caption.* 'recal'"):
+        evaluate(world["text"], ["recal"])
+
+
+def test_every_protocol_says_how(world):
+    assert all(len(procedure(name)) > 60 for name in PROTOCOLS)
+
+
+def test_a_protocol_that_needs_a_judge_is_absent_or_refused_without_one(world):
+    alone = subject_of(world, judge="")
+    found = measure(alone, list(PROTOCOLS))
+    assert [name for name, scores in found.items() if scores] == [
+        name for name in PROTOCOLS if name.startswith("retrieval")
+    ]
+    path = world["text"].with_name("no-judge")
+    config = load_config(world["text"] / "config.yaml")
+    write_gan_run(path, replace(config, evaluation=replace(config.evaluation, judge="")))
+    with pytest.raises(InputError, match="attribute_accuracy needs .* set evaluation.judge"):
+        evaluate(path, ["attribute_accuracy"])
+
+
+def test_a_judge_that_learnt_from_the_split_is_refused(world, tmp_path):
+    config = load_config(world["judge"] / "config.yaml")
+    birds = Path(config.data.pack)
+
+    def trained_on(split: str) -> str:
+        pack = tmp_path / split
+        pack.mkdir()
+        (pack / "train").symlink_to(birds / split)
+        (pack / "val").symlink_to(birds / "val")
+        settings = replace(config.judge, pack=str(pack), steps=1)
+        return str(train_judge(replace(config, run=str(tmp_path / f"judge of {split}"), judge=settings)))
+
+    judge = trained_on("train")
+    for split in ("val", "test"):
+        assert subject_of(world, judge=judge, split=split).judge
+    with pytest.raises(InputError, match="expected a judge that never saw .*test"):
+        subject_of(world, judge=trained_on("test"))
+
+
+def test_a_judge_of_other_values_is_refused(world):
+    subject = subject_of(world)
+    subject.judge.heads["wing"] = ["red", "green", "purple"]
+    with pytest.raises(InputError, match="expected a judge that knows the values of wing"):
+        PROTOCOLS["attribute_accuracy"](subject)
+
+
+def test_retrieval_asks_with_every_caption_and_by_voice_with_each_once(subject):
+    whole = PROTOCOLS["retrieval_by_caption"](subject)
+    parts = [PROTOCOLS[f"retrieval_by_caption_{which}_voices"](subject) for which in ("seen", "unseen")]
+    counts = [scores[0].counts["captions"] for scores in (whole, *parts)]
+    assert counts == [90, 60, 30]
+    assert whole[0].counts["gallery"] == 30 and whole[0].counts["classes"] == 5
+    total, seen, unseen = (values(scores)["mAP"] for scores in (whole, *parts))
+    assert total == pytest.approx((60 * seen + 30 * unseen) / 90)
+
+
+def test_captions_that_name_their_class_retrieve_perfectly(world):
+    subject = subject_of(world)
+    classes = torch.eye(5)[torch.from_numpy(subject.labels(subject.captions))]
+    subject.sentences, subject.gallery = classes, torch.eye(5)[torch.from_numpy(subject.pack.labels)]
+    found = PROTOCOLS["retrieval_by_caption"](subject)
+    assert values(found) == dict.fromkeys(("recall@1", "recall@5", "recall@10", "mAP", "median_rank"), 1.0)
+    assert values(found, "chance")["recall@1"] == pytest.approx(0.2)
+
+
+def test_attribute_accuracy_counts_mentions(subject):
+    found = PROTOCOLS["attribute_accuracy"](subject)
+    right, mentions, majority = 0, 0, {name: [] for name in SCHEMA}
+    for row, index in enumerate(subject.drawn_captions):
+        picture = subject.pack.pictures[subject.pack.caption_picture[index]]
+        for name in subject.pack.caption(int(index)).mentions:
+            answer = SCHEMA[name][subject.opinion_of_drawn.answers(name)[row]]
+            right, mentions = right + (answer == picture.attributes[name]), mentions + 1
+            majority[name].append(picture.attributes[name])
+    assert found[0].counts == {"captions": 60, "mentions": mentions} and mentions == 120
+    assert values(found)["attribute_accuracy"] == pytest.approx(right / mentions)
+    chance = sum(len(told) / len(SCHEMA[name]) for name, told in majority.items()) / mentions
+    assert values(found, "chance")["attribute_accuracy"] == pytest.approx(chance)
+    most = sum(max(map(told.count, told)) for told in majority.values()) / mentions
+    assert values(found, "majority")["attribute_accuracy"] == pytest.approx(most)
+    assert values(found, "majority")["attribute_accuracy"] >= chance
+    low, high = found[0].interval95
+    assert low <= found[0].value <= high
+
+
+def test_attributes_of_one_list_of_colours_are_told_together(subject):
+    found = values(PROTOCOLS["attribute_accuracy"](subject))
+    assert set(found) == {"attribute_accuracy"} | {
+        f"attribute_accuracy/{name}" for name in (*SCHEMA, "colours")
+    }
+    # 60 captions mention the wing, 30 the belly
+    together = (60 * found["attribute_accuracy/wing"] + 30 * found["attribute_accuracy/belly"]) / 90
+    assert found["attribute_accuracy/colours"] == pytest.approx(together)
+
+
+def test_pictures_that_are_right_score_as_real_ones(world):
+    subject = subject_of(world)
+    subject.opinion_of_drawn = perfect(subject, subject.drawn_captions)
+    subject.opinion_of_real = perfect(subject, None)
+    for name in ("attribute_accuracy", "class_retrieval_by_drawing"):
+        assert set(values(PROTOCOLS[name](subject)).values()) == {1.0}
+        assert set(values(PROTOCOLS[name](subject), "real").values()) == {1.0}
+    distances = values(PROTOCOLS["judge_distances"](subject))
+    assert distances["fid"] < 0.01 and abs(distances["kid"]) < 0.05
+    subject.opinion_of_drawn = replace(
+        subject.opinion_of_drawn, features=subject.opinion_of_drawn.features + 2
+    )
+    further = values(PROTOCOLS["judge_distances"](subject))
+    assert further["fid"] == pytest.approx(20, abs=0.1) and further["kid"] > 1
+
+
+def test_fid_of_few_pictures_says_so(subject):
+    scores = {score.metric: score for score in PROTOCOLS["judge_distances"](subject) if score.of == "run"}
+    assert "biased upward" in scores["fid"].note and scores["fid"].interval95 is None
+    assert scores["fid"].counts == {"drawn": 60, "real": 30}
+    assert scores["kid"].interval95 and not scores["kid"].note
+
+
+def test_the_judge_sees_what_a_file_would_hold(world, tmp_path):
+    subject = subject_of(world, cache=str(tmp_path))
+    seen = []
+    look = subject.judge.look
+
+    def spy(batches):
+        seen.extend(batches)
+        return look(batches)
+
+    subject.judge.look = spy
+    opinion = subject.opinion_of_drawn
+    pictures = torch.cat(seen)
+    assert len(pictures) == 60
+    assert torch.equal(to_tensor(torch.from_numpy(to_uint8(pictures))), pictures)
+    index = int(subject.drawn_captions[7])
+    encoding = subject.path.encode_text([subject.pack.caption(index).text])
+    drawn = subject.path.draw(encoding, [caption_key(subject.pack, index)], subject.evaluation.seed)
+    alone = look([to_tensor(torch.from_numpy(to_uint8(drawn.pictures[-1])))])
+    assert np.allclose(alone.features[0], opinion.features[7], atol=0.05)
+
+
+def test_no_picture_is_dropped_and_the_first_captions_are_drawn(world):
+    subject = subject_of(world, captions=1, batch_size=7)  # 30 is no multiple of 7
+    assert subject.drawn_captions.tolist() == list(range(0, 90, 3))
+    assert len(subject.opinion_of_drawn.features) == 30
+    assert len(subject.opinion_of_real.features) == 30
+    real = subject.judge.look(picture_batches(subject.pack, 32, batch_size=30))
+    assert np.allclose(real.features, subject.opinion_of_real.features, atol=1e-4)
+
+
+def test_another_seed_draws_other_pictures(world, subject):
+    other = subject_of(world, seed=1)
+    assert not np.allclose(other.opinion_of_drawn.features, subject.opinion_of_drawn.features, atol=1e-3)
+
+
+def test_speech_and_text_share_captions_and_keys(world, subject):
+    speech = subject_of(world, "speech")
+    assert np.array_equal(speech.drawn_captions, subject.drawn_captions)
+    assert np.array_equal(speech.captions, subject.captions)
+
+
+def test_a_subject_kept_to_some_captions_measures_those_alone(world):
+    subject = subject_of(world)
+    subject.keep(np.array([4, 5, 40, 400]))
+    assert subject.captions.tolist() == [4, 5, 40]
+    assert subject.drawn_captions.tolist() == [4, 5, 40]
+    with pytest.raises(InputError, match="expected captions that every run can read"):
+        subject.keep(np.array([7]))
+
+
+def test_captions_of_which_words_are_passed_over_are_counted(world, capsys):
+    path = load(world["text"], "cpu").path("text")
+    short = replace(path.config, text_encoder=replace(path.config.text_encoder, words=2))
+    subject = Subject(replace(path, config=short))
+    told = {"of more than 2 words": sum(len(text.split()) > 2 for text in subject.pack.texts())}
+    assert subject.read_in_part == told and told["of more than 2 words"]
+    assert "captions of more than 2 words are read in part" in capsys.readouterr().err
+    (score, *_) = measure(subject, ["retrieval_by_caption"])["retrieval_by_caption"]
+    assert as_record(subject, "retrieval_by_caption", score)["read_in_part"] == told
+    assert "read_in_part" not in evaluate(world["text"], ["retrieval_by_caption"])[0]
+
+
+def test_captions_that_are_left_out_are_counted_with_the_reason(world, capsys):
+    path = load(world["speech"], "cpu").path("speech")
+    path.encoder.shortest = lambda: 70  # frames; clips have 51 to 90
+    lengths = Subject(path).pack.mel_lengths
+    subject = Subject(path)
+    reason = "shorter than one step of the encoder (70 frames)"
+    assert subject.left_out == {reason: int((lengths < 70).sum())} and 0 < subject.left_out[reason] < 90
+    assert np.array_equal(subject.captions, np.flatnonzero(lengths >= 70))
+    assert f"left out of 90 captions: {subject.left_out[reason]} {reason}" in capsys.readouterr().err
+    (score, *_) = measure(subject, ["retrieval_by_caption"])["retrieval_by_caption"]
+    assert as_record(subject, "retrieval_by_caption", score)["left_out"] == subject.left_out
+    path.encoder.shortest = lambda: 1000
+    with pytest.raises(InputError, match="found 90 shorter than one step of the encoder"):
+        Subject(path)
+    assert "left_out" not in evaluate(world["text"], ["retrieval_by_caption"])[0]

@@ -1,0 +1,74 @@
+"""Packing, looking and training, killed and repeated, leave the files that an unbroken run leaves."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s2i.data.feature_cache import write_views
+from s2i.data.pack import Pack, build_pack
+from s2i.training.encoder import train_encoder
+from tests.tiny import tiny_training_config
+from tests.tiny_data import write_tiny_data
+
+# Stops for ever before it renames a file of this name, as if the disk were slow at the moment of the kill.
+STOPPING = """
+import os, sys, time
+from pathlib import Path
+from tests.files.test_leaves_nothing_behind import work
+replace = os.replace
+def stop(source, target):
+    if Path(target).name == sys.argv[2]:
+        print("there", flush=True)
+        time.sleep(600)
+    replace(source, target)
+os.replace = stop
+work(Path(sys.argv[1]))
+"""
+
+
+def look(pictures):
+    return pictures.mean((2, 3)), pictures.flatten(2)[:, :, :4]
+
+
+def work(folder: Path) -> None:
+    """A pack, a feature cache beside it, a training."""
+    config = tiny_training_config(folder / "data", folder / "run")
+    build_pack(config, ("train", "val"))
+    cache = folder / "data" / "pack" / "train" / "views-0123456789abcdef"
+    if not cache.is_dir():
+        write_views(cache, Pack(cache.parent), 2, look, True)
+    train_encoder(config)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> set[str]:
+    folder = tmp_path_factory.mktemp("unbroken")
+    (folder / "data").mkdir()
+    write_tiny_data(folder / "data")
+    work(folder)
+    return files(folder)
+
+
+def test_killed_and_repeated_nothing_is_left_behind(unbroken, tmp_path):
+    (tmp_path / "data").mkdir()
+    write_tiny_data(tmp_path / "data")
+    before = files(tmp_path)
+    for name in ("000000.npz", "rows.txt", "env.json", "last.pt"):
+        words = [sys.executable, "-c", STOPPING, str(tmp_path), name]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "there\n", process.stderr.read()
+            process.send_signal(signal.SIGKILL)
+        assert any(path.endswith(".s2i-part") for path in files(tmp_path)), name
+    work(tmp_path)
+    assert files(tmp_path) == unbroken
+    assert before < unbroken
+    assert not [path for path in unbroken if Path(path).name.startswith(".")]

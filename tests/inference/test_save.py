@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from s2i.errors import InputError
+from s2i.files.output_folder import RECORD
+from s2i.inference import save as export_module
+from s2i.inference.model import load
+from s2i.inference.save import export
+from s2i.runs.checkpoint import write_checkpoint
+from tests.tiny import write_tiny_run
+
+
+@pytest.fixture()
+def runs(tmp_path):
+    return write_tiny_run(tmp_path / "speech"), write_tiny_run(tmp_path / "text", "text")
+
+
+def test_an_exported_model_holds_the_averaged_weights_and_no_pickle(runs, tmp_path):
+    export(runs, tmp_path / "model")
+    names = {"README.md", "config.json", "speech.safetensors", "text.safetensors", RECORD}
+    assert {file.name for file in (tmp_path / "model").iterdir()} == names
+    described = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert described["format"] == 1 and list(described["paths"]) == ["speech", "text"]
+    assert described["paths"]["speech"]["vocabulary"] is None and described["paths"]["text"]["step"] == 7
+    assert "bird" in described["paths"]["text"]["vocabulary"]
+    weights = load_file(tmp_path / "model" / "speech.safetensors")
+    assert {key.partition(".")[0] for key in weights} == {"caption_encoder", "image_encoder", "generator"}
+    for key, value in load(runs[0]).path("speech").generator.state_dict().items():
+        assert torch.equal(weights[f"generator.{key}"], value)
+
+
+def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
+    for name in ("a/model", "b/model"):
+        export(runs, tmp_path / name)
+    for file in (tmp_path / "a/model").iterdir():
+        assert file.read_bytes() == (tmp_path / "b/model" / file.name).read_bytes()
+
+
+def test_the_card_tells_data_commands_commit_sizes_and_the_latest_metrics(runs, tmp_path):
+    export(runs, tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    for said in (
+        "data/manifest.jsonl",
+        "s2i train-gan --config x.yaml",
+        "c0ffee",
+        "speech.safetensors",
+        "MB",
+    ):
+        assert said in card
+    assert "Of all that follows: step 6, 95 % intervals by percentile bootstrap over classes." in card
+    assert "| judge_distances | kid | 0.75 [0.25, 0.3333] | 1,200 drawn |" in card and "0.375" not in card
+
+
+def test_an_exported_model_names_no_folder_of_this_machine(runs, tmp_path):
+    checkpoint = torch.load(runs[0] / "checkpoints" / "last.pt", weights_only=True)
+    checkpoint["config"]["data"] = {
+        "root": str(tmp_path),
+        "pack": str(tmp_path),
+        "manifest": f"{Path.cwd()}/birds.jsonl",
+    }
+    checkpoint["config"]["run"] = str(tmp_path / "run")
+    write_checkpoint(runs[0] / "checkpoints" / "last.pt", checkpoint)
+    export(runs, tmp_path / "model")
+    for name in ("README.md", "config.json"):
+        text = (tmp_path / "model" / name).read_text()
+        assert str(tmp_path) not in text and str(Path.cwd()) not in text
+    assert "`birds.jsonl`" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_half_is_half_the_size_and_read_back_into_float32(runs, tmp_path):
+    export(runs[:1], tmp_path / "whole")
+    export(runs[:1], tmp_path / "half", half=True)
+    whole, half = (load(tmp_path / name).path("speech").generator.state_dict() for name in ("whole", "half"))
+    for key, value in whole.items():
+        assert half[key].dtype == value.dtype
+        torch.testing.assert_close(half[key], value, atol=1e-3, rtol=1e-3)
+    sizes = [
+        sum(v.nbytes for v in load_file(tmp_path / n / "speech.safetensors").values())
+        for n in ("half", "whole")
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_an_exported_model_is_replaced_and_nothing_else_is(runs, tmp_path):
+    model = tmp_path / "model"
+    export(runs, model)
+    export(runs[:1], model)
+    assert list(load(model).paths) == ["speech"] and not (model / "text.safetensors").exists()
+    (model / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="notes.txt"):
+        export(runs, model)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "README.md").write_text("mine")
+    with pytest.raises(InputError, match="README.md"):
+        export(runs, other)
+    with pytest.raises(InputError, match="a file of that name"):
+        export(runs, model / "notes.txt")
+    assert (other / "README.md").read_text() == "mine" and list(load(model).paths) == ["speech"]
+    (model / "notes.txt").unlink()
+    (model / "README.md").write_text("my own card")
+    with pytest.raises(InputError, match="found README.md there"):
+        export(runs, model)
+    with pytest.raises(InputError, match="which is read"):
+        export([model], tmp_path / "text" / ".." / "model")
+    assert (model / "README.md").read_text() == "my own card" and list(load(model).paths) == ["speech"]
+
+
+def test_a_model_from_before_there_were_records_is_replaced_but_no_project_of_the_same_names(runs, tmp_path):
+    model, project = tmp_path / "model", tmp_path / "project"
+    export(runs, model)
+    (model / RECORD).unlink()
+    export(runs[:1], model)
+    assert list(load(model).paths) == ["speech"] and not (model / "text.safetensors").exists()
+    project.mkdir()
+    for content in ('{"name": "mine"}', '{"format": 1, "paths": ["x"]}', "not JSON"):
+        (project / "config.json").write_text(content)
+        (project / "README.md").write_text("mine")
+        with pytest.raises(InputError, match="found README.md there"):
+            export(runs, project)
+        assert (project / "config.json").read_text() == content
+
+
+def test_a_kill_between_the_renames_of_a_model_leaves_what_the_next_call_completes(
+    runs, tmp_path, monkeypatch
+):
+    model, replaced = tmp_path / "model", os.replace
+    export(runs, model)
+
+    def dies_at_config(source, target):
+        if Path(target) == model / "config.json":
+            raise KeyboardInterrupt
+        replaced(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dies_at_config)
+        with pytest.raises(KeyboardInterrupt):
+            export(runs[:1], model)
+    assert not (model / "config.json").exists()  # so that nobody takes it for a whole one
+    export(runs[:1], model)
+    assert list(load(model).paths) == ["speech"]
+
+
+def test_an_empty_folder_is_filled(runs, tmp_path):
+    (tmp_path / "model").mkdir()
+    export(runs, tmp_path / "model")
+    assert set(load(tmp_path / "model").paths) == {"speech", "text"}
+
+
+def test_what_fails_leaves_what_was_there_and_nothing_beside_it(runs, tmp_path, monkeypatch):
+    model = tmp_path / "models" / "model"
+    export(runs[:1], model)
+    before = {file.name: file.read_bytes() for file in model.iterdir()}
+
+    written = []
+
+    def fails_at_text(weights):
+        written.append(weights)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        return b""
+
+    monkeypatch.setattr(export_module, "save", fails_at_text)
+    with pytest.raises(InputError, match="No space left"):
+        export(runs, model)
+    assert {file.name: file.read_bytes() for file in model.iterdir()} == before
+    assert [file.name for file in model.parent.iterdir()] == ["model"]
+
+
+def test_runs_that_can_not_be_exported_are_named(runs, tmp_path):
+    with pytest.raises(InputError, match="found two"):
+        export([runs[0], runs[0]], tmp_path / "model")
+    with pytest.raises(InputError, match="no such folder"):
+        export([runs[0], tmp_path / "nothing"], tmp_path / "model")
+    with pytest.raises(InputError, match="at least one run"):
+        export([], tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -1,0 +1,99 @@
+"""recipes/cub: what its run.sh plans, and what it makes of a miniature of the data set."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s2i.data.pack import Pack
+from tests.tiny_cub import write_cub
+
+ROOT = Path(__file__).parents[2]
+RUN = "recipes/cub/run.sh"
+
+
+def bash(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "S2I_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    words = [shutil.which("bash"), *map(str, words)]
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def planned(*words: str | Path) -> list[list[str]]:
+    done = bash(RUN, "--dry-run", *words)
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def values(command: list[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in command if "=" in word)
+
+
+def test_the_stages_are_named_in_order():
+    lines = [line.split() for line in bash(RUN, "--list").stdout.splitlines()]
+    stages = ("data", "speak", "pack", "judge", "encoders", "generators", "evaluate", "compare", "export")
+    assert [(line[0], line[1]) for line in lines] == [(str(n), name) for n, name in enumerate(stages, 1)]
+
+
+def test_nothing_is_planned_to_be_written_into_the_root(tmp_path):
+    for words in planned("--preset", "s2igan", "--root", tmp_path / "birds"):
+        touched = [word for word in words if str(tmp_path) in word]
+        assert len(touched) <= 1 and (not touched or "--root" in words or words[0] == "ln")
+    assert not (tmp_path / "birds").exists()
+
+
+def test_presets_of_one_size_share_a_pack_and_others_do_not():
+    packs = {}
+    for preset in sorted((ROOT / "recipes" / "cub" / "conf").glob("*.yaml")):
+        judge, scorer = planned("--preset", preset.stem, "--stage", "4", "--stop-stage", "4")
+        assert values(judge)["judge.pack"] == values(judge)["data.pack"]
+        assert values(scorer)["seed"] != values(judge).get("seed", "0")
+        packs[preset.stem] = values(judge)["data.pack"]
+    assert packs["s2igan"] == packs["attngan"] == packs["stackgan_v2"] == packs["speech_attngan"]
+    assert len({packs[name] for name in ("s2igan", "attngan4", "li2020", "small", "smoke")}) == 5
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    """A tree like this repository's with a miniature of CUB beside it, which nobody may write into."""
+    folder = tmp_path_factory.mktemp("tree")
+    shutil.copytree(ROOT / "recipes", folder / "recipes", ignore=shutil.ignore_patterns("data", "exp"))
+    for name in ("s2i", "data_prep", "setup.py"):
+        (folder / name).symlink_to(ROOT / name)
+    write_cub(folder / "birds")
+    return folder
+
+
+def test_data_speech_and_packs_come_of_the_root_which_is_left_alone(tree):
+    """What follows are the commands that the recipe of painted birds runs in its own test."""
+    before = sorted(path.relative_to(tree) for path in (tree / "birds").rglob("*"))
+    words = [RUN, "--preset", "smoke", "--root", tree / "birds", "--stop-stage", "3"]
+    done = bash(*words, cwd=tree)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert sorted(path.relative_to(tree) for path in (tree / "birds").rglob("*")) == before
+    pack = Pack(tree / "recipes" / "cub" / "data" / "smoke" / "pack" / "test")
+    assert len(pack.pictures) == 6 and len(pack.class_labels) == 2
+    assert len(pack.usable("speech")) == len(pack.usable("text")) == 60
+    stamps = {path: path.stat().st_mtime_ns for path in pack.folder.iterdir()}
+    done = bash(*words, cwd=tree)
+    assert done.returncode == 0 and "packed before" in done.stderr
+    assert stamps == {path: path.stat().st_mtime_ns for path in pack.folder.iterdir()}
+
+
+def test_smalls_drawings_are_looked_at_by_encoders_of_their_own():
+    commands = planned("--preset", "small", "--stage", "3", "--stop-stage", "6")
+    views = [values(words) for words in commands if "data_prep.views" in words]
+    runs = {values(words)["run"]: values(words) for words in commands if "run" in values(words)}
+    prefix = "recipes/cub/exp/small"
+    assert [each.get("image_encoder.image_size") for each in views] == [None, "96"]
+    for modality in ("speech", "text"):
+        looking = runs[f"{prefix}-{modality}-matching"]
+        drawn_from, drawing = runs[f"{prefix}-{modality}-encoder"], runs[f"{prefix}-{modality}-gan"]
+        assert looking["image_encoder.image_size"] == "96" and looking["modality"] == modality
+        assert drawing["gan.matching_model"] == looking["run"] != drawn_from["run"]
+        assert "image_encoder.image_size" not in drawing and "image_encoder.image_size" not in drawn_from

@@ -1,0 +1,180 @@
+"""Presets against papers: what a published system chose is what its preset resolves to, by its own words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from s2i.config import Config, OptimiserConfig
+from s2i.config_files import config_to_dict, load_config
+
+ROOT = Path(__file__).parents[2]
+CUB = ROOT / "recipes" / "cub" / "conf"
+
+
+def under(prefix: str, **values: Any) -> dict[str, Any]:
+    return {f"{prefix}.{key}": value for key, value in values.items()}
+
+
+def adam(prefix: str, lr: float, betas: list[float], weight_decay: float = 0, clip: float = 0) -> dict:
+    return under(prefix, lr=lr, betas=betas, weight_decay=weight_decay, clip=clip)
+
+
+# Pictures: AttnGAN's, StackGAN-v2's and S2IGAN's code cut CUB alike. Adversaries: all four have this Adam.
+CROPS = under("data", margin=76 / 64, box_scale=1.5)
+ADVERSARIES = {
+    **adam("gan.generator", 2e-4, [0.5, 0.999]),
+    **adam("gan.discriminator", 2e-4, [0.5, 0.999]),
+    "gan.generator.schedule.kind": "constant",
+    "gan.discriminator.schedule.kind": "constant",
+    **under("gan", loss="bce", ema=0.999, conditional_weight=1, unconditional_weight=1),
+}
+# S2IGAN: 40 log-mels of 551 and 220 samples, normalised by their data script; the speech embedding network.
+MELS = under("audio", sample_rate=22050, mels=40, window=0.025, hop=0.010, floor=1e-6, normalise=True)
+SEN = {
+    **under("speech_encoder", channels=[64, 128], kernel=6, stride=2, activation="none", cell="gru"),
+    **under("speech_encoder", hidden=512, layers=2, dropout=0, pooling="attention", attention=128),
+    **under("speech_encoder", length="unit"),
+    **under("image_encoder", kind="inception_v3", image_size=299, unit=True),
+    **adam("matching.optimiser", 1e-3, [0.95, 0.999], weight_decay=1e-3),
+    **under("matching.optimiser.schedule", kind="step", factor=0.1, every=50 * 69),
+    **under("matching", steps=150 * 69, batch_size=128),
+    **under("matching", batch_weight=1, scale=10, class_weight=1, region_weight=0),
+}
+STACKGAN_V2 = {
+    **CROPS,
+    **ADVERSARIES,
+    **under("generator", stages=3, base_size=64, noise=100, condition=128, spread=1, channels=64),
+    **under("generator", least_channels=16, residual_blocks=2, gate="glu", upsample="nearest"),
+    **under("generator", tile=True, dense=False, attention=False),
+    **under("discriminator", channels=64, condition="mu", norm="batch"),
+    **under("gan", steps=600 * 368, batch_size=24, kl_weight=2, relation_weight=0, matching_weight=0),
+    **under("gan.terms", real_c=1, real_u=2, wrong_c=1, fake_c=1, fake_u=1),
+}
+ATTNGAN_GAN = {
+    **CROPS,
+    **ADVERSARIES,
+    **under("generator", stages=3, base_size=64, noise=100, condition=100, spread=1, channels=32),
+    **under("generator", keep_channels=True, residual_blocks=2, gate="glu", upsample="nearest"),
+    **under("generator", tile=False, dense=False, attention=True),
+    **under("discriminator", channels=64, condition="sentence", norm="batch"),
+    **under("gan", steps=600 * 442, batch_size=20, kl_weight=1, relation_weight=0, matching_weight=5),
+    **under("gan.terms", real_c=1 / 2, real_u=1 / 2, wrong_c=1 / 3, fake_c=1 / 3, fake_u=1 / 3),
+}
+ATTNGAN = {
+    **ATTNGAN_GAN,
+    **under("text_encoder", words=18, embedding=300, dropout=0.5, hidden=128, layers=1, pooling="last"),
+    **under("text_encoder", length="free"),
+    **under("image_encoder", kind="inception_v3", image_size=299, unit=False),
+    **adam("matching.optimiser", 2e-3, [0.5, 0.999], weight_decay=0, clip=0.25),
+    **under("matching.optimiser.schedule", kind="step", factor=0.98, every=184, least=0.1),
+    **under("matching", steps=200 * 184, batch_size=48, batch_weight=1, scale=10, class_weight=0),
+    **under("matching", region_weight=1, gamma1=4, gamma2=5, gamma3=10),
+}
+LI = {
+    **STACKGAN_V2,
+    **under("audio", sample_rate=16000, mels=40, window=0.025, hop=0.010),
+    **under("speech_encoder", channels=[64, 64, 128, 256, 256, 512, 512, 1024], max_pools=[2, 6]),
+    **under("speech_encoder", kernels=[1, 3, 17, 13, 3, 9, 3, 5], strides=[1, 1, 2, 2, 1, 2, 1, 2]),
+    **under("speech_encoder", activation="relu", cell="lstm", hidden=512, layers=1, pooling="mean"),
+    **under("speech_encoder", padded=True, dropout=0, length="free"),
+    **under("image_encoder", kind="googlenet", image_size=224, unit=False, project=False),
+    **adam("matching.optimiser", 1e-3, [0.9, 0.999], weight_decay=1e-5),
+    **under("matching.optimiser.schedule", kind="step", factor=0.5, every=200 * 138),
+    **under("matching", steps=1000 * 138, batch_size=64, batch_weight=0, class_weight=0, region_weight=0),
+    **under("matching", joint_weight=1, distance_weight=5, distillation_weight=1000),
+}
+PAPERS: dict[str, dict[str, Any]] = {
+    "stackgan_v2": {**STACKGAN_V2, **MELS, **SEN},  # on S2IGAN's embeddings, as in S2IGAN's tables
+    "s2igan": {
+        **STACKGAN_V2,
+        **MELS,
+        **SEN,
+        **under("generator", dense=True),
+        **adam("gan.relation", 2e-4, [0.5, 0.999]),
+        **under("gan", relation_weight=1),
+    },
+    "attngan": ATTNGAN,
+    # Nobody published these two: what they say they have of AttnGAN's they have.
+    "attngan4": {**ATTNGAN, "generator.stages": 4, "gan.batch_size": 10},
+    "speech_attngan": {**ATTNGAN_GAN, "matching.optimiser.weight_decay": 0},
+    "li2020": LI,
+}
+# What none of them has.
+OFF = {
+    **under("speech_encoder", network="", padded=False, pool=1, kernels=[], strides=[], max_pools=[]),
+    **under("image_encoder", region_side=0, views=0, project=True),
+    **under("matching", joint_weight=0, distance_weight=0, distillation_weight=0, region_weight=0),
+    **under("matching", class_weight=0, added_loss="", region_group=0),
+    **under("generator", add_context=False, modulate=False, accumulate=False, keep_channels=False),
+    **under("discriminator", matched=False, contrast=False, classify=False),
+    **under("gan", encoder_start="matched", encoder_lr=0, augment=True, generator_steps=1, grow=[]),
+    **under("gan", contrast_weight=0, class_weight=0, added_loss="", reconstruction_weight=0, penalty="none"),
+    **under("gan", relation_weight=0, matching_weight=0),
+}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def resolved(path: Path) -> dict[str, Any]:
+    return flat(config_to_dict(load_config(path)))
+
+
+def stated(path: Path) -> set[str]:
+    """The keys that a preset gives in its own file."""
+    return set(flat(OmegaConf.to_container(OmegaConf.load(path), resolve=True)))
+
+
+@pytest.mark.parametrize("preset", PAPERS)
+def test_a_preset_resolves_to_what_its_paper_chose(preset):
+    found = resolved(CUB / f"{preset}.yaml")
+    differing = {
+        key: (found[key], value)
+        for key, value in PAPERS[preset].items()
+        if found[key] != (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
+    }
+    assert differing == {}
+
+
+@pytest.mark.parametrize("preset", PAPERS)
+def test_a_preset_states_what_its_paper_chose_in_its_own_file(preset):
+    """So that no default can hand one paper's choice to another's preset."""
+    assert set(PAPERS[preset]) - stated(CUB / f"{preset}.yaml") == set()
+
+
+@pytest.mark.parametrize("preset", PAPERS)
+def test_what_a_presets_paper_does_not_have_is_off(preset):
+    found = resolved(CUB / f"{preset}.yaml")
+    ours = stated(CUB / f"{preset}.yaml") if preset == "speech_attngan" else set()  # whose matching is ours
+    expected = {key: value for key, value in OFF.items() if key not in PAPERS[preset] and key not in ours}
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_defaults_are_neutral():
+    """No regulariser, no term of one paper's, every weight of a sum 1, Adam as Kingma and Ba propose it."""
+    found = flat(config_to_dict(Config()))
+    neutral = {
+        **adam("matching.optimiser", 1e-3, [0.9, 0.999]),
+        **{key: 0 for key in found if key.endswith((".weight_decay", ".clip", ".dropout", ".warmup"))},
+        **{key: "constant" for key in found if key.endswith("schedule.kind")},
+        **under("gan.terms", real_c=1, real_u=1, wrong_c=1, fake_c=1, fake_u=1),
+        **under("gan", kl_weight=1, conditional_weight=1, unconditional_weight=1),
+        **under("gan", matching_weight=0, relation_weight=0, contrast_weight=0, class_weight=0),
+        **under("gan", reconstruction_weight=0, penalty="none", grow=[], encoder_lr=0, generator_steps=1),
+        **under("matching", batch_weight=1, class_weight=0, region_weight=0, joint_weight=0),
+        **under("matching", distance_weight=0, distillation_weight=0),
+        **under("generator", spread=1, dense=False, attention=False, modulate=False, accumulate=False),
+        **under("image_encoder", unit=False, region_side=0, views=0),
+        **under("speech_encoder", length="free"),
+        **under("text_encoder", length="free"),
+    }
+    assert {key: found[key] for key in neutral} == neutral
+    assert OptimiserConfig() == OptimiserConfig(lr=1e-3, betas=(0.9, 0.999), weight_decay=0, clip=0)

@@ -1,0 +1,130 @@
+"""Every configuration under recipes/: its networks at full size, and a step of each training, made small."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from s2i.config import Config, DataConfig, LogConfig
+from s2i.config_files import load_config
+from s2i.data.pack import build_pack
+from s2i.models.build import (
+    build_caption_encoder,
+    build_discriminators,
+    build_generator,
+    build_image_encoder,
+    image_sizes,
+)
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.models.pretrained import ImageTrunk
+from s2i.runs.checkpoint import load_last
+from s2i.training.classifier import train_judge
+from s2i.training.encoder import train_encoder
+from s2i.training.gan import train_gan
+from tests.tiny_data import write_telling_data
+from tests.tiny_networks import make_network
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = "mobilenet.safetensors"
+PRESETS = sorted((ROOT / "recipes").glob("*/conf/*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_telling_data(folder)
+    save_file(make_network("mobilenet_v2").state_dict(), folder / WEIGHTS)
+    return folder
+
+
+def names(path: Path) -> str:
+    return f"{path.parts[-3]}/{path.stem}"
+
+
+def made_small(preset: Path, data: Path) -> Config:
+    """The same choices with a few channels, 8 px in the first stage, and one step of four pictures."""
+    config = load_config(preset)
+    generator, encoder, judge = config.generator, config.image_encoder, config.judge
+    pack = data / f"pack of {names(preset)}"
+    if encoder.kind == "small":
+        halvings = len(encoder.channels)
+        encoder = replace(encoder, channels=(8,) * halvings, image_size=2**halvings)
+    else:  # the frozen network that is quickest, at 32 px, instead of any; its features are too many to learn
+        encoder = replace(encoder, kind="mobilenet_v2", image_size=32, weights=str(data / WEIGHTS))
+        encoder = replace(encoder, region_side=1, project=True)
+    small = replace(
+        config,
+        device="cpu",
+        threads=1,
+        data=DataConfig(root=str(data), manifest=str(data / "manifest.jsonl"), pack=str(pack)),
+        speech_encoder=replace(
+            config.speech_encoder, channels=(8,) * len(config.speech_encoder.channels), hidden=8, attention=4
+        ),
+        text_encoder=replace(config.text_encoder, embedding=8, hidden=8, attention=4),
+        image_encoder=encoder,
+        generator=replace(generator, base_size=8, noise=4, condition=4, channels=8, least_channels=4),
+        discriminator=replace(config.discriminator, channels=4, most_channels=32),
+        matching=replace(config.matching, steps=1, batch_size=4, region_group=0),
+        gan=replace(config.gan, steps=1, batch_size=4),
+        judge=replace(judge, channels=(4,) * min(4, len(judge.channels)), features=4, steps=1, batch_size=4),
+        log=LogConfig(every=1),
+    )
+    build_pack(small, ["train", "val"])
+    return replace(small, judge=replace(small.judge, pack=str(pack)))
+
+
+def test_there_are_presets():
+    assert ROOT / "recipes" / "painted_birds" / "conf" / "default.yaml" in PRESETS
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=names)
+def test_a_presets_networks_fit_each_other_at_full_size(preset):
+    """On the meta device: shapes alone, no memory and no time."""
+    config = load_config(preset)
+    sizes = image_sizes(config)
+    for modality in ("speech", "text"):
+        config = replace(config, modality=modality)
+        with torch.device("meta"):
+            encoder, image_encoder = build_caption_encoder(config, 1000), build_image_encoder(config)
+            generator, networks = build_generator(config), build_discriminators(config)
+            sentence, mask = torch.empty(2, config.embedding), torch.empty(2, 7, dtype=torch.bool)
+            encoding = CaptionEncoding(sentence, torch.empty(2, config.embedding, 7), mask)
+            drawing = generator(
+                encoding, torch.empty(2, config.generator.noise), torch.empty(2, config.generator.condition)
+            )
+            condition = drawing.mu if config.discriminator.condition == "mu" else sentence
+            for network, picture, size in zip(networks, drawing.pictures, sizes, strict=True):
+                assert picture.shape == (2, 3, size, size)
+                hidden = network(picture)
+                assert network.judge(hidden, condition).shape == network.judge_alone(hidden).shape == (2,)
+            if isinstance(image_encoder, PretrainedImageEncoder):
+                settings = config.image_encoder
+                image_encoder.use_trunk(ImageTrunk(settings.kind, settings.image_size))
+            vectors, regions = image_encoder(drawing.pictures[-1])
+        assert vectors.shape[1] == regions.shape[1] == config.embedding
+        assert sum(weight.numel() for weight in encoder.parameters()) > 0
+
+
+@pytest.mark.parametrize("modality", ["speech", "text"])
+@pytest.mark.parametrize("preset", PRESETS, ids=names)
+def test_a_preset_made_small_trains_an_encoder_and_a_generator_for_a_step(preset, modality, data, tmp_path):
+    config = replace(made_small(preset, data), modality=modality)
+    encoder = train_encoder(replace(config, run=str(tmp_path / "encoder")))
+    folder = train_gan(
+        replace(config, run=str(tmp_path / "gan"), gan=replace(config.gan, encoder=str(encoder)))
+    )
+    state = load_last(folder / "checkpoints")
+    assert state["step"] == 1 and list((folder / "samples").glob("*.png"))
+    assert all(torch.isfinite(value).all() for net in state["nets"].values() for value in net.values())
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=names)
+def test_a_preset_made_small_trains_a_judge_for_a_step(preset, data, tmp_path):
+    config = made_small(preset, data)
+    folder = train_judge(replace(config, run=str(tmp_path / "judge")))
+    assert load_last(folder / "checkpoints")["step"] == 1

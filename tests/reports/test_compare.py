@@ -1,0 +1,439 @@
+"""The comparison of a speech run with a text run: its numbers, its files, its page."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+
+from s2i.analysis import memorisation, word_swaps
+from s2i.analysis.robustness import measure_robustness
+from s2i.config_files import load_config
+from s2i.data.dataset import picture_batches
+from s2i.data.images import to_uint8
+from s2i.data.pack import Pack, build_pack
+from s2i.errors import InputError
+from s2i.evaluation.records import evaluate, measure, settings_of
+from s2i.evaluation.subject import Subject, caption_key
+from s2i.files.output_folder import RECORD
+from s2i.inference.model import load
+from s2i.inference.save import export
+from s2i.reports import compare as module
+from s2i.reports import gallery
+from s2i.reports.charts import Curve, bar_chart, line_chart
+from s2i.reports.compare import compare
+from s2i.reports.single import report
+from s2i.reports.tabulate import tabulate
+from tests.tiny_runs import write_gan_run, write_world
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_questions():
+    """Few swaps and few captions drawn again: seconds a report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_swaps, "MOST_SWAPS", 6)
+        patch.setattr(memorisation, "SPREAD_CAPTIONS", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> dict[str, Path]:
+    """Runs, and their report: {"speech", "text", "judge", "report"}."""
+    folder = tmp_path_factory.mktemp("compared")
+    runs = write_world(folder, judge_steps=30)
+    encoder = folder / "exp" / "tiny-speech-encoder"
+    for name in ("speech", "text"):
+        config = load_config(runs[name] / "config.yaml")
+        config = replace(config, gan=replace(config.gan, encoder=str(encoder)))
+        write_gan_run(runs[name], config)
+    encoder.mkdir()
+    told = [{"step": step, "metric": "mAP", "value": step / 100, "split": "val"} for step in (10, 20)]
+    (encoder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    (folder / "report").mkdir()
+    (folder / "report" / "seconds.json").write_text('{"draw": 12}')
+    compare(runs["speech"], runs["text"], folder / "report")
+    return runs | {"report": folder / "report"}
+
+
+@pytest.fixture(scope="module")
+def results(world) -> dict:
+    return json.loads((world["report"] / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def page(world) -> str:
+    return (world["report"] / "index.html").read_text()
+
+
+class Reader(HTMLParser):
+    """Every file that a page asks for, what pictures have no description, and whether tags close."""
+
+    VOID = ("meta", "img", "br", "link", "line", "rect", "polyline")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sources, self.nameless, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.sources += [given[name] for name in ("src", "href") if name in given]
+        self.sources += re.findall(r"url\('([^']+)'\)", given.get("style", ""))
+        if tag == "img" and not given.get("alt"):
+            self.nameless.append(given)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def copy_of(world: dict[str, Path], name: str, folder: Path, change) -> Path:
+    """A run like `name` of a changed configuration."""
+    config = change(load_config(world[name] / "config.yaml"))
+    write_gan_run(folder, replace(config, run=str(folder)))
+    return folder
+
+
+def test_results_have_the_promised_keys(results):
+    sections = ["protocols", "data", "seconds", "retrieval", "generation", "difference"]
+    assert list(results)[:6] == sections
+    assert set(results["retrieval"]) == {"speech", "text", "chance"}
+    assert set(results["generation"]) == {"speech", "text", "real", "chance"}
+    assert {"recall@1", "recall@5", "recall@10", "mAP"} <= set(results["retrieval"]["text"])
+    drawn = {"attribute_accuracy", "fid", "kid", "inception_score", "mAP"}
+    for column in ("speech", "text", "real"):
+        assert drawn <= set(results["generation"][column])
+    assert {"attribute_accuracy", "mAP"} <= set(results["generation"]["chance"])
+    assert "unseen_voices" in results["retrieval"]["speech"]
+    assert results["seconds"] == {"draw": 12}
+    for difference in results["difference"].values():
+        assert set(difference) - {"permutation_p"} == {"speech_minus_text", "interval95", "n"}
+        low, high = difference["interval95"]
+        assert low <= difference["speech_minus_text"] <= high
+
+
+def test_every_number_names_its_protocol_and_no_metric_is_made_up(results):
+    assert all(len(text) > 60 for text in results["protocols"].values())
+    assert "r_precision" not in results["generation"]["speech"]
+    assert "fid" not in results["difference"]  # it has no interval
+
+
+def test_every_number_says_who_looked_and_at_what(results, page):
+    told = results["looked"]
+    assert set(told) <= set(results["protocols"]) and "judge_distances" in told
+    for facts in told.values():
+        assert set(facts) == {"reference", "extractor", "extractor_hash", "resize"} and all(facts.values())
+    assert told["judge_distances"]["extractor_hash"] == results["data"]["judge"]
+    assert " / " in told["retrieval_by_caption"]["extractor_hash"]  # each side's own encoders
+    assert f"extractor hash: {results['data']['judge']}; resize: " in page
+
+
+def test_differences_are_of_the_two_columns(results):
+    columns = results["generation"]
+    for name in ("attribute_accuracy", "kid", "inception_score"):
+        expected = columns["speech"][name] - columns["text"][name]
+        assert results["difference"][name]["speech_minus_text"] == pytest.approx(expected)
+    expected = columns["speech"]["mAP"] - columns["text"]["mAP"]
+    assert results["difference"]["generation/mAP"]["speech_minus_text"] == pytest.approx(expected)
+    for part, section in (("by_picture", "retrieval"), ("s2igan_by_judge", "generation")):
+        expected = [results[section][side][part]["mAP"] for side in ("speech", "text")]
+        found = results["difference"][f"{part}/mAP"]["speech_minus_text"]
+        assert found == pytest.approx(expected[0] - expected[1])
+    assert results["difference"]["attribute_accuracy"]["n"] == 60
+
+
+def test_the_page_shows_each_difference_in_its_own_row(results, page):
+    """Whatever else is called mAP."""
+    for protocol, key in (
+        ("retrieval_by_caption", "mAP"),
+        ("retrieval_by_picture", "by_picture/mAP"),
+        ("class_retrieval_by_drawing", "generation/mAP"),
+        ("s2igan_mean_average_precision_by_judge", "s2igan_by_judge/mAP"),
+    ):
+        part = page[page.index(f"<summary>{protocol.replace('_', ' ')}</summary>") :]
+        row = part[part.index(">mAP<") :].split("</tr>")[0]
+        assert f"{results['difference'][key]['speech_minus_text']:+.3f}" in row, protocol
+
+
+def test_the_numbers_are_those_of_evaluate(world, results):
+    lines = evaluate(world["speech"])
+    told = {(line["protocol"], line["metric"], line["of"]): line["value"] for line in lines}
+    speech = results["generation"]["speech"]
+    assert speech["attribute_accuracy"] == told["attribute_accuracy", "attribute_accuracy", "run"]
+    assert speech["mAP"] == told["class_retrieval_by_drawing", "mAP", "run"]
+    assert speech["fid"] == told["judge_distances", "fid", "run"]
+    retrieval = results["retrieval"]["speech"]
+    assert retrieval["recall@1"] == told["retrieval_by_caption", "recall@1", "run"]
+    unseen = told["retrieval_by_caption_unseen_voices", "mAP", "run"]
+    assert retrieval["unseen_voices"]["mAP"] == unseen
+    assert results["records"]["speech"] == lines  # counts, intervals and all
+
+
+def test_everything_the_page_asks_for_lies_beside_it(world, page):
+    reader = Reader(page)
+    assert reader.open == [] and reader.nameless == []
+    assert len(reader.sources) > 100
+    for source in reader.sources:
+        assert (world["report"] / source).is_file(), source
+    assert "http" not in page
+    present = {path.relative_to(world["report"]).as_posix() for path in world["report"].glob("*/*")}
+    assert present == set(reader.sources)
+
+
+def test_the_page_shows_stages_attention_curves_and_the_verdict(page, results):
+    assert page.count("<article") == 20  # every third of 60
+    assert page.count("stage 2 from speech") == page.count("stage 2 from text") == 20
+    assert page.count("<audio") == 20
+    assert "where green looked, from text" in page and "where 0.00 - " in page
+    assert "validation captions" in page and "8 px" in page
+    for column in ("speech", "text"):
+        assert f"{100 * results['generation'][column]['attribute_accuracy']:.1f}%" in page
+    assert "prefers-color-scheme: dark" in page and "width=device-width" in page
+
+
+def test_clips_are_what_the_encoder_heard(world):
+    samples, rate = soundfile.read(world["report"] / "audio" / "00.wav")
+    assert rate == 22050 and samples.ndim == 1 and 0.4 < len(samples) / rate < 1
+
+
+def test_the_gallery_shows_what_the_run_draws_of_a_caption_alone(world):
+    path = load(world["text"], "cpu").path("text")
+    pack = Pack(Path(path.config.data.pack) / "test")
+    drawing = path.draw(path.encode_text([pack.caption(0).text]), [caption_key(pack, 0)], seed=0)
+    for stage, side in enumerate((8, 16, 32)):
+        shown = np.asarray(Image.open(world["report"] / "pictures" / f"00-text-{stage}.png")).astype(int)
+        assert shown.shape == (side, side, 3)
+        assert abs(shown - to_uint8(drawing.pictures[stage][0])).max() <= 1
+    other = np.asarray(Image.open(world["report"] / "pictures" / "00-speech-2.png"))
+    assert not np.array_equal(shown, other)
+
+
+def test_the_gallery_shows_the_real_picture_of_the_caption(world):
+    pack = Pack(Path(load_config(world["text"] / "config.yaml").data.pack) / "test")
+    shown = np.asarray(Image.open(world["report"] / "pictures" / "03-real.png")).astype(int)
+    captions = [index for index in range(90) if index % 3 < 2][::3]  # two of three drawn, every third shown
+    real = next(picture_batches(pack, 32))[pack.caption_picture[captions[3]]]
+    assert np.array_equal(shown, to_uint8(real))
+
+
+def test_a_second_report_replaces_the_first_and_leaves_other_files(world, tmp_path, monkeypatch):
+    output = tmp_path / "report"
+    output.mkdir()
+    (output / "seconds.json").write_text("{}")
+    monkeypatch.setattr(gallery, "SHOWN", 3)
+    compare(world["speech"], world["text"], output)
+    (output / "audio" / "mine.wav").write_text("mine")
+    (output / "mine.txt").write_text("mine")
+    monkeypatch.setattr(gallery, "SHOWN", 2)
+    compare(world["speech"], world["text"], output)
+    names = {path.name for path in output.iterdir()}
+    wanted = {"audio", "pictures", "index.html", "results.json", "mine.txt", "seconds.json", RECORD}
+    assert names == wanted
+    assert sorted(path.name for path in (output / "audio").iterdir()) == ["00.wav", "01.wav", "mine.wav"]
+    assert not list((output / "pictures").glob("02-*"))
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+@pytest.mark.parametrize("theirs", ["audio/mine.flac", "pictures/mine.jpg", "index.html", "results.json"])
+def test_a_folder_of_something_else_is_refused_before_anything_is_measured(
+    world, tmp_path, monkeypatch, theirs
+):
+    (tmp_path / theirs).parent.mkdir(exist_ok=True)
+    (tmp_path / theirs).write_text("mine")
+    monkeypatch.setattr("s2i.reports.compare.measure", None)
+    monkeypatch.setattr("s2i.reports.single.measure", None)
+    for write in (
+        lambda: compare(world["speech"], world["text"], tmp_path),
+        lambda: report(world["speech"], tmp_path),
+        lambda: tabulate([world["speech"], world["text"]], tmp_path),
+        lambda: measure_robustness(world["speech"], tmp_path),
+    ):
+        with pytest.raises(InputError, match=f"found {theirs} there"):
+            write()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / theirs]
+    assert (tmp_path / theirs).read_text() == "mine"
+
+
+def test_the_same_runs_give_the_same_report_and_leave_the_random_state(world, results, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    compare(world["speech"], world["text"], tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert again == results | {"seconds": {}}
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_wrong_order_is_refused_and_nothing_is_written(world, tmp_path):
+    with pytest.raises(InputError, match="from speech first, found one from text"):
+        compare(world["text"], world["speech"], tmp_path / "report")
+    with pytest.raises(InputError, match="from text second"):
+        compare(world["speech"], world["speech"], tmp_path / "report")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_over_different_data_are_refused(world, tmp_path):
+    def elsewhere(config):
+        root = tmp_path / "birds"
+        lines = Path(config.data.manifest).read_text().splitlines()
+        root.mkdir()
+        changed = [line.replace("a bird with", "one bird with", 1) for line in lines]
+        (root / "manifest.jsonl").write_text("\n".join(changed) + "\n")
+        (root / "attributes.json").write_text(Path(config.data.root, "attributes.json").read_text())
+        data = replace(config.data, manifest=str(root / "manifest.jsonl"), pack=str(root / "pack"))
+        build_pack(replace(config, data=data), ("train", "test"))
+        return replace(config, data=data)
+
+    other = copy_of(world, "text", tmp_path / "other", elsewhere)
+    with pytest.raises(InputError, match="runs over the same data, found different"):
+        compare(world["speech"], other, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_runs_with_other_noise_are_refused(world, tmp_path):
+    def noisier(config):
+        return replace(config, generator=replace(config.generator, noise=7))
+
+    other = copy_of(world, "text", tmp_path / "other", noisier)
+    with pytest.raises(InputError, match="share their noise, found generator.noise 6 from speech and 7"):
+        compare(world["speech"], other, tmp_path / "report")
+
+
+def test_settings_that_only_one_run_has_are_said(world, tmp_path):
+    other = copy_of(world, "text", tmp_path / "other", lambda config: replace(config, seed=4))
+    compare(world["speech"], other, tmp_path / "report")
+    data = json.loads((tmp_path / "report" / "results.json").read_text())["data"]
+    assert data["settings_that_differ"] == {"seed": [0, 4]}
+    assert "not shared: seed: 0 (speech), 4 (text)" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_a_matching_model_that_only_one_run_has_is_said_and_where_both_have_one_not(world, tmp_path):
+    def looked_at(config):
+        return replace(config, gan=replace(config.gan, matching_model=f"exp/{config.modality}-matching"))
+
+    speech, text = (load_config(world[modality] / "config.yaml") for modality in ("speech", "text"))
+    assert module._differing(looked_at(speech), text) == {"gan.matching_model": ("exp/speech-matching", "")}
+    assert module._differing(looked_at(speech), looked_at(text)) == {}
+    tuned = replace(speech, gan=replace(speech.gan, encoder_lr=1e-4))  # not where its encoder lies
+    assert module._differing(tuned, text) == {"gan.encoder_lr": (1e-4, 0.0)}
+
+
+def test_numbers_of_several_runs_say_of_how_many_they_are_the_mean(world, tmp_path):
+    other = tmp_path / "tiny-text-1"
+    config = load_config(world["text"] / "config.yaml")
+    write_gan_run(other, replace(config, run=str(other)), seed=1)
+    compare(world["speech"], world["text"], tmp_path / "report", also_text=[other])
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    runs = [run["values"]["generation"]["attribute_accuracy"] for run in found["runs"]["text"]]
+    assert len(runs) == 2 and runs[0] != runs[1]
+    told = {(line["protocol"], line["metric"], line["of"]): line for line in found["records"]["text"]}
+    assert told["attribute_accuracy", "attribute_accuracy", "run"]["value"] == pytest.approx(np.mean(runs))
+    assert all(line["runs"] == 2 for line in found["records"]["text"])
+    assert all("runs" not in line for line in found["records"]["speech"])
+
+
+def test_without_a_judge_only_retrieval_is_told(world, tmp_path):
+    def alone(config):
+        return replace(config, evaluation=replace(config.evaluation, judge=""))
+
+    runs = [copy_of(world, name, tmp_path / name, alone) for name in ("speech", "text")]
+    compare(*runs, tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert found["generation"] == {} and found["data"]["judge"] is None
+    names = {"recall@1", "recall@5", "recall@10", "mAP", "median_rank"}
+    parts = ("by_picture", "own_picture", "own_captions")
+    differ = names - {"median_rank"}  # an interval has each side's, but none their difference
+    assert set(found["difference"]) == differ | {f"{part}/{name}" for part in parts for name in differ}
+    assert "of the captions find their class first" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_photographs_without_attributes_are_compared_too(tmp_path):
+    runs = write_world(tmp_path, judge_steps=10, attributes=False)
+    compare(runs["speech"], runs["text"], tmp_path / "report")
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    drawn = {"fid", "kid", "inception_score", "precision", "recall", "mAP", "s2igan_by_judge"}
+    assert set(found["generation"]["speech"]) == drawn
+    assert "attribute_accuracy" not in found["protocols"] | found["difference"]
+    told = (tmp_path / "report" / "index.html").read_text()
+    assert "Attribute by attribute" not in told and "judge distances" in told
+
+
+def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_is(world, tmp_path):
+    model = tmp_path / "model"
+    export([world["speech"], world["text"]], model)
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    pack = world["speech"].parents[1] / "birds" / "pack"
+    words = [f"data.pack={pack}", f"evaluation.judge={world['judge']}"]
+    names = ["retrieval_by_caption", "attribute_accuracy", "judge_distances"]
+    for processes in (1, 2):
+        more = [f"evaluation.cache={tmp_path / str(processes)}", f"evaluation.processes={processes}"]
+        settings = settings_of(model, [*words, *more, "evaluation.captions=2"])
+        found = evaluate(model, names, **settings)
+        own = [line for run in ("speech", "text") for line in evaluate(world[run], names)]
+        told = [[(line["metric"], line["of"]) for line in lines] for lines in (found, own)]
+        assert told[0] == told[1]
+        assert [line["value"] for line in found] == pytest.approx([line["value"] for line in own], abs=1e-4)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    with pytest.raises(InputError, match="expected evaluation.key=value, found 'data.pack=x'"):
+        settings_of(world["speech"], ["data.pack=x"])
+
+
+def test_a_model_without_an_image_encoder_is_measured_by_what_it_draws(world, capsys):
+    path = load(world["speech"], "cpu").path("speech")
+    subject = Subject(replace(path, image_encoder=None))
+    found = measure(subject, ["retrieval_by_caption", "attribute_accuracy"])
+    assert not found["retrieval_by_caption"] and found["attribute_accuracy"]
+    assert "retrieval_by_caption is left out: the model was imported without" in capsys.readouterr().err
+    with pytest.raises(InputError, match="found a generator alone"):
+        Subject(replace(path, encoder=None))
+
+
+def test_exported_models_are_not_compared(world, tmp_path):
+    export([world["speech"], world["text"]], tmp_path / "model")
+    with pytest.raises(InputError, match="expected a run, which knows its data, found an exported model"):
+        compare(tmp_path / "model", tmp_path / "model", tmp_path / "report")
+    with pytest.raises(InputError, match="found an exported model"):
+        evaluate(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_missing_recording_is_refused_and_nothing_is_left(world, tmp_path):
+    def moved(config):
+        data = replace(config.data, root=str(tmp_path / "gone"))
+        return replace(config, data=data)
+
+    runs = [copy_of(world, name, tmp_path / name, moved) for name in ("speech", "text")]
+    with pytest.raises(InputError, match="gone"):
+        compare(*runs, tmp_path / "report")
+    assert {path.name for path in tmp_path.iterdir()} == {"speech", "text"}
+
+
+def test_every_kth_caption_is_chosen():
+    chosen, every = gallery.choose(np.arange(100, 200))
+    assert every == 5 and chosen.tolist() == list(range(100, 200, 5))
+    chosen, every = gallery.choose(np.arange(24))
+    assert every == 1 and len(chosen) == 24
+
+
+def test_a_line_chart_spans_its_points_and_skips_what_is_no_number():
+    curves = [Curve("a <b>", "speech", False, [(0, 1.0), (10, 3.0), (20, float("nan"))])]
+    found = line_chart("losses", curves)
+    assert 'points="44.0,' in found and "step 10" in found and "a &lt;b&gt;" in found and "nan" not in found
+    assert line_chart("nothing", [Curve("a", "speech", False, [])]) == ""
+
+
+def test_bars_are_as_long_as_their_values():
+    found = bar_chart("shares", [("wing", {"speech": 0.5, "text": 1.0})])
+    widths = [float(width) for width in re.findall(r'<rect[^>]*width="([\d.]+)"', found)]
+    assert widths[0] == pytest.approx(widths[1] / 2, abs=0.1)

@@ -1,0 +1,270 @@
+"""A generator that tunes its encoder, begins with an unmatched one, learns from two, steps more often, or is
+matched by other encoders than it draws from."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from s2i.config import Config, GanConfig
+from s2i.errors import InputError
+from s2i.evaluation.r_precision_encoder import load_scorer
+from s2i.inference.model import load
+from s2i.inference.save import export
+from s2i.runs.checkpoint import load_last, read_checkpoint, write_checkpoint
+from s2i.training import objectives
+from s2i.training.conditioner import CaptionSource, source_of_step
+from s2i.training.encoder import BEST, train_encoder
+from s2i.training.gan import train_gan
+from s2i.training.loop import Training
+from s2i.training.matching_model import load_matching_model
+from tests.tiny import same, tiny_training_config
+from tests.tiny_trainings import Killed, write_trained_encoders
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A folder with packed data and, beside it, a trained encoder of each modality."""
+    return write_trained_encoders(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def looker(world) -> Path:
+    """The run of a further speech encoder: narrower, over smaller pictures."""
+    config = tiny_training_config(world / "data", world / "looker")
+    images = replace(config.image_encoder, image_size=8)
+    speech = replace(config.speech_encoder, hidden=4)
+    matching = replace(config.matching, scale=7.0)
+    return train_encoder(
+        replace(config, seed=5, image_encoder=images, speech_encoder=speech, matching=matching)
+    )
+
+
+def make_config(world: Path, run: Path, modality: str = "speech", **settings) -> Config:
+    config = tiny_training_config(world / "data", run, modality)
+    encoder = str(world / f"{modality}-encoder")
+    return replace(config, gan=replace(config.gan, encoder=encoder, **settings))
+
+
+def of_both(world: Path, run: Path) -> Config:
+    return make_config(world, run, other_encoder=str(world / "text-encoder"))
+
+
+def matched_nets(world: Path, modality: str) -> dict:
+    return read_checkpoint(world / f"{modality}-encoder" / "checkpoints" / BEST)["nets"]
+
+
+@pytest.mark.parametrize("kind", ["tuned", "both", "looked at"])
+def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(
+    kind, world, looker, tmp_path, monkeypatch
+):
+    made = {"tuned": lambda run: make_config(world, run, encoder_lr=1e-3, generator_steps=2)}
+    made["both"] = lambda run: replace(
+        of_both(world, run), gan=replace(of_both(world, run).gan, encoder_lr=1e-3)
+    )
+    made["looked at"] = lambda run: make_config(world, run, matching_model=str(looker))
+    config = made[kind](tmp_path / "broken")
+    unbroken = load_last(train_gan(made[kind](tmp_path / "unbroken")) / "checkpoints")
+    record = Training.record
+
+    def die(self: Training, terms) -> None:
+        record(self, terms)
+        if self.step == 7:  # the checkpoint is of step 4
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Training, "record", die)
+        train_gan(config)
+    torch.rand(3)
+    broken = load_last(train_gan(config) / "checkpoints")
+    for part in ("nets", "optimisers", "random", "step"):
+        assert same(unbroken[part], broken[part]), part
+
+
+def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_draws(world, tmp_path):
+    folder = train_gan(make_config(world, tmp_path / "run", encoder_lr=1e-3))
+    nets, before = load_last(folder / "checkpoints")["nets"], matched_nets(world, "speech")
+    assert same(nets["image_encoder"], before["image_encoder"])
+    weights = [key for key in before["caption_encoder"] if "running" not in key and "num_b" not in key]
+    moved = {
+        key
+        for key in weights
+        if not torch.equal(nets["caption_encoder"][key], before["caption_encoder"][key])
+    }
+    assert any("recurrent" in key for key in moved) and any("convolutions" in key for key in moved)
+    assert not same(nets["caption_encoder"], nets["caption_encoder_ema"])
+
+    export([folder], tmp_path / "model")
+    for model in (folder, tmp_path / "model"):
+        encoder = load(model, "cpu").path("speech").encoder
+        assert same(dict(encoder.state_dict()), nets["caption_encoder_ema"])
+        assert not encoder.training
+
+
+def test_a_frozen_encoder_stays_as_it_was_matched_nets(world, tmp_path):
+    nets = load_last(train_gan(make_config(world, tmp_path)) / "checkpoints")["nets"]
+    assert same(nets["caption_encoder"], matched_nets(world, "speech")["caption_encoder"])
+    assert "caption_encoder_ema" not in nets
+
+
+def test_an_unmatched_encoder_is_another_one_and_stays_frozen(world, tmp_path):
+    config = make_config(world, tmp_path, encoder_start="random", matching_weight=0.0)
+    first = load_last(train_gan(replace(config, gan=replace(config.gan, steps=1))) / "checkpoints")["nets"]
+    longer = replace(config, run=str(tmp_path / "longer"))
+    last = load_last(train_gan(longer) / "checkpoints")["nets"]
+    assert same(first["caption_encoder"], last["caption_encoder"])
+    assert not same(last["caption_encoder"], matched_nets(world, "speech")["caption_encoder"])
+    assert same(last["image_encoder"], matched_nets(world, "speech")["image_encoder"])
+
+
+@pytest.mark.parametrize("condition", ["mu", "sentence"])
+def test_the_encoder_learns_through_the_pictures_and_not_through_what_judges_them(
+    condition, world, tmp_path, monkeypatch
+):
+    objective, encode, sentences = objectives.generator_objective, CaptionSource.encode, []
+
+    def note(self, batch):
+        encoding = encode(self, batch)
+        sentences.append(encoding.sentence)
+        return encoding
+
+    def reaches(value):
+        found = torch.autograd.grad(value.sum(), sentences[-1], retain_graph=True, allow_unused=True)
+        return found[0] is not None
+
+    def watch(networks, drawing, encoding, told, *rest):
+        assert not encoding.sentence.requires_grad and not encoding.sequence.requires_grad
+        assert told.requires_grad == (condition == "mu")  # conditioning augmentation learns through it
+        assert not reaches(drawing.mu) and not reaches(drawing.logvar)
+        assert all(reaches(picture) for picture in drawing.pictures)
+        return objective(networks, drawing, encoding, told, *rest)
+
+    monkeypatch.setattr(CaptionSource, "encode", note)
+    monkeypatch.setattr(objectives, "generator_objective", watch)
+    config = make_config(world, tmp_path, encoder_lr=1e-3, steps=2)
+    train_gan(replace(config, discriminator=replace(config.discriminator, condition=condition)))
+
+
+def test_generator_steps_are_so_many_a_batch_from_new_noise(world, tmp_path, monkeypatch):
+    steps, pictures = [], []
+    told_apart, drawn = objectives.discriminator_objective, objectives.generator_objective
+
+    def tell(networks, reals, fakes, *rest):
+        steps.append("d")
+        return told_apart(networks, reals, fakes, *rest)
+
+    def draw(networks, drawing, *rest):
+        steps.append("g")
+        pictures.append(drawing.pictures[0].detach())
+        return drawn(networks, drawing, *rest)
+
+    monkeypatch.setattr(objectives, "discriminator_objective", tell)
+    monkeypatch.setattr(objectives, "generator_objective", draw)
+    train_gan(make_config(world, tmp_path / "a", generator_steps=3, steps=2))
+    assert steps == ["d", "g", "g", "g"] * 2
+    assert not torch.equal(pictures[0], pictures[1])
+
+
+def test_sources_take_turns_and_share_the_penalty():
+    assert [source_of_step(step, 1, 8) for step in range(4)] == [0, 0, 0, 0]
+    turns = [source_of_step(step, 2, 4) for step in range(12)]
+    assert turns == [0, 1, 0, 1, 1, 0, 1, 0, 0, 1, 0, 1] and turns[::4] == [0, 1, 0]
+    assert [source_of_step(step, 2, 1) for step in range(4)] == [0, 1, 0, 1]
+    assert [source_of_step(step, 2, 3) for step in range(0, 12, 3)] == [0, 1, 0, 1]
+
+
+def test_one_generator_on_both_listens_in_turn_and_draws_from_either(world, tmp_path, monkeypatch):
+    heard = []
+    encode = CaptionSource.encode
+
+    def listen(self, batch):
+        heard.append((self.config.modality, batch.tokens is not None))
+        return encode(self, batch)
+
+    monkeypatch.setattr(CaptionSource, "encode", listen)
+    folder = train_gan(of_both(world, tmp_path / "run"))
+    # One penalty every 2 steps: the turns move on by one after each.
+    assert [modality for modality, _ in heard[:4]] == ["speech", "text", "text", "speech"]
+    assert all(is_text == (modality == "text") for modality, is_text in heard)
+    assert (folder / "samples" / "step-00000008.png").is_file()
+    assert (folder / "samples" / "other" / "step-00000008.png").is_file()
+
+    export([folder], tmp_path / "model")
+    saved = load_last(folder / "checkpoints")["nets"]
+    for model in (load(folder, "cpu"), load(tmp_path / "model", "cpu")):
+        assert list(model.paths) == ["speech", "text"]
+        for modality, path in model.paths.items():
+            assert path.config.modality == modality and (path.vocabulary is None) == (modality == "speech")
+            assert same(dict(path.generator.state_dict()), saved["ema"])
+            assert same(dict(path.encoder.state_dict()), matched_nets(world, modality)["caption_encoder"])
+            assert same(dict(path.image_encoder.state_dict()), matched_nets(world, modality)["image_encoder"])
+    drawing = load(folder, "cpu").path("text")
+    picture = drawing.draw(drawing.encode_text(["a red bird"]), ["0"]).pictures[-1]
+    assert picture.shape == (1, 3, 16, 16) and torch.isfinite(picture).all()
+
+
+def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
+    world, looker, tmp_path, monkeypatch
+):
+    objective, told = objectives.generator_objective, []
+
+    def note(networks, drawing, encoding, condition, class_ids, looks, gan, matching, matched):
+        told.append((encoding, looks, matching, matched))
+        return objective(networks, drawing, encoding, condition, class_ids, looks, gan, matching, matched)
+
+    monkeypatch.setattr(objectives, "generator_objective", note)
+    folder = train_gan(make_config(world, tmp_path / "run", matching_model=str(looker), steps=2))
+    model = load_matching_model(looker, "gan.matching_model", torch.device("cpu"))
+    for encoding, looks, matching, matched in told:
+        assert same(dict(looks.state_dict()), dict(model.image_encoder.state_dict()))
+        assert matching.scale == 7.0 and encoding.sentence.shape[1] == 16 and matched.sentence.shape[1] == 8
+        assert not matched.sentence.requires_grad and not matched.sequence.requires_grad
+    # What the model draws from, and is searched with, are its own encoders still.
+    path = load(folder, "cpu").path("speech")
+    assert same(dict(path.encoder.state_dict()), matched_nets(world, "speech")["caption_encoder"])
+    assert same(dict(path.image_encoder.state_dict()), matched_nets(world, "speech")["image_encoder"])
+
+    export([folder], tmp_path / "model")
+    assert "The matching model that the generator learnt from" in (tmp_path / "model/README.md").read_text()
+    assert str(looker.parent) not in (tmp_path / "model" / "config.json").read_text()
+    with pytest.raises(InputError, match="no part in the generator's training"):
+        load_scorer(looker, path)
+
+
+def test_a_matching_model_reads_as_the_model_itself_reads(world, looker, tmp_path):
+    told = r"expected gan.matching_model to read the {} that gan.encoder reads, found another in \S*{}"
+    with pytest.raises(InputError, match=told.format("modality", "looker")):
+        train_gan(make_config(world, tmp_path / "run", "text", matching_model=str(looker)))
+    config = make_config(world, tmp_path / "run", matching_model=str(tmp_path / "coarse"))
+    shutil.copytree(looker, tmp_path / "coarse")
+    origin = tmp_path / "coarse" / "checkpoints" / BEST
+    saved = read_checkpoint(origin)
+    saved["config"]["audio"]["hop"] = 0.02
+    write_checkpoint(origin, saved)
+    with pytest.raises(InputError, match=told.format("audio", "coarse")):
+        train_gan(config)
+    shutil.copytree(world / "text-encoder", tmp_path / "words")
+    saved = read_checkpoint(world / "text-encoder" / "checkpoints" / BEST)
+    saved["vocabulary"] = [*saved["vocabulary"][:-1], "ostrich"]
+    write_checkpoint(tmp_path / "words" / "checkpoints" / BEST, saved)
+    with pytest.raises(InputError, match=told.format("vocabulary", "words")):
+        train_gan(make_config(world, tmp_path / "run", "text", matching_model=str(tmp_path / "words")))
+    assert not (tmp_path / "run").exists()
+
+
+def test_encoders_of_two_widths_are_refused(world, tmp_path):
+    config = of_both(world, tmp_path)
+    config = replace(config, text_encoder=replace(config.text_encoder, hidden=4))
+    with pytest.raises(InputError, match=r"one width for gan.other_encoder, found \{'speech': 16, 'text': 8"):
+        train_gan(config)
+
+
+def test_a_run_as_each_modality_sees_it():
+    config = Config(modality="text", gan=GanConfig(encoder="t", other_encoder="s"))
+    text, speech = config.of_each_modality()
+    assert text is config and (speech.modality, speech.gan.encoder) == ("speech", "s")
+    assert speech.gan.other_encoder == "t" and Config().of_each_modality() == [Config()]

@@ -1,0 +1,283 @@
+"""The engine: schedules, averages, and a training that may be killed anywhere and ends in the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from s2i.config import (
+    Config,
+    LogConfig,
+    OptimiserConfig,
+    ScheduleConfig,
+)
+from s2i.errors import InputError
+from s2i.runs.checkpoint import load_last
+from s2i.training import precision
+from s2i.training.ema import average_decay, averaged, update_average
+from s2i.training.loop import (
+    Engine,
+    Training,
+    adam,
+    clip_gradients,
+    learning_rate_factor,
+    resolve_device,
+    set_learning_rate,
+)
+from s2i.training.precision import Evidence
+from tests.tiny import same
+from tests.torchrun import in_two_processes
+
+STEPS = 23
+OPTIMISER = OptimiserConfig(lr=0.01, clip=1.0, schedule=ScheduleConfig(kind="linear", start=0.5))
+
+
+def make_config(folder, **changes) -> Config:
+    config = Config(run=str(folder), device="cpu", precision="fp32", threads=1)
+    return replace(config, **{"log": LogConfig(every=4, checkpoint_every=5), **changes})
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, values):
+        return self.layers(values)
+
+
+def train(config: Config, until: int | None = None, during=None, steps: int = STEPS) -> Training:
+    """A small training; `until` is a step at whose end, before it is saved, the process "dies"."""
+    engine = Engine.start(config)
+    bare = Net()
+    average = averaged(bare)
+    net, optimiser = engine.prepare(bare, adam(bare.parameters(), OPTIMISER))
+    parts = {"net": net, "ema": average, "optimiser": optimiser}
+    with Training(engine, steps, parts, {"kind": "test"}) as training:
+        while not training.finished:
+            rate = set_learning_rate(optimiser, OPTIMISER, training.step, steps)
+            loss = net(torch.randn(16, 4)).square().mean()
+            optimiser.zero_grad()
+            engine.backward(loss)
+            norm = clip_gradients(net.parameters(), OPTIMISER.clip)
+            optimiser.step()
+            update_average(average, bare, training.step, 0.9)
+            if during is not None:
+                during(training, bare)
+            training.record({"loss/all": loss, "lr/all": rate, "grad_norm/all": norm})
+            if training.every(6) and engine.is_main:
+                training.extra["last"] = training.step
+                training.run.metric({"step": training.step, "value": loss.item()})
+            if training.step == until:
+                break
+            training.save_if_due()
+    return training
+
+
+def without(state: dict, *keys: str) -> dict:
+    return {key: value for key, value in state.items() if key not in keys}
+
+
+def assert_same_runs(first: Training, second: Training) -> None:
+    states = [without(load_last(training.run.checkpoints), "config") for training in (first, second)]
+    assert same(*states)
+    assert first.run.read_metrics() == second.run.read_metrics()
+    logs = [[without(line, "seconds") for line in training.run.read_log()] for training in (first, second)]
+    assert logs[0] == logs[1] and [line["step"] for line in logs[0]] == [4, 8, 12, 16, 20, 23]
+
+
+def test_a_run_killed_anywhere_ends_in_the_bits_of_an_unbroken_one(tmp_path):
+    unbroken = train(make_config(tmp_path / "unbroken"))
+    config = make_config(tmp_path / "broken")
+    for step in (3, 13, 19):
+        assert not train(config, until=step).finished
+    assert_same_runs(train(config), unbroken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_the_step_in_hand_and_the_run_continues_to_the_same_bits(tmp_path, number):
+    def stop(training: Training, net: nn.Module) -> None:
+        if training.step == 11:
+            os.kill(os.getpid(), number)
+
+    config = make_config(tmp_path / "stopped")
+    handler = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, during=stop)
+    assert load_last(tmp_path / "stopped" / "checkpoints")["step"] == 12
+    assert signal.getsignal(number) is handler
+    assert_same_runs(train(config), train(make_config(tmp_path / "unbroken")))
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    config = make_config(tmp_path)
+    train(config)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert train(config).finished
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_checkpoint_holds_what_a_reader_and_a_resumption_need(tmp_path):
+    train(make_config(tmp_path))
+    state = load_last(tmp_path / "checkpoints")
+    assert {"kind", "step", "config", "nets", "optimisers", "extra", "random"} <= set(state)
+    assert state["kind"] == "test" and state["config"]["seed"] == 0
+    assert set(state["nets"]["ema"]) == set(state["nets"]["net"])  # an average has its net's names
+    assert set(state["optimisers"]) == {"optimiser"}
+
+
+@pytest.mark.parametrize(("step", "term", "found_by"), [(2, "loss/all", 4), (9, "weights/net", 10)])
+def test_what_is_not_finite_is_named_and_not_saved(tmp_path, step, term, found_by):
+    def spoil(training: Training, net: nn.Module) -> None:
+        if training.step == step:
+            with torch.no_grad():
+                net.layers[0].weight.fill_(float("nan"))
+
+    with pytest.raises(InputError, match=rf"{term} = nan by step {found_by}"):
+        train(make_config(tmp_path), during=spoil)
+    saved = load_last(tmp_path / "checkpoints")
+    assert (saved is None) == (step == 2)
+    if saved:
+        assert all(torch.isfinite(value).all() for value in saved["nets"]["net"].values())
+
+
+def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
+    config = make_config(tmp_path)
+    train(config)
+    engine = Engine.start(config)
+    other = nn.Linear(1, 1)
+    with pytest.raises(InputError, match="last.pt"), Training(engine, 50, {"net": other}):
+        pass
+
+
+def test_two_processes_average_gradients_and_resume_to_the_same_bits(tmp_path):
+    in_two_processes(__file__, tmp_path)
+    states = [load_last(tmp_path / name / "checkpoints") for name in ("unbroken", "broken")]
+    assert same(*(without(state, "config") for state in states))
+    assert load_last(tmp_path / "auto" / "checkpoints")["config"]["precision"] == "fp32"
+    assert len(states[0]["random"]) == 2 and not same(*states[0]["random"])  # seed + rank
+    with pytest.raises(InputError, match="expected the 2 processes"):
+        train(make_config(tmp_path / "broken"))
+
+
+def train_in_two_processes(folder: Path) -> None:
+    """What each process of the test above does."""
+    train(make_config(folder / "broken"), until=13)
+    train(make_config(folder / "broken"))
+    train(make_config(folder / "unbroken"))
+    # The second process is on a device that only emulates bf16: neither computes in it.
+    native = int(os.environ["RANK"]) == 0
+    precision.weigh = lambda *_: Evidence(native, gain=1.7)
+    config = train(make_config(folder / "auto", precision="auto")).engine.config
+    assert config.precision == "fp32"
+
+
+def test_bf16_trains_and_gives_float32_outputs(tmp_path):
+    engine = Engine.start(make_config(tmp_path, precision="bf16"))
+    linear = nn.Linear(64, 64)
+    net = engine.prepare(linear)
+    values = torch.randn(8, 64)
+    found = net(values)
+    exact = torch.nn.functional.linear(values, linear.weight, linear.bias)
+    assert found.dtype == torch.float32 and linear.weight.dtype == torch.float32
+    assert not torch.equal(found, exact) and torch.allclose(found, exact, atol=0.05)
+    engine.backward(found.sum())
+    assert torch.isfinite(linear.weight.grad).all()
+    engine = Engine.start(make_config(tmp_path))  # the next training in this process has its own precision
+    assert engine.prepare(nn.Linear(2, 2))(torch.zeros(1, 2)).dtype == torch.float32
+
+
+def test_the_same_seed_builds_the_same_network(tmp_path):
+    built = []
+    for seed in (1, 1, 2):
+        Engine.start(make_config(tmp_path, seed=seed))
+        built.append(nn.Linear(3, 3).weight)
+    assert torch.equal(built[0], built[1]) and not torch.equal(built[0], built[2])
+
+
+def test_threads_are_as_configured(tmp_path):
+    before = torch.get_num_threads()
+    try:
+        Engine.start(make_config(tmp_path, threads=2))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (ScheduleConfig(), {0: 1.0, 99: 1.0}),
+        (ScheduleConfig(kind="linear", start=0.6), {0: 1.0, 60: 1.0, 80: 0.5, 99: 0.025, 100: 0.0}),
+        (ScheduleConfig(kind="linear", start=0.0), {0: 1.0, 25: 0.75}),
+        (ScheduleConfig(kind="linear", start=1.0), {50: 1.0, 99: 1.0}),
+        (ScheduleConfig(kind="linear", start=0.6, least=0.2), {80: 0.5, 99: 0.2}),
+        (ScheduleConfig(kind="step", every=30, factor=0.1), {0: 1.0, 29: 1.0, 30: 0.1, 90: 0.001}),
+        (ScheduleConfig(warmup=4), {0: 0.25, 1: 0.5, 3: 1.0, 4: 1.0}),
+    ],
+)
+def test_the_learning_rate_follows_its_formula(schedule, expected):
+    found = {step: learning_rate_factor(step, 100, schedule) for step in expected}
+    assert found == pytest.approx(expected)
+
+
+def test_the_learning_rate_reaches_the_optimiser():
+    optimiser = adam(nn.Linear(1, 1).parameters(), OPTIMISER)
+    assert set_learning_rate(optimiser, OPTIMISER, 15, 20) == pytest.approx(0.005)
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(0.005)
+
+
+def test_clipping_returns_the_norm_before_and_zero_means_off():
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    assert clip_gradients([weight], 0.0) == pytest.approx(5.0)
+    assert torch.equal(weight.grad, torch.tensor([3.0, 4.0]))
+    assert clip_gradients([weight], 1.0) == pytest.approx(5.0)
+    assert weight.grad.norm() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_average_is_a_net_of_its_own_with_ramped_decay_and_statistics_averaged_with_the_weights():
+    net = Net()
+    average = averaged(net)
+    weight = mean = variance = None
+    for step in range(4):
+        with torch.no_grad():
+            net.layers[0].bias.fill_(float(step))
+            net.layers[1].running_mean.fill_(float(10 * step))
+            net.layers[1].running_var.fill_(float(1 + step))
+            net.layers[1].num_batches_tracked.fill_(100 + step)
+        update_average(average, net, step, 0.3)
+        decay = 0.0 if step == 0 else min(0.3, (1 + step) / (10 + step))
+        weight, mean, variance = (
+            new if old is None else decay * old + (1 - decay) * new
+            for old, new in ((weight, step), (mean, 10 * step), (variance, 1 + step))
+        )
+    assert average.module.layers[0].bias[0] == pytest.approx(weight)
+    assert average.module.layers[1].running_mean[0] == pytest.approx(mean)
+    assert average.module.layers[1].running_var[0] == pytest.approx(variance)
+    assert average.module.layers[1].num_batches_tracked == 103
+    assert net.layers[0].bias[0] == 3 and net.layers[1].running_mean[0] == 30  # the live net is not touched
+    assert not average.training and not any(weight.requires_grad for weight in average.parameters())
+
+
+def test_the_average_ramps_up_to_its_decay():
+    decays = [average_decay(step, 0.99) for step in (0, 10, 100, 10_000)]
+    assert decays == sorted(decays) and decays[0] == pytest.approx(0.1) and decays[-1] == 0.99
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused():
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(InputError, match="device=cpu"):
+        resolve_device("cuda")
+
+
+if __name__ == "__main__":
+    train_in_two_processes(Path(sys.argv[1]))

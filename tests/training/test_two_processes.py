@@ -1,0 +1,171 @@
+"""Trainings in two processes: one network, one number in the log, and the same bits if they are killed."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from s2i.config import Config, LogConfig
+from s2i.data.pack import build_pack
+from s2i.runs.checkpoint import load_last
+from s2i.runs.run import Run
+from s2i.training.encoder import train_encoder
+from s2i.training.gan import train_gan
+from s2i.training.loop import Engine, Training
+from tests.tiny import same, tiny_training_config
+from tests.tiny_data import write_telling_data
+from tests.tiny_trainings import Killed
+from tests.torchrun import in_two_processes
+
+RESUMED_FROM = 4
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Packed data."""
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "data").mkdir()
+    write_telling_data(folder / "data")
+    build_pack(tiny_training_config(folder / "data", folder), ["train", "val"])
+    return folder
+
+
+# A GAN
+
+
+def test_a_gan_in_two_processes_is_one_network_and_resumes_to_the_same_bits(world):
+    config = tiny_training_config(world / "data", world / "encoder")
+    train_encoder(replace(config, matching=replace(config.matching, steps=2)))
+    in_two_processes(__file__, "gan", world)
+    digests = {path.name: path.read_text() for path in world.glob("*.digest")}
+    assert set(digests) == {f"{run}-{rank}.digest" for run in ("broken", "unbroken") for rank in (0, 1)}
+    assert len(set(digests.values())) == 1
+    states = [load_last(world / name / "checkpoints") for name in ("broken", "unbroken")]
+    for part in ("nets", "optimisers", "random"):  # the average's statistics among them
+        assert same(states[0][part], states[1][part]), part
+    logs = [
+        [{**line, "seconds": 0} for line in Run(world / name).read_log()] for name in ("broken", "unbroken")
+    ]
+    assert logs[0] == logs[1] and len(logs[0]) == 2
+
+
+def train_and_die(folder: Path) -> None:
+    train(folder, "broken", killed_at=RESUMED_FROM + 1)
+    train(folder, "broken")
+    train(folder, "unbroken")
+
+
+def train(folder: Path, name: str, killed_at: int | None = None) -> None:
+    """What each process does: train, and write what its networks have come to."""
+    config = tiny_training_config(folder / "data", folder / name)
+    gan = replace(config.gan, encoder=str(folder / "encoder"), reconstruction_weight=1.0, steps=6)
+    config = replace(config, gan=gan, log=replace(config.log, checkpoint_every=RESUMED_FROM))
+    record = Training.record
+
+    def watch(self: Training, terms: dict) -> None:
+        record(self, terms)
+        if self.step == killed_at:
+            raise Killed
+        if self.step == gan.steps:
+            digest = hashlib.sha256()
+            for net in ("generator", "discriminators", "posterior"):
+                for value in self.nets[net].parameters():
+                    digest.update(value.detach().numpy().tobytes())
+            (folder / f"{name}-{self.engine.rank}.digest").write_text(digest.hexdigest())
+
+    Training.record = watch
+    try:
+        train_gan(config)
+    except Killed:
+        pass
+    finally:
+        Training.record = record
+
+
+# The log
+
+
+def test_terms_that_one_process_alone_has_are_logged_as_means_over_those_that_have_them(tmp_path):
+    in_two_processes(__file__, "log", tmp_path)
+    lines = [{**line, "seconds": 0} for line in Run(tmp_path / "each").read_log()]
+    both = {"seconds": 0, "lr/all": 0.005}
+    assert lines == [
+        {"step": 1, **both, "loss/wrong": 7.0, "loss/all": 6.0},
+        {"step": 2, **both, "loss/all": 7.0, "loss/other": 9.0},
+        {"step": 3, **both, "loss/all": 8.0},
+        {"step": 4, **both, "loss/wrong": 7.0, "loss/all": 9.0},
+    ]
+    whole = {"step": 4, **both, "loss/all": 7.5, "loss/wrong": 7.0, "loss/other": 9.0}
+    for name in (
+        "unbroken",
+        "broken",
+    ):  # the mean of all, by each process's own numbers after a resumption too
+        assert [{**line, "seconds": 0} for line in Run(tmp_path / name).read_log()] == [whole]
+
+
+def log_other_terms(folder: Path) -> None:
+    record_terms(folder / "each", every=1)
+    record_terms(folder / "unbroken", every=4)
+    record_terms(folder / "broken", every=4, until=3)
+    record_terms(folder / "broken", every=4)
+
+
+def record_terms(folder: Path, every: int, until: int = 4) -> None:
+    """Four steps; process 0 has `loss/wrong` in steps 1 and 4, process 1 has `loss/other` in step 2."""
+    config = Config(run=str(folder), device="cpu", threads=1, log=LogConfig(every=every, checkpoint_every=2))
+    engine = Engine.start(config)
+    with Training(engine, 4, {"net": torch.nn.Linear(1, 1)}) as training:
+        while training.step < until:
+            step = training.step + 1
+            terms = {"lr/all": 0.005, "loss/all": float(step + 10 * engine.rank)}
+            if engine.rank == 0 and step in (1, 4):
+                terms = {"loss/wrong": 7.0, **terms}
+            if engine.rank == 1 and step == 2:
+                terms = {**terms, "loss/other": 9.0}
+            training.record(terms)
+            training.save_if_due()
+
+
+# An encoder
+
+
+def test_an_encoder_matched_by_regions_alone_trains_in_two_processes(world):
+    """Then nothing trains the global vector's layer, nor what pools a sentence."""
+    in_two_processes(__file__, "regions", world)
+    first, second = ((world / f"regions-{rank}.digest").read_text() for rank in (0, 1))
+    assert first == second
+    lines = Run(world / "regions").read_log()
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert all(line["loss/region"] == line["loss/all"] for line in lines)
+
+
+def match_by_regions(folder: Path) -> None:
+    config = tiny_training_config(folder / "data", folder / "regions")
+    matching = replace(config.matching, steps=3, batch_weight=0.0, class_weight=0.0)
+    matching = replace(matching, optimiser=replace(matching.optimiser, weight_decay=0.1))
+    record, before = Training.record, {}
+
+    def watch(self: Training, terms: dict) -> None:
+        record(self, terms)
+        digest = hashlib.sha256()
+        untrained = self.nets["image_encoder"].globe.weight
+        before.setdefault("globe", untrained.detach().clone())
+        assert untrained.grad is None and torch.equal(untrained, before["globe"])
+        for net in ("caption_encoder", "image_encoder"):
+            for value in self.nets[net].parameters():
+                digest.update(value.detach().numpy().tobytes())
+        (folder / f"regions-{self.engine.rank}.digest").write_text(digest.hexdigest())
+
+    Training.record = watch
+    train_encoder(replace(config, matching=matching, log=replace(config.log, every=1)))
+
+
+SCENES = {"gan": train_and_die, "log": log_other_terms, "regions": match_by_regions}
+
+if __name__ == "__main__":
+    SCENES[sys.argv[1]](Path(sys.argv[2]))
