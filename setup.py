@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="s2i",
     version="0.1.0",
-    description="Pictures from speech: training, drawing and honest measuring",
+    description="Images from speech: training, generation and honest measuring",
     author="The s2i authors",
     license="MIT",
     python_requires=">=3.10,<3.13",

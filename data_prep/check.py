@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from s2i.data.manifest import SPLITS, Picture, check_manifest, iterate_manifest
+from s2i.data.manifest import SPLITS, ImageRecord, check_manifest, iterate_manifest
 from s2i.data.text import has_word, tokenise
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.paths import given_path
@@ -22,7 +22,7 @@ from s2i.progress import say
 class Counts:
     """What one split holds; a set where each thing counts once."""
 
-    pictures: int = 0
+    images: int = 0
     classes: set[int] = field(default_factory=set)
     captions: int = 0
     written: int = 0
@@ -32,11 +32,11 @@ class Counts:
     speakers: set[str] = field(default_factory=set)
     languages: set[str] = field(default_factory=set)
 
-    def add(self, picture: Picture) -> None:
-        """Count a picture and its captions."""
-        self.pictures += 1
-        self.classes.add(picture.class_id)
-        for caption in picture.captions:
+    def add(self, image: ImageRecord) -> None:
+        """Count an image and its captions."""
+        self.images += 1
+        self.classes.add(image.class_id)
+        for caption in image.captions:
             self.captions += 1
             self.written += caption.text is not None
             self.wordless += caption.text is not None and not has_word(caption.text)
@@ -49,9 +49,7 @@ class Counts:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print each problem on stderr, or the card on stdout where there is none."""
     parser = Parser(description="Check a manifest, and count what it holds.")
-    parser.add_argument(
-        "manifest", type=given_path, metavar="MANIFEST", help="JSON Lines, one picture a line"
-    )
+    parser.add_argument("manifest", type=given_path, metavar="MANIFEST", help="JSON Lines, one image a line")
     parser.add_argument(
         "--root", type=given_path, help="where its paths start (default: the manifest's folder)"
     )
@@ -73,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def count(manifest: Path) -> dict[str, Counts]:
     """What each split of a sound manifest holds."""
     splits = {split: Counts() for split in SPLITS}
-    for picture in iterate_manifest(manifest):
-        splits[picture.split].add(picture)
+    for image in iterate_manifest(manifest):
+        splits[image.split].add(image)
     return splits
 
 

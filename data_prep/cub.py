@@ -31,7 +31,7 @@ from data_prep.cub_archive import CUB, obtain
 from data_prep.cub_captions import Writer, open_sources
 from data_prep.cub_split import Division, divide, read_published_lists
 from data_prep.cub_tables import FOLDER, Photograph, check_photograph, read_photographs
-from s2i.data.manifest import SPLITS, Caption, Picture, check_manifest_file, write_manifest
+from s2i.data.manifest import SPLITS, Caption, ImageRecord, check_manifest_file, write_manifest
 from s2i.data.text import tokenise
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.paths import given_path
@@ -49,11 +49,11 @@ class Tally:
     lengths: Counter[int] = field(default_factory=Counter)  # captions by their number of words
     left_out: Counter[str] = field(default_factory=Counter)  # photographs by the reason
 
-    def add(self, picture: Picture, source: str) -> None:
-        """Count a picture."""
-        self.splits[picture.split].add(picture)
+    def add(self, image: ImageRecord, source: str) -> None:
+        """Count an image."""
+        self.splits[image.split].add(image)
         self.sources[source] += 1
-        self.lengths.update(len(tokenise(caption.text or "")) for caption in picture.captions)
+        self.lengths.update(len(tokenise(caption.text or "")) for caption in image.captions)
 
 
 def make_manifest(
@@ -90,7 +90,7 @@ def make_manifest(
         )
     division = divide(photographs, read_published_lists(root), seed, val_classes, test_classes)
     tally.left_out["not in the list of its split"] = division.unlisted
-    write_manifest(output, _pictures(Path(root), division, writers, tally))
+    write_manifest(output, _images(Path(root), division, writers, tally))
     return f"{output}: CUB-200-2011 in {root}\n{_card(tally, division)}"
 
 
@@ -102,14 +102,16 @@ def _first_of_each_class(photographs: Sequence[Photograph], most: int) -> Iterat
             yield photograph
 
 
-def _pictures(root: Path, division: Division, writers: dict[str, Writer], tally: Tally) -> Iterator[Picture]:
+def _images(
+    root: Path, division: Division, writers: dict[str, Writer], tally: Tally
+) -> Iterator[ImageRecord]:
     photographs = division.photographs
     for photograph in progress(photographs, len(photographs), "photographs read"):
         box, notes = check_photograph(root, photograph)
         for note in notes:
             say(f"s2i: note: {note}")
         source, texts = _captions(photograph, writers)
-        picture = Picture(
+        image = ImageRecord(
             id=photograph.id,
             image=photograph.image,
             box=box,
@@ -118,8 +120,8 @@ def _pictures(root: Path, division: Division, writers: dict[str, Writer], tally:
             split=division.splits[photograph.class_id],
             captions=tuple(Caption(text, None, None, "en") for text in texts),
         )
-        tally.add(picture, source)
-        yield picture
+        tally.add(image, source)
+        yield image
 
 
 def _captions(photograph: Photograph, writers: dict[str, Writer]) -> tuple[str, list[str]] | None:
@@ -141,7 +143,7 @@ def _card(tally: Tally, division: Division) -> str:
     lines.append(f"test classes: {division.told}")
     lines.append(f"validation classes: {', '.join(map(str, sorted(splits['val'].classes))) or 'none'}")
     lines.append(f"photographs left out: {_listed(+tally.left_out)}")
-    missing = [split for split, counts in splits.items() if not counts.pictures]
+    missing = [split for split, counts in splits.items() if not counts.images]
     if missing:
         lines.append(f"no photographs in {' or '.join(missing)}: --test-classes, --val-classes hold some out")
     seen = Counter(class_id for counts in splits.values() for class_id in counts.classes)

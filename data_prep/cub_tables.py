@@ -12,7 +12,7 @@ from s2i.errors import InputError
 from s2i.files.atomic import read_lines
 
 FOLDER = "CUB_200_2011"
-_INSIDE = 0.5  # part of a box that must lie in its picture; a few of CUB's stick out, by up to a tenth
+_INSIDE = 0.5  # part of a box that must lie in its image; a few of CUB's stick out, by up to a tenth
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ def read_photographs(root: str | Path) -> tuple[list[Photograph], dict[str, int]
 def check_photograph(
     root: str | Path, photograph: Photograph
 ) -> tuple[tuple[float, float, float, float], list[str]]:
-    """Decode a photograph, at low resolution; its box cut to the picture, and what is worth a note.
+    """Decode a photograph, at low resolution; its box cut to the image, and what is worth a note.
 
     The published code cuts the crop and not the box, whose middle so lies a little nearer to the border: one
     photograph in five hundred.
 
-    Raises InputError, naming the file, for a missing or broken one and for a box outside its picture.
+    Raises InputError, naming the file, for a missing or broken one and for a box outside its image.
     """
     path = Path(root) / photograph.image
     with open_image(path) as image:
@@ -95,13 +95,13 @@ def check_photograph(
     notes = []
     if mode != "RGB":
         kind = {"L": "a greyscale", "CMYK": "a CMYK"}.get(mode, f"a {mode}")
-        notes.append(f"{path} is {kind} picture: read as RGB")
+        notes.append(f"{path} is {kind} image: read as RGB")
     x, y, box_width, box_height = photograph.box
     left, top, right, bottom = max(0, x), max(0, y), min(width, x + box_width), min(height, y + box_height)
     inside = max(0, right - left) * max(0, bottom - top)
     if inside < _INSIDE * box_width * box_height:
         raise InputError(
-            f"expected a box inside the picture of {width} x {height} px, found {list(photograph.box)} for"
+            f"expected a box inside the image of {width} x {height} px, found {list(photograph.box)} for"
             f" {path}: mend its row of bounding_boxes.txt"
         )
     if min(x, y) < -0.5 or x + box_width > width + 0.5 or y + box_height > height + 0.5:

@@ -1,11 +1,11 @@
-"""Your own pictures and recordings -> a manifest with classes and splits, checked; and the commands to train.
+"""Your own images and recordings -> a manifest with classes and splits, checked; and the commands to train.
 
     python -m data_prep.own_data --images FOLDER --recordings FOLDER --output DIR
 
-Recordings are matched with pictures by their names or by a table (`data_prep/recordings.py` says how); no
-text is needed. Pictures in sub-folders of --images have these as classes; without sub-folders, or with fewer
-than FEWEST_CLASSES, each picture is a class of its own, as S2IGAN treats Flickr8k. Test has whole classes
-that are in no other split; validation is carved from the training classes where these have pictures to
+Recordings are matched with images by their names or by a table (`data_prep/recordings.py` says how); no
+text is needed. Images in sub-folders of --images have these as classes; without sub-folders, or with fewer
+than FEWEST_CLASSES, each image is a class of its own, as S2IGAN treats Flickr8k. Test has whole classes
+that are in no other split; validation is carved from the training classes where these have images to
 spare. The split is a function of the seed and the names.
 """
 
@@ -23,7 +23,7 @@ from data_prep.check import card, count
 from data_prep.recorded_captions import fill_captions, path_under
 from data_prep.recordings import Recordings, match_by_name, match_by_table
 from s2i.data.file_kinds import find_images
-from s2i.data.manifest import Picture, check_manifest, write_manifest
+from s2i.data.manifest import ImageRecord, check_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.output_folder import OutputFolder
 from s2i.files.paths import given_path
@@ -32,12 +32,12 @@ from s2i.progress import listed, say
 FEWEST_CLASSES = 5  # of sub-folders that are taken for classes: fewer leave too little to train on or to test
 # 64 px in minutes on two cores: a place to begin.
 CONFIG = Path(__file__).absolute().parents[1] / "recipes" / "painted_birds" / "conf" / "default.yaml"
-BATCH = 64  # the largest batch in that configuration; fewer pictures get smaller ones
-TEST, VAL = 0.2, 0.1  # shares: of classes, and of the training classes' pictures
+BATCH = 64  # the largest batch in that configuration; fewer images get smaller ones
+TEST, VAL = 0.2, 0.1  # shares: of classes, and of the training classes' images
 
 
-def list_pictures(folder: Path) -> dict[str, Path]:
-    """Pictures in a folder and its sub-folders, by their path in it without the ending.
+def list_images(folder: Path) -> dict[str, Path]:
+    """Images in a folder and its sub-folders, by their path in it without the ending.
 
     Raises InputError where there are none, or two that differ in their endings alone.
     """
@@ -45,7 +45,7 @@ def list_pictures(folder: Path) -> dict[str, Path]:
     for path in find_images(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
-            raise InputError(f"expected one picture {name}, found {found[name]} and {path}: remove one")
+            raise InputError(f"expected one image {name}, found {found[name]} and {path}: remove one")
         found[name] = path
     return found
 
@@ -53,15 +53,15 @@ def list_pictures(folder: Path) -> dict[str, Path]:
 def name_classes(
     names: Sequence[str], told: dict[str, str], kind: str = "auto"
 ) -> tuple[dict[str, str], str]:
-    """The class of each picture, and a sentence that says where classes came from.
+    """The class of each image, and a sentence that says where classes came from.
 
     Args:
-        names: of pictures, with their sub-folders.
+        names: of images, with their sub-folders.
         told: classes that a table gives.
-        kind: "folders", "each" (a class of its own for each picture) or "auto", which chooses.
+        kind: "folders", "each" (a class of its own for each image) or "auto", which chooses.
 
     Raises:
-        InputError: classes for some pictures alone, or too few for a test that is unseen.
+        InputError: classes for some images alone, or too few for a test that is unseen.
     """
     folders = told or {name: name.rpartition("/")[0].partition("/")[0] for name in names}
     without = [name for name in names if not folders.get(name)]
@@ -69,19 +69,19 @@ def name_classes(
     enough = len(set(folders.values())) >= FEWEST_CLASSES and not without
     if kind == "folders" and not enough:
         raise InputError(
-            f"expected {FEWEST_CLASSES} classes or more and each picture in one, found"
-            f" {len(set(folders.values()) - {''})}, and {len(without)} pictures in none"
+            f"expected {FEWEST_CLASSES} classes or more and each image in one, found"
+            f" {len(set(folders.values()) - {''})}, and {len(without)} images in none"
             f" ({listed(without)}): add some, or leave --classes out"
         )
     if kind != "each" and enough:
         return {name: folders[name] for name in names}, f"{len(set(folders.values()))} {origin}"
-    return {name: name for name in names}, "each picture is a class of its own"
+    return {name: name for name in names}, "each image is a class of its own"
 
 
 def split_classes(classes: dict[str, str], seed: int, test: float, val: float) -> dict[str, str]:
-    """The split of each picture: whole classes for test, pictures of the other classes for validation.
+    """The split of each image: whole classes for test, images of the other classes for validation.
 
-    Where each picture is a class of its own, validation has pictures of its own too. Raises InputError where
+    Where each image is a class of its own, validation has images of its own too. Raises InputError where
     a split would be empty.
     """
     members: dict[str, list[str]] = defaultdict(list)
@@ -93,7 +93,7 @@ def split_classes(classes: dict[str, str], seed: int, test: float, val: float) -
     rest = order[tested:]
     if all(len(members[class_name]) == 1 for class_name in rest):
         spare = [members[class_name][0] for class_name in rest][: max(1, round(val * len(rest)))]
-    else:  # one picture of each class, at least, is trained on
+    else:  # one image of each class, at least, is trained on
         spare = [name for class_name in rest for name in members[class_name][1:]]
         wanted = max(1, round(val * sum(len(members[class_name]) for class_name in rest)))
         spare = sorted(spare, key=lambda name: _chance(seed, name))[:wanted]
@@ -102,8 +102,8 @@ def split_classes(classes: dict[str, str], seed: int, test: float, val: float) -
     counts = {split: list(splits.values()).count(split) for split in ("train", "val", "test")}
     if not all(counts.values()):
         raise InputError(
-            f"expected pictures for train, val and test, found {len(classes)} of {len(order)} classes, which"
-            f" give {counts}: add pictures"
+            f"expected images for train, val and test, found {len(classes)} of {len(order)} classes, which"
+            f" give {counts}: add images"
         )
     return splits
 
@@ -117,27 +117,27 @@ def make_manifest(
     seed: int = 0,
     shares: tuple[float, float] = (TEST, VAL),
     allow_missing: bool = False,
-) -> list[Picture]:
-    """Pictures with their spoken captions, classes and splits; paths relative to `root`.
+) -> list[ImageRecord]:
+    """Images with their spoken captions, classes and splits; paths relative to `root`.
 
-    Raises InputError for pictures without a recording, naming them, unless `allow_missing`, which leaves them
-    out; for recordings of no picture; and as the functions above do.
+    Raises InputError for images without a recording, naming them, unless `allow_missing`, which leaves them
+    out; for recordings of no image; and as the functions above do.
     """
-    files = list_pictures(images)
-    pictures = {name: path.relative_to(images).as_posix() for name, path in files.items()}
+    files = list_images(images)
+    paths = {name: path.relative_to(images).as_posix() for name, path in files.items()}
     if table:
-        found, lost = match_by_table(table, recordings, pictures), []
+        found, lost = match_by_table(table, recordings, paths), []
     else:
-        found, lost = match_by_name(recordings, pictures)
+        found, lost = match_by_name(recordings, paths)
     if lost:
         raise InputError(
-            f"expected recordings of the pictures in {images}, found {len(lost)} that belong to none"
+            f"expected recordings of the images in {images}, found {len(lost)} that belong to none"
             f" ({listed(lost)}): rename or remove them, or match by --table"
         )
     silent = [name for name in files if name not in found]
     if silent and (not allow_missing or not found):
         raise InputError(
-            f"expected a recording in {recordings} for each picture, found none for {len(silent)}"
+            f"expected a recording in {recordings} for each image, found none for {len(silent)}"
             f" ({listed(silent)}): add them, or give --allow-missing"
         )
     if silent:
@@ -147,10 +147,10 @@ def make_manifest(
     classes, origin = name_classes(names, told, kind)
     splits = split_classes(classes, seed, *shares)
     numbers = {class_name: number for number, class_name in enumerate(sorted(set(classes.values())))}
-    say(f"{len(names)} pictures; {origin}; test has classes that no other split has")
+    say(f"{len(names)} images; {origin}; test has classes that no other split has")
     return [
         fill_captions(
-            Picture(
+            ImageRecord(
                 id=name,
                 image=path_under(root, files[name]),
                 box=None,
@@ -166,17 +166,17 @@ def make_manifest(
     ]
 
 
-def commands(pictures: Sequence[Picture], root: Path, folder: Path) -> str:
+def commands(images: Sequence[ImageRecord], root: Path, folder: Path) -> str:
     """The commands from a checked manifest to a report, as a person can copy them."""
     settings = ["--config", str(CONFIG), f"data.root={root}", f"data.manifest={folder}/manifest.jsonl"]
     settings += [f"data.pack={folder}/pack", "gan.augment=true"]  # photographs are too few to stand still
-    trained = sum(picture.split == "train" for picture in pictures)
+    trained = sum(image.split == "train" for image in images)
     if trained < BATCH:
         settings += [f"matching.batch_size={trained}", f"gan.batch_size={min(32, trained)}"]
-    if len({picture.class_id for picture in pictures}) == len(pictures):
+    if len({image.class_id for image in images}) == len(images):
         settings += ["matching.class_weight=0"]  # as S2IGAN has it where there are no classes
     all_of_them = '"${settings[@]}"'
-    has_text = all(caption.text is not None for picture in pictures for caption in picture.captions)
+    has_text = all(caption.text is not None for image in images for caption in image.captions)
     lines = [f"settings=({shlex.join(settings)})", f"python -m data_prep.pack {all_of_them}"]
     for modality in ("speech", "text") if has_text else ("speech",):
         encoder, gan = (shlex.quote(f"{folder}/{modality}-{kind}") for kind in ("encoder", "gan"))
@@ -194,8 +194,8 @@ def commands(pictures: Sequence[Picture], root: Path, folder: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the manifest, check it, print what it holds and the commands that train on it."""
-    parser = Parser(description="Your own pictures and recordings -> a manifest.")
-    parser.add_argument("--images", required=True, type=given_path, metavar="FOLDER", help="pictures")
+    parser = Parser(description="Your own images and recordings -> a manifest.")
+    parser.add_argument("--images", required=True, type=given_path, metavar="FOLDER", help="images")
     parser.add_argument(
         "--recordings", required=True, type=given_path, metavar="FOLDER", help="what is said of them"
     )
@@ -207,18 +207,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="new folder for manifest, pack and runs",
     )
     parser.add_argument(
-        "--table", type=given_path, metavar="CSV", help="which recording belongs to which picture"
+        "--table", type=given_path, metavar="CSV", help="which recording belongs to which image"
     )
     parser.add_argument(
         "--classes",
         choices=("auto", "folders", "each"),
         default="auto",
-        help="by sub-folder (or the table), each picture its own, or what fits (default: auto)",
+        help="by sub-folder (or the table), each image its own, or what fits (default: auto)",
     )
     parser.add_argument("--test", type=_share, default=TEST, help=f"share of classes (default: {TEST})")
-    parser.add_argument("--val", type=_share, default=VAL, help=f"share of other pictures (default: {VAL})")
+    parser.add_argument("--val", type=_share, default=VAL, help=f"share of other images (default: {VAL})")
     parser.add_argument("--seed", type=int, default=0, help="of the split (default: 0)")
-    parser.add_argument("--allow-missing", action="store_true", help="leave out pictures without a recording")
+    parser.add_argument("--allow-missing", action="store_true", help="leave out images without a recording")
     given = parser.parse_args(arguments)
     output = OutputFolder(given.output, "data_prep.own_data")
     for folder in (given.images, given.recordings):

@@ -1,14 +1,14 @@
 """Painted birds: a data set of drawn birds whose attributes are known, described in sentences.
 
     python data_prep/painted_birds.py --output data/painted_birds
-    python data_prep/painted_birds.py --output data/judge_birds --independent 6000
+    python data_prep/painted_birds.py --output data/classifier_birds --independent 6000
 
 The first makes species: attribute tuples. Half of the training species stand alone, half come in genera of
 three or four: a first one and sisters that differ from it in one or two attributes, so that matching species
 to captions takes every part. Validation and test species are unseen combinations: each differs from every
 training species in at least two attributes, and from every other held-out one in at least three. The second
-makes pictures without species, each attribute drawn by itself, for a judge of attributes. Captions are only
-written; `synthesize_speech.py` speaks them.
+makes images without species, each attribute drawn by itself, for a classifier of attributes. Captions are
+only written; `synthesize_speech.py` speaks them.
 
 The folder gets `manifest.jsonl`, `attributes.json` (all values, in order), `card.json` (settings and counts)
 and `images/<class>/<id>.png`. The same settings give the same bytes, however many processes draw.
@@ -30,7 +30,7 @@ import numpy as np
 
 from data_prep.bird_captions import describe
 from data_prep.bird_drawing import ATTRIBUTES, LARGEST, SMALLEST, draw_bird
-from s2i.data.manifest import Caption, Picture, write_manifest
+from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.atomic import parse_json, write_atomically
 from s2i.files.output_folder import refuse_foreign
@@ -41,7 +41,7 @@ from s2i.progress import progress, say
 
 __all__ = ["ATTRIBUTES", "Settings", "describe", "draw_bird", "main", "make_data_set", "make_species"]
 
-VERSION = 1  # raised whenever the same settings would give other pictures or captions
+VERSION = 1  # raised whenever the same settings would give other images or captions
 HELD_OUT_DISTANCE = 3  # attributes in which two validation or test species differ at least
 TRAIN_DISTANCE = 2  # attributes in which a training species differs from each of those at least
 _GENUS_CHANCE = 0.222  # of a genus, against a lone species: half of the species are then in genera
@@ -57,17 +57,17 @@ class Settings:
     train_species: int = 480
     val_species: int = 40
     test_species: int = 50
-    train_pictures: int = 5  # a species
-    val_pictures: int = 5
-    test_pictures: int = 8
-    captions: int = 10  # a picture
-    independent: int = 0  # pictures of no species, nine tenths train and the rest val; 0: species
+    train_images: int = 5  # a species
+    val_images: int = 5
+    test_images: int = 8
+    captions: int = 10  # an image
+    independent: int = 0  # images of no species, nine tenths train and the rest val; 0: species
     version: int = VERSION
 
 
 @dataclass(frozen=True)
 class Species:
-    """A class: the same attributes in each of its pictures."""
+    """A class: the same attributes in each of its images."""
 
     class_id: int
     name: str
@@ -103,20 +103,20 @@ def make_species(settings: Settings) -> list[Species]:
     return found
 
 
-def plan_pictures(settings: Settings) -> list[Picture]:
-    """Every picture of a data set, its captions not yet written."""
+def plan_images(settings: Settings) -> list[ImageRecord]:
+    """Every image of a data set, its captions not yet written."""
     if settings.independent:
-        pictures = []
+        images = []
         rng = random.Random(f"painted birds/{settings.seed}/independent")
         for index in range(settings.independent):
             name = f"independent-{index:06d}"
             split = "val" if index % 10 == 9 else "train"
             image = f"images/independent/{index // 1000:03d}/{name}.png"
-            pictures.append(Picture(name, image, None, index, name, split, (), _named(_random_tuple(rng))))
-        return pictures
-    counts = {"train": settings.train_pictures, "val": settings.val_pictures, "test": settings.test_pictures}
+            images.append(ImageRecord(name, image, None, index, name, split, (), _named(_random_tuple(rng))))
+        return images
+    counts = {"train": settings.train_images, "val": settings.val_images, "test": settings.test_images}
     return [
-        Picture(
+        ImageRecord(
             id=f"{species.class_id:04d}-{index:03d}",
             image=f"images/{species.name}/{species.class_id:04d}-{index:03d}.png",
             box=None,
@@ -145,16 +145,18 @@ def make_data_set(output: str | Path, settings: Settings, processes: int = 1) ->
     card = {"data": "painted birds", "settings": asdict(settings), "finished": False}
     _write_json(output / "card.json", card)
     sweep(output, deep=True)
-    planned = plan_pictures(settings)
+    planned = plan_images(settings)
     made = list(progress(_make_all(output, settings, planned, processes), len(planned), "painted birds"))
     _write_json(output / "attributes.json", ATTRIBUTES)
     write_manifest(output / "manifest.jsonl", made)
     _write_json(output / "card.json", {**card, "finished": True, **_count(made)})
-    say(f"painted birds: {len(made)} pictures in {output}")
+    say(f"painted birds: {len(made)} images in {output}")
 
 
-def _make_all(output: Path, settings: Settings, planned: list[Picture], processes: int) -> Iterator[Picture]:
-    make = functools.partial(_make_picture, output, settings)
+def _make_all(
+    output: Path, settings: Settings, planned: list[ImageRecord], processes: int
+) -> Iterator[ImageRecord]:
+    make = functools.partial(_make_image, output, settings)
     if processes == 1:
         yield from map(make, planned)
         return
@@ -168,15 +170,15 @@ def _make_all(output: Path, settings: Settings, planned: list[Picture], processe
         ) from error
 
 
-def _make_picture(output: Path, settings: Settings, planned: Picture) -> Picture:
-    """Draw and describe one picture; a drawing that is there already stays."""
+def _make_image(output: Path, settings: Settings, planned: ImageRecord) -> ImageRecord:
+    """Draw and describe one image; a drawing that is there already stays."""
     stream = f"{settings.seed}/{planned.id}"
     path = output / planned.image
     if not path.exists():
-        picture = draw_bird(planned.attributes, _number(f"{stream}/drawing"), settings.size)
+        image = draw_bird(planned.attributes, _number(f"{stream}/drawing"), settings.size)
         with write_atomically(path, "wb") as file:
-            picture.save(file, format="png", compress_level=3)
-    captions: dict[str, Caption] = {}  # by text: no sentence twice for a picture
+            image.save(file, format="png", compress_level=3)
+    captions: dict[str, Caption] = {}  # by text: no sentence twice for an image
     rng = random.Random(f"{stream}/captions")
     while not settings.independent and len(captions) < settings.captions:
         text, mentions = describe(planned.attributes, rng)
@@ -218,18 +220,18 @@ def _check_settings(settings: Settings) -> None:
     for name, value in asdict(settings).items():
         if value < 0:
             raise InputError(f"expected --{name.replace('_', '-')} of 0 or more, found {value}")
-    if not settings.independent and not settings.train_species * settings.train_pictures:
-        raise InputError("expected training pictures, found none: raise --train-species or --train-pictures")
+    if not settings.independent and not settings.train_species * settings.train_images:
+        raise InputError("expected training images, found none: raise --train-species or --train-images")
 
 
-def _count(pictures: list[Picture]) -> dict:
+def _count(images: list[ImageRecord]) -> dict:
     """What the card tells of a data set beyond its settings."""
-    captions = [caption for picture in pictures for caption in picture.captions]
-    found: dict = {"pictures": {}, "classes": {}, "captions": len(captions)}
-    for split in dict.fromkeys(picture.split for picture in pictures):
-        of_split = [picture for picture in pictures if picture.split == split]
-        found["pictures"][split] = len(of_split)
-        found["classes"][split] = len({picture.class_id for picture in of_split})
+    captions = [caption for image in images for caption in image.captions]
+    found: dict = {"images": {}, "classes": {}, "captions": len(captions)}
+    for split in dict.fromkeys(image.split for image in images):
+        of_split = [image for image in images if image.split == split]
+        found["images"][split] = len(of_split)
+        found["classes"][split] = len({image.class_id for image in of_split})
     if captions:
         words = [len(caption.text.replace("-", " ").split()) for caption in captions]
         told = [len(caption.mentions) for caption in captions]
@@ -253,12 +255,12 @@ def _sister(first: tuple[int, ...], rng: random.Random) -> tuple[int, ...]:
 
 def _draw_apart(
     rng: random.Random,
-    draw: Callable[[random.Random], tuple[int, ...]],
+    sample: Callable[[random.Random], tuple[int, ...]],
     others: tuple[tuple[list[tuple[int, ...]], int], ...],
 ) -> tuple[int, ...]:
     """A tuple that differs from each of some others in at least as many attributes as asked."""
     for _ in range(_ATTEMPTS):
-        values = draw(rng)
+        values = sample(rng)
         if all(not those or (np.array(those) != values).sum(1).min() >= least for those, least in others):
             return values
     raise InputError(
@@ -288,16 +290,16 @@ def main(arguments: list[str] | None = None) -> None:
         "--output", required=True, type=given_path, help="folder of the data set: new, or to be continued"
     )
     helps = {
-        "size": f"side of the pictures in px, {SMALLEST} to {LARGEST}",
+        "size": f"side of the images in px, {SMALLEST} to {LARGEST}",
         "seed": "of everything drawn by chance",
         "train_species": "species to train on",
         "val_species": "species to validate on",
         "test_species": "species to test on",
-        "train_pictures": "pictures of each training species",
-        "val_pictures": "pictures of each validation species",
-        "test_pictures": "pictures of each test species",
-        "captions": "captions of each picture",
-        "independent": "make this many pictures without species or captions, for a judge; 0: species",
+        "train_images": "images of each training species",
+        "val_images": "images of each validation species",
+        "test_images": "images of each test species",
+        "captions": "captions of each image",
+        "independent": "make this many images without species or captions, for a classifier; 0: species",
     }
     for name, text in helps.items():
         option = f"--{name.replace('_', '-')}"

@@ -13,7 +13,7 @@ from data_prep.waveform_arrays import SAMPLE_RATE, read_waveforms
 from s2i.config import AudioConfig
 from s2i.data.manifest import (
     Caption,
-    Picture,
+    ImageRecord,
     check_manifest_file,
     iterate_manifest,
     read_manifest,
@@ -36,24 +36,24 @@ def take_recordings(
 ) -> None:
     """Give each caption without audio its recording out of the folder `source`; see `data_prep.recordings`.
 
-    A picture without captions gets one for each of its recordings. Recordings stay where they are, which
+    An image without captions gets one for each of its recordings. Recordings stay where they are, which
     must be under `root`. Raises InputError for captions without a recording, naming them, unless
     `allow_missing`; for recordings without a caption; for those that by their headers are none; and as
     `match_by_name` and `match_by_table` do.
     """
     check_manifest_file(output, [manifest, *filter(None, [table])])
     root, source = Path(root), Path(source)
-    pictures = read_manifest(manifest)
-    files = {picture.id: picture.image for picture in pictures}
+    images = read_manifest(manifest)
+    files = {image.id: image.image for image in images}
     if table:
         found, lost = match_by_table(Path(table), source, files), []
     else:
-        counts = {picture.id: len(picture.captions) for picture in pictures}
+        counts = {image.id: len(image.captions) for image in images}
         found, lost = match_by_name(source, files, counts)
-    for picture in pictures:
-        beyond = [number for number in found.get(picture.id, ()) if number >= len(picture.captions)]
-        if picture.captions:
-            lost += [found[picture.id][number].path for number in beyond]
+    for image in images:
+        beyond = [number for number in found.get(image.id, ()) if number >= len(image.captions)]
+        if image.captions:
+            lost += [found[image.id][number].path for number in beyond]
     if lost:
         raise InputError(
             f"expected recordings of captions in {manifest}, which count from 0 on, found {len(lost)} that"
@@ -61,14 +61,14 @@ def take_recordings(
         )
     for recording in (recording for each in found.values() for recording in each.values()):
         check_recording(recording.path, AudioConfig().longest)
-    filled = [fill_captions(picture, found.get(picture.id, {}), root) for picture in pictures]
+    filled = [fill_captions(image, found.get(image.id, {}), root) for image in images]
     _say_missing(filled, manifest, source, allow_missing)
     write_manifest(output, filled)
 
 
-def fill_captions(picture: Picture, recordings: Recordings, root: Path) -> Picture:
-    """The picture with its recordings as audio; captions that have audio keep it."""
-    captions = list(picture.captions)
+def fill_captions(image: ImageRecord, recordings: Recordings, root: Path) -> ImageRecord:
+    """The image with its recordings as audio; captions that have audio keep it."""
+    captions = list(image.captions)
     if not captions:
         recordings = dict(enumerate(recordings[number] for number in sorted(recordings)))
         captions = [Caption(None, None, None, None)] * len(recordings)
@@ -82,7 +82,7 @@ def fill_captions(picture: Picture, recordings: Recordings, root: Path) -> Pictu
                 speaker=recording.speaker or caption.speaker,
                 language=recording.language or caption.language,
             )
-    return replace(picture, captions=tuple(captions))
+    return replace(image, captions=tuple(captions))
 
 
 def path_under(root: Path, path: Path) -> str:
@@ -107,57 +107,57 @@ def take_released(
     """Give each caption without audio what S2IGAN's authors had spoken for it.
 
     Args:
-        source: folder of `<class>/<picture>.npy` (or .pickle): the waveforms of a picture's captions in the
-            order of its lines in `text/<class>/<picture>.txt`.
+        source: folder of `<class>/<image>.npy` (or .pickle): the waveforms of an image's captions in the
+            order of its lines in `text/<class>/<image>.txt`.
         audio: folder under `root` for the clips; those that exist are not made again.
 
     Raises:
         InputError: captions without waveforms, naming them, unless `allow_missing`; files with another number
-            of waveforms than the picture has captions, whose order could not be trusted; broken files.
+            of waveforms than the image has captions, whose order could not be trusted; broken files.
     """
     check_manifest_file(output, [manifest])
     source, folder = Path(source), clip_folder(root, audio)
     if not source.is_dir():
         raise InputError(f"expected a folder of waveforms, found none at {source}: change --source")
     total = sum(1 for _ in iterate_manifest(manifest))
-    pictures = progress(iterate_manifest(manifest), total, "unpacking captions")
-    filled = [_unpack(picture, source, folder, audio) for picture in pictures]
+    images = progress(iterate_manifest(manifest), total, "unpacking captions")
+    filled = [_unpack(image, source, folder, audio) for image in images]
     _say_missing(filled, manifest, source, allow_missing)
     write_manifest(output, filled)
 
 
-def _unpack(picture: Picture, source: Path, folder: Path, audio: str) -> Picture:
-    name = Path(*Path(picture.image).with_suffix("").parts[-2:])
+def _unpack(image: ImageRecord, source: Path, folder: Path, audio: str) -> ImageRecord:
+    name = Path(*Path(image.image).with_suffix("").parts[-2:])
     files = [source / f"{part}{ending}" for part in (name, name.name) for ending in (".npy", ".pickle")]
     file = next((file for file in files if file.is_file()), None)
-    missing = [number for number, caption in enumerate(picture.captions) if caption.audio is None]
+    missing = [number for number, caption in enumerate(image.captions) if caption.audio is None]
     if file is None or not missing:
-        return picture
+        return image
     # Of how many is part of the name: a clip of another number of captions is of another caption.
-    count = len(picture.captions)
+    count = len(image.captions)
     clips = {number: f"s2igan/{name.as_posix()}-{number}-of-{count}.flac" for number in missing}
     if not all(clip_exists(folder / clip) for clip in clips.values()):
         waveforms = read_waveforms(file)
         if len(waveforms) != count:
             raise InputError(
-                f"expected {count} spoken captions in {file}, as picture {picture.id} has,"
+                f"expected {count} spoken captions in {file}, as image {image.id} has,"
                 f" found {len(waveforms)}: make the manifest with the captions that were spoken"
                 " (--captions reed)"
             )
         for number, clip in clips.items():
             if not clip_exists(folder / clip):
                 write_clip(folder / clip, waveforms[number], SAMPLE_RATE)
-    captions = list(picture.captions)
+    captions = list(image.captions)
     for number, clip in clips.items():
         captions[number] = replace(
             captions[number], audio=(Path(audio) / clip).as_posix(), speaker=S2IGAN_SPEAKER, language="en"
         )
-    return replace(picture, captions=tuple(captions))
+    return replace(image, captions=tuple(captions))
 
 
-def _say_missing(pictures: list[Picture], manifest: str | Path, source: Path, allow_missing: bool) -> None:
-    missing = list(_without_audio(pictures))
-    captions = sum(len(picture.captions) for picture in pictures)
+def _say_missing(images: list[ImageRecord], manifest: str | Path, source: Path, allow_missing: bool) -> None:
+    missing = list(_without_audio(images))
+    captions = sum(len(image.captions) for image in images)
     say(f"{manifest}: {captions - len(missing)} captions have audio, {len(missing)} have none")
     if missing and not allow_missing:
         raise InputError(
@@ -168,10 +168,10 @@ def _say_missing(pictures: list[Picture], manifest: str | Path, source: Path, al
         say(f"without audio: {listed(missing, 20)}")
 
 
-def _without_audio(pictures: list[Picture]) -> Iterator[str]:
-    for picture in pictures:
-        for number, caption in enumerate(picture.captions):
+def _without_audio(images: list[ImageRecord]) -> Iterator[str]:
+    for image in images:
+        for number, caption in enumerate(image.captions):
             if caption.audio is None:
-                yield f"caption {number} of picture {picture.id}"
-        if not picture.captions:
-            yield f"picture {picture.id}"
+                yield f"caption {number} of image {image.id}"
+        if not image.captions:
+            yield f"image {image.id}"

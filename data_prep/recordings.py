@@ -1,16 +1,16 @@
 """Which recording says which caption: by the names of files, or by a table.
 
-By name, where PICTURE is a picture's id, or its file's name without the ending, or that with its folder:
+By name, where PICTURE is an image's id, or its file's name without the ending, or that with its folder:
 
     PICTURE.wav                      the only caption, or the first
     PICTURE-0.wav, PICTURE_1.wav     captions by their number, from 0 on
     PICTURE/0.wav, PICTURE/ben-3.wav likewise, by the number that ends (or begins) each name
     PICTURE/ada.wav, PICTURE/ben.wav one for each caption: in the order of the names
 
-A picture that has no captions yet gets one for each recording, in the order of numbers and names. Recordings
+An image that has no captions yet gets one for each recording, in the order of numbers and names. Recordings
 whose names don't tell their caption are refused.
 
-By table: a CSV file whose first line names its columns, `recording` (path in the folder) and `picture`
+By table: a CSV file whose first line names its columns, `recording` (path in the folder) and `image`
 (as above), and where wanted `caption` (number from 0 on; else captions in the table's order), `speaker`,
 `language`, `text` and `class`.
 """
@@ -30,7 +30,7 @@ from s2i.errors import InputError
 from s2i.progress import listed, say
 
 _DIGITS = 9  # of a caption's number
-COLUMNS = ("recording", "picture", "caption", "speaker", "language", "text", "class")
+COLUMNS = ("recording", "image", "caption", "speaker", "language", "text", "class")
 
 
 @dataclass(frozen=True)
@@ -44,24 +44,24 @@ class Recording:
     class_name: str | None = None
 
 
-Recordings = dict[int, Recording]  # of one picture, by the number of the caption
+Recordings = dict[int, Recording]  # of one image, by the number of the caption
 
 
 def match_by_name(
-    folder: Path, pictures: dict[str, str], captions: Mapping[str, int] | None = None
+    folder: Path, images: dict[str, str], captions: Mapping[str, int] | None = None
 ) -> tuple[dict[str, Recordings], list[Path]]:
-    """The recordings of each picture, and those that belong to none.
+    """The recordings of each image, and those that belong to none.
 
     Args:
         folder: where the recordings are, sub-folders included.
-        pictures: {id: path of the picture's file}.
-        captions: {id: how many it has}; of a picture without any, numbers say no more than an order.
+        images: {id: path of the image's file}.
+        captions: {id: how many it has}; of an image without any, numbers say no more than an order.
 
     Raises:
-        InputError: no recordings, names that two pictures share, two recordings for one caption, or names
+        InputError: no recordings, names that two images share, two recordings for one caption, or names
             that don't tell which caption is spoken.
     """
-    names, captions = _names(pictures), captions or {}
+    names, captions = _names(images), captions or {}
     found: dict[str, Recordings] = defaultdict(dict)
     lost: list[Path] = []
     in_folders: dict[str, list[tuple[str, Path]]] = defaultdict(list)
@@ -69,43 +69,43 @@ def match_by_name(
         stem = path.relative_to(folder).with_suffix("").as_posix()
         numbered = re.fullmatch(r"(.+)[-_](\d+)", stem)
         above, _, own = stem.rpartition("/")
-        if (picture := names.get(stem)) is not None:
-            _add(found[picture], 0, Recording(path), picture)
-        elif numbered and (picture := names.get(numbered[1])) is not None:
-            _add(found[picture], int(numbered[2]), Recording(path), picture)
-        elif above and (picture := names.get(above)) is not None:
-            # Digits of the picture's own name are no caption's number: heron7/heron7-0.wav.
+        if (image := names.get(stem)) is not None:
+            _add(found[image], 0, Recording(path), image)
+        elif numbered and (image := names.get(numbered[1])) is not None:
+            _add(found[image], int(numbered[2]), Recording(path), image)
+        elif above and (image := names.get(above)) is not None:
+            # Digits of the image's own name are no caption's number: heron7/heron7-0.wav.
             called = re.escape(above.rpartition("/")[2])
-            in_folders[picture].append((re.sub(rf"^{called}([-_]|$)", "", own) or "0", path))
+            in_folders[image].append((re.sub(rf"^{called}([-_]|$)", "", own) or "0", path))
         else:
             lost.append(path)
-    for picture, paths in in_folders.items():
-        for number, path in _place(paths, captions.get(picture, 0), picture):
-            _add(found[picture], number, Recording(path), picture)
-    told = {number for picture in found if captions.get(picture) for number in found[picture]}
+    for image, paths in in_folders.items():
+        for number, path in _place(paths, captions.get(image, 0), image):
+            _add(found[image], number, Recording(path), image)
+    told = {number for image in found if captions.get(image) for number in found[image]}
     if told and 0 not in told:
         say(f"s2i: note: captions count from 0 on, and no recording in {folder} has that number")
     return dict(found), lost
 
 
-def match_by_table(table: Path, folder: Path, pictures: dict[str, str]) -> dict[str, Recordings]:
-    """The recordings of each picture as a table has them.
+def match_by_table(table: Path, folder: Path, images: dict[str, str]) -> dict[str, Recordings]:
+    """The recordings of each image as a table has them.
 
-    Raises InputError, naming the lines, for what is not there, and for two classes of one picture, two
+    Raises InputError, naming the lines, for what is not there, and for two classes of one image, two
     recordings of one caption or one recording twice.
     """
-    names = _names(pictures)
+    names = _names(images)
     found: dict[str, Recordings] = defaultdict(dict)
-    classes: dict[str, tuple[str | None, int]] = {}  # of a picture, and the line that says so
-    rows: dict[tuple[str, str], int] = {}  # the line of a picture's recording
+    classes: dict[str, tuple[str | None, int]] = {}  # of an image, and the line that says so
+    rows: dict[tuple[str, str], int] = {}  # the line of an image's recording
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             columns = reader.fieldnames or []
             unknown = [name for name in columns if name not in COLUMNS]
-            if unknown or not {"recording", "picture"} <= set(columns) or len(set(columns)) < len(columns):
+            if unknown or not {"recording", "image"} <= set(columns) or len(set(columns)) < len(columns):
                 raise InputError(
-                    f"expected a first line with recording and picture, each once, out of"
+                    f"expected a first line with recording and image, each once, out of"
                     f" {', '.join(COLUMNS)} in {table}, found {', '.join(columns) or 'nothing'}: change it"
                 )
             for row in reader:
@@ -115,30 +115,30 @@ def match_by_table(table: Path, folder: Path, pictures: dict[str, str]) -> dict[
                         f"expected {len(columns)} fields, found more, in {line}: quote what has commas"
                     )
                 values = {name: (row[name] or "").strip() or None for name in columns}
-                picture = names.get(_without_ending(values["picture"] or ""))
-                if picture is None:
+                image = names.get(_without_ending(values["image"] or ""))
+                if image is None:
                     raise InputError(
-                        f"expected the id or the file of a picture, found {values['picture']!r} in {line}:"
+                        f"expected the id or the file of an image, found {values['image']!r} in {line}:"
                         " mend or remove the line"
                     )
                 path = folder / (values["recording"] or "")
                 if not path.is_file():
                     raise InputError(f"expected a recording at {path}, found none, in {line}: mend the line")
-                number = values.get("caption") or str(len(found[picture]))
+                number = values.get("caption") or str(len(found[image]))
                 if not number.isdecimal() or len(number) > _DIGITS:
                     raise InputError(f"expected a caption's number, found {number!r} in {line}: mend it")
                 class_name, first = values.get("class"), (values.get("class"), reader.line_num)
-                if class_name and (told := classes.setdefault(picture, first))[0] != class_name:
+                if class_name and (told := classes.setdefault(image, first))[0] != class_name:
                     raise InputError(
-                        f"expected one class for picture {picture}, found {told[0]!r} in line {told[1]} and"
+                        f"expected one class for image {image}, found {told[0]!r} in line {told[1]} and"
                         f" {class_name!r} in {line}: mend one of them"
                     )
                 known = (values.get(name) for name in ("speaker", "language", "text", "class"))
-                _add(found[picture], int(number), Recording(path, *known), f"{picture} in {line}")
-                first = rows.setdefault((picture, os.path.normpath(path)), reader.line_num)
+                _add(found[image], int(number), Recording(path, *known), f"{image} in {line}")
+                first = rows.setdefault((image, os.path.normpath(path)), reader.line_num)
                 if first != reader.line_num:
                     raise InputError(
-                        f"expected a recording once for picture {picture}, found {path} in line {first} and"
+                        f"expected a recording once for image {image}, found {path} in line {first} and"
                         f" in {line}: remove one of them"
                     )
     except OSError as error:
@@ -148,12 +148,12 @@ def match_by_table(table: Path, folder: Path, pictures: dict[str, str]) -> dict[
     return dict(found)
 
 
-def _place(paths: list[tuple[str, Path]], captions: int, picture: str) -> list[tuple[int, Path]]:
-    """The number of the caption that each recording of a picture's folder speaks.
+def _place(paths: list[tuple[str, Path]], captions: int, image: str) -> list[tuple[int, Path]]:
+    """The number of the caption that each recording of an image's folder speaks.
 
     Numbers place: recording 3 is caption 3's, whether or not there is one of 2. Where there is no 0, but one
     recording for each caption, and where no name has a number, the order of the names counts; so it does
-    for a picture that has no captions yet.
+    for an image that has no captions yet.
     """
     in_order = [path for _, path in sorted(paths, key=lambda named: _by_value(named[0]))]
     found: list[tuple[int, Path]] = []
@@ -168,27 +168,27 @@ def _place(paths: list[tuple[str, Path]], captions: int, picture: str) -> list[t
     if captions and (len(paths) != captions or (has_numbers and not found)):
         raise InputError(
             "expected a number at the end of each recording's name, or none in any and one recording for each"
-            f" of the {captions} captions of picture {picture}, found {listed(in_order)}: rename them, or"
+            f" of the {captions} captions of image {image}, found {listed(in_order)}: rename them, or"
             " match by --table"
         )
     return list(enumerate(in_order))
 
 
-def _names(pictures: dict[str, str]) -> dict[str, str]:
-    """Every name that a recording may call a picture by -> its id. A name of several pictures is nobody's."""
+def _names(images: dict[str, str]) -> dict[str, str]:
+    """Every name that a recording may call an image by -> its id. A name of several images is nobody's."""
     names: dict[str, set[str]] = defaultdict(set)
-    for picture, file in pictures.items():
+    for image, file in images.items():
         path = Path(file).with_suffix("")
         for name in (path.name, *("/".join(path.parts[-count:]) for count in range(2, len(path.parts) + 1))):
-            names[name].add(picture)
+            names[name].add(image)
     found = {name: next(iter(ids)) for name, ids in names.items() if len(ids) == 1}
-    return found | {picture: picture for picture in pictures}
+    return found | {image: image for image in images}
 
 
-def _add(recordings: Recordings, number: int, recording: Recording, picture: str) -> None:
+def _add(recordings: Recordings, number: int, recording: Recording, image: str) -> None:
     if number in recordings:
         raise InputError(
-            f"expected one recording for caption {number} of picture {picture}, found"
+            f"expected one recording for caption {number} of image {image}, found"
             f" {recordings[number].path} and {recording.path}: remove or rename one"
         )
     recordings[number] = recording
@@ -201,6 +201,6 @@ def _by_value(name: str) -> list[tuple[int, int | str]]:
 
 
 def _without_ending(name: str) -> str:
-    """A picture's name as `_names` has it: an id, or a path whose ending is cut."""
+    """An image's name as `_names` has it: an id, or a path whose ending is cut."""
     stem, dot, ending = name.rpartition(".")
     return stem if f"{dot}{ending}".lower() in IMAGES + FOREIGN_IMAGES else name

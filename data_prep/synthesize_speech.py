@@ -33,7 +33,7 @@ import soundfile
 
 from data_prep.clips import clip_exists, clip_folder, implausible_length, write_clip
 from data_prep.utterances import Cast, Request, choose_utterances
-from s2i.data.manifest import Picture, check_manifest_file, iterate_manifest, write_manifest
+from s2i.data.manifest import ImageRecord, check_manifest_file, iterate_manifest, write_manifest
 from s2i.data.tts_espeak import Espeak, arranged_voices, speak
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.atomic import write_atomically
@@ -128,28 +128,28 @@ def speak_manifest(
     folder = clip_folder(root, audio)
     requests: dict[Path, Request] = {}
     captions = others = 0
-    for picture in iterate_manifest(manifest):
-        chosen = choose_utterances(picture, cast, seed)
+    for image in iterate_manifest(manifest):
+        chosen = choose_utterances(image, cast, seed)
         captions += len(chosen)
-        others += len(picture.captions) - len(chosen)
+        others += len(image.captions) - len(chosen)
         for number, utterance in chosen.items():
             path = folder / utterance.file_name(version)
-            requests.setdefault(path, (path, utterance, f"caption {number} of picture {picture.id}"))
+            requests.setdefault(path, (path, utterance, f"caption {number} of image {image.id}"))
     missing = sum(not clip_exists(path) for path in requests)
     say(f"{manifest}: {captions} captions to speak, {missing} clips to make; {others} left as they are")
     make(list(requests.values()))
 
-    def spoken() -> Iterator[Picture]:
-        for picture in iterate_manifest(manifest):
-            captions = list(picture.captions)
-            for number, utterance in choose_utterances(picture, cast, seed).items():
+    def spoken() -> Iterator[ImageRecord]:
+        for image in iterate_manifest(manifest):
+            captions = list(image.captions)
+            for number, utterance in choose_utterances(image, cast, seed).items():
                 captions[number] = replace(
                     captions[number],
                     audio=(Path(audio) / utterance.file_name(version)).as_posix(),
                     speaker=utterance.voice,
                     language=utterance.language,
                 )
-            yield replace(picture, captions=tuple(captions))
+            yield replace(image, captions=tuple(captions))
 
     write_manifest(output, spoken())
 

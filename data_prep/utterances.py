@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from data_prep.clips import FORMAT
-from s2i.data.manifest import Picture
+from s2i.data.manifest import ImageRecord
 
 
 @dataclass(frozen=True)
@@ -47,26 +47,26 @@ class Utterance:
 Request = tuple[Path, Utterance, str]  # the clip's file, what is to be spoken, and for which caption
 
 
-def choose_utterances(picture: Picture, cast: Cast, seed: int) -> dict[int, Utterance]:
-    """What is to be spoken for a picture, by the number of its caption.
+def choose_utterances(image: ImageRecord, cast: Cast, seed: int) -> dict[int, Utterance]:
+    """What is to be spoken for an image, by the number of its caption.
 
-    A function of the seed, the picture's id and the caption's number. Of a test picture's captions every
+    A function of the seed, the image's id and the caption's number. Of a test image's captions every
     second one has a held-out voice, from the first or the second on.
     """
     chosen = {}
-    first = Random(f"{seed}/{picture.id}").randrange(2)
-    for number, caption in enumerate(picture.captions):
+    first = Random(f"{seed}/{image.id}").randrange(2)
+    for number, caption in enumerate(image.captions):
         language = caption.language or cast.default_language
         if caption.text is None or caption.audio is not None or language not in cast.voices:
             continue
-        draw = Random(f"{seed}/{picture.id}/{number}")
-        is_held_out = picture.split == "test" and number % 2 == first and cast.held_out[language]
+        rng = Random(f"{seed}/{image.id}/{number}")
+        is_held_out = image.split == "test" and number % 2 == first and cast.held_out[language]
         voices = cast.held_out[language] if is_held_out else cast.voices[language]
         chosen[number] = Utterance(
             caption.text,
             language,
-            draw.choice(voices),
-            draw.randint(*cast.rates),
-            draw.randint(*cast.pitches),
+            rng.choice(voices),
+            rng.randint(*cast.rates),
+            rng.randint(*cast.pitches),
         )
     return chosen

@@ -1,6 +1,6 @@
 """Arrays of waveforms that others left, read without calling anything that their files name.
 
-S2IGAN's authors keep the spoken captions of a picture in one file: `audio_npy/<class>/<picture>.npy`, what
+S2IGAN's authors keep the spoken captions of an image in one file: `audio_npy/<class>/<image>.npy`, what
 numpy.save makes of a list of waveforms at 22,050 Hz. Where these differ in length, it is a pickle inside.
 """
 

@@ -3,7 +3,7 @@
 #     last_stage=2                       # and default_preset=NAME where that isn't "default"
 #     source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 #     begin "$@"                         # reads the options, leaves the shell in the repository's root
-#     if stage 1 draw "draw the birds"; then
+#     if stage 1 draw "generate the birds"; then
 #         run "$python" -m data_prep.painted_birds --output "$root"
 #     fi
 #     ...
@@ -231,20 +231,20 @@ settle() {
 
 # train_and_compare: stages 4 to 9, from packs to a report and a model, of any recipe that compares speech and
 # text. Reads `settings` (what each training is told), `runs` (what the name of each run begins with) and
-# `matching_model` (array): where it isn't empty, what two further encoders are told, which look at drawn
-# pictures in place of the encoders that the generators draw from.
+# `matching_model` (array): where it isn't empty, what two further encoders are told, which look at generated
+# images in place of the encoders that the generators generate from.
 train_and_compare() {
     local speech_eyes=() text_eyes=()
     if [ "${#matching_model[@]}" -gt 0 ]; then
         speech_eyes=(gan.matching_model="$runs-speech-matching")
         text_eyes=(gan.matching_model="$runs-text-matching")
     fi
-    if stage 4 judge "train the judge and the scorer, which only score"; then
-        together "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge" \
-            and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 run="$runs-scorer"
+    if stage 4 classifier "train the classifier and the R-precision encoder, which only score"; then
+        together "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
+            and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 run="$runs-r-precision-encoder"
     fi
 
-    if stage 5 encoders "match speech with pictures, and text with pictures"; then
+    if stage 5 encoders "match speech with images, and text with images"; then
         together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
             and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
         if [ "${#matching_model[@]}" -gt 0 ]; then
@@ -270,7 +270,7 @@ train_and_compare() {
         run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
     fi
 
-    if stage 9 export "write one model folder that draws from speech and from text"; then
+    if stage 9 export "write one model folder that generates from speech and from text"; then
         run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model" --half
     fi
 }

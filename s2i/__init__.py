@@ -1,12 +1,12 @@
-"""s2i: pictures from speech, with no text in between.
+"""s2i: images from speech, with no text in between.
 
     import s2i
     bird = s2i.load("checkpoints/painted_birds")
-    bird.draw(speech="x.wav", seed=1)  # a list of PIL pictures; also draw(text=...), embed, search
+    bird.generate(speech="x.wav", seed=1)  # a list of PIL images; also generate(text=...), embed, search
 
 Layouts and units, everywhere in the package:
 
-    pictures   (B, 3, H, W) float32 in [-1, 1] inside models; uint8 (H, W, 3) at the edges
+    images   (B, 3, H, W) float32 in [-1, 1] inside models; uint8 (H, W, 3) at the edges
     waveform   (N,) float32 in [-1, 1], mono, at `audio.sample_rate` Hz
     log-mel    (T, M) in files, (B, M, T) in models; natural logarithm; T in frames of `audio.hop` seconds
     tokens     (B, L) int64; 0 = padding, 1 = a word outside the vocabulary

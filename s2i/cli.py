@@ -32,7 +32,7 @@ def _run(arguments: Sequence[str] | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="s2i", description="Pictures from speech: train, draw, measure.")
+    parser = Parser(prog="s2i", description="Images from speech: train, draw, measure.")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, command: Any, description: str) -> argparse.ArgumentParser:
@@ -41,9 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     for name, command, description in (
-        ("train-encoder", commands.train_encoder, "train a speech or text encoder against pictures"),
+        ("train-encoder", commands.train_encoder, "train a speech or text encoder against images"),
         ("train-gan", commands.train_gan, "train a generator on a trained encoder"),
-        ("train-judge", commands.train_judge, "train a network that only scores pictures"),
+        ("train-classifier", commands.train_classifier, "train a network that only scores images"),
         ("show-config", commands.show_config, "print the complete configuration of a run as YAML"),
     ):
         training = add(name, command, description)
@@ -52,16 +52,16 @@ def _parser() -> argparse.ArgumentParser:
         )
         training.add_argument("overrides", nargs="*", metavar="key=value", help="further changes")
 
-    drawing = add("generate", commands.generate, "draw pictures of a sentence, spoken or written")
-    drawing.add_argument(
+    output = add("generate", commands.generate, "generate images of a sentence, spoken or written")
+    output.add_argument(
         "--model", required=True, type=given_path, metavar="DIR", help="exported model or GAN run"
     )
-    sentence = drawing.add_mutually_exclusive_group(required=True)
+    sentence = output.add_mutually_exclusive_group(required=True)
     sentence.add_argument(
         "--speech",
         type=given_path,
         metavar="WAV",
-        help="a recording; or a folder or manifest (.jsonl) of them, of which each gets a picture",
+        help="a recording; or a folder or manifest (.jsonl) of them, of which each gets an image",
     )
     sentence.add_argument("--text", metavar="WORDS", help="the sentence")
     sentence.add_argument("--texts", type=given_path, metavar="FILE", help="a file of sentences, one a line")
@@ -73,38 +73,38 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("A.wav", "B.wav"),
         help="the way between two recordings",
     )
-    drawing.add_argument(
+    output.add_argument(
         "--output",
         required=True,
         type=given_path,
         metavar="PNG",
         help="file to write; for many sentences a folder",
     )
-    drawing.add_argument(
-        "--count", type=_number(1, 10_000), default=1, metavar="N", help="pictures (default: 1)"
+    output.add_argument(
+        "--count", type=_number(1, 10_000), default=1, metavar="N", help="images (default: 1)"
     )
-    drawing.add_argument("--seed", type=_number(0), default=0, metavar="S", help="of the noise (default: 0)")
-    drawing.add_argument("--stages", action="store_true", help="show the picture of every stage")
-    drawing.add_argument(
+    output.add_argument("--seed", type=_number(0), default=0, metavar="S", help="of the noise (default: 0)")
+    output.add_argument("--stages", action="store_true", help="show the image of every stage")
+    output.add_argument(
         "--attention",
         type=given_path,
         metavar="PNG",
         help="file, or folder, for where each segment or word looked",
     )
-    drawing.add_argument(
+    output.add_argument(
         "--frames", type=_number(2, 10_000), metavar="N", help="of --interpolate (default: 9)"
     )
-    drawing.add_argument(
+    output.add_argument(
         "--root",
         type=given_path,
         metavar="DIR",
         help="where a manifest's paths start (default: its own folder)",
     )
-    drawing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    output.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
-    indexing = add("index", commands.index, "prepare pictures, and recordings, for searching")
+    indexing = add("index", commands.index, "prepare images, and recordings, for searching")
     indexing.add_argument(
-        "source", type=given_path, metavar="SOURCE", help="folder of pictures, or manifest (.jsonl)"
+        "source", type=given_path, metavar="SOURCE", help="folder of images, or manifest (.jsonl)"
     )
     indexing.add_argument(
         "--model", required=True, type=given_path, metavar="DIR", help="exported model or GAN run"
@@ -121,16 +121,16 @@ def _parser() -> argparse.ArgumentParser:
     indexing.add_argument("--split", choices=("train", "val", "test"), default="", help="of a manifest alone")
     indexing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
 
-    finding = add("search", commands.search, "find what lies nearest to a sentence or a picture")
+    finding = add("search", commands.search, "find what lies nearest to a sentence or an image")
     finding.add_argument("--model", required=True, type=given_path, metavar="DIR", help="that made the index")
     wanted = finding.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--speech", type=given_path, metavar="WAV", help="a recording of a sentence")
     wanted.add_argument("--text", metavar="WORDS", help="a sentence")
-    wanted.add_argument("--image", type=given_path, metavar="FILE", help="a picture")
+    wanted.add_argument("--image", type=given_path, metavar="FILE", help="an image")
     finding.add_argument("--index", required=True, type=given_path, metavar="DIR", help="of s2i index")
     finding.add_argument("--top", type=_number(1), default=10, metavar="K", help="how many (default: 10)")
     finding.add_argument(
-        "--among", choices=("pictures", "recordings"), default="pictures", help="(default: pictures)"
+        "--among", choices=("images", "recordings"), default="images", help="(default: images)"
     )
     finding.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
     finding.add_argument("--html", type=given_path, metavar="PAGE", help="write a page of thumbnails too")
@@ -163,7 +163,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     measuring.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
 
-    comparing = add("compare", commands.compare, "report the same captions drawn from speech and from text")
+    comparing = add(
+        "compare", commands.compare, "report the same captions generated from speech and from text"
+    )
     comparing.add_argument("speech_run", type=given_path, metavar="SPEECH_RUN", help="GAN run from speech")
     comparing.add_argument("text_run", type=given_path, metavar="TEXT_RUN", help="GAN run from text")
     comparing.add_argument(
@@ -222,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         "--published", type=given_path, metavar="JSON", help="published orderings, a run's name"
     )
 
-    reporting = add("report", commands.report, "report one run: its numbers and its pictures")
+    reporting = add("report", commands.report, "report one run: its numbers and its images")
     reporting.add_argument("run", type=given_path, metavar="RUN", help="GAN run")
     reporting.add_argument(
         "--output",
@@ -232,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for index.html and results.json",
     )
 
-    exporting = add("export", commands.export, "write the drawing part of runs as one model folder")
+    exporting = add("export", commands.export, "write the generation part of runs as one model folder")
     exporting.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="GAN run, one a modality")
     exporting.add_argument("folder", type=given_path, metavar="DIR", help="model folder to write")
     exporting.add_argument("--half", action="store_true", help="store the weights in half the size (float16)")
@@ -263,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
         "--index",
         type=given_path,
         metavar="DIR",
-        help="index whose nearest real pictures are shown (s2i index)",
+        help="index whose nearest real images are shown (s2i index)",
     )
     showing.add_argument(
         "--port", type=_number(1), metavar="N", help="(default: the first free from 7860 on)"

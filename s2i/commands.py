@@ -36,12 +36,12 @@ def train_gan(**given: Any) -> None:
     train_gan(config)
 
 
-def train_judge(**given: Any) -> None:
-    """Train a judge."""
+def train_classifier(**given: Any) -> None:
+    """Train a classifier."""
     config = _config(**given)
-    from s2i.training.classifier import train_judge
+    from s2i.training.classifier import train_classifier
 
-    train_judge(config)
+    train_classifier(config)
 
 
 def show_config(**given: Any) -> None:
@@ -60,19 +60,19 @@ def generate(
     root: Path | None,
     **options: Any,
 ) -> None:
-    """Draw one sentence, many, or the way between two; prints each file written."""
+    """Generate one sentence, many, or the way between two; prints each file written."""
     for given in filter(None, (speech, texts, *(interpolate or ()))):  # known without loading anything
         # To os.path, what can't be a file's name, such as a sentence of 300 letters, is one that isn't there.
         if not os.path.exists(given) or (given.is_dir() and given != speech):
             raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
     if interpolate:
         _only(options | {"root": root}, "interpolate", "count", "stages", "attention", "root")
-        from s2i.inference.interpolate import interpolate as draw_between
+        from s2i.inference.interpolate import interpolate as generate_between
 
         chosen = {key: options[key] for key in ("model", "output", "seed", "device")}
         if frames is not None:
             chosen["frames"] = frames
-        print(draw_between(first=interpolate[0], last=interpolate[1], **chosen))
+        print(generate_between(first=interpolate[0], last=interpolate[1], **chosen))
         return
     if frames is not None:
         raise InputError("expected --frames beside --interpolate, found it alone: leave out --frames")
@@ -135,7 +135,7 @@ def search(model: Path, index: Path, as_json: bool, html: Path | None, device: s
         _print_json(told)
         return
     for hit in hits:
-        told = (hit.recording or hit.picture, hit.class_name, hit.caption)
+        told = (hit.recording or hit.image, hit.class_name, hit.caption)
         print("  ".join([f"{hit.score:.3f}", *(str(word) for word in told if word)]))
 
 

@@ -19,15 +19,15 @@ from s2i.settings import section, setting
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where pictures and captions come from."""
+    """Where images and captions come from."""
 
     root: str = setting(MISSING, local="path")  # folder that relative paths in the manifest start from
-    manifest: str = setting(MISSING, local="path")  # JSON Lines, one picture a line
+    manifest: str = setting(MISSING, local="path")  # JSON Lines, one image a line
     # folder that `data_prep/pack.py` writes, one sub-folder a split
     pack: str = setting(MISSING, local="path")
-    # of pictures in the pack, before the margin; 0: as large as the largest drawn
-    picture_size: int = setting(0, at_least=0, at_most=8192, unit="px")
-    # pictures are stored this much larger than drawn, for random crops (AttnGAN)
+    # of images in the pack, before the margin; 0: as large as the largest generated
+    packed_size: int = setting(0, at_least=0, at_most=8192, unit="px")
+    # images are stored this much larger than generated, for random crops (AttnGAN)
     margin: float = setting(76 / 64, at_least=1, at_most=4)
     # side of the square crop over the longer side of the box (half side .75: S2IGAN)
     box_scale: float = setting(1.5, above=0, at_most=16)
@@ -100,7 +100,7 @@ class TextEncoderConfig:
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """Picture -> global vector and region vectors."""
+    """Image -> global vector and region vectors."""
 
     # small: trained from scratch with the caption encoder; the others: torchvision's networks, frozen
     kind: Literal["small", "inception_v3", "resnet50", "googlenet", "mobilenet_v2"] = "small"
@@ -114,12 +114,12 @@ class ImageEncoderConfig:
     # file, .pth or .safetensors; empty: torchvision's own ImageNet weights, downloaded once
     weights: str = setting("", local="path", changeable=True)
     sha256: str = ""  # of that file, or its first 8 digits or more; empty: not checked
-    pictures: Literal["published", "imagenet", "symmetric"] = "published"  # mean and deviation, or [-1, 1]
+    images: Literal["published", "imagenet", "symmetric"] = "published"  # mean and deviation, or [-1, 1]
     # regions are averaged to so many rows and columns; 0: as they come (17 or 14)
     region_side: int = setting(0, at_least=0, at_most=1024)
     project: bool = True  # false: the pooled vector itself is the global vector (Li et al.)
-    # crops of each picture whose features are worked out once and kept; 0: each step's own
-    views: int = setting(0, at_least=0, at_most=10_000)
+    # crops of each image whose features are worked out once and kept; 0: each step's own
+    cached_crops: int = setting(0, at_least=0, at_most=10_000)
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,13 @@ class OptimiserConfig:
 
 
 def _adversary() -> OptimiserConfig:
-    """Adam for a generator and those that judge it: DCGAN's, and since then nearly everyone's."""
+    """Adam for a generator and its discriminators: DCGAN's, and since then nearly everyone's."""
     return OptimiserConfig(lr=2e-4, betas=(0.5, 0.999))
 
 
 @dataclass(frozen=True)
 class MatchingConfig:
-    """Training of a caption encoder against pictures."""
+    """Training of a caption encoder against images."""
 
     steps: int = setting(10_000, at_least=1)
     batch_size: int = setting(64, at_least=2)
@@ -161,27 +161,29 @@ class MatchingConfig:
     scale: float = setting(10.0, above=0)  # gamma of batch matching (S2IGAN), gamma3 of sentences (AttnGAN)
     class_weight: float = setting(0.0, at_least=0)  # distinctive loss (S2IGAN: 1)
     joint_weight: float = setting(0.0, at_least=0)  # structured joint embedding (Li et al.: 1)
-    # distance from the picture's vectors (Li et al.: 5)
+    # distance from the image's vectors (Li et al.: 5)
     distance_weight: float = setting(0.0, at_least=0)
-    distillation_weight: float = setting(0.0, at_least=0)  # the picture as teacher (Li et al.: 1000)
+    distillation_weight: float = setting(0.0, at_least=0)  # the image as teacher (Li et al.: 1000)
     region_weight: float = setting(0.0, at_least=0)  # region-segment loss (DAMSM); 0 is off
     gamma1: float = setting(4.0, above=0)  # DAMSM: sharpness of a segment's attention to regions
     gamma2: float = setting(5.0, above=0)  # DAMSM: sharpness of the pooling over segments
     gamma3: float = setting(10.0, above=0)  # DAMSM: sharpness of the choice within the batch
     added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
     added_weight: float = setting(1.0, at_least=0)  # of that term
-    # pictures compared with each other in the region loss; 0: the whole batch
+    # images compared with each other in the region loss; 0: the whole batch
     region_group: int = setting(0, at_least=0)
     validate_every: int = setting(500, at_least=1, unit="steps")  # steps; the best by validation mAP is kept
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Stacked stages; stage 0 draws `base_size` px, each further stage twice the one before."""
+    """Stacked stages; stage 0 generates `base_size` px, each further stage twice the one before."""
 
-    stages: int = setting(3, at_least=1, at_most=8, read_by=("encoder", "gan", "judge"))
+    stages: int = setting(3, at_least=1, at_most=8, read_by=("encoder", "gan", "classifier"))
     # px of stage 0
-    base_size: int = setting(64, at_least=4, at_most=1024, unit="px", read_by=("encoder", "gan", "judge"))
+    base_size: int = setting(
+        64, at_least=4, at_most=1024, unit="px", read_by=("encoder", "gan", "classifier")
+    )
     noise: int = setting(100, at_least=1)
     condition: int = setting(128, at_least=1)  # numbers after conditioning augmentation
     # standard deviation of conditioning augmentation before training
@@ -198,7 +200,7 @@ class GeneratorConfig:
     gate: Literal["glu", "relu"] = "glu"  # non-linearity; relu halves the convolutions before it
     modulate: bool = False  # batch norms take scale and shift from condition and noise
     upsample: Literal["nearest", "bilinear"] = "nearest"
-    accumulate: bool = False  # a stage's picture adds to the one before, enlarged (StyleGAN2's skips)
+    accumulate: bool = False  # a stage's image adds to the one before, enlarged (StyleGAN2's skips)
 
 
 @dataclass(frozen=True)
@@ -207,11 +209,11 @@ class DiscriminatorConfig:
 
     channels: int = setting(64, at_least=1)
     most_channels: int = setting(2048, at_least=1)
-    matched: bool = False  # a smaller picture's network starts as wide as a larger one's is at that size
+    matched: bool = False  # a smaller image's network starts as wide as a larger one's is at that size
     condition: Literal["mu", "sentence"] = "mu"  # what the conditional head sees: S2IGAN mu, AttnGAN sentence
     norm: Literal["batch", "spectral", "none"] = "batch"
-    contrast: bool = False  # a head that finds each picture's caption in the batch (XMC-GAN)
-    classify: bool = False  # a head that names each picture's class (AC-GAN)
+    contrast: bool = False  # a head that finds each image's caption in the batch (XMC-GAN)
+    classify: bool = False  # a head that names each image's class (AC-GAN)
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ class DiscriminatorTerms:
     """Weights of a discriminator's terms; c: with its condition, u: alone."""
 
     real_c: float = setting(1.0, at_least=0)
-    # StackGAN-v2 and S2IGAN: 2, since the wrong pairs' pictures, which are real, count once more
+    # StackGAN-v2 and S2IGAN: 2, since the wrong pairs' images, which are real, count once more
     real_u: float = setting(1.0, at_least=0)
     wrong_c: float = setting(1.0, at_least=0)
     fake_c: float = setting(1.0, at_least=0)
@@ -233,15 +235,15 @@ class GanConfig:
     encoder: str = setting(MISSING, local="run")  # run folder of `s2i train-encoder`
     # one of the other modality: one generator learns from both, batches in turn
     other_encoder: str = setting("", local="run")
-    # another such run, which looks at drawn pictures in its place: a cheaper one
+    # another such run, which looks at generated images in its place: a cheaper one
     matching_model: str = setting("", local="run")
     encoder_start: Literal["matched", "random"] = "matched"  # random: as if it had never been matched
     # of the caption encoder, which then learns with the generator; 0: frozen
     encoder_lr: float = setting(0.0, at_least=0)
     steps: int = setting(100_000, at_least=1)
     batch_size: int = setting(32, at_least=2)
-    augment: bool = True  # real pictures are cropped and flipped at random; else the centre, as it is
-    # a batch; each further one draws the batch's captions from new noise
+    augment: bool = True  # real images are cropped and flipped at random; else the centre, as it is
+    # a batch; each further one generates the batch's captions from new noise
     generator_steps: int = setting(1, at_least=1)
     # part of the steps from which each later stage trains; empty: all from 0
     grow: tuple[float, ...] = setting((), at_least=0, at_most=1)
@@ -257,13 +259,13 @@ class GanConfig:
     # of the discriminators' class terms, for both sides (AC-GAN)
     class_weight: float = setting(0.0, at_least=0)
     kl_weight: float = setting(1.0, at_least=0)  # conditioning augmentation (StackGAN-v2, S2IGAN: 2)
-    # of the largest drawn picture against its caption (AttnGAN: 5)
+    # of the largest generated image against its caption (AttnGAN: 5)
     matching_weight: float = setting(0.0, at_least=0)
     added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
     added_weight: float = setting(1.0, at_least=0)  # of that term
-    # of the relation supervisor, on the largest picture (S2IGAN: 1); 0 is off
+    # of the relation supervisor, on the largest image (S2IGAN: 1); 0 is off
     relation_weight: float = setting(0.0, at_least=0)
-    # of real pictures drawn again from found noise (CVAE-GAN); 0 is off
+    # of real images resampled from found noise (CVAE-GAN); 0 is off
     reconstruction_weight: float = setting(0.0, at_least=0)
     posterior_weight: float = setting(0.2, at_least=0)  # a nat of that noise's divergence from the prior
     penalty: Literal["none", "r1", "matching_aware"] = "none"
@@ -275,10 +277,10 @@ class GanConfig:
 
 
 @dataclass(frozen=True)
-class JudgeConfig:
+class ClassifierConfig:
     """A network that only scores. It reads attributes where the data has them, else classes."""
 
-    # what it is trained on; where there are birds to spare, not a generator's pictures
+    # what it is trained on; where there are birds to spare, not a generator's images
     pack: str = setting(MISSING, local="path")
     channels: tuple[int, ...] = setting((32, 64, 128, 256), at_least=1)
     features: int = setting(256, at_least=1)
@@ -301,17 +303,19 @@ class EvaluationConfig:
     """What `evaluate` and `compare` draw."""
 
     split: Literal["val", "test"] = "test"
-    captions: int = setting(1, at_least=1, at_most=10)  # drawn captions a picture, 1 to 10
+    captions: int = setting(1, at_least=1, at_most=10)  # generated captions an image, 1 to 10
     batch_size: int = setting(64, at_least=1)
-    judge: str = setting("", local="run")  # run folder of the judge; empty: no judge-based metric
+    classifier: str = setting(
+        "", local="run"
+    )  # run folder of the classifier; empty: no classifier-based metric
     # run folder of encoders that no generator was trained with; empty: no R-precision
-    scorer: str = setting("", local="run")
+    r_precision_encoder: str = setting("", local="run")
     # file or folder; "download": from their publishers; empty: only when asked
     inception_weights: str = setting("", local="path")
-    # that draw and look at once, one thread each; a GPU wants one
+    # that generate and look at once, one thread each; a GPU wants one
     processes: int = setting(1, at_least=1, at_most=1024)
     other_data: bool = False  # an exported model is measured on other data than it was trained on, on purpose
-    # folder of features; empty: beside the run, and of real pictures beside the pack
+    # folder of features; empty: beside the run, and of real images beside the pack
     cache: str = setting("", local="path")
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)  # of the noise
 
@@ -336,19 +340,19 @@ class Config:
     generator: GeneratorConfig = section(GeneratorConfig, read_by=("gan",))
     discriminator: DiscriminatorConfig = section(DiscriminatorConfig, read_by=("gan",))
     gan: GanConfig = section(GanConfig, read_by=("gan",))
-    judge: JudgeConfig = section(JudgeConfig, read_by=("judge",))
+    classifier: ClassifierConfig = section(ClassifierConfig, read_by=("classifier",))
     evaluation: EvaluationConfig = section(EvaluationConfig, changeable=True)
     log: LogConfig = section(LogConfig, changeable=True)
 
     @property
     def image_size(self) -> int:
-        """Side, in px, of the largest picture that the generator draws."""
+        """Side, in px, of the largest image that the generator generates."""
         return self.generator.base_size * 2 ** (self.generator.stages - 1)
 
     @property
-    def picture_size(self) -> int:
-        """Side, in px, of the pictures in the pack without their margin: what an image encoder looks at."""
-        return self.data.picture_size or self.image_size
+    def packed_size(self) -> int:
+        """Side, in px, of the images in the pack without their margin: what an image encoder looks at."""
+        return self.data.packed_size or self.image_size
 
     @property
     def embedding(self) -> int:

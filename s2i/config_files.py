@@ -211,8 +211,10 @@ def _check_together(config: Config, origin: str) -> None:
             f"{origin}: expected image_encoder.channels of two numbers or more, each of which halves an image"
             f" of {image.image_size} px, found {list(image.channels)}: change either"
         )
-    if not config.judge.channels:
-        raise InputError(f"{origin}: expected judge.channels of one number or more, found none: add some")
+    if not config.classifier.channels:
+        raise InputError(
+            f"{origin}: expected classifier.channels of one number or more, found none: add some"
+        )
     if min(audio.window, audio.hop) * audio.sample_rate < 1:
         raise InputError(
             f"{origin}: expected audio.window and audio.hop of a sample or more at {audio.sample_rate} Hz,"

@@ -10,7 +10,7 @@ from torch import Tensor
 def same_class_mask(class_ids: Tensor) -> Tensor:
     """Pairs that are neither the pair itself nor of different classes: (B,) -> (B, B) bool.
 
-    Two captions of one class (or of one picture) are no negatives of each other.
+    Two captions of one class (or of one image) are no negatives of each other.
     """
     same = class_ids.unsqueeze(0) == class_ids.unsqueeze(1)
     return same & ~torch.eye(len(class_ids), dtype=torch.bool, device=class_ids.device)
@@ -20,11 +20,11 @@ def match_both_ways(scores: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
     """Cross entropy of the right partner in a batch, in both directions, in float32.
 
     Args:
-        scores: (B, B), picture i against caption j.
+        scores: (B, B), image i against caption j.
         class_ids: (B,); other pairs of the same class are left out.
 
     Returns:
-        picture -> caption and caption -> picture, each a mean over the batch.
+        image -> caption and caption -> image, each a mean over the batch.
     """
     scores = scores.float().masked_fill(same_class_mask(class_ids), float("-inf"))
     target = torch.arange(len(scores), device=scores.device)
@@ -49,10 +49,10 @@ def batch_matching_loss(
 def region_scores(
     regions: Tensor, sequence: Tensor, mask: Tensor, gamma1: float, gamma2: float
 ) -> tuple[Tensor, Tensor]:
-    """How well each caption's segments find their regions in each picture (DAMSM; AttnGAN, eq. 7-10).
+    """How well each caption's segments find their regions in each image (DAMSM; AttnGAN, eq. 7-10).
 
     The context vectors c = sum_r alpha_r v_r are never made: cos(c, e) needs only <c, e> = alpha . s and
-    |c|^2 = alpha' G alpha, with s the region-segment products and G the picture's Gram matrix. That is the
+    |c|^2 = alpha' G alpha, with s the region-segment products and G the image's Gram matrix. That is the
     same number at a fraction of the time and memory. As in the published code, and unlike the paper, the
     result isn't divided by gamma2.
 
@@ -64,7 +64,7 @@ def region_scores(
         scores (B, C) before gamma3, float32; attention (B, C, T, R).
     """
     regions, sequence = regions.float(), sequence.float()
-    pictures, captions, steps = len(regions), len(sequence), sequence.shape[2]
+    images, captions, steps = len(regions), len(sequence), sequence.shape[2]
     words = sequence.transpose(1, 2).reshape(captions * steps, -1)  # (C T, D)
     padding = ~mask[None, :, :, None]
     with _float32(regions):
@@ -72,7 +72,7 @@ def region_scores(
         over_words = products.masked_fill(padding, float("-inf")).softmax(2)
         attention = (gamma1 * over_words).softmax(3)
         gram = regions.transpose(1, 2) @ regions  # (B, R, R)
-        flat = attention.reshape(pictures, captions * steps, -1)
+        flat = attention.reshape(images, captions * steps, -1)
         squared = ((flat @ gram) * flat).sum(2).unflatten(1, (captions, steps))
     lengths = sequence.square().sum(1).clamp(min=1e-8).sqrt()  # (C, T)
     cosines = (attention * products).sum(3) / (squared.clamp(min=1e-8).sqrt() * lengths)
@@ -90,7 +90,7 @@ def region_loss(
 ) -> tuple[Tensor, Tensor]:
     """Region-segment (word-level DAMSM) loss, in both directions (AttnGAN, eq. 11-12).
 
-    `group` compares only so many neighbouring pictures with each other, in place of the whole batch: the cost
+    `group` compares only so many neighbouring images with each other, in place of the whole batch: the cost
     falls by batch / group, and the choice gets easier.
     """
     size = group or len(regions)
@@ -104,7 +104,7 @@ def region_loss(
 
 
 def adversarial_loss(logits: Tensor, real: bool, kind: str) -> Tensor:
-    """A discriminator's loss on pictures whose target is `real`; also a generator's, with `real=True`.
+    """A discriminator's loss on images whose target is `real`; also a generator's, with `real=True`.
 
     "bce" is on logits (the published sigmoid + BCE has the same optimum and saturates), "hinge" as in
     SAGAN, "least_squares" as in LSGAN. For hinge a generator wants -mean(logits): see `generator_loss`.
@@ -135,7 +135,7 @@ def squared_gradient(outputs: Tensor, inputs: list[Tensor]) -> Tensor:
 
 
 def r1_penalty(squared: Tensor) -> Tensor:
-    """R1 (Mescheder et al. 2018, eq. 9, without its gamma / 2): mean squared gradient on real pictures."""
+    """R1 (Mescheder et al. 2018, eq. 9, without its gamma / 2): mean squared gradient on real images."""
     return squared.mean()
 
 
@@ -164,11 +164,11 @@ def joint_embedding_loss(
     margin: float = 1.0,
     same_class_weight: float = 0.1,
 ) -> Tensor:
-    """Structured joint embedding (Reed et al. 2016; Li et al. 2020): a hinge on captions' wrong pictures.
+    """Structured joint embedding (Reed et al. 2016; Li et al. 2020): a hinge on captions' wrong images.
 
-    A picture of another class has to score less than the caption's own by `margin`; another picture of the
+    An image of another class has to score less than the caption's own by `margin`; another image of the
     same class has no margin, and its hinge the weight `same_class_weight`. As in the published code, the sum
-    goes over the pictures of each caption, not over the captions of each picture too, and is divided by B^2.
+    goes over the images of each caption, not over the captions of each image too, and is divided by B^2.
 
     Args:
         image, caption: (B, D); scores are their products, without a norm.
@@ -176,7 +176,7 @@ def joint_embedding_loss(
     """
     with _float32(image):
         scores = image.float() @ caption.float().t()
-    excess = scores - scores.diagonal()  # of picture i over caption j's own
+    excess = scores - scores.diagonal()  # of image i over caption j's own
     others = class_ids.unsqueeze(0) != class_ids.unsqueeze(1)
     hinges = F.relu(excess + margin) * others
     hinges = hinges + same_class_weight * F.relu(excess) * same_class_mask(class_ids)

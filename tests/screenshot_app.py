@@ -1,10 +1,10 @@
-"""Takes the README's picture of the page, in a real browser.
+"""Takes the README's image of the page, in a real browser.
 
     python tests/screenshot_app.py --model checkpoints/painted_birds --text "a red bird" --output FILE.png
         [--index DIR] [--width 1280] [--height 900] [--seeds 0-3] [--dark]
 
-Types the sentence, lets the page speak it, draws from both, plays to the middle, and takes what the window
-shows. Needs what the browser tests need: gradio, selenium, chromium and chromedriver.
+Types the sentence, lets the page speak it, generates from both, plays to the middle, and takes what the
+window shows. Needs what the browser tests need: gradio, selenium, chromium and chromedriver.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests import browser
 
 
 def main() -> None:
-    """Take the picture that the command line asks for."""
+    """Take the image that the command line asks for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--dark", action="store_true")
     given = parser.parse_args()
     if lacking := browser.missing():
-        raise InputError(f"expected a browser to take a picture of the page, found none: it {lacking}")
+        raise InputError(f"expected a browser to take an image of the page, found none: it {lacking}")
     index = ["--index", str(given.index)] if given.index else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,7 +50,7 @@ def main() -> None:
         ):
             driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
             driver.get(address + ("?__theme=dark" if given.dark else "?__theme=light"))
-            _draw(driver, given.text, given.seeds)
+            _generate(driver, given.text, given.seeds)
             if not given.height:
                 whole = driver.execute_script("return document.documentElement.scrollHeight")
                 browser.resize(driver, given.width, whole)
@@ -61,7 +61,7 @@ def main() -> None:
     print(given.output)
 
 
-def _draw(driver: browser.Driver, text: str, seeds: str) -> None:
+def _generate(driver: browser.Driver, text: str, seeds: str) -> None:
     browser.wait(driver, "#s2i-text textarea").send_keys(text)
     if browser.shown(driver, "#s2i-speak"):
         browser.click(driver, "#s2i-speak")

@@ -100,13 +100,13 @@ def tiny_training_config(data: Path, run: Path, modality: str = "speech") -> Con
 
 def write_tiny_run(folder: Path, modality: str = "speech", attention: bool = True, seed: int = 0) -> Path:
     """A run folder whose last.pt a GAN training might have written; the weights that must not be used for
-    drawing are not numbers."""
+    generation are not numbers."""
     config = tiny_model_config(modality, attention)
     vocabulary = Vocabulary.build(SENTENCES) if modality == "text" else None
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         average = build_generator(config)
-        # Running statistics that no batch has: whoever normalises by the batch draws something else.
+        # Running statistics that no batch has: whoever normalises by the batch generates something else.
         for part in average.modules():
             if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                 part.running_mean.normal_(std=0.3)
@@ -128,7 +128,12 @@ def write_tiny_run(folder: Path, modality: str = "speech", attention: bool = Tru
     (folder / "env.json").write_text(
         json.dumps({"commit": "c0ffee", "command": "s2i train-gan --config x.yaml"})
     )
-    told = {"metric": "kid", "protocol": "judge_distances", "counts": {"drawn": 1200}, "modality": modality}
+    told = {
+        "metric": "kid",
+        "protocol": "classifier_distances",
+        "counts": {"generated": 1200},
+        "modality": modality,
+    }
     lines = [{**told, "step": step, "value": step / 8, "interval95": [0.25, 1 / 3]} for step in (3, 6)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder

@@ -34,14 +34,14 @@ def photograph_name(class_id: int, number: int) -> str:
     return f"{CLASSES[class_id]}/{CLASSES[class_id][4:]}_{number:04d}_{class_id * 100 + number}"
 
 
-def write_cub(root: Path, pictures: int = 3) -> Path:
+def write_cub(root: Path, images: int = 3) -> Path:
     """A miniature of the official folder and the published tree; ids have gaps, rows another order."""
     folder = root / "CUB_200_2011"
     (folder / "attributes").mkdir(parents=True)
     rng = random.Random(0)
     names = {}
     for class_id in CLASSES:
-        for number in range(pictures):
+        for number in range(images):
             names[class_id * 50 + 3 * number] = class_id, photograph_name(class_id, number)
     rows = list(names.items())
     rng.shuffle(rows)
@@ -73,8 +73,8 @@ def write_cub(root: Path, pictures: int = 3) -> Path:
         text.write_text("\n".join(f"a person saw bird {number}" for number in range(12)) + "\n")
     for split, class_ids in (("train", (2, 3, 5, 7)), ("test", (1, 4))):
         (root / split).mkdir()
-        listed = [photograph_name(class_id, number) for class_id in class_ids for number in range(pictures)]
+        listed = [photograph_name(class_id, number) for class_id in class_ids for number in range(images)]
         (root / split / "filenames.pickle").write_bytes(pickle.dumps(listed, protocol=2))
-        classes = [class_id for class_id in class_ids for _ in range(pictures)]
+        classes = [class_id for class_id in class_ids for _ in range(images)]
         (root / split / "class_info.pickle").write_bytes(pickle.dumps(classes, protocol=2))
     return root

@@ -1,4 +1,4 @@
-"""Data sets of a few pictures with tones for speech, small enough to pack in a test."""
+"""Data sets of a few images with tones for speech, small enough to pack in a test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import soundfile
 from PIL import Image
 
 from s2i.config import Config, DataConfig, GeneratorConfig
-from s2i.data.manifest import Caption, Picture, write_manifest
+from s2i.data.manifest import Caption, ImageRecord, write_manifest
 
 
 def tiny_config(folder: Path, image_size: int = 16) -> Config:
@@ -19,10 +19,10 @@ def tiny_config(folder: Path, image_size: int = 16) -> Config:
 
 def write_tiny_data(
     folder: Path, train: int = 12, val: int = 4, classes: int = 4, captions: int = 2, text: bool = True
-) -> list[Picture]:
-    """Noise pictures of several sizes; captions are tones of .2 to .6 s; class ids 10, 20, ..."""
+) -> list[ImageRecord]:
+    """Noise images of several sizes; captions are tones of .2 to .6 s; class ids 10, 20, ..."""
     random = np.random.default_rng(0)
-    pictures = []
+    images = []
     for number in range(train + val):
         split = "train" if number < train else "val"
         width, height = random.integers(24, 48, size=2)
@@ -39,21 +39,21 @@ def write_tiny_data(
             spoken.append(Caption(words if text else None, name, "voice", "en"))
         class_id = 10 * (1 + number % classes)
         box = (2.0, 2.0, 16.0, 12.0) if number % 2 else None
-        pictures.append(
-            Picture(str(number), f"{number}.png", box, class_id, f"bird {class_id}", split, tuple(spoken))
+        images.append(
+            ImageRecord(str(number), f"{number}.png", box, class_id, f"bird {class_id}", split, tuple(spoken))
         )
-    write_manifest(folder / "manifest.jsonl", pictures)
-    return pictures
+    write_manifest(folder / "manifest.jsonl", images)
+    return images
 
 
 COLOURS = {"red": (210, 40, 40), "green": (40, 190, 40), "blue": (40, 40, 210), "white": (240, 240, 240)}
 
 
-def write_telling_data(folder: Path, train: int = 16, val: int = 8) -> list[Picture]:
-    """Pictures of one colour each; the captions tell it, in words and by the pitch of a tone. Validation
+def write_telling_data(folder: Path, train: int = 16, val: int = 8) -> list[ImageRecord]:
+    """Images of one colour each; the captions tell it, in words and by the pitch of a tone. Validation
     captions have a word, "zebra", that no training caption has."""
     random = np.random.default_rng(0)
-    pictures = []
+    images = []
     for number in range(train + val):
         split = "train" if number < train else "val"
         class_id = number % len(COLOURS)
@@ -68,8 +68,8 @@ def write_telling_data(folder: Path, train: int = 16, val: int = 8) -> list[Pict
             words = ["a", "bird", "that", "is", name, *(["zebra"] if split == "val" else [])]
             text = " ".join(words[index * 3 :])
             captions.append(Caption(text, f"{number}-{index}.wav", "voice", "en"))
-        pictures.append(
-            Picture(str(number), f"{number}.png", None, class_id, f"{name} bird", split, tuple(captions))
+        images.append(
+            ImageRecord(str(number), f"{number}.png", None, class_id, f"{name} bird", split, tuple(captions))
         )
-    write_manifest(folder / "manifest.jsonl", pictures)
-    return pictures
+    write_manifest(folder / "manifest.jsonl", images)
+    return images

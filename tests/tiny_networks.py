@@ -1,4 +1,4 @@
-"""Picture networks of torchvision with random weights."""
+"""Image networks of torchvision with random weights."""
 
 from __future__ import annotations
 

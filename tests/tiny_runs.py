@@ -1,4 +1,4 @@
-"""A tiny world to measure: packs of coloured pictures with attributes, a GAN run a modality, a judge."""
+"""A tiny world to measure: packs of coloured images with attributes, a GAN run a modality, a classifier."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ import torch
 from PIL import Image
 
 from s2i.config import (
+    ClassifierConfig,
     Config,
     DataConfig,
     EvaluationConfig,
-    JudgeConfig,
     LogConfig,
 )
 from s2i.config_files import config_to_dict, save_config
-from s2i.data.manifest import Caption, Picture, write_manifest
+from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.data.text import Vocabulary
 from s2i.models.build import build_caption_encoder, build_generator, build_image_encoder
 from s2i.runs.checkpoint import write_checkpoint
 from s2i.runs.fingerprints import read_fingerprints
-from s2i.training.classifier import train_judge
+from s2i.training.classifier import train_classifier
 from tests.tiny import tiny_model_config
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220)}
 SCHEMA = {"wing": list(COLOURS), "belly": list(COLOURS), "size": ["small", "large"]}
 
 
-def write_world(folder: Path, judge_steps: int = 60, attributes: bool = True) -> dict[str, Path]:
-    """Folders of the runs: {"speech", "text", "judge"}. Test captions have seen and unseen voices. Without
-    `attributes`, pictures have classes alone, as photographs have."""
+def write_world(folder: Path, classifier_steps: int = 60, attributes: bool = True) -> dict[str, Path]:
+    """Folders of the runs: {"speech", "text", "classifier"}. Test captions have seen and unseen voices.
+    Without `attributes`, images have classes alone, as photographs have."""
     root = folder / "birds"
     write_birds(root, {"train": (4, 6), "val": (2, 4), "test": (5, 6)}, 0, attributes=attributes)
-    other = folder / "judge_birds"
+    other = folder / "classifier_birds"
     write_birds(other, {"train": (18, 10), "val": (18, 2)}, 1, captions=0, attributes=attributes)
-    runs = {name: folder / "exp" / f"tiny-{name}" for name in ("speech", "text", "judge")}
+    runs = {name: folder / "exp" / f"tiny-{name}" for name in ("speech", "text", "classifier")}
     config = replace(
         tiny_model_config("speech"),
         data=DataConfig(root=str(root), manifest=str(root / "manifest.jsonl"), pack=str(root / "pack")),
-        evaluation=EvaluationConfig(captions=2, batch_size=8, judge=str(runs["judge"])),
-        judge=JudgeConfig(
-            pack=str(folder / "judge_birds" / "pack"), channels=(8, 16), features=16, steps=judge_steps
+        evaluation=EvaluationConfig(captions=2, batch_size=8, classifier=str(runs["classifier"])),
+        classifier=ClassifierConfig(
+            pack=str(folder / "classifier_birds" / "pack"),
+            channels=(8, 16),
+            features=16,
+            steps=classifier_steps,
         ),
         log=LogConfig(every=20),
         threads=1,
@@ -54,7 +57,7 @@ def write_world(folder: Path, judge_steps: int = 60, attributes: bool = True) ->
     data = DataConfig(root=str(other), manifest=str(other / "manifest.jsonl"), pack=str(other / "pack"))
     build_pack(replace(config, data=data), ("train", "val"))
     with torch.random.fork_rng():
-        train_judge(replace(config, run=str(runs["judge"])))
+        train_classifier(replace(config, run=str(runs["classifier"])))
         for modality in ("speech", "text"):
             write_gan_run(runs[modality], replace(config, modality=modality, run=str(runs[modality])))
     return runs
@@ -92,35 +95,35 @@ def write_gan_run(folder: Path, config: Config, seed: int = 0) -> None:
 def write_birds(
     root: Path, splits: dict[str, tuple[int, int]], seed: int, captions: int = 3, attributes: bool = True
 ) -> None:
-    """Pictures and attributes of {split: (classes, pictures of each)}, and tones for captions."""
+    """Images and attributes of {split: (classes, images of each)}, and tones for captions."""
     random = np.random.default_rng(seed)
     root.mkdir(parents=True)
     tuples = [(wing, belly, size) for wing in COLOURS for belly in COLOURS for size in SCHEMA["size"]]
     tuples = [tuples[place] for place in random.permutation(len(tuples))]
-    pictures, species = [], 0
+    images, species = [], 0
     for split, (classes, each) in splits.items():
         for _ in range(classes):
             known = dict(zip(SCHEMA, tuples[species % len(tuples)], strict=True))
             for number in range(each):
                 name = f"{split}-{species}-{number}"
-                _draw(known, random).save(root / f"{name}.png")
+                _generate(known, random).save(root / f"{name}.png")
                 spoken = [_speak(root, name, place, split, known, random) for place in range(captions)]
                 told = (name, f"{name}.png", None, species, f"bird {species}", split)
-                pictures.append(Picture(*told, tuple(spoken), known))
+                images.append(ImageRecord(*told, tuple(spoken), known))
             species += 1
     if attributes:
         (root / "attributes.json").write_text(json.dumps(SCHEMA))
     else:
-        pictures = [_bare(picture) for picture in pictures]
-    write_manifest(root / "manifest.jsonl", pictures)
+        images = [_bare(image) for image in images]
+    write_manifest(root / "manifest.jsonl", images)
 
 
-def _bare(picture: Picture) -> Picture:
-    captions = tuple(replace(caption, mentions=()) for caption in picture.captions)
-    return replace(picture, attributes={}, captions=captions)
+def _bare(image: ImageRecord) -> ImageRecord:
+    captions = tuple(replace(caption, mentions=()) for caption in image.captions)
+    return replace(image, attributes={}, captions=captions)
 
 
-def _draw(attributes: dict[str, str], random: np.random.Generator) -> Image.Image:
+def _generate(attributes: dict[str, str], random: np.random.Generator) -> Image.Image:
     """Left half wing, right half belly, as high as the bird is large; grey around."""
     pixels = random.integers(110, 146, size=(38, 38, 3)).astype(np.uint8)
     half = 16 if attributes["size"] == "large" else 8

@@ -12,7 +12,7 @@ begin "$@"
 root=${root:-$folder/data/cub}
 work="$folder/data/work"
 part=()
-case "$preset" in # presets that need the same pictures and audio share a pack
+case "$preset" in # presets that need the same images and audio share a pack
     smoke) work="$folder/data/smoke" part=(--photographs 3) pack="$work/pack" ;;
     small)
         pack="$work/pack-224"
@@ -29,8 +29,8 @@ esac
 runs="$folder/exp/$exp"
 data=(data.root="$work" data.manifest="$work/spoken.jsonl" data.pack="$pack")
 settings=(
-    --config "$config" "${data[@]}" judge.pack="$pack" evaluation.judge="$runs-judge"
-    evaluation.scorer="$runs-scorer"
+    --config "$config" "${data[@]}" classifier.pack="$pack" evaluation.classifier="$runs-classifier"
+    evaluation.r_precision_encoder="$runs-r-precision-encoder"
     ${overrides[@]+"${overrides[@]}"}
 )
 
@@ -51,9 +51,9 @@ fi
 if stage 3 pack "check the data, pack it for training, look at it with the frozen image network"; then
     run "$python" -m data_prep.check "$work/spoken.jsonl" --root "$work"
     run "$python" -m data_prep.pack --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
-    run "$python" -m data_prep.views --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
+    run "$python" -m data_prep.feature_cache --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
     if [ "${#matching_model[@]}" -gt 0 ]; then
-        run "$python" -m data_prep.views --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"} \
+        run "$python" -m data_prep.feature_cache --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"} \
             "${matching_model[@]}"
     fi
 fi

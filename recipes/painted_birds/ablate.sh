@@ -7,11 +7,11 @@ default_preset=ablate
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
 
-root=${root:-$folder/data/birds} # drawn and spoken as run.sh does, packed smaller
+root=${root:-$folder/data/birds} # generated and spoken as run.sh does, packed smaller
 runs="$folder/exp/$exp"
 data=(data.root="$root" data.manifest="$root/spoken.jsonl" data.pack="$root/pack-$preset")
 settings=(
-    --config "$config" "${data[@]}" judge.pack="$root/judge/pack-$preset" evaluation.judge="$runs-judge"
+    --config "$config" "${data[@]}" classifier.pack="$root/classifier/pack-$preset" evaluation.classifier="$runs-classifier"
     ${overrides[@]+"${overrides[@]}"}
 )
 
@@ -37,7 +37,7 @@ grid() {
     "$1" base speech
     "$1" base-seed-1 speech-seed-1 seed=1
     "$1" base-seed-2 speech-seed-2 seed=2
-    # Never matched with pictures: the generator has random encodings, or has to teach the encoder itself. The
+    # Never matched with images: the generator has random encodings, or has to teach the encoder itself. The
     # matching term of the generator goes too, for there is nothing that it could be matched by.
     "$1" untrained-encoder speech gan.encoder_start=random gan.matching_weight=0
     "$1" untrained-encoder-learns speech gan.encoder_start=random gan.matching_weight=0 gan.encoder_lr=1e-3
@@ -82,19 +82,19 @@ if stage 1 data "draw and speak the birds, unless run.sh has"; then
     run bash "$folder/run.sh" --root "$root" --stop-stage 2
 fi
 
-if stage 2 pack "pack them, and the judge's, at the size of the grid"; then
+if stage 2 pack "pack them, and the classifier's, at the size of the grid"; then
     run "$python" -m data_prep.pack --splits train val --config "$config" "${data[@]}" \
         ${overrides[@]+"${overrides[@]}"}
-    run "$python" -m data_prep.pack --splits train val --config "$config" data.root="$root/judge" \
-        data.manifest="$root/judge/manifest.jsonl" data.pack="$root/judge/pack-$preset" \
+    run "$python" -m data_prep.pack --splits train val --config "$config" data.root="$root/classifier" \
+        data.manifest="$root/classifier/manifest.jsonl" data.pack="$root/classifier/pack-$preset" \
         ${overrides[@]+"${overrides[@]}"}
 fi
 
-if stage 3 judge "train the judge, which only scores"; then
-    run "$python" -m s2i train-judge "${settings[@]}" run="$runs-judge"
+if stage 3 classifier "train the classifier, which only scores"; then
+    run "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier"
 fi
 
-if stage 4 encoders "match captions with pictures, once for all settings that share an encoder"; then
+if stage 4 encoders "match captions with images, once for all settings that share an encoder"; then
     encoders start_encoder
     settle
 fi

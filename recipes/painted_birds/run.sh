@@ -9,35 +9,35 @@ begin "$@"
 # The drawn data of a preset; presets that draw alike share them.
 case "$preset" in
     smoke)
-        birds=(--train-species 12 --val-species 4 --test-species 4 --train-pictures 6 --val-pictures 4 --test-pictures 4)
-        judge_birds=(--independent 256)
+        birds=(--train-species 12 --val-species 4 --test-species 4 --train-images 6 --val-images 4 --test-images 4)
+        classifier_birds=(--independent 256)
         root=${root:-$folder/data/smoke}
         ;;
-    best) # the same species, and the same test pictures, from twice the training pictures
-        birds=(--train-pictures 10)
-        judge_birds=(--independent 5000)
+    best) # the same species, and the same test images, from twice the training images
+        birds=(--train-images 10)
+        classifier_birds=(--independent 5000)
         root=${root:-$folder/data/more}
         ;;
     *)
         birds=()
-        judge_birds=(--independent 5000)
+        classifier_birds=(--independent 5000)
         root=${root:-$folder/data/birds}
         ;;
 esac
 
 # Where everything lies, as every command below that reads a configuration is told.
 runs="$folder/exp/$exp"
-judge_root="$root/judge"
+classifier_root="$root/classifier"
 data=(data.root="$root" data.manifest="$root/spoken.jsonl" data.pack="$root/pack")
 settings=(
-    --config "$config" "${data[@]}" judge.pack="$judge_root/pack" evaluation.judge="$runs-judge"
-    evaluation.scorer="$runs-scorer"
+    --config "$config" "${data[@]}" classifier.pack="$classifier_root/pack" evaluation.classifier="$runs-classifier"
+    evaluation.r_precision_encoder="$runs-r-precision-encoder"
     ${overrides[@]+"${overrides[@]}"}
 )
 
-if stage 1 draw "draw the birds, and other ones for the judge"; then
+if stage 1 draw "draw the birds, and other ones for the classifier"; then
     run "$python" -m data_prep.painted_birds --output "$root" ${birds[@]+"${birds[@]}"}
-    run "$python" -m data_prep.painted_birds --output "$judge_root" --seed 1 "${judge_birds[@]}"
+    run "$python" -m data_prep.painted_birds --output "$classifier_root" --seed 1 "${classifier_birds[@]}"
 fi
 
 if stage 2 speak "speak the captions"; then
@@ -47,10 +47,10 @@ fi
 
 if stage 3 pack "check both data sets and pack them for training"; then
     run "$python" -m data_prep.check "$root/spoken.jsonl" --root "$root"
-    run "$python" -m data_prep.check "$judge_root/manifest.jsonl" --root "$judge_root"
+    run "$python" -m data_prep.check "$classifier_root/manifest.jsonl" --root "$classifier_root"
     run "$python" -m data_prep.pack --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
-    run "$python" -m data_prep.pack --splits train val --config "$config" data.root="$judge_root" \
-        data.manifest="$judge_root/manifest.jsonl" data.pack="$judge_root/pack" \
+    run "$python" -m data_prep.pack --splits train val --config "$config" data.root="$classifier_root" \
+        data.manifest="$classifier_root/manifest.jsonl" data.pack="$classifier_root/pack" \
         ${overrides[@]+"${overrides[@]}"}
 fi
 

@@ -1,4 +1,4 @@
-"""What a reader asks of a comparison beyond its numbers: is it memory, is it one picture, does it follow?
+"""What a reader asks of a comparison beyond its numbers: is it memory, is it one image, does it follow?
 
 Every question is asked of the speech run and of the text run alike, over the same captions and noise.
 """
@@ -15,12 +15,12 @@ from s2i.analysis import memorisation, word_swaps
 from s2i.data.images import grid, save_png
 from s2i.evaluation.subject import Subject
 
-NEIGHBOURS, SPREADS, EXAMPLES, STRIPS = 10, 4, 6, 3  # pictures, captions, swaps and pairs that the page shows
+NEIGHBOURS, SPREADS, EXAMPLES, STRIPS = 10, 4, 6, 3  # images, captions, swaps and pairs that the page shows
 
 
 @dataclass(frozen=True)
 class Example:
-    """A swap that the page shows: its sentences and, by side, a file with the pictures before and after."""
+    """A swap that the page shows: its sentences and, by side, a file with the images before and after."""
 
     text: str
     swapped: str
@@ -30,7 +30,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures from one caption to another: the sentences and a file a side."""
+    """Images from one caption to another: the sentences and a file a side."""
 
     first: str
     second: str
@@ -44,7 +44,7 @@ class Questions:
 
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     procedures: dict[str, str] = field(default_factory=dict)
-    memory: dict[str, str] = field(default_factory=dict)  # side -> drawn above nearest
+    memory: dict[str, str] = field(default_factory=dict)  # side -> generated above nearest
     diversity: dict[str, str] = field(default_factory=dict)  # side -> a caption a row
     spread_texts: list[str] = field(default_factory=list)  # the captions of these rows
     examples: list[Example] = field(default_factory=list)
@@ -52,9 +52,9 @@ class Questions:
 
 
 def ask(subjects: dict[str, Subject], folder: Path) -> Questions:
-    """Ask all that the data allow; pictures go into `folder`/pictures."""
+    """Ask all that the data allow; images go into `folder`/images."""
     asked = Questions()
-    captions = next(iter(subjects.values())).drawn_captions
+    captions = next(iter(subjects.values())).generated_captions
     _ask_memory(asked, subjects, _spread(captions, NEIGHBOURS), folder)
     _ask_diversity(asked, subjects, folder)
     _ask_following(asked, subjects, folder)
@@ -68,7 +68,7 @@ def _ask_memory(asked: Questions, subjects: dict[str, Subject], shown: np.ndarra
         if found is None:
             return
         asked.numbers.setdefault("duplicates", {})[side] = found.numbers
-        rows = [n.drawn for n in found.neighbours] + [n.nearest for n in found.neighbours]
+        rows = [n.generated for n in found.neighbours] + [n.nearest for n in found.neighbours]
         asked.memory[side] = _save(rows, len(shown), folder, f"memory-{side}")
     asked.procedures["duplicates"] = memorisation.PROCEDURES["duplicates"]
 
@@ -78,8 +78,8 @@ def _ask_diversity(asked: Questions, subjects: dict[str, Subject], folder: Path)
         found = memorisation.measure_diversity(subject)
         asked.numbers.setdefault("diversity", {})[side] = found.numbers
         chosen = _spread(np.array(list(found.rows)), SPREADS)
-        pictures = np.concatenate([found.rows[index] for index in chosen.tolist()])
-        asked.diversity[side] = _save(pictures, memorisation.DRAWINGS, folder, f"diversity-{side}")
+        images = np.concatenate([found.rows[index] for index in chosen.tolist()])
+        asked.diversity[side] = _save(images, memorisation.OUTPUTS, folder, f"diversity-{side}")
         asked.spread_texts = [_text(subject, index) for index in chosen.tolist()]
     asked.procedures["diversity"] = memorisation.PROCEDURES["diversity"]
 
@@ -107,7 +107,7 @@ def _interpolate(asked: Questions, subjects: dict[str, Subject], captions: np.nd
     for number, (first, second) in enumerate(zip(ends[::2].tolist(), ends[1::2].tolist(), strict=False)):
         files = {
             side: _save(
-                word_swaps.draw_interpolation(subject, first, second),
+                word_swaps.generate_interpolation(subject, first, second),
                 word_swaps.STEPS,
                 folder,
                 f"interpolation-{number}-{side}",
@@ -129,7 +129,7 @@ def _text(subject: Subject, caption: int) -> str:
     return subject.pack.caption(caption).text or "(unwritten)"
 
 
-def _save(pictures: Any, columns: int, folder: Path, name: str) -> str:
-    path = f"pictures/{name}.png"
-    save_png(grid(np.asarray(pictures), columns), folder / path)
+def _save(images: Any, columns: int, folder: Path, name: str) -> str:
+    path = f"images/{name}.png"
+    save_png(grid(np.asarray(images), columns), folder / path)
     return path

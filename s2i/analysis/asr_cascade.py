@@ -1,7 +1,7 @@
-"""The cascade: a recogniser writes down what was spoken, and the text path draws it.
+"""The cascade: a recogniser writes down what was spoken, and the text path generates it.
 
 The recogniser is one of torchaudio's Wav2Vec2 pipelines, its weights by torchaudio's own download or a local
-file. What the captions' own text draws is the bound that a recogniser without errors would reach.
+file. What the captions' own text generates is the bound that a recogniser without errors would reach.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ BATCH = 32
 BLANK, SPACE = "-", "|"  # of the pipelines' labels; a CTC label of its own and the end of a word
 
 PROCEDURE = (
-    "The recordings of the drawn captions are written down by a recogniser of torchaudio (the likeliest label"
-    " a frame, repetitions joined, no language model), and the text run draws what it wrote, from the"
-    " caption's noise. A sentence without a word that the text run knows is drawn as its vocabulary's first"
+    "The recordings of the generated captions are written down by a recogniser of torchaudio (the"
+    " likeliest label"
+    " a frame, repetitions joined, no language model), and the text run generates what it wrote, from the"
+    " caption's noise. A sentence without a word that the text run knows is generated as its vocabulary's"
+    " first"
     " word, and counted as unread; one with words that it never learnt, or longer than it reads, is counted"
     " as read in part. speech: the speech run; text: the text run with the captions' own text,"
     " which is what a recogniser without errors would reach. word_error_rate: edits over words, all captions"
@@ -93,7 +95,7 @@ def word_edits(said: Sequence[str], written: Sequence[str]) -> int:
 
 def measure_cascade(speech: Subject, text: Subject, recogniser: Recogniser) -> dict[str, Any]:
     """Numbers of the cascade beside those of speech and of the captions' own text, for results.json."""
-    captions, path = speech.drawn_captions, text.path
+    captions, path = speech.generated_captions, text.path
     words = path.config.text_encoder.words
     said = [speech.pack.caption(int(index)).text or "" for index in captions]
     written = _write(speech, captions, recogniser)
@@ -156,7 +158,7 @@ def _own(subject: Subject, captions: np.ndarray) -> Iterator[tuple[np.ndarray, C
 def _other(subject: Subject, sentences: list[str]) -> Iterator[tuple[np.ndarray, CaptionEncoding]]:
     """Sentences in place of captions."""
     starts = range(0, len(sentences), BATCH)
-    for start in progress(starts, len(starts), "cascade: drawing"):
+    for start in progress(starts, len(starts), "cascade: generation"):
         part = sentences[start : start + BATCH]
         yield np.arange(start, start + len(part)), subject.path.encode_text(part)
 

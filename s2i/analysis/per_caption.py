@@ -9,17 +9,17 @@ import numpy as np
 import torch
 
 from s2i.data.images import to_tensor, to_uint8
-from s2i.evaluation.records import answers, judged_attributes
+from s2i.evaluation.records import answers, known_attributes
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.metrics import retrieval
 from s2i.models.caption_encoding import CaptionEncoding
 
 METRICS = {
-    "recall@1": "a real picture of the caption's class is the first of all pictures of the split, by the"
+    "recall@1": "a real image of the caption's class is the first of all images of the split, by the"
     " run's own matching model",
-    "mAP": "average precision of the caption's class among all real pictures of the split, ranked by the"
-    " cosine of the judge's features with those of the drawn picture",
-    "attribute_accuracy": "share of mentioned attributes that the judge finds in the drawn picture",
+    "mAP": "average precision of the caption's class among all real images of the split, ranked by the"
+    " cosine of the classifier's features with those of the generated image",
+    "attribute_accuracy": "share of mentioned attributes that the classifier finds in the generated image",
 }
 TOLD = "; ".join(f"{metric.replace('_', ' ')}: {text}" for metric, text in METRICS.items())
 
@@ -40,31 +40,31 @@ class Hits:
 def measure_hits(
     subject: Subject, captions: np.ndarray, encoded: Iterable[tuple[np.ndarray, CaptionEncoding]]
 ) -> Hits:
-    """Draw captions from their own noise and look.
+    """Generate captions from their own noise and look.
 
     Args:
         captions: (N,) indices in the pack.
         encoded: batches of them: places in `captions`, and an encoding of whatever stands for the caption.
     """
-    names, judge = judged_attributes(subject), subject.judge
+    names, classifier = known_attributes(subject), subject.classifier
     sentences = torch.empty(len(captions), subject.path.config.embedding)
-    features = torch.empty(len(captions), judge.width) if judge else None
+    features = torch.empty(len(captions), classifier.width) if classifier else None
     said = np.zeros((len(captions), len(names)), dtype=np.int64)
     for places, encoding in encoded:
         sentences[places] = encoding.sentence.float().cpu()
-        if judge:
+        if classifier:
             keys = [caption_key(subject.pack, int(captions[place])) for place in places]
-            drawn = to_uint8(subject.path.draw(encoding, keys, subject.evaluation.seed).pictures[-1])
-            opinion = judge.look([to_tensor(torch.from_numpy(drawn))])
-            features[places] = torch.from_numpy(opinion.features)
+            generated = to_uint8(subject.path.generate(encoding, keys, subject.evaluation.seed).images[-1])
+            predictions = classifier.look([to_tensor(torch.from_numpy(generated))])
+            features[places] = torch.from_numpy(predictions.features)
             if names:
-                said[places] = np.stack([opinion.answers(name) for name in names], 1)
+                said[places] = np.stack([predictions.answers(name) for name in names], 1)
     classes = [torch.from_numpy(own) for own in (subject.labels(captions), subject.pack.labels)]
     values = {}
     if subject.path.image_encoder is not None:
         values["recall@1"] = retrieval.retrieve_by_class(sentences, subject.gallery, *classes)["recall@1"]
-    if judge and len(classes[1].unique()) > 1:
-        real = torch.from_numpy(subject.opinion_of_real.features)
+    if classifier and len(classes[1].unique()) > 1:
+        real = torch.from_numpy(subject.predictions_of_real.features)
         values["mAP"] = retrieval.retrieve_by_class(features, real, *classes)["mAP"]
     found = {metric: each.numpy() for metric, each in values.items()}
     right, told = answers(subject, captions, names) if names else (said, said.astype(bool))

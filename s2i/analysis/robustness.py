@@ -41,7 +41,8 @@ ACCENTS = ("en-029", "de", "fr-fr", "es", "cmn")  # voices; the last four are of
 BATCH = 32
 
 PROCEDURE = (
-    "The first `evaluation.captions` captions of each picture are heard in each condition and drawn from the"
+    "The first `evaluation.captions` captions of each image are heard in each condition and generated"
+    " from the"
     f" caption's noise. {TOLD}. noise: a stretch of one of the given recordings, at the given ratio of the"
     " mean powers, both a function of the caption; room: convolved with one of the given impulse responses,"
     " at its former power; speed: the recording's own time stretched at its pitch (phase vocoder); words a"
@@ -67,7 +68,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Heard:
-    """A condition's hits, over all drawn captions: 0 for one that is not in `chosen` (N,)."""
+    """A condition's hits, over all generated captions: 0 for one that is not in `chosen` (N,)."""
 
     chosen: np.ndarray
     hits: Hits
@@ -85,7 +86,7 @@ def measure_robustness(
     Args:
         noise, rooms: folders of recordings and of impulse responses; without one its conditions are left
             out.
-        recordings: a manifest of the split's pictures, by id, whose captions, in the same order, have
+        recordings: a manifest of the split's images, by id, whose captions, in the same order, have
             people's recordings as their audio where somebody spoke them; `data_prep.synthesize_speech
             --voice recordings --allow-missing` makes one.
 
@@ -143,7 +144,7 @@ def _conditions(
 
     audio, pack = subject.path.config.audio, subject.pack
 
-    def draw(index: int, count: int, turn: int) -> int:
+    def pick(index: int, count: int, turn: int) -> int:
         name = caption_key(pack, index).encode()
         return int(np.random.default_rng([*name, turn]).integers(count))
 
@@ -157,13 +158,13 @@ def _conditions(
                 "noise",
                 f"noise at {ratio} dB",
                 lambda wave, index, ratio=ratio: add_noise(
-                    wave, noises[draw(index, len(noises), 0)], ratio, draw(index, 10**9, 1)
+                    wave, noises[pick(index, len(noises), 0)], ratio, pick(index, 10**9, 1)
                 ),
             )
         )
     if rooms:
         made.append(
-            Condition("room", "room", lambda wave, index: add_room(wave, rooms[draw(index, len(rooms), 2)]))
+            Condition("room", "room", lambda wave, index: add_room(wave, rooms[pick(index, len(rooms), 2)]))
         )
     for speed in SPEEDS:
         made.append(
@@ -173,7 +174,7 @@ def _conditions(
                 lambda wave, _, speed=speed: torch.from_numpy(time_stretch(wave.numpy(), rate=speed)),
             )
         )
-    if all((pack.caption(int(index)).text or "").strip() for index in subject.drawn_captions):
+    if all((pack.caption(int(index)).text or "").strip() for index in subject.generated_captions):
 
         def usual(index: int) -> str:
             return voice_of(espeak, pack.caption(index).speaker)
@@ -191,16 +192,16 @@ def _conditions(
 def _recorded(subject: Subject, manifest: Path, root: Path) -> Condition:
     """The captions that somebody has spoken, out of a manifest."""
     pack, found = subject.pack, {}
-    spoken = {picture.id: picture.captions for picture in read_manifest(manifest)}
-    for index in subject.drawn_captions.tolist():
-        picture = int(pack.caption_picture[index])
-        number = index - int(pack.first_caption[picture])
-        captions = spoken.get(pack.pictures[picture].id, ())
+    spoken = {image.id: image.captions for image in read_manifest(manifest)}
+    for index in subject.generated_captions.tolist():
+        image = int(pack.caption_image[index])
+        number = index - int(pack.first_caption[image])
+        captions = spoken.get(pack.records[image].id, ())
         if number < len(captions) and captions[number].audio not in (None, pack.caption(index).audio):
             found[index] = root / captions[number].audio
     if not found:
         raise InputError(
-            f"expected recordings of captions drawn from {subject.evaluation.split}, found none in"
+            f"expected recordings of captions generated from {subject.evaluation.split}, found none in"
             f" {manifest}: give a manifest with the ids and captions of the data"
         )
     audio = subject.path.config.audio
@@ -214,7 +215,7 @@ def _recorded(subject: Subject, manifest: Path, root: Path) -> Condition:
 
 
 def _listen(subject: Subject, condition: Condition) -> Heard:
-    everything, path = subject.drawn_captions, subject.path
+    everything, path = subject.generated_captions, subject.path
     root, nothing = Path(path.config.data.root), torch.zeros(0)
 
     def hear(index: int) -> Tensor:  # a batch's recordings in memory, never all
@@ -245,7 +246,7 @@ def _spread_over(chosen: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _results(subject: Subject, conditions: Sequence[Condition], heard: dict[str, Heard]) -> dict[str, Any]:
-    clusters, rows = subject.labels(subject.drawn_captions), []
+    clusters, rows = subject.labels(subject.generated_captions), []
     for condition in conditions:
         rows.append(
             _row(
@@ -291,8 +292,8 @@ def _parts(subject: Subject) -> Iterator[tuple[str, str, np.ndarray]]:
     index = Path(subject.path.config.data.pack) / "train" / "index.jsonl"
     if not index.is_file():
         return
-    trained = [caption for picture in iterate_manifest(index) for caption in picture.captions]
-    asked = [subject.pack.caption(int(number)) for number in subject.drawn_captions]
+    trained = [caption for image in iterate_manifest(index) for caption in image.captions]
+    asked = [subject.pack.caption(int(number)) for number in subject.generated_captions]
     for kind in ("speaker", "language"):
         known = {getattr(caption, kind) for caption in trained}
         seen = np.array([getattr(caption, kind) in known for caption in asked])

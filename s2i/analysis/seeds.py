@@ -1,6 +1,6 @@
 """Several trainings a side: is a difference the modality's, or the luck of captions, or of trainings?
 
-Captions are paired: every run draws the same ones from the same noise. An interval's variance is that of
+Captions are paired: every run generates the same ones from the same noise. An interval's variance is that of
 classes, the same ones for all runs, and, where a side has several, that of its runs. Two permutation tests
 ask the same of chance: would speech and text, exchanged class by class, differ as much; would the runs, dealt
 to the sides anew?
@@ -103,7 +103,7 @@ def _pooled(scores: list[Score], classes: int) -> Score:
 
 
 def _statistics(scores: Sequence[Score]) -> tuple[list[Statistic], int] | None:
-    """Each run's value as a function of drawn classes, and how many classes; 0: all of the split."""
+    """Each run's value as a function of generated classes, and how many classes; 0: all of the split."""
     if all(score.values is not None for score in scores):
         kept = _weights(scores[0]) > 0
         _, cluster = np.unique(scores[0].clusters[kept], return_inverse=True)

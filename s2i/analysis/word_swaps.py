@@ -1,4 +1,4 @@
-"""Does the picture follow the caption: one word changed, and one caption turned into another step by step."""
+"""Does the image follow the caption: one word changed, and one caption turned into another step by step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from s2i.data.audio import load_waveform
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.tts_espeak import Espeak, arranged_voices
-from s2i.evaluation.records import judged_attributes
+from s2i.evaluation.records import known_attributes
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.inference.interpolate import between
 from s2i.metrics.statistics import weighted_mean
@@ -22,24 +22,27 @@ from s2i.models.caption_encoding import CaptionEncoding
 from s2i.progress import progress
 
 MOST_SWAPS = 200
-STEPS = 7  # pictures from one caption to the other
+STEPS = 7  # images from one caption to the other
 BATCH = 32
 VOICE, RATE, PITCH = "en-us", 175, 50  # of captions whose speaker isn't a voice of the synthesiser
 
 PROCEDURES = {
     "following": (
-        f"Drawn captions, {MOST_SWAPS} at most, in which the value of a mentioned attribute is written out,"
+        f"Generated captions, {MOST_SWAPS} at most, in which the value of a mentioned attribute is"
+        f" written out,"
         " once, get another value of it in that word's place (a function of the caption); both sentences are"
-        " drawn from the caption's noise. From speech both are spoken by espeak-ng with the caption's voice."
-        " followed: share in which the judge now answers the new value; before: the same share before the"
+        " generated from the caption's noise. From speech both are spoken by espeak-ng with the caption's"
+        " voice."
+        " followed: share in which the classifier now answers the new value; before: the same share"
+        " before the"
         " swap; stayed: share of the other mentioned attributes whose answer is what it was; unknown: swaps"
         " to a word that the text run never learnt. Intervals: t over classes."
     ),
     "interpolation": (
-        f"{STEPS} pictures, equal steps apart, from one caption's encoding to another's, on one noise, as s2i"
+        f"{STEPS} images, equal steps apart, from one caption's encoding to another's, on one noise, as s2i"
         " generate --interpolate goes: sentence vectors on a straight line, at the length that lies between"
         " theirs; sequences brought to a common number of steps, which moves from the one's to the other's,"
-        " and then mixed. The first and the last picture are those of the captions themselves."
+        " and then mixed. The first and the last image are those of the captions themselves."
     ),
 }
 
@@ -58,24 +61,25 @@ class Swap:
 
 @dataclass
 class Followed:
-    """`numbers`: for results.json; `examples`: {place in the swaps: pictures before and after, uint8}."""
+    """`numbers`: for results.json; `examples`: {place in the swaps: images before and after, uint8}."""
 
     numbers: dict[str, Any] = field(default_factory=dict)
     examples: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 def find_swaps(subject: Subject) -> list[Swap]:
-    """One swap a drawn caption, where it has a word to swap: the same for every path over the same captions.
+    """One swap a generated caption, where it has a word to swap: the same for every path over the same
+    captions.
 
     A word is swapped that is the value of exactly one attribute that the caption mentions, and in it once.
     """
-    names = set(judged_attributes(subject))
+    names = set(known_attributes(subject))
     found = []
-    for index in subject.drawn_captions.tolist():
-        picture = subject.pack.pictures[int(subject.pack.caption_picture[index])]
+    for index in subject.generated_captions.tolist():
+        image = subject.pack.records[int(subject.pack.caption_image[index])]
         caption = subject.pack.caption(index)
         words = re.findall(r"[\w-]+", (caption.text or "").lower())
-        told = {name: picture.attributes[name] for name in caption.mentions if name in picture.attributes}
+        told = {name: image.attributes[name] for name in caption.mentions if name in image.attributes}
         values = list(told.values())
         fit = [
             name
@@ -97,7 +101,8 @@ def find_swaps(subject: Subject) -> list[Swap]:
 
 
 def measure_following(subject: Subject, swaps: Sequence[Swap], shown: Sequence[int]) -> Followed:
-    """Draw each swap's two sentences and ask the judge; keep the pictures of the swaps at places `shown`."""
+    """Generate each swap's two sentences and ask the classifier; keep the images of the swaps at places
+    `shown`."""
     if not swaps:
         return Followed()
     encode = _encoder(subject, swaps)
@@ -106,17 +111,17 @@ def measure_following(subject: Subject, swaps: Sequence[Swap], shown: Sequence[i
     modality = subject.path.config.modality
     for part in progress(parts, len(parts), f"{modality}: swapping words"):
         keys = [caption_key(subject.pack, swaps[place].caption) for place in part]
-        drawn = []
+        generated = []
         for texts, kept in (
             ([swaps[place].text for place in part], before),
             ([swaps[place].swapped for place in part], after),
         ):
             encoding = encode(texts, [swaps[place].caption for place in part])
-            pictures = to_uint8(subject.path.draw(encoding, keys, subject.evaluation.seed).pictures[-1])
-            kept.append(subject.judge.look([to_tensor(torch.from_numpy(pictures))]).probabilities)
-            drawn.append(pictures)
+            images = to_uint8(subject.path.generate(encoding, keys, subject.evaluation.seed).images[-1])
+            kept.append(subject.classifier.look([to_tensor(torch.from_numpy(images))]).probabilities)
+            generated.append(images)
         examples |= {
-            place: (drawn[0][place - part.start], drawn[1][place - part.start])
+            place: (generated[0][place - part.start], generated[1][place - part.start])
             for place in part
             if place in shown
         }
@@ -130,7 +135,7 @@ def measure_following(subject: Subject, swaps: Sequence[Swap], shown: Sequence[i
 def _following(
     subject: Subject, swaps: Sequence[Swap], before: dict[str, np.ndarray], after: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    schema, names = subject.pack.attributes, judged_attributes(subject)
+    schema, names = subject.pack.attributes, known_attributes(subject)
     clusters = subject.labels(np.array([swap.caption for swap in swaps]))
     new = np.array([schema[swap.attribute].index(swap.new) for swap in swaps])
     answer = {
@@ -171,8 +176,8 @@ def _following(
     return numbers
 
 
-def draw_interpolation(subject: Subject, first: int, second: int) -> np.ndarray:
-    """Pictures from caption `first` to caption `second` of the pack: uint8 (STEPS, S, S, 3)."""
+def generate_interpolation(subject: Subject, first: int, second: int) -> np.ndarray:
+    """Images from caption `first` to caption `second` of the pack: uint8 (STEPS, S, S, 3)."""
     encodings = {}
     for batch, _ in subject.batches(np.unique([first, second]), "interpolating"):
         encoded = subject.path.encode(batch)
@@ -183,12 +188,12 @@ def draw_interpolation(subject: Subject, first: int, second: int) -> np.ndarray:
                 own.sentence, own.sequence[..., :length], own.mask[:, :length]
             )
     key = caption_key(subject.pack, first)
-    pictures = []
+    images = []
     for step in range(STEPS):
         encoding = between(encodings[first], encodings[second], step / (STEPS - 1))
-        drawn = subject.path.draw(encoding, [key], subject.evaluation.seed).pictures[-1]
-        pictures.append(to_uint8(drawn)[0])
-    return np.stack(pictures)
+        generated = subject.path.generate(encoding, [key], subject.evaluation.seed).images[-1]
+        images.append(to_uint8(generated)[0])
+    return np.stack(images)
 
 
 def _encoder(subject: Subject, swaps: Sequence[Swap]) -> Callable[[list[str], list[int]], CaptionEncoding]:

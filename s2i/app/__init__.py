@@ -1,1 +1,1 @@
-"""The web page: speak or type a sentence, see what it draws. `page` alone knows gradio."""
+"""The web page: speak or type a sentence, see what it generates. `page` alone knows gradio."""

@@ -1,4 +1,5 @@
-"""Everything that the page drew as one ZIP: pictures, the recording, and the settings to draw them again."""
+"""Everything that the page drew as one ZIP: images, the recording, and the settings to generate them
+again."""
 
 from __future__ import annotations
 
@@ -20,16 +21,16 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # ZIP's earliest: the same answer has the same by
 
 
 def pack_answer(answer: Answer, model: Model) -> bytes:
-    """A ZIP of every stage's picture (PNG), what was heard (WAV) and `settings.json`."""
+    """A ZIP of every stage's image (PNG), what was heard (WAV) and `settings.json`."""
     files: dict[str, bytes] = {}
-    pictures = []
+    images = []
     for side in answer.sides:
-        for sketch in side.sketches:
-            for stage in sketch.stages:
-                name = picture_name(side.modality, sketch.seed, len(stage))
+        for generated in side.generated_images:
+            for stage in generated.stages:
+                name = image_name(side.modality, generated.seed, len(stage))
                 files[name] = png(stage)
-                told = {"modality": side.modality, "seed": sketch.seed, "pixels": len(stage)}
-                pictures.append({"file": name, **told})
+                told = {"modality": side.modality, "seed": generated.seed, "pixels": len(stage)}
+                images.append({"file": name, **told})
     if answer.timeline is not None:
         files[RECORDING] = answer.timeline.wav(exact=True)
     files["settings.json"] = json.dumps(
@@ -39,7 +40,7 @@ def pack_answer(answer: Answer, model: Model) -> bytes:
             "recording": RECORDING if answer.timeline is not None else None,
             "text": answer.request.text.strip() or None,
             "seeds": list(answer.request.seeds),
-            "pictures": pictures,
+            "images": images,
             "again": _commands(answer, model.origin),
         },
         ensure_ascii=False,
@@ -52,14 +53,14 @@ def pack_answer(answer: Answer, model: Model) -> bytes:
     return stream.getvalue()
 
 
-def picture_name(modality: str, seed: int, side: int) -> str:
-    """The file of one stage's picture: `speech-seed-3-64px.png`."""
+def image_name(modality: str, seed: int, side: int) -> str:
+    """The file of one stage's image: `speech-seed-3-64px.png`."""
     return f"{modality}-seed-{seed}-{side}px.png"
 
 
-def png(picture: np.ndarray) -> bytes:
+def png(image: np.ndarray) -> bytes:
     """uint8 (H, W, 3) -> PNG."""
-    return png_bytes(Image.fromarray(picture))
+    return png_bytes(Image.fromarray(image))
 
 
 def _commands(answer: Answer, origin: Path) -> list[str]:

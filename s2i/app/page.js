@@ -11,7 +11,7 @@ class S2iAnswer extends HTMLElement {
       this.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
   }
 
-  // Shows where the pictures of one seed looked, in every player.
+  // Shows where the images of one seed looked, in every player.
   pick(seed) {
     for (const pick of this.querySelectorAll(".s2i-pick")) {
       const chosen = pick.dataset.seed === seed;

@@ -20,7 +20,7 @@ import numpy as np
 
 from s2i.app.archive import pack_answer
 from s2i.app.render import failure, render
-from s2i.app.studio import LONGEST, MOST_CHARACTERS, MOST_PICTURES, Request, Studio, next_seeds, parse_seeds
+from s2i.app.studio import LONGEST, MOST_CHARACTERS, MOST_IMAGES, Request, Studio, next_seeds, parse_seeds
 from s2i.data.tts_espeak import speak
 from s2i.errors import InputError
 from s2i.inference.model import Model, load
@@ -54,7 +54,7 @@ def serve(
 
     Args:
         model: an exported model's folder or a GAN run.
-        index: what `s2i index` made with it: its nearest real pictures are shown too.
+        index: what `s2i index` made with it: its nearest real images are shown too.
         host: address to listen at; 0.0.0.0: every one of this machine.
         port: None: the first that is free from 7860 on.
         device: "auto", "cpu" or "cuda".
@@ -63,7 +63,7 @@ def serve(
         InputError: gradio is missing, the port is taken, or the model or the index can't be read.
     """
     if find_spec("gradio") is None:
-        raise InputError("expected gradio, which draws the page, found none: pip install -e '.[app]'")
+        raise InputError("expected gradio, which generates the page, found none: pip install -e '.[app]'")
     chosen = _free_port(host, port)
     studio = Studio(load(model, device), None if index is None else Index.open(index))
     with tempfile.TemporaryDirectory(prefix="s2i-app-") as folder:
@@ -96,7 +96,7 @@ def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
                 recording = gradio.Audio(
                     sources=["microphone", "upload"],
                     type="filepath",
-                    label=f"Say what to draw (up to {LONGEST:g} s)",
+                    label=f"Say what to generate (up to {LONGEST:g} s)",
                     editable=False,
                     buttons=[],
                     visible=speaks,
@@ -105,7 +105,7 @@ def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
                 text = gradio.Textbox(
                     label="or type it; give both to compare them"
                     if speaks and reads
-                    else "Type what to draw",
+                    else "Type what to generate",
                     placeholder="a small red bird with a black wing",
                     max_length=MOST_CHARACTERS,
                     lines=2,
@@ -119,17 +119,15 @@ def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
                 )
                 seeds = gradio.Textbox(
                     label="Seeds",
-                    info=f"one picture each, at most {MOST_PICTURES}: 0-3 or 2, 5, 11",
+                    info=f"one image each, at most {MOST_IMAGES}: 0-3 or 2, 5, 11",
                     value="0-3",
                     max_length=80,
                     elem_id="s2i-seeds",
                 )
-                draw = gradio.Button("Draw", variant="primary", elem_id="s2i-draw")
-                others = gradio.Button("Draw other seeds", elem_id="s2i-others")
-                archive = gradio.DownloadButton(
-                    "Save pictures and settings", visible=False, elem_id="s2i-save"
-                )
-            with gradio.Column(scale=7, min_width=280, elem_classes="s2i-drawn"):
+                generate = gradio.Button("Generate", variant="primary", elem_id="s2i-draw")
+                others = gradio.Button("Generate other seeds", elem_id="s2i-others")
+                archive = gradio.DownloadButton("Save images and settings", visible=False, elem_id="s2i-save")
+            with gradio.Column(scale=7, min_width=280, elem_classes="s2i-generated"):
                 status = gradio.HTML(elem_id="s2i-status", js_on_load=None)
                 answer = gradio.HTML(_welcome(model), elem_id="s2i-result", js_on_load=None)
 
@@ -139,23 +137,23 @@ def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
             kept = _keep(pack_answer(found, model), folder)
             return "", render(found), gradio.update(value=kept, visible=True)
 
-        def draw_now(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
+        def generate_now(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
             return _told(lambda: answered(recorded, typed, chosen), recorded, (gradio.skip(), gradio.skip()))
 
-        def draw_others(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
-            def drawn() -> tuple[Any, ...]:
+        def generate_others(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
+            def generated() -> tuple[Any, ...]:
                 following = next_seeds(parse_seeds(chosen))
                 return *answered(recorded, typed, following), following
 
-            return _told(drawn, recorded, (gradio.skip(), gradio.skip(), gradio.skip()))
+            return _told(generated, recorded, (gradio.skip(), gradio.skip(), gradio.skip()))
 
         def speak_now(typed: str) -> tuple[Any, ...]:
             return _told(lambda: ("", _speak(typed or "")), None, (gradio.skip(),))
 
         given, shown = [recording, text, seeds], [status, answer, archive]
-        options = {"api_visibility": "private", "concurrency_id": "drawing"}
-        gradio.on([draw.click, text.submit, seeds.submit], draw_now, given, shown, **options)
-        others.click(draw_others, given, [*shown, seeds], **options)
+        options = {"api_visibility": "private", "concurrency_id": "generation"}
+        gradio.on([generate.click, text.submit, seeds.submit], generate_now, given, shown, **options)
+        others.click(generate_others, given, [*shown, seeds], **options)
         spoken.click(speak_now, text, [status, recording], **options)
     return page.queue(max_size=WAITING, default_concurrency_limit=1)
 
@@ -263,7 +261,7 @@ def _speak(text: str) -> tuple[int, np.ndarray]:
 
 
 def _keep(archive: bytes, folder: Path) -> str:
-    path = folder / "archives" / hashlib.sha256(archive).hexdigest()[:16] / "s2i-pictures.zip"
+    path = folder / "archives" / hashlib.sha256(archive).hexdigest()[:16] / "s2i-images.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(archive)
     return str(path)
@@ -286,15 +284,15 @@ def _free_port(host: str, port: int | None) -> int:
 def _heading(model: Model) -> str:
     name = escape(model.origin.resolve().name)
     return (
-        '<header class="s2i-head"><h1>Pictures from speech</h1>'
-        f"<p>Drawn by <b>{name}</b>, from {' and from '.join(model.paths)}.</p></header>"
+        '<header class="s2i-head"><h1>Images from speech</h1>'
+        f"<p>Generated by <b>{name}</b>, from {' and from '.join(model.paths)}.</p></header>"
     )
 
 
 def _welcome(model: Model) -> str:
     speaks, reads = "speech" in model.paths, "text" in model.paths
     ways = [*(["record or upload"] if speaks else []), *(["type"] if reads else [])]
-    told = f"{' or '.join(ways).capitalize()} a sentence and press <b>Draw</b>."
+    told = f"{' or '.join(ways).capitalize()} a sentence and press <b>Generate</b>."
     if speaks and reads:
-        told += " Given both, each seed is drawn twice, from the same noise: by speech and by text."
+        told += " Given both, each seed is generated twice, from the same noise: by speech and by text."
     return f'<div class="s2i-welcome"><p>{told}</p></div>'

@@ -1,4 +1,4 @@
-"""An answer as HTML: pictures, stages, players that `page.js` brings to life. All that it shows is in it."""
+"""An answer as HTML: images, stages, players that `page.js` brings to life. All that it shows is in it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from math import ceil
 import numpy as np
 from PIL import Image
 
-from s2i.app.archive import picture_name, png
-from s2i.app.studio import Answer, Side, Sketch
+from s2i.app.archive import image_name, png
+from s2i.app.studio import Answer, GeneratedImage, Side
 from s2i.app.timeline import Segment, Timeline
 from s2i.data.images import grid
 
-LOOK_COLUMNS = 12  # of a sheet of pictures under heat
+LOOK_COLUMNS = 12  # of a sheet of images under heat
 
 
 def render(answer: Answer) -> str:
@@ -40,42 +40,42 @@ def failure(sentence: str) -> str:
 
 
 def _card(sides: list[Side], place: int) -> str:
-    seed = sides[0].sketches[place].seed
-    figures = "".join(_figure(side, side.sketches[place], place == 0) for side in sides)
+    seed = sides[0].generated_images[place].seed
+    figures = "".join(_figure(side, side.generated_images[place], place == 0) for side in sides)
     return f'<section class="s2i-card"><h3>Seed {seed}</h3><div class="s2i-pair">{figures}</div></section>'
 
 
-def _figure(side: Side, sketch: Sketch, chosen: bool) -> str:
-    *earlier, last = sketch.stages
-    name = f"from {side.modality}, seed {sketch.seed}"
-    picture = f'<img src="{_uri(png(last))}" alt="Drawn {name}">'
-    if sketch.looks:
-        picture = (
-            f'<button type="button" class="s2i-pick" data-side="{side.modality}" data-seed="{sketch.seed}"'
-            f' data-looks="{_uri(_sheet(sketch.looks), "jpeg")}" aria-pressed="{str(chosen).lower()}"'
-            f' title="Show where this picture looked">{picture}</button>'
+def _figure(side: Side, generated: GeneratedImage, chosen: bool) -> str:
+    *earlier, last = generated.stages
+    name = f"from {side.modality}, seed {generated.seed}"
+    image = f'<img src="{_uri(png(last))}" alt="Generated {name}">'
+    if generated.looks:
+        image = (
+            f'<button type="button" class="s2i-pick" data-side="{side.modality}" data-seed="{generated.seed}"'
+            f' data-looks="{_uri(_sheet(generated.looks), "jpeg")}" aria-pressed="{str(chosen).lower()}"'
+            f' title="Show where this image looked">{image}</button>'
         )
     stages = "".join(
         f'<li><img src="{_uri(png(stage))}" alt="{len(stage)} px stage, {name}">{len(stage)} px</li>'
         for stage in earlier
     )
     save = (
-        f'<a href="{_uri(png(last))}" download="{picture_name(side.modality, sketch.seed, len(last))}"'
-        f' aria-label="Save the picture drawn {name}">save</a>'
+        f'<a href="{_uri(png(last))}" download="{image_name(side.modality, generated.seed, len(last))}"'
+        f' aria-label="Save the image generated {name}">save</a>'
     )
     return (
-        f'<figure class="s2i-{side.modality}">{picture}<figcaption><b>{side.modality}</b>'
+        f'<figure class="s2i-{side.modality}">{image}<figcaption><b>{side.modality}</b>'
         f" <span>{len(last)} px</span> {save}</figcaption>"
         f'<ol class="s2i-stages" aria-label="Earlier stages">{stages}</ol></figure>'
     )
 
 
 def _neighbours(sides: list[Side]) -> str:
-    """The nearest real pictures of each side, a row each."""
+    """The nearest real images of each side, a row each."""
     rows = []
     for side in sides:
         tiles = "".join(
-            f'<li><img src="{_uri(_jpeg(near.picture), "jpeg")}" alt="{escape(near.caption or near.name)}"'
+            f'<li><img src="{_uri(_jpeg(near.image), "jpeg")}" alt="{escape(near.caption or near.name)}"'
             f' title="{escape(near.caption)}">{escape(near.name.replace("_", " "))}'
             f" <small>{near.cosine:.2f}</small></li>"
             for near in side.neighbours
@@ -85,13 +85,13 @@ def _neighbours(sides: list[Side]) -> str:
     if not rows:
         return ""
     return (
-        '<section class="s2i-near"><h3>Nearest real pictures <small>by cosine to the sentence</small></h3>'
+        '<section class="s2i-near"><h3>Nearest real images <small>by cosine to the sentence</small></h3>'
         f"{''.join(rows)}</section>"
     )
 
 
 def _speech_player(side: Side, timeline: Timeline) -> str:
-    looks = side.sketches[0].looks
+    looks = side.generated_images[0].looks
     tiles = ""
     if looks:
         buttons = "".join(
@@ -117,7 +117,7 @@ def _speech_player(side: Side, timeline: Timeline) -> str:
 
 
 def _text_player(side: Side) -> str:
-    if side.sketches[0].looks:
+    if side.generated_images[0].looks:
         shown = [
             _tile(segment, place, len(side.segments), words=escape(segment.label))
             for place, segment in enumerate(side.segments)
@@ -156,19 +156,19 @@ def _tile(segment: Segment, place: int, count: int, style: str = "", words: str 
 
 
 def _look(side: Side) -> str:
-    if not side.sketches[0].looks:
+    if not side.generated_images[0].looks:
         return ""
     label = escape(side.segments[0].label)
     return (
-        f'<figure class="s2i-look"><i role="img" aria-label="Where the picture looked"></i><figcaption>'
-        f'<output>{label}</output><span class="s2i-seed">seed {side.sketches[0].seed}</span>'
+        f'<figure class="s2i-look"><i role="img" aria-label="Where the image looked"></i><figcaption>'
+        f'<output>{label}</output><span class="s2i-seed">seed {side.generated_images[0].seed}</span>'
         "</figcaption></figure>"
     )
 
 
 def _look_style(side: Side) -> str:
     """The sheet of the first seed's looks and its layout, for `.s2i-look` and the tiles."""
-    looks = side.sketches[0].looks
+    looks = side.generated_images[0].looks
     if not looks:
         return ""
     columns, rows = min(len(looks), LOOK_COLUMNS), ceil(len(looks) / LOOK_COLUMNS)
@@ -196,9 +196,9 @@ def _sheet(looks: list[np.ndarray]) -> bytes:
     return _jpeg(np.asarray(grid(looks, min(len(looks), LOOK_COLUMNS), gap=0)))
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def _jpeg(image: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=88)
+    Image.fromarray(image).save(stream, "JPEG", quality=88)
     return stream.getvalue()
 
 

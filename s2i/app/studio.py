@@ -17,22 +17,22 @@ from s2i.data.images import load_image, resize, to_uint8
 from s2i.data.sound_files import check_recording
 from s2i.errors import InputError
 from s2i.inference.attention_maps import heat, heat_over, segment_labels, segment_times
-from s2i.inference.model import DrawingPath, Model
+from s2i.inference.model import GenerationPath, Model
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.search.index import Index
 
 LONGEST = 30.0  # s of a recording
 MOST_CHARACTERS = 300
-MOST_PICTURES = 8
+MOST_IMAGES = 8
 LARGEST_SEED = 999_999
-NEIGHBOURS = 6  # real pictures shown for each sentence
+NEIGHBOURS = 6  # real images shown for each sentence
 NEIGHBOUR_SIDE = 128  # px
-LOOK_SIDE = 128  # px, at most, of a picture under heat: one a segment, so their bytes add up
+LOOK_SIDE = 128  # px, at most, of an image under heat: one a segment, so their bytes add up
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a visitor asks for: a recording, a sentence or both, and the seeds to draw each with."""
+    """What a visitor asks for: a recording, a sentence or both, and the seeds to generate each with."""
 
     recording: Path | None
     text: str
@@ -40,8 +40,8 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Sketch:
-    """One caption, drawn from one seed's noise."""
+class GeneratedImage:
+    """One caption, generated from one seed's noise."""
 
     seed: int
     stages: list[np.ndarray]  # uint8 (S, S, 3) each, smallest first
@@ -50,9 +50,9 @@ class Sketch:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A real picture near what the sentence means to the model."""
+    """A real image near what the sentence means to the model."""
 
-    picture: np.ndarray  # uint8 (S, S, 3), S = NEIGHBOUR_SIDE
+    image: np.ndarray  # uint8 (S, S, 3), S = NEIGHBOUR_SIDE
     name: str  # its class, or its name in the index
     caption: str  # "" where none is written
     cosine: float
@@ -64,7 +64,7 @@ class Side:
 
     modality: str
     segments: list[Segment]  # one a step of the caption's sequence
-    sketches: list[Sketch]  # one a seed
+    generated_images: list[GeneratedImage]  # one a seed
     unknown: list[str] = field(default_factory=list)  # words of the text that the model never learnt
     unread: list[str] = field(default_factory=list)  # words after the last that the model reads
     neighbours: list[Neighbour] = field(default_factory=list)  # nearest first; empty without an index
@@ -94,9 +94,9 @@ def parse_seeds(words: str) -> tuple[int, ...]:
             raise InputError(
                 f"expected seeds from 0 to {LARGEST_SEED}, the smaller first, found {part!r}: choose others"
             )
-        if last - first >= MOST_PICTURES or len(seeds.keys() | set(range(first, last + 1))) > MOST_PICTURES:
+        if last - first >= MOST_IMAGES or len(seeds.keys() | set(range(first, last + 1))) > MOST_IMAGES:
             raise InputError(
-                f"expected at most {MOST_PICTURES} seeds, found more in {words.strip()[:40]!r}: choose fewer"
+                f"expected at most {MOST_IMAGES} seeds, found more in {words.strip()[:40]!r}: choose fewer"
             )
         seeds |= dict.fromkeys(range(first, last + 1))
     return tuple(seeds)
@@ -109,10 +109,10 @@ def next_seeds(seeds: Sequence[int]) -> str:
 
 
 class Studio:
-    """A model, with an index of real pictures or without, that answers requests."""
+    """A model, with an index of real images or without, that answers requests."""
 
     def __init__(self, model: Model, index: Index | None = None) -> None:
-        """Raises InputError for an index that another model made, or that holds no pictures."""
+        """Raises InputError for an index that another model made, or that holds no images."""
         self.model, self.index = model, index
         if index is not None:
             compared = [path for name, path in model.paths.items() if name in index.spaces]
@@ -120,10 +120,10 @@ class Studio:
                 index.check(path)
 
     def answer(self, request: Request) -> Answer:
-        """Draw what is asked for: from speech, from text, or from both with the same noise.
+        """Generate what is asked for: from speech, from text, or from both with the same noise.
 
-        A seed's picture is the one that `s2i generate --seed` draws. Raises InputError for a request that has
-        neither, is out of bounds, or that the model can't encode.
+        A seed's image is the one that `s2i generate --seed` generates. Raises InputError for a request that
+        has neither, is out of bounds, or that the model can't encode.
         """
         text = request.text.strip()
         if request.recording is None and not text:
@@ -132,8 +132,8 @@ class Studio:
             raise InputError(
                 f"expected a sentence of at most {MOST_CHARACTERS} characters, found {len(text)}: shorten it"
             )
-        if not 1 <= len(request.seeds) <= MOST_PICTURES:
-            raise InputError(f"expected 1 to {MOST_PICTURES} seeds, found {len(request.seeds)}")
+        if not 1 <= len(request.seeds) <= MOST_IMAGES:
+            raise InputError(f"expected 1 to {MOST_IMAGES} seeds, found {len(request.seeds)}")
         sides, timeline = [], None
         if request.recording is not None:
             path = self.model.path("speech")
@@ -142,15 +142,15 @@ class Studio:
             encoding = path.encode_speech([waveform])
             timeline = trace(waveform, path.config.audio)
             segments = divide(int(encoding.mask.sum()), segment_times(path.config), timeline.seconds)
-            sketches = _draw(path, encoding, request.seeds, len(segments))
-            sides.append(Side("speech", segments, sketches, neighbours=self._nearest(path, encoding)))
+            generated_images = _generate(path, encoding, request.seeds, len(segments))
+            sides.append(Side("speech", segments, generated_images, neighbours=self._nearest(path, encoding)))
         if text:
             path = self.model.path("text")
             encoding = path.encode_text([text])
             sides.append(self._read(path, encoding, text, request.seeds))
         return Answer(request, sides, timeline)
 
-    def _read(self, path: DrawingPath, encoding: CaptionEncoding, text: str, seeds: Sequence[int]) -> Side:
+    def _read(self, path: GenerationPath, encoding: CaptionEncoding, text: str, seeds: Sequence[int]) -> Side:
         unread = path.vocabulary.unread(text, path.config.text_encoder.words)
         steps = int(encoding.mask.sum())
         read = " ".join(path.vocabulary.read(text))
@@ -158,20 +158,20 @@ class Studio:
         return Side(
             "text",
             segments,
-            _draw(path, encoding, seeds, len(segments)),
+            _generate(path, encoding, seeds, len(segments)),
             list(unread.unknown),
             list(unread.beyond),
             self._nearest(path, encoding),
         )
 
-    def _nearest(self, path: DrawingPath, encoding: CaptionEncoding) -> list[Neighbour]:
+    def _nearest(self, path: GenerationPath, encoding: CaptionEncoding) -> list[Neighbour]:
         space = path.config.modality
         if self.index is None or space not in self.index.spaces:
             return []
         vector = F.normalize(encoding.sentence, dim=1)[0].cpu().numpy()
         return [
             Neighbour(
-                np.asarray(resize(load_image(hit.picture), NEIGHBOUR_SIDE)),
+                np.asarray(resize(load_image(hit.image), NEIGHBOUR_SIDE)),
                 hit.class_name or hit.id,
                 hit.caption or "",
                 hit.score,
@@ -180,19 +180,21 @@ class Studio:
         ]
 
 
-def _draw(path: DrawingPath, encoding: CaptionEncoding, seeds: Sequence[int], steps: int) -> list[Sketch]:
-    sketches = []
+def _generate(
+    path: GenerationPath, encoding: CaptionEncoding, seeds: Sequence[int], steps: int
+) -> list[GeneratedImage]:
+    generated_images = []
     for seed in seeds:
-        drawing = path.draw(encoding, [str(seed)])  # alone, and with this key: as `generate` draws it
+        output = path.generate(encoding, [str(seed)])  # alone, and with this key: as `generate` generates it
         looks = []
-        if drawing.attention:
-            picture, attention = drawing.pictures[-1][0].cpu(), drawing.attention[-1][0].cpu()
-            looks = [_fit(heat_over(picture, strength)) for strength in heat(attention[:steps])]
-        sketches.append(Sketch(seed, [to_uint8(stage[0]) for stage in drawing.pictures], looks))
-    return sketches
+        if output.attention:
+            image, attention = output.images[-1][0].cpu(), output.attention[-1][0].cpu()
+            looks = [_fit(heat_over(image, strength)) for strength in heat(attention[:steps])]
+        generated_images.append(GeneratedImage(seed, [to_uint8(stage[0]) for stage in output.images], looks))
+    return generated_images
 
 
-def _fit(picture: np.ndarray) -> np.ndarray:
-    if len(picture) <= LOOK_SIDE:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX))
+def _fit(image: np.ndarray) -> np.ndarray:
+    if len(image) <= LOOK_SIDE:
+        return image
+    return np.asarray(Image.fromarray(image).resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX))

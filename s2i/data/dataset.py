@@ -1,6 +1,6 @@
-"""Batches from a pack: which pictures, which captions, in which order, with which crops.
+"""Batches from a pack: which images, which captions, in which order, with which crops.
 
-Everything random is a function of (seed, epoch): an epoch's plan is drawn at once for all pictures, from
+Everything random is a function of (seed, epoch): an epoch's plan is generated at once for all images, from
 generators of its own, so batches depend neither on the number of loader processes nor on the global random
 state, and a training that continues at step n sees what it would have seen.
 """
@@ -25,24 +25,24 @@ from s2i.errors import InputError
 from s2i.progress import say
 
 if TYPE_CHECKING:  # which reads crops as they are read here
-    from s2i.data.feature_cache import Views
+    from s2i.data.feature_cache import FeatureCache
 
 BATCHES_A_CHUNK = 20  # batches whose captions are sorted by length together
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures with one caption each: mels with speech, tokens with text."""
+    """B images with one caption each: mels with speech, tokens with text."""
 
-    pictures: torch.Tensor | None  # (B, 3, S, S) float32 in [-1, 1]; None where views stand for them
+    images: torch.Tensor | None  # (B, 3, S, S) float32 in [-1, 1]; None where views stand for them
     class_ids: torch.Tensor  # (B,) int64, the pack's labels 0 to K - 1
-    picture_ids: torch.Tensor  # (B,) int64, index in the pack
+    image_ids: torch.Tensor  # (B,) int64, index in the pack
     captions: torch.Tensor  # (B,) int64, index in the pack
-    same_class: torch.Tensor | None = None  # (B, 3, S, S), another picture of each class, if asked for
+    same_class: torch.Tensor | None = None  # (B, 3, S, S), another image of each class, if asked for
     has_same_class: torch.Tensor | None = (
         None  # (B,) bool, whether it is another: alone in its class, it isn't
     )
-    pooled: torch.Tensor | None = None  # (B, G), a view of each picture: what a frozen network sees in it
+    pooled: torch.Tensor | None = None  # (B, G), a view of each image: what a frozen network sees in it
     regions: torch.Tensor | None = None  # (B, C, R), the view's map of regions, where it is kept
     mels: torch.Tensor | None = None  # (B, M, T) float32, 0 after a caption's end
     mel_lengths: torch.Tensor | None = None  # (B,) int64, frames
@@ -75,21 +75,21 @@ class Batch:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What an epoch draws for each picture of the pack; every array is (pictures,)."""
+    """What an epoch generates for each image of the pack; every array is (images,)."""
 
-    captions: np.ndarray  # caption index in the pack; meaningless where the picture has no usable caption
-    crops: np.ndarray  # (pictures, 3): top, left, flipped
-    same_class: np.ndarray  # index of another picture of the class (the same one where it has no other)
-    same_class_crops: np.ndarray  # (pictures, 3)
-    views: np.ndarray  # in [0, 1): which of its views a picture gets
+    captions: np.ndarray  # caption index in the pack; meaningless where the image has no usable caption
+    crops: np.ndarray  # (images, 3): top, left, flipped
+    same_class: np.ndarray  # index of another image of the class (the same one where it has no other)
+    same_class_crops: np.ndarray  # (images, 3)
+    cached_crops: np.ndarray  # in [0, 1): which of its views an image gets
 
 
-class CaptionedPictures(Dataset):
-    """Pictures with one caption each, for training.
+class CaptionedImages(Dataset):
+    """Images with one caption each, for training.
 
-    An item's key is (epoch, pictures): the batch of these pictures, as the epoch's plan has them. Which
-    caption, crop, flip and second picture a picture gets is a function of (seed, epoch, picture), whatever
-    batch it is in. Pictures without a caption that the modality can use are not in `candidates`.
+    An item's key is (epoch, images): the batch of these images, as the epoch's plan has them. Which
+    caption, crop, flip and second image an image gets is a function of (seed, epoch, image), whatever
+    batch it is in. Images without a caption that the modality can use are not in `candidates`.
     """
 
     def __init__(
@@ -102,23 +102,23 @@ class CaptionedPictures(Dataset):
         words: int = TextEncoderConfig.words,
         same_class: bool = False,
         augment: bool = True,
-        views: Views | None = None,
+        cached_crops: FeatureCache | None = None,
     ) -> None:
-        """`image_size`: px of the pictures, the pack's or fewer; `words`: longest caption, the rest is cut;
-        `same_class`: give another picture of each class too; `augment`: random crop and flip, else the
-        centre; `views`: give one of each picture's views in place of the picture.
+        """`image_size`: px of the images, the pack's or fewer; `words`: longest caption, the rest is cut;
+        `same_class`: give another image of each class too; `augment`: random crop and flip, else the
+        centre; `views`: give one of each image's views in place of the image.
 
-        Raises InputError for pictures smaller than `image_size` or no usable caption.
+        Raises InputError for images smaller than `image_size` or no usable caption.
         """
         if image_size > pack.image_size:
             raise InputError(
-                f"expected pictures of {image_size} px or more in {pack.folder}, found {pack.image_size}:"
+                f"expected images of {image_size} px or more in {pack.folder}, found {pack.image_size}:"
                 " run data_prep/pack.py with this configuration"
             )
         self.pack, self.seed, self.image_size, self.modality = pack, seed, image_size, modality
-        self.has_same_class, self.augment, self.views = same_class, augment, views
+        self.has_same_class, self.augment, self.cached_crops = same_class, augment, cached_crops
         self._usable = pack.usable(modality)
-        # Usable captions of picture p: _usable[_first[p]] to _usable[_first[p + 1] - 1].
+        # Usable captions of image p: _usable[_first[p]] to _usable[_first[p + 1] - 1].
         self._first = np.searchsorted(self._usable, pack.first_caption)
         self.candidates = np.flatnonzero(np.diff(self._first))
         self._tokens: dict[int, list[int]] = {}
@@ -136,9 +136,9 @@ class CaptionedPictures(Dataset):
         self._latest: tuple[int, EpochPlan] | None = None
 
     def plan(self, epoch: int) -> EpochPlan:
-        """What epoch `epoch` draws. A function of (seed, epoch)."""
+        """What epoch `epoch` generates. A function of (seed, epoch)."""
         if self._latest is None or self._latest[0] != epoch:
-            self._latest = epoch, self._draw(epoch)
+            self._latest = epoch, self._generate(epoch)
         return self._latest[1]
 
     def lengths(self, epoch: int) -> np.ndarray:
@@ -146,32 +146,34 @@ class CaptionedPictures(Dataset):
         return self._lengths[self.plan(epoch).captions[self.candidates]]
 
     def __getitem__(self, key: tuple[int, np.ndarray]) -> Batch:
-        epoch, pictures = key
+        epoch, images = key
         plan = self.plan(epoch)
         same_class = None, None
         if self.has_same_class:
-            others = plan.same_class[pictures]
+            others = plan.same_class[images]
             same_class = (
-                self._crop(others, plan.same_class_crops[pictures]),
-                torch.from_numpy(others != pictures),
+                self._crop(others, plan.same_class_crops[images]),
+                torch.from_numpy(others != images),
             )
-        captions, drawn, view = plan.captions[pictures], None, (None, None)
-        if self.views is None:
-            drawn = self._crop(pictures, plan.crops[pictures])
+        captions, generated, view = plan.captions[images], None, (None, None)
+        if self.cached_crops is None:
+            generated = self._crop(images, plan.crops[images])
         else:
-            view = self.views.read(pictures, (plan.views[pictures] * self.views.count).astype(np.int64))
-        return _make_batch(self.pack, captions, drawn, self.modality, self._tokens, same_class, view)
+            view = self.cached_crops.read(
+                images, (plan.cached_crops[images] * self.cached_crops.count).astype(np.int64)
+            )
+        return _make_batch(self.pack, captions, generated, self.modality, self._tokens, same_class, view)
 
-    def _crop(self, pictures: np.ndarray, crops: np.ndarray) -> torch.Tensor:
-        return read_pictures(self.pack, pictures, crops, self.image_size)
+    def _crop(self, images: np.ndarray, crops: np.ndarray) -> torch.Tensor:
+        return read_images(self.pack, images, crops, self.image_size)
 
-    def _draw(self, epoch: int) -> EpochPlan:
+    def _generate(self, epoch: int) -> EpochPlan:
         random = np.random.default_rng((self.seed, epoch, 0))
-        total = len(self.pack.pictures)
+        total = len(self.pack.records)
         choice = self._first[:-1] + (random.random(total) * np.diff(self._first)).astype(np.int64)
         captions = self._usable[np.minimum(choice, len(self._usable) - 1)]
-        crops, same_class_crops = self._draw_crops(random, total), self._draw_crops(random, total)
-        # Uniform over the class's other pictures, together in _by_class: skip from the own place on.
+        crops, same_class_crops = self._generate_crops(random, total), self._generate_crops(random, total)
+        # Uniform over the class's other images, together in _by_class: skip from the own place on.
         sizes = self._class_sizes[self.pack.labels]
         starts = (np.cumsum(self._class_sizes) - self._class_sizes)[self.pack.labels]
         own = np.empty(total, dtype=np.int64)
@@ -180,44 +182,44 @@ class CaptionedPictures(Dataset):
         same_class = self._by_class[starts + (own - starts + skip) % sizes]
         return EpochPlan(captions, crops, same_class, same_class_crops, random.random(total))
 
-    def _draw_crops(self, random: np.random.Generator, total: int) -> np.ndarray:
+    def _generate_crops(self, random: np.random.Generator, total: int) -> np.ndarray:
         if not self.augment:
             return centre_crops(self.pack, total)
         return random_crops(self.pack, random, total)
 
 
 class BucketSampler(Sampler):
-    """The order of training: an endless iterator over keys of CaptionedPictures, from an optimiser step on.
+    """The order of training: an endless iterator over keys of CaptionedImages, from an optimiser step on.
 
-    An epoch is a permutation of the candidates by (seed, epoch). Its last pictures, fewer than a batch, are
+    An epoch is a permutation of the candidates by (seed, epoch). Its last images, fewer than a batch, are
     dropped, so every process has equally many batches; they differ from epoch to epoch. Every 20 batches
     are sorted by caption length, cut into batches and these shuffled, so a batch holds captions of about
-    one length. With `world` processes a step takes batch_size * world pictures, dealt in turn: the same
+    one length. With `world` processes a step takes batch_size * world images, dealt in turn: the same
     ones that one process would take with a batch that large.
     """
 
     def __init__(
         self,
-        dataset: CaptionedPictures,
+        dataset: CaptionedImages,
         batch_size: int,
         seed: int,
         step: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        """`batch_size`: of each process; `step`: the first one. Raises InputError for fewer pictures than a
+        """`batch_size`: of each process; `step`: the first one. Raises InputError for fewer images than a
         batch."""
         self.dataset, self.seed, self.step, self.rank, self.world = dataset, seed, step, rank, world
         self.whole = batch_size * world
         self.batches_an_epoch = len(dataset.candidates) // self.whole
         if self.batches_an_epoch == 0:
             raise InputError(
-                f"expected at least a batch of {self.whole} captioned pictures in {dataset.pack.folder},"
+                f"expected at least a batch of {self.whole} captioned images in {dataset.pack.folder},"
                 f" found {len(dataset.candidates)}: lower batch_size or add data"
             )
 
     def epoch_batches(self, epoch: int) -> np.ndarray:
-        """Pictures of an epoch's batches, all processes together: (batches, batch_size * world)."""
+        """Images of an epoch's batches, all processes together: (batches, batch_size * world)."""
         random = np.random.default_rng((self.seed, epoch, 1))
         kept = self.batches_an_epoch * self.whole
         order = random.permutation(len(self.dataset.candidates))[:kept]
@@ -237,7 +239,7 @@ class BucketSampler(Sampler):
 
 
 def endless_batches(
-    dataset: CaptionedPictures,
+    dataset: CaptionedImages,
     batch_size: int,
     seed: int,
     step: int = 0,
@@ -265,7 +267,7 @@ def evaluation_batches(
     words: int = TextEncoderConfig.words,
     image_size: int | None = None,
 ) -> Iterator[Batch]:
-    """Each of `captions` (indices in the pack) once, with its picture's centre crop of `image_size` px
+    """Each of `captions` (indices in the pack) once, with its image's centre crop of `image_size` px
     (without, if None).
 
     Sorted by length for speed, so `Batch.captions` tells which is which; the last batch may be smaller.
@@ -284,29 +286,29 @@ def evaluation_batches(
     chosen = chosen[np.argsort(_caption_lengths(pack, tokens)[chosen], kind="stable")]
     for start in range(0, len(chosen), batch_size):
         part = chosen[start : start + batch_size]
-        pictures, cut = pack.caption_picture[part], None
+        images, cut = pack.caption_image[part], None
         if image_size:
-            cut = read_pictures(pack, pictures, centre_crops(pack, len(part)), image_size)
+            cut = read_images(pack, images, centre_crops(pack, len(part)), image_size)
         yield _make_batch(pack, part, cut, modality, tokens)
 
 
-def picture_batches(pack: Pack, image_size: int, batch_size: int = 256) -> Iterator[torch.Tensor]:
-    """Every picture of a pack in order, its centre crop: (up to batch_size, 3, S, S) in [-1, 1]."""
-    crops = centre_crops(pack, len(pack.pictures))
-    for start in range(0, len(pack.pictures), batch_size):
-        part = np.arange(start, min(start + batch_size, len(pack.pictures)))
-        yield read_pictures(pack, part, crops[part], image_size)
+def image_batches(pack: Pack, image_size: int, batch_size: int = 256) -> Iterator[torch.Tensor]:
+    """Every image of a pack in order, its centre crop: (up to batch_size, 3, S, S) in [-1, 1]."""
+    crops = centre_crops(pack, len(pack.records))
+    for start in range(0, len(pack.records), batch_size):
+        part = np.arange(start, min(start + batch_size, len(pack.records)))
+        yield read_images(pack, part, crops[part], image_size)
 
 
-def read_pictures(pack: Pack, pictures: np.ndarray, crops: np.ndarray, image_size: int) -> torch.Tensor:
-    """Crops of a pack's pictures, at `image_size` px: (B, 3, S, S) in [-1, 1].
+def read_images(pack: Pack, images: np.ndarray, crops: np.ndarray, image_size: int) -> torch.Tensor:
+    """Crops of a pack's images, at `image_size` px: (B, 3, S, S) in [-1, 1].
 
     Args:
-        pictures: (B,) indices in the pack.
-        crops: (B, 3) of top, left (px of the stored picture) and flipped (0 or 1); each is as large as the
-            pack's pictures are without their margin, and resized where `image_size` is another.
+        images: (B,) indices in the pack.
+        crops: (B, 3) of top, left (px of the stored image) and flipped (0 or 1); each is as large as the
+            pack's images are without their margin, and resized where `image_size` is another.
     """
-    cut = torch.from_numpy(cut_pictures(pack.images, pictures, crops, pack.image_size))
+    cut = torch.from_numpy(cut_images(pack.images, images, crops, pack.image_size))
     if image_size != pack.image_size:  # antialiased bicubic, as PIL's that made the pack
         cut = F.interpolate(
             cut.movedim(-1, -3), (image_size, image_size), mode="bicubic", antialias=True
@@ -314,12 +316,12 @@ def read_pictures(pack: Pack, pictures: np.ndarray, crops: np.ndarray, image_siz
     return to_tensor(cut)
 
 
-def cut_pictures(images: np.ndarray, pictures: np.ndarray, crops: np.ndarray, size: int) -> np.ndarray:
-    """Crops of some pictures: uint8 (B, size, size, 3). `crops`: (B, 3) of top, left (px) and flipped (0 or
+def cut_images(images: np.ndarray, chosen: np.ndarray, crops: np.ndarray, size: int) -> np.ndarray:
+    """Crops of some images: uint8 (B, size, size, 3). `crops`: (B, 3) of top, left (px) and flipped (0 or
     1)."""
-    cut = np.empty((len(pictures), size, size, 3), dtype=np.uint8)
-    for row, (picture, (top, left, flipped)) in enumerate(zip(pictures, crops, strict=True)):
-        crop = images[picture, top : top + size, left : left + size]
+    cut = np.empty((len(chosen), size, size, 3), dtype=np.uint8)
+    for row, (image, (top, left, flipped)) in enumerate(zip(chosen, crops, strict=True)):
+        crop = images[image, top : top + size, left : left + size]
         cut[row] = crop[:, ::-1] if flipped else crop
     return cut
 
@@ -331,7 +333,7 @@ def random_crops(pack: Pack, random: np.random.Generator, count: int) -> np.ndar
 
 
 def centre_crops(pack: Pack, count: int) -> np.ndarray:
-    """The middle of each picture: (count, 3) of top, left, flipped."""
+    """The middle of each image: (count, 3) of top, left, flipped."""
     start = (pack.side - pack.image_size) // 2
     return np.tile(np.array([start, start, 0], dtype=np.int64), (count, 1))
 
@@ -357,22 +359,22 @@ def pad_tokens(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Ten
 def _make_batch(
     pack: Pack,
     captions: np.ndarray,
-    pictures: torch.Tensor | None,
+    images: torch.Tensor | None,
     modality: str,
     tokens: dict[int, list[int]],
     same_class: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
     view: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
 ) -> Batch:
-    picture_ids = pack.caption_picture[captions]
+    image_ids = pack.caption_image[captions]
     mels = mel_lengths = padded = token_lengths = None
     if modality == "speech":
         mels, mel_lengths = pad_mels([pack.mel(index) for index in captions])
     else:
         padded, token_lengths = pad_tokens([tokens[index] for index in captions.tolist()])
     return Batch(
-        pictures=pictures,
-        class_ids=torch.from_numpy(pack.labels[picture_ids]),
-        picture_ids=torch.from_numpy(picture_ids),
+        images=images,
+        class_ids=torch.from_numpy(pack.labels[image_ids]),
+        image_ids=torch.from_numpy(image_ids),
         captions=torch.from_numpy(captions),
         same_class=same_class[0],
         has_same_class=same_class[1],
@@ -391,8 +393,8 @@ def _encode(pack: Pack, caption: int, vocabulary: Vocabulary | None, words: int)
     try:
         return vocabulary.encode(pack.caption(caption).text or "", words)
     except InputError as error:
-        picture = pack.pictures[pack.caption_picture[caption]]
-        raise InputError(f"a caption of picture {picture.id!r} in {pack.folder}: {error}") from error
+        image = pack.records[pack.caption_image[caption]]
+        raise InputError(f"a caption of image {image.id!r} in {pack.folder}: {error}") from error
 
 
 def _caption_lengths(pack: Pack, tokens: dict[int, list[int]]) -> np.ndarray:

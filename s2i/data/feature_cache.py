@@ -1,10 +1,10 @@
-"""What a frozen image network sees in the pictures of a pack, worked out once and kept beside them.
+"""What a frozen image network sees in the images of a pack, worked out once and kept beside them.
 
-    <data.pack>/<split>/views-<key>/
-      pooled.npy    float16 (views, pictures, channels)
-      regions.npy   float16 (views, pictures, channels, regions), where a training compares regions
+    <data.pack>/<split>/feature-cache-<key>/
+      pooled.npy    float16 (views, images, channels)
+      regions.npy   float16 (views, images, channels, regions), where a training compares regions
 
-View 0 is a picture's centre crop; each further one is a crop and flip of its own. The key is a digest of all
+View 0 is an image's centre crop; each further one is a crop and flip of its own. The key is a digest of all
 that the numbers depend on, and a pack that is made anew loses its views with its folder.
 """
 
@@ -22,24 +22,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.data.dataset import centre_crops, random_crops, read_pictures
+from s2i.data.dataset import centre_crops, random_crops, read_images
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.files.unfinished import PART, discard, lasting_part, lasting_part_folder, sweep
 from s2i.progress import progress
 
-_BATCH = 4  # pictures looked at together: on one core twice as fast as 32, whose maps outgrow the cache
+_BATCH = 4  # images looked at together: on one core twice as fast as 32, whose maps outgrow the cache
 _ARRAYS = ("pooled.npy", "regions.npy")
-_ROWS = "rows.txt"  # in an unfinished folder: how many rows, view by view and picture by picture, it holds
+_ROWS = "rows.txt"  # in an unfinished folder: how many rows, view by view and image by image, it holds
 _ROWS_A_FLUSH = 256  # some 5 s on one core: what a kill costs
 _FORMAT = 2  # to be raised when the same key is to give other numbers
 
 Look = Callable[[Tensor], tuple[Tensor, Tensor]]  # (B, 3, S, S) -> (B, G), (B, C, R)
 
 
-class Views:
-    """The views of one split, opened for reading. `count`: views of each picture."""
+class FeatureCache:
+    """The views of one split, opened for reading. `count`: views of each image."""
 
     def __init__(self, folder: Path) -> None:
         """Raises InputError for files that are cut short."""
@@ -55,38 +55,38 @@ class Views:
         self.count = len(self._pooled)
 
     def __reduce__(self) -> tuple:
-        return Views, (self.folder,)
+        return FeatureCache, (self.folder,)
 
-    def read(self, pictures: np.ndarray, views: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Pooled vectors (B, G) and regions (B, C, R), float32, of one view of each picture: (B,), (B,)."""
-        pooled = torch.from_numpy(self._pooled[views, pictures]).float()
+    def read(self, images: np.ndarray, cached_crops: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Pooled vectors (B, G) and regions (B, C, R), float32, of one view of each image: (B,), (B,)."""
+        pooled = torch.from_numpy(self._pooled[cached_crops, images]).float()
         if self._regions is None:
             return pooled, None
-        return pooled, torch.from_numpy(self._regions[views, pictures]).float()
+        return pooled, torch.from_numpy(self._regions[cached_crops, images]).float()
 
     def first(self) -> Tensor:
-        """Pooled vectors of view 0 of every picture: (pictures, G) float32."""
+        """Pooled vectors of view 0 of every image: (images, G) float32."""
         return torch.from_numpy(self._pooled[0].astype(np.float32))
 
 
-def views_folder(pack: Pack, told: Iterable[object]) -> Path:
+def feature_cache_folder(pack: Pack, told: Iterable[object]) -> Path:
     """Where the views lie that `told` describes: network, its weights, how many."""
     made_of = [_FORMAT, pack.fingerprint, *told]
-    return pack.folder / f"views-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
+    return pack.folder / f"feature-cache-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
 
 
-def write_views(folder: Path, pack: Pack, count: int, look: Look, regions: bool) -> None:
-    """Make the views of a pack's pictures; `folder` appears when it is whole.
+def write_feature_cache(folder: Path, pack: Pack, count: int, look: Look, regions: bool) -> None:
+    """Make the views of a pack's images; `folder` appears when it is whole.
 
     They go to the disk as they are made, so that memory stays flat, and a killed call's are gone on from.
     What killed calls have left of other views is removed.
 
     Args:
-        count: views of each picture.
-        look: the network, on pictures at the pack's size.
+        count: views of each image.
+        look: the network, on images at the pack's size.
         regions: keep maps of regions too.
     """
-    for left in folder.parent.glob(f".views-{'[0-9a-f]' * 16}{PART}"):
+    for left in folder.parent.glob(f".feature-cache-{'[0-9a-f]' * 16}{PART}"):
         if left != lasting_part(folder):
             discard(left)
     with lasting_part_folder(folder) as made:
@@ -102,20 +102,20 @@ def write_views(folder: Path, pack: Pack, count: int, look: Look, regions: bool)
 
 def _look_at_all(made: Path, pack: Pack, count: int, look: Look, regions: bool) -> None:
     """Write the arrays into a folder, from the row on that a killed call has come to."""
-    total = len(pack.pictures)
+    total = len(pack.records)
     crops = [centre_crops(pack, total)]
     # The same in every training, and in a pack of fewer views.
     crops += [random_crops(pack, np.random.default_rng(view), total) for view in range(1, count)]
     batches = [(view, start) for view in range(count) for start in range(0, total, _BATCH)]
     rows = _read_rows(made)
     left = [(view, start) for view, start in batches if view * total + start >= rows]
-    label = f"looking at {total} pictures of {pack.folder}"
+    label = f"looking at {total} images of {pack.folder}"
     with ExitStack() as stack:
         arrays: list[GrowingArray] = []
         for view, start in progress(left, len(batches), label, start=len(batches) - len(left)):
             part = np.arange(start, min(start + _BATCH, total))
             with torch.inference_mode():
-                found = look(read_pictures(pack, part, crops[view][part], pack.image_size))
+                found = look(read_images(pack, part, crops[view][part], pack.image_size))
             seen = dict(zip(_ARRAYS, found, strict=True)) if regions else {_ARRAYS[0]: found[0]}
             values = {name: value.cpu().to(torch.float16).numpy() for name, value in seen.items()}
             if not arrays:

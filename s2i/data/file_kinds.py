@@ -46,7 +46,7 @@ def find_images(folder: str | Path) -> list[Path]:
 
     Raises InputError where there are none.
     """
-    return _find(folder, "pictures", IMAGES, FOREIGN_IMAGES)
+    return _find(folder, "images", IMAGES, FOREIGN_IMAGES)
 
 
 def _find(folder: str | Path, kind: str, endings: tuple[str, ...], others: tuple[str, ...]) -> list[Path]:

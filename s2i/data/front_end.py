@@ -2,7 +2,7 @@
 
 What one of its transformer layers gives, 50 frames a second, is what the pack keeps and the speech encoder
 reads. The network runs once a recording, so training is as cheap as from log-mels of that width, and once
-more for each recording that is drawn from.
+more for each recording that is generated from.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from s2i.errors import InputError
 from s2i.files.atomic import sha256_of
 from s2i.progress import say
 
-_LOCK = Lock()  # the app draws in threads: one of them loads
+_LOCK = Lock()  # the app generates in threads: one of them loads
 
 
 def extract(waveform: Tensor, config: AudioConfig) -> Tensor:

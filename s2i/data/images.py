@@ -1,4 +1,4 @@
-"""Pictures between files and tensors; the one crop and the one resize that real pictures ever get."""
+"""Images between files and tensors; the one crop and the one resize that real images ever get."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from s2i.files.atomic import write_atomically
 
 
 def load_image(path: str | Path) -> Image.Image:
-    """A picture of any format and mode as RGB (`to_rgb`), upright as viewers show it (EXIF), as boxes are
+    """An image of any format and mode as RGB (`to_rgb`), upright as viewers show it (EXIF), as boxes are
     meant; of several in one file (GIF, TIFF) the first.
 
     Raises InputError for a missing or broken file, one that is nothing but transparent, and one whose values
@@ -33,15 +33,15 @@ def load_image(path: str | Path) -> Image.Image:
 
 @contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """A picture of which the header alone is read; what is done with it reads on.
+    """An image of which the header alone is read; what is done with it reads on.
 
     Raises InputError, naming the file, for a missing or broken one, at once or when it is read on.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"expected a picture, found no file at {path}: check the root or make it again")
+        raise InputError(f"expected an image, found no file at {path}: check the root or make it again")
     if path.stat().st_size == 0:
-        raise InputError(f"expected a picture, found an empty file at {path}: fetch or make it again")
+        raise InputError(f"expected an image, found an empty file at {path}: fetch or make it again")
     try:
         # By a stream: a greyscale TIFF that is to be turned, PIL garbles where it may map the file itself.
         with path.open("rb") as stream, Image.open(stream) as image:
@@ -50,11 +50,11 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         found, advice = " ".join(str(error).split()), "fetch or make it again"
         if isinstance(error, UnidentifiedImageError):
             found, _, advice = (foreign(path.suffix) or f"something else: {advice}").partition(": ")
-        raise InputError(f"expected a picture, found {found} in {path}: {advice}") from error
+        raise InputError(f"expected an image, found {found} in {path}: {advice}") from error
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height in px of a picture that was just opened, as `load_image` will give it."""
+    """Width and height in px of an image that was just opened, as `load_image` will give it."""
     width, height = image.size
     if tags := getattr(image, "tag_v2", None):  # a TIFF's size is its upright one already, in PIL of late
         width, height = tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
@@ -68,14 +68,14 @@ def square_crop(
     """The square around a box, as StackGAN, AttnGAN and S2IGAN cut it; `resize` finishes the work.
 
     The side is `scale` times the box's longer side (published: half a side is int(.75 * longer), scale 1.5).
-    What lies outside the picture is cut off, so that near a border the crop is not square, as in the
-    published code. Without a box: the largest square in the middle of the picture.
+    What lies outside the image is cut off, so that near a border the crop is not square, as in the
+    published code. Without a box: the largest square in the middle of the image.
 
     Args:
         box: x, y, width, height in px.
 
     Raises:
-        InputError: the box lies outside the picture.
+        InputError: the box lies outside the image.
     """
     width, height = image.size
     if box is None:
@@ -89,16 +89,15 @@ def square_crop(
     right, bottom = min(width, middle_x + half), min(height, middle_y + half)
     if left >= right or top >= bottom:
         raise InputError(
-            f"expected a box inside the picture of {width} x {height} px, found {list(box)}:"
-            " mend the manifest"
+            f"expected a box inside the image of {width} x {height} px, found {list(box)}: mend the manifest"
         )
     return image.crop((left, top, right, bottom))
 
 
 def resize(image: Image.Image, side: int) -> Image.Image:
-    """The picture at `side` x `side` px: the shorter side resized, the middle of the longer one kept.
+    """The image at `side` x `side` px: the shorter side resized, the middle of the longer one kept.
 
-    PIL's antialiased bicubic filter, for data, judges and metrics alike.
+    PIL's antialiased bicubic filter, for data, classifiers and metrics alike.
     """
     width, height = image.size
     short = min(width, height)
@@ -108,7 +107,7 @@ def resize(image: Image.Image, side: int) -> Image.Image:
 
 
 def with_margin(size: int, margin: float) -> int:
-    """Side in px of a picture of `size` px with room for random crops: 304, not 305, for 256 * 76 / 64."""
+    """Side in px of an image of `size` px with room for random crops: 304, not 305, for 256 * 76 / 64."""
     return math.ceil(size * margin - 1e-9)
 
 
@@ -130,31 +129,31 @@ def frame(
     return resize(square_crop(image, box, scale), side).crop((start, start, start + size, start + size))
 
 
-def to_tensor(pictures: Tensor) -> Tensor:
+def to_tensor(images: Tensor) -> Tensor:
     """uint8 (..., H, W, 3) -> float32 (..., 3, H, W) in [-1, 1]."""
-    return pictures.movedim(-1, -3).to(torch.float32).div(127.5).sub(1).contiguous()
+    return images.movedim(-1, -3).to(torch.float32).div(127.5).sub(1).contiguous()
 
 
-def to_uint8(pictures: Tensor) -> np.ndarray:
+def to_uint8(images: Tensor) -> np.ndarray:
     """Float (..., 3, H, W) in [-1, 1], of any device -> uint8 (..., H, W, 3): rounded, not cut off."""
-    scaled = pictures.detach().float().add(1).mul(127.5).round().clamp(0, 255)
+    scaled = images.detach().float().add(1).mul(127.5).round().clamp(0, 255)
     return scaled.to(torch.uint8).movedim(-3, -1).contiguous().cpu().numpy()
 
 
-def grid(pictures: np.ndarray, columns: int, gap: int = 2) -> Image.Image:
-    """Pictures row by row on white.
+def grid(images: np.ndarray, columns: int, gap: int = 2) -> Image.Image:
+    """Images row by row on white.
 
     Args:
-        pictures: uint8 (N, H, W, 3), or a list of (H, W, 3) of one size.
+        images: uint8 (N, H, W, 3), or a list of (H, W, 3) of one size.
         gap: px between neighbours.
     """
-    pictures = np.asarray(pictures)
-    count, height, width, _ = pictures.shape
+    images = np.asarray(images)
+    count, height, width, _ = images.shape
     rows = -(-count // columns)
     page = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         top, left = number // columns * (height + gap), number % columns * (width + gap)
-        page[top : top + height, left : left + width] = picture
+        page[top : top + height, left : left + width] = image
     return Image.fromarray(page)
 
 

@@ -1,6 +1,6 @@
-"""The manifest: what a data set is. JSON Lines, one picture a line, its captions inside; relative paths.
+"""The manifest: what a data set is. JSON Lines, one image a line, its captions inside; relative paths.
 
-    {"id": "0001", "image": "pictures/0001.png", "box": [x, y, width, height] or null, "class_id": 3,
+    {"id": "0001", "image": "images/0001.png", "box": [x, y, width, height] or null, "class_id": 3,
      "class_name": "Painted Wren", "split": "train" | "val" | "test",
      "captions": [{"text": "..." or null, "audio": "speech/0001-0.wav" or null, "speaker": "..." or null,
                    "language": "en" or null, "mentions": ["wing", ...] (optional)}],
@@ -29,7 +29,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One description of a picture: written, spoken or both."""
+    """One description of an image: written, spoken or both."""
 
     text: str | None
     audio: str | None
@@ -39,7 +39,7 @@ class Caption:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageRecord:
     """One line of a manifest."""
 
     id: str
@@ -52,13 +52,13 @@ class Picture:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-def read_manifest(path: str | Path) -> list[Picture]:
-    """All pictures of a manifest, in order. Raises as `iterate_manifest` does."""
+def read_manifest(path: str | Path) -> list[ImageRecord]:
+    """All images of a manifest, in order. Raises as `iterate_manifest` does."""
     return list(iterate_manifest(path))
 
 
-def iterate_manifest(path: str | Path) -> Iterator[Picture]:
-    """The pictures one by one, so that memory use does not grow with the data set.
+def iterate_manifest(path: str | Path) -> Iterator[ImageRecord]:
+    """The images one by one, so that memory use does not grow with the data set.
 
     Raises InputError, naming file and line, for bad JSON, a missing or unknown key, a value of the wrong type
     or a duplicate id.
@@ -66,23 +66,23 @@ def iterate_manifest(path: str | Path) -> Iterator[Picture]:
     lines: dict[str, int] = {}
     for number, line in _numbered_lines(Path(path)):
         try:
-            picture = _parse_line(line)
-            if picture.id in lines:
-                raise ValueError(f"expected a new id, found {picture.id!r} of line {lines[picture.id]} again")
+            image = _parse_line(line)
+            if image.id in lines:
+                raise ValueError(f"expected a new id, found {image.id!r} of line {lines[image.id]} again")
         except ValueError as error:
             raise InputError(f"{path}, line {number}: {error}: mend or remove the line") from error
-        lines[picture.id] = number
-        yield picture
+        lines[image.id] = number
+        yield image
 
 
-def write_manifest(path: str | Path, pictures: Iterable[Picture]) -> None:
+def write_manifest(path: str | Path, images: Iterable[ImageRecord]) -> None:
     """Write a manifest: whole, or not at all."""
     with write_atomically(path, "wb") as stream:
-        for picture in pictures:
-            line = format_line(picture)
+        for image in images:
+            line = format_line(image)
             if not is_utf8(line):
                 raise InputError(
-                    f"expected text and names in UTF-8 for {path}, found others at picture {picture.id!r}:"
+                    f"expected text and names in UTF-8 for {path}, found others at image {image.id!r}:"
                     " rename its files or mend its captions"
                 )
             stream.write(line.encode() + b"\n")
@@ -104,10 +104,10 @@ def check_manifest_file(path: str | Path, inputs: Iterable[str | Path] = ()) -> 
     check_output_file(path, inputs)
 
 
-def format_line(picture: Picture) -> str:
-    """A picture as its line of JSON, without the line's end."""
-    values = asdict(picture)
-    if not picture.attributes:
+def format_line(image: ImageRecord) -> str:
+    """An image as its line of JSON, without the line's end."""
+    values = asdict(image)
+    if not image.attributes:
         del values["attributes"]
     for caption in values["captions"]:
         if not caption["mentions"]:
@@ -134,9 +134,9 @@ def read_attributes(manifest: str | Path) -> dict[str, list[str]]:
 def check_manifest(path: str | Path, root: str | Path, listen: bool = False) -> list[str]:
     """Everything wrong with a manifest whose paths start from `root`: one message each, [] when all is well.
 
-    Beyond what reading refuses: missing, empty and broken files, boxes outside their pictures, class ids and
+    Beyond what reading refuses: missing, empty and broken files, boxes outside their images, class ids and
     names that disagree, attributes outside their schema, classes of test seen in training or validation.
-    Pictures are decoded; of recordings only the header is read, unless told to `listen`: then silence,
+    Images are decoded; of recordings only the header is read, unless told to `listen`: then silence,
     samples that are no numbers and broken files are found too, at some 2 ms a recording.
     """
     path, root = Path(path), Path(root)
@@ -150,59 +150,59 @@ def check_manifest(path: str | Path, root: str | Path, listen: bool = False) -> 
     total = sum(1 for _ in _numbered_lines(path))
     for number, line in progress(_numbered_lines(path), total, "manifest lines checked"):
         try:
-            picture = _parse_line(line)
+            image = _parse_line(line)
         except ValueError as error:
             problems.append(f"{path}, line {number}: {error}")
             continue
         found = []
-        first = id_lines.setdefault(picture.id, number)
+        first = id_lines.setdefault(image.id, number)
         if first != number:
-            found.append(f"expected a new id, found {picture.id!r} of line {first} again")
-        name, first = class_names.setdefault(picture.class_id, (picture.class_name, number))
-        if name != picture.class_name:
+            found.append(f"expected a new id, found {image.id!r} of line {first} again")
+        name, first = class_names.setdefault(image.class_id, (image.class_name, number))
+        if name != image.class_name:
             found.append(
-                f"expected class {picture.class_id} to be {name!r} as on line {first},"
-                f" found {picture.class_name!r}"
+                f"expected class {image.class_id} to be {name!r} as on line {first},"
+                f" found {image.class_name!r}"
             )
-        class_id, first = class_ids.setdefault(picture.class_name, (picture.class_id, number))
-        if class_id != picture.class_id:
+        class_id, first = class_ids.setdefault(image.class_name, (image.class_id, number))
+        if class_id != image.class_id:
             found.append(
-                f"expected {picture.class_name!r} to be class {class_id} as on line {first},"
-                f" found {picture.class_id}"
+                f"expected {image.class_name!r} to be class {class_id} as on line {first},"
+                f" found {image.class_id}"
             )
-        is_test = picture.split == "test"
-        was_test, first = class_sides.setdefault(picture.class_id, (is_test, number))
+        is_test = image.split == "test"
+        was_test, first = class_sides.setdefault(image.class_id, (is_test, number))
         if is_test != was_test:
             found.append(
-                f"expected classes of test to be unseen, found class {picture.class_id}"
-                f" ({picture.class_name}) in {picture.split} here"
+                f"expected classes of test to be unseen, found class {image.class_id}"
+                f" ({image.class_name}) in {image.split} here"
                 f" and {'in test' if was_test else 'outside test'} on line {first}"
             )
-        found += _attribute_problems(picture, schema)
-        found += _file_problems(picture, root, listen)
+        found += _attribute_problems(image, schema)
+        found += _file_problems(image, root, listen)
         problems += [f"{path}, line {number}: {problem}" for problem in found]
     if not id_lines and not problems:
-        problems.append(f"{path}: expected at least one picture, found none")
+        problems.append(f"{path}: expected at least one image, found none")
     return problems
 
 
-def _attribute_problems(picture: Picture, schema: dict[str, list[str]]) -> list[str]:
+def _attribute_problems(image: ImageRecord, schema: dict[str, list[str]]) -> list[str]:
     found = []
-    if picture.attributes and picture.attributes.keys() != schema.keys():
-        differing = sorted(picture.attributes.keys() ^ schema.keys())
+    if image.attributes and image.attributes.keys() != schema.keys():
+        differing = sorted(image.attributes.keys() ^ schema.keys())
         found.append(
             f"expected the attributes of attributes.json, found a difference in {', '.join(differing)}"
         )
-    for name, value in picture.attributes.items():
+    for name, value in image.attributes.items():
         if name in schema and value not in schema[name]:
             found.append(f"expected attribute {name} to be one of {', '.join(schema[name])}, found {value!r}")
-    for name in dict.fromkeys(name for caption in picture.captions for name in caption.mentions):
-        if name not in picture.attributes:
-            found.append(f"expected mentions of the picture's attributes, found {name!r}")
+    for name in dict.fromkeys(name for caption in image.captions for name in caption.mentions):
+        if name not in image.attributes:
+            found.append(f"expected mentions of the image's attributes, found {name!r}")
     return found
 
 
-def _file_problems(picture: Picture, root: Path, listen: bool) -> list[str]:
+def _file_problems(image: ImageRecord, root: Path, listen: bool) -> list[str]:
     # Here, not above: reading a manifest must not cost the start of torch.
     from s2i.config import AudioConfig
     from s2i.data.audio import load_waveform
@@ -211,18 +211,18 @@ def _file_problems(picture: Picture, root: Path, listen: bool) -> list[str]:
 
     found = []
     try:
-        width, height = load_image(root / picture.image).size
-        if picture.box is not None:
-            x, y, box_width, box_height = picture.box
+        width, height = load_image(root / image.image).size
+        if image.box is not None:
+            x, y, box_width, box_height = image.box
             # Half a pixel of grace: boxes are often rounded.
             if min(x, y) < -0.5 or x + box_width > width + 0.5 or y + box_height > height + 0.5:
                 found.append(
-                    f"expected a box inside the picture of {width} x {height} px, found {list(picture.box)}"
-                    f" for {root / picture.image}"
+                    f"expected a box inside the image of {width} x {height} px, found {list(image.box)}"
+                    f" for {root / image.image}"
                 )
     except InputError as error:
         found.append(str(error))
-    for caption in picture.captions:
+    for caption in image.captions:
         if caption.audio is not None:
             try:
                 if listen:
@@ -248,8 +248,8 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         ) from error
 
 
-def _parse_line(line: bytes) -> Picture:
-    """A picture from one line. Raises ValueError with what was expected and what was found."""
+def _parse_line(line: bytes) -> ImageRecord:
+    """An image from one line. Raises ValueError with what was expected and what was found."""
     try:
         values = parse_json(line)
     except UnicodeDecodeError as error:
@@ -259,7 +259,7 @@ def _parse_line(line: bytes) -> Picture:
     if b"\\u" in line:  # the only way to what isn't text
         _refuse_no_text(values)
     required = ("id", "image", "box", "class_id", "class_name", "split", "captions")
-    _check_keys(values, "the picture", required, ("attributes",))
+    _check_keys(values, "the image", required, ("attributes",))
     for key in ("id", "image", "class_name"):
         _check(isinstance(values[key], str) and values[key] != "", key, "a word or a path", values[key])
     box = values["box"]
@@ -272,7 +272,7 @@ def _parse_line(line: bytes) -> Picture:
     attributes = values.get("attributes", {})
     is_words = isinstance(attributes, dict) and all(isinstance(value, str) for value in attributes.values())
     _check(is_words, "attributes", "{name: value} of words", attributes)
-    return Picture(
+    return ImageRecord(
         id=values["id"],
         image=values["image"],
         box=None if box is None else tuple(box),

@@ -107,14 +107,15 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, bool]]:
 
 
 def _decoder(source: Any, path: Path) -> soundfile.SoundFile:
-    """libsndfile on an open file. It is given no name: it would judge by the ending."""
+    """libsndfile on an open file. It is given no name: it would go by the ending."""
     try:
         return soundfile.SoundFile(source, closefd=False)
     except soundfile.SoundFileError as error:
         told = foreign(path.suffix) or "something else: convert it to FLAC or WAV"
         found, _, advice = told.partition(": ")
+        found += "," if "," in found else ""  # ends a clause
         raise InputError(
-            f"expected a recording (WAV, FLAC, OGG, MP3 or AIFF), found {found}, in {path}: {advice}"
+            f"expected a recording (WAV, FLAC, OGG, MP3 or AIFF), found {found} in {path}: {advice}"
         ) from error
 
 

@@ -63,6 +63,9 @@ def _read(stream: FileIO, start: int, count: int) -> bytes:
 
 def _sound(length: int, present: int, zero: tuple[int, _Order] | None = None) -> Sound:
     """`zero`: where the header has a length of 0 that isn't meant, and in which order of bytes."""
+    present = max(
+        0, present
+    )  # a header that is itself cut short may say that the sound begins behind the end
     if zero is None:
         return Sound(length if length < _UNKNOWN else None, present)
     return Sound(None, present, (zero[0], min(present, 0xFFFFFFFF).to_bytes(4, zero[1])))

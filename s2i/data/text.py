@@ -118,7 +118,7 @@ class Vocabulary:
     def encode(self, text: str, words: int) -> list[int]:
         """Numbers of the first `words` words. Raises InputError for an empty text or one of unknown words."""
         if not has_word(text):
-            raise InputError(f"expected a sentence, found {text[:60]!r} without a word: say what to draw")
+            raise InputError(f"expected a sentence, found {text[:60]!r} without a word: say what to generate")
         found = self.read(text)[:words]
         if not any(word in self for word in found):
             raise InputError(

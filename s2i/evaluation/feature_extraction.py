@@ -1,7 +1,9 @@
-"""One pass over drawn or real pictures, or captions, for all who want to look at them, into features on disk.
+"""One pass over generated or real images, or captions, for all who want to look at them, into features on
+disk.
 
-Pictures are drawn once, however many extractors look; what an earlier call or a killed one left is not drawn
-again. Several processes may share the drawing: a picture depends on nothing but its caption and the seed.
+Images are generated once, however many extractors look; what an earlier call or a killed one left is not
+generated
+again. Several processes may share the generation: an image depends on nothing but its caption and the seed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from s2i.config import MISSING, DataConfig, EvaluationConfig
 from s2i.config_files import config_to_dict
-from s2i.data.dataset import centre_crops, read_pictures
+from s2i.data.dataset import centre_crops, read_images
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.errors import InputError
@@ -33,48 +35,49 @@ from s2i.progress import progress, say
 if TYPE_CHECKING:
     from s2i.evaluation.subject import Subject
 
-VERSION = 1  # of how pictures are drawn and looked at: another one's features fit no more
-PICTURES_A_BATCH = 256  # real ones
+VERSION = 1  # of how images are generated and looked at: another one's features fit no more
+IMAGES_A_BATCH = 256  # real ones
 Features = dict[str, np.ndarray]  # {output: (rows, width) float32}
 
 
-def look_at_drawn(subject: Subject, names: Sequence[str], which: str) -> dict[str, Features]:
-    """Features by extractor, row by row as `subject.captions_of(which)`; drawn where they are not on disk."""
-    stores = _stores_of_drawn(subject, names, which)
+def look_at_generated(subject: Subject, names: Sequence[str], which: str) -> dict[str, Features]:
+    """Features by extractor, row by row as `subject.captions_of(which)`; generated where they are not on
+    disk."""
+    stores = _stores_of_generated(subject, names, which)
     missing, total = _missing(stores), len(subject.captions_of(which))
     if 0 < len(missing) < total:
-        say(f"{total - len(missing)} of {total} pictures were drawn and looked at before")
+        say(f"{total - len(missing)} of {total} images were generated and looked at before")
     processes = min(subject.evaluation.processes, -(-len(missing) // subject.evaluation.batch_size))
     if processes > 1:
         job = (_folder(subject), subject.path.config.data, subject.path.config.modality)
         job += (subject.path.device.type,)
         job += (replace(subject.evaluation, processes=1), subject.captions, list(names), which)
         jobs = ((*job, missing[part::processes]) for part in range(processes))
-        for _ in in_processes(_draw_part, jobs, processes):
+        for _ in in_processes(_generate_part, jobs, processes):
             pass
     elif len(missing):
-        _draw_rows(subject, names, stores, which, missing)
+        _generate_rows(subject, names, stores, which, missing)
     return {name: store.read() for name, store in zip(names, stores, strict=True)}
 
 
 def look_at_real(
-    subject: Subject, extractor: Extractor, pack: Pack, pictures: np.ndarray | None = None
+    subject: Subject, extractor: Extractor, pack: Pack, images: np.ndarray | None = None
 ) -> Features:
-    """Features of every picture of a pack, in order, or of some: indices (N,)."""
-    chosen = np.arange(len(pack.pictures)) if pictures is None else pictures
-    part = "" if pictures is None else f"-{_hash(','.join(map(str, pictures.tolist())))[:8]}"
+    """Features of every image of a pack, in order, or of some: indices (N,)."""
+    chosen = np.arange(len(pack.records)) if images is None else images
+    part = "" if images is None else f"-{_hash(','.join(map(str, images.tolist())))[:8]}"
     total = len(chosen)
-    # The own encoders see what they were trained on, which may be larger than what is drawn.
+    # The own encoders see what they were trained on, which may be larger than what is generated.
     size = pack.image_size if extractor.name == "encoders" else subject.path.config.image_size
     made_from = {**_made_from(subject, extractor, pack), "image_size": size}
     name = f"real-{pack.folder.name}{part}-{extractor.name}"
     store = FeatureStore(_shared_folder(subject), name, made_from, total, extractor.outputs)
     missing = store.missing
     if len(missing):
-        starts = range(int(missing[0]), total, PICTURES_A_BATCH)
-        for start in progress(starts, len(starts), f"{extractor.name}: looking at real pictures"):
-            rows = np.arange(start, min(start + PICTURES_A_BATCH, total))
-            looked_at = read_pictures(pack, chosen[rows], centre_crops(pack, len(rows)), size)
+        starts = range(int(missing[0]), total, IMAGES_A_BATCH)
+        for start in progress(starts, len(starts), f"{extractor.name}: looking at real images"):
+            rows = np.arange(start, min(start + IMAGES_A_BATCH, total))
+            looked_at = read_images(pack, chosen[rows], centre_crops(pack, len(rows)), size)
             _look([(extractor, store)], looked_at, rows)
         store.flush()
     return store.read()
@@ -92,7 +95,7 @@ def look_at_captions(subject: Subject) -> Features:
     }
     name = f"captions-{subject.evaluation.split}-{path.config.modality}"
     outputs = {FEATURES: path.config.embedding}
-    store = FeatureStore(_folder_of_drawn(subject), name, made_from, len(captions), outputs, True)
+    store = FeatureStore(_folder_of_generated(subject), name, made_from, len(captions), outputs, True)
     missing = store.missing
     if len(missing):
         for batch, places in subject.batches(captions[missing], "encoding captions"):
@@ -101,20 +104,20 @@ def look_at_captions(subject: Subject) -> Features:
     return store.read()
 
 
-def _draw_rows(
+def _generate_rows(
     subject: Subject, names: Sequence[str], stores: Sequence[FeatureStore], which: str, rows: np.ndarray
 ) -> None:
-    """Draw some rows of the stores, rising, and let each extractor look at what it lacks of them."""
+    """Generate some rows of the stores, rising, and let each extractor look at what it lacks of them."""
     extractors = [subject.must(name) for name in names]
-    for places, _, drawing in subject.draw(subject.captions_of(which)[rows], which == S2IGAN):
+    for places, _, output in subject.generate(subject.captions_of(which)[rows], which == S2IGAN):
         # As a file would hold them.
-        pictures = to_tensor(torch.from_numpy(to_uint8(drawing.pictures[-1])))
-        _look(zip(extractors, stores, strict=True), pictures, rows[places])
+        images = to_tensor(torch.from_numpy(to_uint8(output.images[-1])))
+        _look(zip(extractors, stores, strict=True), images, rows[places])
     for store in stores:
         store.flush()
 
 
-def _draw_part(
+def _generate_part(
     model: Path,
     data: DataConfig,
     modality: str,
@@ -125,32 +128,34 @@ def _draw_part(
     which: str,
     rows: np.ndarray,
 ) -> int:
-    """One process's share of the rows to draw; returns how many."""
+    """One process's share of the rows to generate; returns how many."""
     from s2i.evaluation.subject import Subject  # which imports this module
 
     path = load(model, device).path(modality)
     subject = Subject(replace(path, config=replace(path.config, data=data)), evaluation)
     subject.keep(captions)
-    _draw_rows(subject, names, _stores_of_drawn(subject, names, which), which, rows)
+    _generate_rows(subject, names, _stores_of_generated(subject, names, which), which, rows)
     return len(rows)
 
 
-def _stores_of_drawn(subject: Subject, names: Iterable[str], which: str) -> list[FeatureStore]:
+def _stores_of_generated(subject: Subject, names: Iterable[str], which: str) -> list[FeatureStore]:
     config, captions = subject.path.config, subject.captions_of(which)
-    drawn_from = {
+    generated_from = {
         **_read_by(subject, captions),
         "image_size": config.image_size,
         "weights": weights_identity(subject.path.encoder, subject.path.generator),
         "generator": config_to_dict(config.generator),
         "seed": subject.evaluation.seed,
-        "noise": "of the picture" if which == S2IGAN else "of the caption",
+        "noise": "of the image" if which == S2IGAN else "of the caption",
     }
     stores = []
     for extractor in map(subject.must, names):
-        made_from = {**_made_from(subject, extractor, subject.pack), **drawn_from}
+        made_from = {**_made_from(subject, extractor, subject.pack), **generated_from}
         name = f"{which}-{subject.evaluation.split}-{config.modality}-{extractor.name}"
         stores.append(
-            FeatureStore(_folder_of_drawn(subject), name, made_from, len(captions), extractor.outputs, True)
+            FeatureStore(
+                _folder_of_generated(subject), name, made_from, len(captions), extractor.outputs, True
+            )
         )
     return stores
 
@@ -180,7 +185,7 @@ def _folder(subject: Subject) -> Path:
     return subject.path.folder or Path(subject.path.config.run)
 
 
-def _folder_of_drawn(subject: Subject) -> Path:
+def _folder_of_generated(subject: Subject) -> Path:
     """With the run; of an exported model, which stays as it is, beside the pack."""
     if subject.evaluation.cache:
         return Path(subject.evaluation.cache) / _folder(subject).absolute().name
@@ -203,10 +208,10 @@ def _shared_folder(subject: Subject) -> Path:
     return _folder(subject) / "features"
 
 
-def _look(who: Iterable[tuple[Extractor, FeatureStore]], pictures: Tensor, rows: np.ndarray) -> None:
+def _look(who: Iterable[tuple[Extractor, FeatureStore]], images: Tensor, rows: np.ndarray) -> None:
     for extractor, store in who:
         if np.isin(rows, store.missing).any():
-            store.write(rows, {name: value.numpy() for name, value in extractor.look(pictures).items()})
+            store.write(rows, {name: value.numpy() for name, value in extractor.look(images).items()})
 
 
 def _missing(stores: Sequence[FeatureStore]) -> np.ndarray:

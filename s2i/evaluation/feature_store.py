@@ -1,4 +1,4 @@
-"""Features of pictures on disk: memory-mapped, filled in any order, found again when their fingerprint fits.
+"""Features of images on disk: memory-mapped, filled in any order, found again when their fingerprint fits.
 
     <folder>/<name>-<fingerprint>/
       made-from.json   what the fingerprint is the hash of, for people
@@ -30,7 +30,7 @@ _DIGITS = 16  # of the fingerprint, in a folder's name
 
 
 class FeatureStore:
-    """Rows of features of one extractor on one set of pictures."""
+    """Rows of features of one extractor on one set of images."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class FeatureStore:
             folder: of all stores; made where it is missing.
             name: of this one, for people.
             made_from: all that its content depends on, as plain values.
-            rows: pictures.
+            rows: images.
             outputs: {name: width}.
             prune: delete stores of this name that were made from something else, unless they are in use.
 

@@ -27,7 +27,7 @@ from s2i.evaluation.extractors import FEATURES, Extractor
 from s2i.files.atomic import sha256_of
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.progress import say
-from s2i.runs.pretrained_weights import connect, require_trunk
+from s2i.runs.pretrained_weights import connect, require_backbone
 
 LOGITS = "logits"
 DOWNLOAD = "download"  # as evaluation.inception_weights
@@ -128,9 +128,9 @@ def _make_inception(path: Path, device: torch.device) -> _Made:
     with torch.random.fork_rng(devices=[]):
         network = FeatureExtractorInceptionV3("inception-v3-compat", layers, str(path)).to(device)
 
-    def look(pictures: Tensor) -> dict[str, Tensor]:
+    def look(images: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            found = network(_bytes(pictures).to(device))
+            found = network(_bytes(images).to(device))
         return {name: values.float().cpu() for name, values in zip(outputs, found, strict=True)}
 
     return "torch-fidelity's inception-v3-compat", "TensorFlow 1's bilinear to 299 px", outputs, look
@@ -143,10 +143,8 @@ def _make_clean(path: Path, device: torch.device) -> _Made:
     layers = network.layers  # without the resize that is inside
     resize = build_resizer("clean")
 
-    def look(pictures: Tensor) -> dict[str, Tensor]:
-        larger = [
-            torch.from_numpy(resize(picture.permute(1, 2, 0).numpy())) for picture in _bytes(pictures).cpu()
-        ]
+    def look(images: Tensor) -> dict[str, Tensor]:
+        larger = [torch.from_numpy(resize(image.permute(1, 2, 0).numpy())) for image in _bytes(images).cpu()]
         batch = torch.stack(larger).permute(0, 3, 1, 2).to(device)
         with torch.no_grad():
             return {FEATURES: layers((batch - 128) / 128).flatten(1).float().cpu()}
@@ -163,11 +161,11 @@ def _make_imagenet(path: Path, device: torch.device) -> _Made:
     config = ImageEncoderConfig(kind="inception_v3", image_size=_SIDE, weights=str(path))
     with torch.random.fork_rng(devices=[]):
         network = connect(PretrainedImageEncoder(config, embedding=1), config).to(device)
-    require_trunk(network)
+    require_backbone(network)
 
-    def look(pictures: Tensor) -> dict[str, Tensor]:
+    def look(images: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            return {FEATURES: network.look(pictures.to(device))[0].float().cpu()}
+            return {FEATURES: network.look(images.to(device))[0].float().cpu()}
 
     return "torchvision's inception_v3", "antialiased bilinear to 299 px", {FEATURES: 2048}, look
 
@@ -175,9 +173,9 @@ def _make_imagenet(path: Path, device: torch.device) -> _Made:
 _MAKERS = {"inception": _make_inception, "clean": _make_clean, "imagenet": _make_imagenet}
 
 
-def _bytes(pictures: Tensor) -> Tensor:
+def _bytes(images: Tensor) -> Tensor:
     """(B, 3, H, W) in [-1, 1] -> uint8 of the same layout."""
-    return torch.from_numpy(to_uint8(pictures)).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(to_uint8(images)).permute(0, 3, 1, 2).contiguous()
 
 
 def _download(published: Published) -> Path:
@@ -194,7 +192,8 @@ def _download(published: Published) -> Path:
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise InputError(
             f"expected to fetch {published.url}, found: {reason}: fetch it elsewhere and give"
-            f" --inception-weights PATH (sha256 {published.digest[:8]}...); judge-based protocols need none"
+            f" --inception-weights PATH (sha256 {published.digest[:8]}...); classifier-based protocols"
+            f" need none"
         ) from error
     return path
 

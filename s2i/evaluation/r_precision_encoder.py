@@ -1,7 +1,8 @@
-"""The scorer of R-precision: a caption and an image encoder that were matched apart from every generator.
+"""The R-precision encoder of R-precision: a caption and an image encoder that were matched apart from every
+generator.
 
-The encoders that a generator was trained on praise its pictures: it was trained to please them. A scorer is a
-run of `s2i train-encoder` with another seed, of either modality, whatever the generator's is.
+The encoders that a generator was trained on praise its images: it was trained to please them. An R-precision
+encoder is a run of `s2i train-encoder` with another seed, of either modality, whatever the generator's is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from s2i.data.dataset import evaluation_batches
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.extractors import Extractor, image_extractor, weights_identity
-from s2i.inference.model import DrawingPath
+from s2i.inference.model import GenerationPath
 from s2i.progress import progress
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data
@@ -26,17 +27,17 @@ from s2i.training.matching_model import MatchingModel, load_matching_model
 
 
 @dataclass(frozen=True)
-class Scorer:
+class RPrecisionEncoder:
     """A matching model that scores."""
 
     model: MatchingModel
     device: torch.device
 
     def extractor(self) -> Extractor:
-        """What it sees in pictures."""
+        """What it sees in images."""
         model = self.model
         return image_extractor(
-            "scorer",
+            "r_precision_encoder",
             f"image encoder of {model.folder.name} ({model.config.modality})",
             model.image_encoder,
             model.config.embedding,
@@ -60,42 +61,52 @@ class Scorer:
         return vectors
 
 
-def load_scorer(folder: str | Path, path: DrawingPath) -> Scorer:
-    """The scorer in a run's folder, for a path that it had no part in.
+def load_r_precision_encoder(folder: str | Path, path: GenerationPath) -> RPrecisionEncoder:
+    """The R-precision encoder in a run's folder, for a path that it had no part in.
 
     Raises InputError for another kind of run, for the encoders that the path was trained on, for their twins
-    of the same seed, and for a scorer that hears with another front end or was trained on other data.
+    of the same seed, and for an R-precision encoder that hears with another front end or was trained on
+    other data.
     """
-    model = load_matching_model(folder, "evaluation.scorer", path.device)
+    model = load_matching_model(folder, "evaluation.r_precision_encoder", path.device)
     _refuse_partner(model, path)
     if model.config.modality == "speech" and model.config.audio != path.config.audio:
         raise InputError(
-            f"expected a scorer with the audio settings of the pack, found others in {folder}:"
+            f"expected an R-precision encoder with the audio settings of the pack, found others in {folder}:"
             " train it on this pack"
         )
     mend = "train one on this pack, into another folder"
-    refuse_other_data(model.data, path.config.data.pack, f"the scorer {folder}", mend)
-    return Scorer(model, path.device)
+    refuse_other_data(model.data, path.config.data.pack, f"the R-precision encoder {folder}", mend)
+    return RPrecisionEncoder(model, path.device)
 
 
-def _refuse_partner(scorer: MatchingModel, path: DrawingPath) -> None:
-    """A scorer must have had no part in the generator's training."""
+def _refuse_partner(r_precision_encoder: MatchingModel, path: GenerationPath) -> None:
+    """An R-precision encoder must have had no part in the generator's training."""
     theirs = {weights_identity(network) for network in (path.encoder, path.image_encoder) if network}
-    ours = {weights_identity(network) for network in (scorer.encoder, scorer.image_encoder)}
+    ours = {
+        weights_identity(network)
+        for network in (r_precision_encoder.encoder, r_precision_encoder.image_encoder)
+    }
     gan = path.config.gan
     partners = [Path(name) for name in (gan.encoder, gan.other_encoder, gan.matching_model) if name]
-    if theirs & ours or any(_same_folder(scorer.folder, partner) for partner in partners):
+    if theirs & ours or any(_same_folder(r_precision_encoder.folder, partner) for partner in partners):
         raise InputError(
-            "expected a scorer that had no part in the generator's training, found the encoders that it was"
-            f" trained on in {scorer.folder}: train other ones with s2i train-encoder ... seed=N"
+            "expected an R-precision encoder that had no part in the generator's training, found the"
+            " encoders that it was"
+            f" trained on in {r_precision_encoder.folder}: train other ones with s2i train-encoder ... seed=N"
         )
     for partner in partners:
         saved = partner / "checkpoints" / BEST
         told = read_checkpoint(saved)["config"] if saved.is_file() else {}
-        if (told.get("modality"), told.get("seed")) == (scorer.config.modality, scorer.config.seed):
+        if (told.get("modality"), told.get("seed")) == (
+            r_precision_encoder.config.modality,
+            r_precision_encoder.config.seed,
+        ):
             raise InputError(
-                f"expected a scorer of another seed than the generator's encoders, found seed {told['seed']}"
-                f" in {scorer.folder} as in {partner}: train one with s2i train-encoder ... seed=N"
+                f"expected an R-precision encoder of another seed than the generator's encoders, found"
+                f" seed {told['seed']}"
+                f" in {r_precision_encoder.folder} as in {partner}: train one with s2i train-encoder ..."
+                f" seed=N"
             )
 
 

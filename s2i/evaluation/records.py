@@ -1,7 +1,7 @@
 """Protocols: how each number is made. A protocol's docstring is its procedure, printed beside its values.
 
 All of them use the averaged weights (EMA), captions of `evaluation.split`, and noise of (`evaluation.seed`,
-caption). Intervals are of 95 %, t over classes (`statistics.py`): captions and pictures of one class are no
+caption). Intervals are of 95 %, t over classes (`statistics.py`): captions and images of one class are no
 independent trials. A metric that the data can't give is absent.
 """
 
@@ -20,23 +20,23 @@ from s2i.evaluation.inception import DOWNLOAD, PUBLISHED
 from s2i.evaluation.protocols.attributes import (
     answers,
     attribute_accuracy,
-    attribute_accuracy_unseen_voices,
-    judged_attributes,
+    attribute_accuracy_unseen_speakers,
+    known_attributes,
 )
-from s2i.evaluation.protocols.distances import clean_distances, inception_distances, judge_distances
+from s2i.evaluation.protocols.distances import classifier_distances, clean_distances, inception_distances
 from s2i.evaluation.protocols.retrieval import (
     retrieval_by_caption,
-    retrieval_by_caption_seen_voices,
-    retrieval_by_caption_unseen_voices,
-    retrieval_by_picture,
-    retrieval_of_own_captions,
-    retrieval_of_own_picture,
+    retrieval_by_caption_seen_speakers,
+    retrieval_by_caption_unseen_speakers,
+    retrieval_by_image,
+    retrieval_of_exact_captions,
+    retrieval_of_exact_image,
 )
 from s2i.evaluation.protocols.semantics import (
-    class_retrieval_by_drawing,
+    class_retrieval_by_generated,
     r_precision,
     s2igan_mean_average_precision,
-    s2igan_mean_average_precision_by_judge,
+    s2igan_mean_average_precision_by_classifier,
 )
 from s2i.evaluation.score import Protocol, Score
 from s2i.evaluation.subject import Subject
@@ -51,7 +51,7 @@ __all__ = [
     "Score",
     "answers",
     "evaluate",
-    "judged_attributes",
+    "known_attributes",
     "measure",
     "procedure",
     "record",
@@ -63,18 +63,18 @@ PROTOCOLS: dict[str, Protocol] = {
     function.__name__: function
     for function in (
         retrieval_by_caption,
-        retrieval_by_caption_seen_voices,
-        retrieval_by_caption_unseen_voices,
-        retrieval_by_picture,
-        retrieval_of_own_picture,
-        retrieval_of_own_captions,
+        retrieval_by_caption_seen_speakers,
+        retrieval_by_caption_unseen_speakers,
+        retrieval_by_image,
+        retrieval_of_exact_image,
+        retrieval_of_exact_captions,
         attribute_accuracy,
-        attribute_accuracy_unseen_voices,
-        class_retrieval_by_drawing,
-        s2igan_mean_average_precision_by_judge,
+        attribute_accuracy_unseen_speakers,
+        class_retrieval_by_generated,
+        s2igan_mean_average_precision_by_classifier,
         s2igan_mean_average_precision,
         r_precision,
-        judge_distances,
+        classifier_distances,
         inception_distances,
         clean_distances,
     )
@@ -91,15 +91,16 @@ def evaluate(
 
     Args:
         model: folder of a GAN training, or of an exported or imported model.
-        protocols: names out of PROTOCOLS; none: all that its data, judge, scorer and weights allow. One that
+        protocols: names out of PROTOCOLS; none: all that its data, classifier, scorer and weights allow. One
+        that
             is named and needs Inception's weights fetches them where `evaluation.inception_weights` is empty.
         evaluation: instead of the run's own settings.
-        data: of an exported model, which has none: a pack of its front end and picture size.
+        data: of an exported model, which has none: a pack of its front end and image size.
 
     Returns:
         Records {metric, value, interval95, interval_form, of, protocol, counts, split, seed, weights,
-        modality, step, judge, extractor, extractor_hash, resize, reference}, and spread and note where there
-        are.
+        modality, step, classifier, extractor, extractor_hash, resize, reference}, and spread and note where
+        there are.
 
     Raises:
         InputError: an unknown protocol, one that was asked for and can't be measured, an exported model
@@ -118,13 +119,15 @@ def evaluate(
                 settings = replace(settings, inception_weights=settings.inception_weights or DOWNLOAD)
             subject = Subject(path, settings)
             for name in protocols:
-                subject.extractor(PROTOCOLS[name].facts.extractor)  # known before anything is drawn
+                subject.extractor(PROTOCOLS[name].facts.extractor)  # known before anything is generated
             for name, scores in measure(subject, protocols or list(PROTOCOLS)).items():
                 if protocols and not scores:
                     raise InputError(
-                        f"expected what {name} needs (a judge that knows the attributes, a scorer, mentions,"
-                        f" voices that training lacks), found it missing for {model}: set evaluation.judge or"
-                        " evaluation.scorer, or leave the protocol out"
+                        f"expected what {name} needs (a classifier that knows the attributes, an"
+                        f" R-precision encoder, mentions,"
+                        f" voices that training lacks), found it missing for {model}: set"
+                        f" evaluation.classifier or"
+                        " evaluation.r_precision_encoder, or leave the protocol out"
                     )
                 records += [record(subject, name, score) for score in scores]
     if path.config.run != MISSING:
@@ -158,8 +161,8 @@ def measure(subject: Subject, protocols: Sequence[str]) -> dict[str, list[Score]
         if extractor is None and facts.extractor == "encoders":
             out.add(name)
             say(f"{name} is left out: the model was imported without an image encoder")
-        elif extractor is not None and facts.draws:
-            subject.asked.add((facts.draws, facts.extractor))
+        elif extractor is not None and facts.generates:
+            subject.asked.add((facts.generates, facts.extractor))
     return {name: [] if name in out else PROTOCOLS[name](subject) for name in protocols}
 
 
@@ -179,7 +182,7 @@ def record(subject: Subject, protocol: str, score: Score) -> dict[str, Any]:
         "seed": subject.evaluation.seed,
         "weights": "ema",
         "modality": subject.path.config.modality,
-        "judge": subject.judge.identity if subject.judge else None,
+        "classifier": subject.classifier.identity if subject.classifier else None,
         **who_looked(subject, protocol),
     }
     found |= {"spread": score.spread} if score.spread is not None else {}

@@ -13,11 +13,12 @@ from s2i.metrics.statistics import weighted_mean
 if TYPE_CHECKING:
     from s2i.evaluation.subject import Subject
 
-FEW_PICTURES = 2048  # below, FID is more bias than distance
-DRAWN, S2IGAN = "drawn", "s2igan"  # which pictures are drawn: of `drawn_captions`, of `s2igan_captions`
+FEW_IMAGES = 2048  # below, FID is more bias than distance
+# Which images are generated: of `generated_captions`, of `s2igan_captions`.
+GENERATED, S2IGAN = ("generated", "s2igan")
 REAL = (
-    "all real pictures of the split: centre crops, brought to the drawn ones' size by an antialiased bicubic"
-    " filter where the pack holds larger ones"
+    "all real images of the split: centre crops, brought to the generated ones' size by an antialiased"
+    " bicubic filter where the pack holds larger ones"
 )
 
 
@@ -25,7 +26,7 @@ REAL = (
 class Score:
     """One measured number.
 
-    `of`: "run", or what it is held against: "real" pictures, "chance", the "majority" answer. `spread`: the
+    `of`: "run", or what it is held against: "real" images, "chance", the "majority" answer. `spread`: the
     standard deviation over the parts of which `value` is the mean (splits, subsets, folds). `values`,
     `clusters`, `weights`: one a caption where the value is their weighted mean; `statistic`: the value from
     multiplicities of clusters, where it is another smooth function of them.
@@ -46,23 +47,23 @@ class Score:
 
 @dataclass(frozen=True)
 class Facts:
-    """What stands beside each of a protocol's numbers: who looks at the pictures (a name that
-    `Subject.extractor` knows), at which drawn ones (`which` of `Subject.drawn`; "": at none), and what they
-    are held against."""
+    """What stands beside each of a protocol's numbers: who looks at the images (a name that
+    `Subject.extractor` knows), at which generated ones (`which` of `Subject.generated`; "": at none), and
+    what they are held against."""
 
     extractor: str
-    draws: str
+    generates: str
     reference: str
 
 
 Protocol = Callable[["Subject"], list[Score]]
 
 
-def protocol(extractor: str, draws: str, reference: str) -> Callable[[Protocol], Protocol]:
+def protocol(extractor: str, generates: str, reference: str) -> Callable[[Protocol], Protocol]:
     """Mark a function as a protocol: its docstring is the procedure, its `facts` are these."""
 
     def mark(function: Protocol) -> Protocol:
-        function.facts = Facts(extractor, draws, reference)
+        function.facts = Facts(extractor, generates, reference)
         return function
 
     return mark
@@ -81,9 +82,9 @@ def mean_score(
     return Score(metric, found.value, counts, of, found.interval95, "", values, clusters, weights)
 
 
-def few_pictures(counts: dict[str, int]) -> str:
-    """The note that belongs to an FID of so many pictures; "" for enough."""
+def few_images(counts: dict[str, int]) -> str:
+    """The note that belongs to an FID of so many images; "" for enough."""
     least = min(counts.values())
-    if least >= FEW_PICTURES:
+    if least >= FEW_IMAGES:
         return ""
-    return f"FID of {least} pictures, under {FEW_PICTURES}: biased upward, read KID"
+    return f"FID of {least} images, under {FEW_IMAGES}: biased upward, read KID"

@@ -1,8 +1,8 @@
-"""What is measured: a trained path from captions to pictures, on one split, and who looks at its pictures.
+"""What is measured: a trained path from captions to images, on one split, and who looks at its images.
 
-Everything is worked out once. Drawn pictures are looked at as they come (`looking.py`); what stays are
+Everything is worked out once. Generated images are looked at as they come (`looking.py`); what stays are
 features, on disk, found again while their fingerprint fits. Noise belongs to (seed, caption), so two subjects
-with the same captions draw from the same noise.
+with the same captions generate from the same noise.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from s2i.errors import InputError
 from s2i.evaluation.extractors import (
     FEATURES,
     Extractor,
+    classifier_extractor,
     image_extractor,
-    judge_extractor,
     probabilities_of,
 )
-from s2i.evaluation.feature_extraction import Features, look_at_captions, look_at_drawn, look_at_real
+from s2i.evaluation.feature_extraction import Features, look_at_captions, look_at_generated, look_at_real
 from s2i.evaluation.inception import PUBLISHED, inception_extractor
-from s2i.evaluation.r_precision_encoder import Scorer, load_scorer
-from s2i.evaluation.score import DRAWN
-from s2i.inference.model import DrawingPath
-from s2i.models.generator import Drawing
+from s2i.evaluation.r_precision_encoder import RPrecisionEncoder, load_r_precision_encoder
+from s2i.evaluation.score import GENERATED
+from s2i.inference.model import GenerationPath
+from s2i.models.generator import GeneratorOutput
 from s2i.models.noise import caption_noise
 from s2i.progress import progress, say
 from s2i.runs.fingerprints import hold_against_measured
-from s2i.training.classifier import Judge, Opinion, load_judge
+from s2i.training.classifier import Classifier, Predictions, load_classifier
 from s2i.training.encoder import readable_captions
 
 
@@ -45,16 +45,19 @@ class Subject:
     """A path under measurement.
 
     `captions`: rising indices in `pack` of the captions that it can read; `left_out`: {why: how many} of the
-    others, none of which is ever counted; `read_in_part`: {why: how many} of `captions`; `drawn_captions`:
-    those of `captions` that are drawn, the first `evaluation.captions` of each picture; `judge`: None without
-    `evaluation.judge`; `asked`: (which pictures, extractor by name) that should look while those are drawn
-    anyway; `note`: that the data may be others than were trained on, "" where they are known.
+    others, none of which is ever counted; `read_in_part`: {why: how many} of `captions`;
+    `generated_captions`:
+    those of `captions` that are generated, the first `evaluation.captions` of each image; `classifier`: None
+    without
+    `evaluation.classifier`; `asked`: (which images, extractor by name) that should look while those are
+    generated anyway; `note`: that the data may be others than were trained on, "" where they are known.
     """
 
-    def __init__(self, path: DrawingPath, evaluation: EvaluationConfig | None = None) -> None:
-        """Open pack and judge of `evaluation`, by default the run's own. Raises InputError as they do, for
+    def __init__(self, path: GenerationPath, evaluation: EvaluationConfig | None = None) -> None:
+        """Open pack and classifier of `evaluation`, by default the run's own. Raises InputError as they do,
+        for
         an exported model that nobody gave data, for a generator without an encoder, for other data than the
-        path was trained on, and for a judge that was trained on the split that it is to score."""
+        path was trained on, and for a classifier that was trained on the split that it is to score."""
         self.path = path
         self.evaluation = evaluation or path.config.evaluation
         if path.config.data.pack == MISSING:
@@ -82,32 +85,32 @@ class Subject:
             say(f"{self.pack.folder}: {count} of {len(self.captions)} captions {why} are read in part")
         self.asked: set[tuple[str, str]] = set()
         self._extractors: dict[str, Extractor | None] = {}
-        self._drawn: dict[tuple[str, str], Features] = {}
+        self._generated: dict[tuple[str, str], Features] = {}
         self._real: dict[tuple[str, str, bytes], Features] = {}
-        self.judge: Judge | None = None
-        if self.evaluation.judge:
-            self.judge = load_judge(self.evaluation.judge, path.device)
-            if self.pack.fingerprint == (self.judge.data or {}).get("train"):
+        self.classifier: Classifier | None = None
+        if self.evaluation.classifier:
+            self.classifier = load_classifier(self.evaluation.classifier, path.device)
+            if self.pack.fingerprint == (self.classifier.data or {}).get("train"):
                 raise InputError(
-                    f"expected a judge that never saw {self.pack.folder}, found one trained on it in"
-                    f" {self.evaluation.judge}: set judge.pack to other pictures and train it again"
+                    f"expected a classifier that never saw {self.pack.folder}, found one trained on it in"
+                    f" {self.evaluation.classifier}: set classifier.pack to other images and train it again"
                 )
 
     def facts(self) -> dict[str, Any]:
         """What was measured on, for a report."""
         return {
             "split": self.evaluation.split,
-            "pictures": len(self.pack.pictures),
+            "images": len(self.pack.records),
             "captions": len(self.captions),
             "left_out": self.left_out,
             "read_in_part": self.read_in_part,
-            "drawn_captions": len(self.drawn_captions),
+            "generated_captions": len(self.generated_captions),
             "classes": len(np.unique(self.pack.labels)),
             "image_size": self.path.config.image_size,
             "fingerprint": self.pack.fingerprint,
             **({"note": self.note} if self.note else {}),
             "seed": self.evaluation.seed,
-            "judge": self.judge.identity if self.judge else None,
+            "classifier": self.classifier.identity if self.classifier else None,
         }
 
     def identity(self) -> dict[str, Any]:
@@ -120,7 +123,7 @@ class Subject:
             "split": self.evaluation.split,
             "captions": self.evaluation.captions,
             "seed": self.evaluation.seed,
-            "judge": self.judge.identity if self.judge else None,
+            "classifier": self.classifier.identity if self.classifier else None,
         }
 
     def keep(self, captions: np.ndarray) -> None:
@@ -131,12 +134,12 @@ class Subject:
             raise InputError(f"expected captions that every run can read in {self.pack.folder}, found none")
 
     @cached_property
-    def drawn_captions(self) -> np.ndarray:
+    def generated_captions(self) -> np.ndarray:
         return self._first_captions(self.evaluation.captions)
 
     def labels(self, captions: np.ndarray) -> np.ndarray:
         """Class labels of captions: (N,)."""
-        return self.pack.labels[self.pack.caption_picture[captions]]
+        return self.pack.labels[self.pack.caption_image[captions]]
 
     @cached_property
     def sentences(self) -> Tensor:
@@ -145,109 +148,113 @@ class Subject:
 
     @cached_property
     def gallery(self) -> Tensor:
-        """Vectors of every real picture by the path's own image encoder: (pictures, D)."""
+        """Vectors of every real image by the path's own image encoder: (images, D)."""
         if self.path.image_encoder is None:
             raise InputError("expected a model with an image encoder, found one imported without")
         return torch.from_numpy(self.real("encoders")[FEATURES])
 
     @cached_property
-    def opinion_of_drawn(self) -> Opinion:
-        """The judge on the last stage's picture of each of `drawn_captions`."""
-        return self._opinion(self.drawn("judge"))
+    def predictions_of_generated(self) -> Predictions:
+        """The classifier on the last stage's image of each of `generated_captions`."""
+        return self._predictions(self.generated("classifier"))
 
     @cached_property
-    def opinion_of_real(self) -> Opinion:
-        """The judge on every picture of the split."""
-        return self._opinion(self.real("judge"))
+    def predictions_of_real(self) -> Predictions:
+        """The classifier on every image of the split."""
+        return self._predictions(self.real("classifier"))
 
     @cached_property
-    def unseen_voices(self) -> np.ndarray | None:
+    def unseen_speakers(self) -> np.ndarray | None:
         """For each caption of the pack, whether its speaker is in no caption of the training split; None
         where the training pack is not at hand, or no caption of this split has a speaker that is unseen."""
         index = Path(self.path.config.data.pack) / "train" / "index.jsonl"
         if not index.is_file():
             return None
-        seen = {caption.speaker for picture in iterate_manifest(index) for caption in picture.captions}
-        speakers = (caption.speaker for picture in self.pack.pictures for caption in picture.captions)
+        seen = {caption.speaker for image in iterate_manifest(index) for caption in image.captions}
+        speakers = (caption.speaker for image in self.pack.records for caption in image.captions)
         unseen = np.array([speaker is not None and speaker not in seen for speaker in speakers])
         return unseen if unseen[self.captions].any() else None
 
     @cached_property
-    def scorer(self) -> Scorer | None:
-        """None without `evaluation.scorer`."""
-        return load_scorer(self.evaluation.scorer, self.path) if self.evaluation.scorer else None
+    def r_precision_encoder(self) -> RPrecisionEncoder | None:
+        """None without `evaluation.r_precision_encoder`."""
+        return (
+            load_r_precision_encoder(self.evaluation.r_precision_encoder, self.path)
+            if self.evaluation.r_precision_encoder
+            else None
+        )
 
     @cached_property
     def s2igan_captions(self) -> np.ndarray:
-        """The first ten captions of the first two captioned pictures of each class, rising."""
+        """The first ten captions of the first two captioned images of each class, rising."""
         captions = self._first_captions(10)
-        pictures = np.unique(self.pack.caption_picture[captions])
-        chosen = pictures[_place_in_group(self.pack.labels[pictures]) < 2]
-        return captions[np.isin(self.pack.caption_picture[captions], chosen)]
+        images = np.unique(self.pack.caption_image[captions])
+        chosen = images[_place_in_group(self.pack.labels[images]) < 2]
+        return captions[np.isin(self.pack.caption_image[captions], chosen)]
 
     def extractor(self, name: str) -> Extractor | None:
         """The network of that name, None where none is configured.
 
-        "judge", "scorer", "inception", "clean", "imagenet" or "encoders", the path's own image encoder.
-        Raises InputError for one that is configured and can't be had.
+        "classifier", "r_precision_encoder", "inception", "clean", "imagenet" or "encoders", the path's own
+        image encoder. Raises InputError for one that is configured and can't be had.
         """
         if name not in self._extractors:
             self._extractors[name] = self._make_extractor(name)
         return self._extractors[name]
 
-    def drawn(self, name: str, which: str = DRAWN) -> Features:
-        """Features of drawn pictures, row by row as `drawn_captions`, or as `s2igan_captions`: drawn once for
-        all who were `asked` to look at these.
+    def generated(self, name: str, which: str = GENERATED) -> Features:
+        """Features of generated images, row by row as `generated_captions`, or as `s2igan_captions`:
+        generated once for all who were `asked` to look at these.
 
         Args:
             name: of the extractor.
-            which: DRAWN, or S2IGAN: the captions of a picture share its noise, as in S2IGAN's script.
+            which: DRAWN, or S2IGAN: the captions of an image share its noise, as in S2IGAN's script.
         """
-        if (which, name) not in self._drawn:
-            names = {name} | {other for drawn, other in self.asked if drawn == which}
-            wanted = sorted(name for name in names if (which, name) not in self._drawn)
-            found = look_at_drawn(self, wanted, which)
-            self._drawn |= {(which, name): features for name, features in found.items()}
-        return self._drawn[which, name]
+        if (which, name) not in self._generated:
+            names = {name} | {other for generated, other in self.asked if generated == which}
+            wanted = sorted(name for name in names if (which, name) not in self._generated)
+            found = look_at_generated(self, wanted, which)
+            self._generated |= {(which, name): features for name, features in found.items()}
+        return self._generated[which, name]
 
-    def real(self, name: str, split: str = "", pictures: np.ndarray | None = None) -> Features:
-        """Features of every real picture of the split, or of another one, its centre crop.
+    def real(self, name: str, split: str = "", images: np.ndarray | None = None) -> Features:
+        """Features of every real image of the split, or of another one, its centre crop.
 
         Args:
             name: of the extractor.
-            pictures: indices, rising: of these alone.
+            images: indices, rising: of these alone.
         """
-        key = (split, name, b"" if pictures is None else pictures.tobytes())
+        key = (split, name, b"" if images is None else images.tobytes())
         if key not in self._real:
             pack = self.pack
             if split and split != self.evaluation.split:
                 pack = Pack(Path(self.path.config.data.pack) / split, self.path.config)
-            self._real[key] = look_at_real(self, self.must(name), pack, pictures)
+            self._real[key] = look_at_real(self, self.must(name), pack, images)
         return self._real[key]
 
     def captions_of(self, which: str) -> np.ndarray:
-        """What `drawn` has a row for each of."""
-        return self.drawn_captions if which == DRAWN else self.s2igan_captions
+        """What `generated` has a row for each of."""
+        return self.generated_captions if which == GENERATED else self.s2igan_captions
 
-    def draw(
+    def generate(
         self, captions: np.ndarray, share_noise: bool = False
-    ) -> Iterator[tuple[np.ndarray, Batch, Drawing]]:
-        """Draw captions, batch by batch: their places in `captions`, the batch, every stage's pictures.
+    ) -> Iterator[tuple[np.ndarray, Batch, GeneratorOutput]]:
+        """Generate captions, batch by batch: their places in `captions`, the batch, every stage's images.
 
-        With `share_noise` the captions of a picture have one noise together; the noise of conditioning
+        With `share_noise` the captions of an image have one noise together; the noise of conditioning
         augmentation stays each one's own.
         """
         config = self.path.config.generator
-        for batch, places in self.batches(captions, "drawing"):
+        for batch, places in self.batches(captions, "generation"):
             indices = batch.captions.tolist()
             keys = [caption_key(self.pack, index) for index in indices]
             encoding = self.path.encode(batch)
             if not share_noise:
-                yield places, batch, self.path.draw(encoding, keys, self.evaluation.seed)
+                yield places, batch, self.path.generate(encoding, keys, self.evaluation.seed)
                 continue
-            pictures = [self.pack.pictures[self.pack.caption_picture[index]].id for index in indices]
+            images = [self.pack.records[self.pack.caption_image[index]].id for index in indices]
             widths = (config.noise, config.condition)
-            noise, _ = caption_noise(pictures, self.evaluation.seed, widths)
+            noise, _ = caption_noise(images, self.evaluation.seed, widths)
             _, condition = caption_noise(keys, self.evaluation.seed, widths)
             with torch.no_grad():
                 device = self.path.device
@@ -258,15 +265,15 @@ class Subject:
         extractor = self.extractor(name)
         if extractor is None:
             raise InputError(
-                f"expected a {name} to look at pictures, found none: set evaluation.{_SETTINGS[name]}"
+                f"expected a {name} to look at images, found none: set evaluation.{_SETTINGS[name]}"
             )
         return extractor
 
     def _make_extractor(self, name: str) -> Extractor | None:
-        if name == "judge":
-            return judge_extractor(self.judge) if self.judge else None
-        if name == "scorer":
-            return self.scorer.extractor() if self.scorer else None
+        if name == "classifier":
+            return classifier_extractor(self.classifier) if self.classifier else None
+        if name == "r_precision_encoder":
+            return self.r_precision_encoder.extractor() if self.r_precision_encoder else None
         if name in PUBLISHED:
             weights = self.evaluation.inception_weights
             return inception_extractor(name, weights, self.path.device) if weights else None
@@ -275,11 +282,13 @@ class Subject:
             return None
         return image_extractor(name, "the run's own encoders", encoder, config.embedding)
 
-    def _opinion(self, found: Features) -> Opinion:
-        return Opinion(found[FEATURES], {head: found[probabilities_of(head)] for head in self.judge.heads})
+    def _predictions(self, found: Features) -> Predictions:
+        return Predictions(
+            found[FEATURES], {head: found[probabilities_of(head)] for head in self.classifier.heads}
+        )
 
     def _first_captions(self, count: int) -> np.ndarray:
-        place = _place_in_group(self.pack.caption_picture[self.captions])
+        place = _place_in_group(self.pack.caption_image[self.captions])
         return self.captions[place < count]
 
     def batches(self, captions: np.ndarray, label: str) -> Iterator[tuple[Batch, np.ndarray]]:
@@ -298,12 +307,14 @@ class Subject:
             yield batch, np.searchsorted(captions, batch.captions.numpy())
 
 
-_SETTINGS = {"judge": "judge", "scorer": "scorer", "encoders": "judge"} | dict.fromkeys(
-    PUBLISHED, "inception_weights"
-)
+_SETTINGS = {
+    "classifier": "classifier",
+    "r_precision_encoder": "r_precision_encoder",
+    "encoders": "classifier",
+} | dict.fromkeys(PUBLISHED, "inception_weights")
 
 
-def left_out(pack: Pack, path: DrawingPath, captions: np.ndarray) -> dict[str, int]:
+def left_out(pack: Pack, path: GenerationPath, captions: np.ndarray) -> dict[str, int]:
     """Why captions of a pack are not among `captions`, those that a path can read: {reason: how many}.
 
     Raises InputError where none is left.
@@ -323,7 +334,7 @@ def left_out(pack: Pack, path: DrawingPath, captions: np.ndarray) -> dict[str, i
     return {why: count for why, count in counts.items() if count}
 
 
-def read_in_part(pack: Pack, path: DrawingPath, captions: np.ndarray) -> dict[str, int]:
+def read_in_part(pack: Pack, path: GenerationPath, captions: np.ndarray) -> dict[str, int]:
     """Why a text path passes over words of captions that it reads: {reason: how many}."""
     if path.config.modality == "speech":
         return {}
@@ -332,9 +343,9 @@ def read_in_part(pack: Pack, path: DrawingPath, captions: np.ndarray) -> dict[st
 
 
 def caption_key(pack: Pack, index: int) -> str:
-    """The name that a caption's noise belongs to: its picture's id and its place there."""
-    picture = int(pack.caption_picture[index])
-    return f"{pack.pictures[picture].id}:{index - int(pack.first_caption[picture])}"
+    """The name that a caption's noise belongs to: its image's id and its place there."""
+    image = int(pack.caption_image[index])
+    return f"{pack.records[image].id}:{index - int(pack.first_caption[image])}"
 
 
 def _place_in_group(groups: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ def _read_bytes(path: str | Path, what: str, remedy: str) -> bytes:
 
 def parse_json(text: str | bytes) -> Any:
     """As json.loads, bytes as UTF-8; ValueError too for what is nested too deeply, and for a key that an
-    object has twice: which of two classes would be a picture's?"""
+    object has twice: which of two classes would be an image's?"""
     try:
         return json.loads(
             text if isinstance(text, str) else text.decode("utf-8"), object_pairs_hook=_each_key_once

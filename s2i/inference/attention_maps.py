@@ -1,4 +1,4 @@
-"""Where each segment or word of a caption looked: heat over the picture."""
+"""Where each segment or word of a caption looked: heat over the image."""
 
 from __future__ import annotations
 
@@ -51,47 +51,47 @@ def heat(attention: Tensor) -> Tensor:
     return ((attention - even) / (most - even)).clamp(0, 1)
 
 
-def heat_over(picture: Tensor, strength: Tensor) -> np.ndarray:
-    """One overlay: the picture in grey under the heat of one step.
+def heat_over(image: Tensor, strength: Tensor) -> np.ndarray:
+    """One overlay: the image in grey under the heat of one step.
 
     Args:
-        picture: (3, S, S) in [-1, 1].
+        image: (3, S, S) in [-1, 1].
         strength: (H, W) in [0, 1].
 
     Returns:
         uint8 (S, S, 3).
     """
-    strength = F.interpolate(strength[None, None], picture.shape[-2:], mode="bilinear")[0, 0, ..., None]
+    strength = F.interpolate(strength[None, None], image.shape[-2:], mode="bilinear")[0, 0, ..., None]
     step = 2 * strength
     colour = torch.where(
         step < 1, HEAT[0] + step * (HEAT[1] - HEAT[0]), HEAT[1] + (step - 1) * (HEAT[2] - HEAT[1])
     )
-    grey = ((picture + 1) / 2).mean(0)[..., None]
+    grey = ((image + 1) / 2).mean(0)[..., None]
     cover = 0.75 * strength
     mixed = grey * (1 - cover) + colour * cover
     return to_uint8(mixed.movedim(-1, 0) * 2 - 1)
 
 
-def attention_overlay(picture: Tensor, attention: Tensor, labels: list[str]) -> Image.Image:
-    """The picture and, one tile a segment or word, where it looked; the scale is common to all tiles.
+def attention_overlay(image: Tensor, attention: Tensor, labels: list[str]) -> Image.Image:
+    """The image and, one tile a segment or word, where it looked; the scale is common to all tiles.
 
     Args:
-        picture: (3, S, S) in [-1, 1].
+        image: (3, S, S) in [-1, 1].
         attention: (T, H, W), as a stage returns it; steps after the labels' end are padding.
         labels: one a valid step.
     """
-    picture, attention = picture.cpu(), attention.cpu()[: len(labels)]
-    larger = enlarge(picture, LEAST_SIDE)
-    tiles = [_labelled(to_uint8(larger), "picture")]
+    image, attention = image.cpu(), attention.cpu()[: len(labels)]
+    larger = enlarge(image, LEAST_SIDE)
+    tiles = [_labelled(to_uint8(larger), "image")]
     for label, strength in zip(labels, heat(attention), strict=True):
         tiles.append(_labelled(heat_over(larger, strength), label))
     return grid(np.stack(tiles), min(len(tiles), COLUMNS))
 
 
-def enlarge(picture: Tensor, least: int) -> Tensor:
+def enlarge(image: Tensor, least: int) -> Tensor:
     """(3, S, S) -> a whole multiple of S, at least `least`, without smoothing."""
-    factor = ceil(least / picture.shape[-1])
-    return picture.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    factor = ceil(least / image.shape[-1])
+    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
 
 def _labelled(tile: np.ndarray, label: str) -> np.ndarray:

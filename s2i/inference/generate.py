@@ -1,4 +1,4 @@
-"""The `generate` command: pictures from one sentence, spoken or written, as PNG."""
+"""The `generate` command: images from one sentence, spoken or written, as PNG."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from s2i.data.images import grid, save_png, to_uint8
 from s2i.errors import InputError
 from s2i.files.output_folder import check_output_file, refuse_folder
 from s2i.inference.attention_maps import attention_overlay, enlarge, segment_labels
-from s2i.inference.model import DrawingPath, load
+from s2i.inference.model import GenerationPath, load
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.generator import Drawing
+from s2i.models.generator import GeneratorOutput
 from s2i.progress import progress
 
 
@@ -32,17 +32,17 @@ def generate(
     attention: str | Path | None = None,
     device: str = "auto",
 ) -> list[Path]:
-    """Draw `count` pictures of a sentence, with the seeds `seed` to `seed + count - 1`.
+    """Generate `count` images of a sentence, with the seeds `seed` to `seed + count - 1`.
 
-    Each is drawn alone, so a seed's picture has the same bytes however many are drawn beside it.
+    Each is generated alone, so a seed's image has the same bytes however many are generated beside it.
 
     Args:
         model: an exported model's folder or a GAN run.
         speech: a recording, as `Model.encode` takes it; or
         text: a sentence; one of the two.
-        output: a .png file; several pictures are tiled.
-        stages: show every stage's picture in a row, enlarged to the size of the last.
-        attention: a .png file for where each segment or word looked in the first picture, at the last stage
+        output: a .png file; several images are tiled.
+        stages: show every stage's image in a row, enlarged to the size of the last.
+        attention: a .png file for where each segment or word looked in the first image, at the last stage
             that attends.
         device: "auto", "cpu" or "cuda".
 
@@ -60,21 +60,21 @@ def generate(
     if (speech is None) != (text is None):
         check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
     path, encoding = loaded.encode(speech=speech, text=text)
-    seeds = progress(range(seed, seed + count), count, "pictures drawn")
-    pages = draw_pages(path, encoding, text, speech, seeds, stages, attention is not None)
+    seeds = progress(range(seed, seed + count), count, "images generated")
+    pages = generate_pages(path, encoding, text, speech, seeds, stages, attention is not None)
     for page, file in zip(pages, outputs, strict=True):
         save_png(page, file)
     return outputs
 
 
-def check_attention(path: DrawingPath, wanted: bool) -> None:
+def check_attention(path: GenerationPath, wanted: bool) -> None:
     """Refuse to show where a generator looked that looks nowhere."""
     if wanted and not path.config.generator.attention:
         raise InputError("expected a generator that attends, found none: leave out --attention")
 
 
-def draw_pages(
-    path: DrawingPath,
+def generate_pages(
+    path: GenerationPath,
     encoding: CaptionEncoding,
     text: str | None,
     speech: Recording | None,
@@ -82,30 +82,30 @@ def draw_pages(
     stages: bool = False,
     attention: bool = False,
 ) -> list[Image.Image]:
-    """What `generate` writes of one sentence: its pictures tiled and, if asked, where the first looked."""
-    drawings = [path.draw(encoding, [str(number)]) for number in seeds]
-    pages = [_tile(drawings, stages)]
+    """What `generate` writes of one sentence: its images tiled and, if asked, where the first looked."""
+    outputs = [path.generate(encoding, [str(number)]) for number in seeds]
+    pages = [_tile(outputs, stages)]
     if attention:
         read = None if text is None else " ".join(path.vocabulary.read(text))
         before = 0.0 if speech is None else seconds_before(speech, path.config.audio)
         labels = segment_labels(path.config, int(encoding.mask.sum()), read, before)
-        pages.append(attention_overlay(drawings[0].pictures[-1][0], drawings[0].attention[-1][0], labels))
+        pages.append(attention_overlay(outputs[0].images[-1][0], outputs[0].attention[-1][0], labels))
     return pages
 
 
-def _tile(drawings: list[Drawing], stages: bool) -> Image.Image:
+def _tile(outputs: list[GeneratorOutput], stages: bool) -> Image.Image:
     if stages:
-        largest = drawings[0].pictures[-1].shape[-1]
-        shown = [enlarge(stage[0], largest) for drawing in drawings for stage in drawing.pictures]
-        columns = len(drawings[0].pictures)
+        largest = outputs[0].images[-1].shape[-1]
+        shown = [enlarge(stage[0], largest) for output in outputs for stage in output.images]
+        columns = len(outputs[0].images)
     else:
-        shown = [drawing.pictures[-1][0] for drawing in drawings]
+        shown = [output.images[-1][0] for output in outputs]
         columns = ceil(sqrt(len(shown)))
-    return grid(np.stack([to_uint8(picture) for picture in shown]), columns)
+    return grid(np.stack([to_uint8(image) for image in shown]), columns)
 
 
 def check_outputs(files: list[Path], suffixes: tuple[str, ...] = (".png",)) -> None:
-    """Refuse early what would fail only after the drawing."""
+    """Refuse early what would fail only after the generation."""
     for file in files:
         if file.suffix.lower() not in suffixes:
             raise InputError(

@@ -17,17 +17,17 @@ from s2i.data.manifest import iterate_manifest
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json, read_lines, sha256_of
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.generate import check_attention, draw_pages
-from s2i.inference.model import DrawingPath, load
+from s2i.inference.generate import check_attention, generate_pages
+from s2i.inference.model import GenerationPath, load
 from s2i.progress import progress, say
 
-SETTINGS = "settings.json"  # in the output: what its pictures were drawn with,
-DRAWN = "sentences.jsonl"  # and of which sentences: {"name", "of"} a line
+SETTINGS = "settings.json"  # in the output: what its images were generated with,
+GENERATED = "sentences.jsonl"  # and of which sentences: {"name", "of"} a line
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One input. `name`: of its picture, without a suffix; `where`: a text is written."""
+    """One input. `name`: of its image, without a suffix; `where`: a text is written."""
 
     name: str
     speech: Path | None = None
@@ -55,27 +55,29 @@ def generate_many(
     root: str | Path | None = None,
     device: str = "auto",
 ) -> Iterator[Path]:
-    """Draw every sentence of a source into a folder, a PNG each: the very file that `generate` would write.
+    """Generate every sentence of a source into a folder, a PNG each: the very file that `generate` would
+    write.
 
-    What was drawn is not drawn again, so a killed run continues; a sentence that has changed since is. A
-    recording that can't be used is named on stderr, the others are drawn; of a sentence that is read in part
-    an InputWarning tells, with its line.
+    What was generated is not resampled, so a killed run continues; a sentence that has changed since is. A
+    recording that can't be used is named on stderr, the others are generated; of a sentence that is read in
+    part an InputWarning tells, with its line.
 
     Args:
         source: a folder of recordings, searched to its depths; a manifest (.jsonl), of which every recording
-            is drawn, or every text where the model or the manifest has no speech; or a file of a sentence a
-            line.
-        output: folder of the pictures, named as the recordings, by the manifest's id and number of the
+            is generated, or every text where the model or the manifest has no speech; or a file of a
+            sentence a line.
+        output: folder of the images, named as the recordings, by the manifest's id and number of the
             caption, or by the line: new, empty, or of an earlier call.
         attention: such a folder for where each segment or word looked.
         root: that a manifest's paths start from; by default its own folder.
         count, seed, stages: as `generate`.
 
     Yields:
-        each picture's file as soon as it is there.
+        each image's file as soon as it is there.
 
     Raises:
-        InputError: nothing to draw, a folder that holds anything else, pictures in it that were drawn with
+        InputError: nothing to generate, a folder that holds anything else, images in it that were generated
+        with
             other settings, or, at the end, sentences that could not be used.
     """
     if attention is not None and os.path.realpath(attention) == os.path.realpath(output):
@@ -92,11 +94,13 @@ def generate_many(
         for folder in folders:
             stack.enter_context(folder.held())
         _keep_settings(folders[0], path, {"count": count, "seed": seed, "stages": stages})
-        seeds, drawn = range(seed, seed + count), _read_drawn(folders[0].path / DRAWN)
+        seeds, generated = range(seed, seed + count), _read_generated(folders[0].path / GENERATED)
         unusable: list[str] = []
-        for sentence in progress(sentences, len(sentences), "sentences drawn"):
+        for sentence in progress(sentences, len(sentences), "sentences generated"):
             name, digest = f"{sentence.name}.png", sentence.digest()
-            if drawn.get(sentence.name) != digest or not all((at.path / name).is_file() for at in folders):
+            if generated.get(sentence.name) != digest or not all(
+                (at.path / name).is_file() for at in folders
+            ):
                 try:
                     _, encoding = loaded.encode(
                         speech=sentence.speech, text=sentence.text, where=sentence.where
@@ -106,15 +110,16 @@ def generate_many(
                     unusable.append(sentence.name)
                     continue
                 wanted = attention is not None
-                pages = draw_pages(path, encoding, sentence.text, sentence.speech, seeds, stages, wanted)
+                pages = generate_pages(path, encoding, sentence.text, sentence.speech, seeds, stages, wanted)
                 for page, folder in zip(pages, folders, strict=True):
                     folder.write(name, png_bytes(page))
-                folders[0].append(DRAWN, {"name": sentence.name, "of": digest})
+                folders[0].append(GENERATED, {"name": sentence.name, "of": digest})
             yield Path(output) / name
     if unusable:
         raise InputError(
-            f"expected {len(sentences)} sentences to draw in {source}, found {len(unusable)} that can't be"
-            f" used, named above, the first is {unusable[0]}: mend or remove them; all others are drawn"
+            f"expected {len(sentences)} sentences to generate in {source}, found {len(unusable)} that"
+            f" can't be"
+            f" used, named above, the first is {unusable[0]}: mend or remove them; all others are generated"
         )
 
 
@@ -136,7 +141,7 @@ def _read(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
         other = names.setdefault(sentence.name, sentence)
         if other is not sentence:
             raise InputError(
-                f"expected one picture for each sentence of {source}, found two named {sentence.name}.png:"
+                f"expected one image for each sentence of {source}, found two named {sentence.name}.png:"
                 " rename one of the recordings or ids"
             )
     return found
@@ -145,13 +150,13 @@ def _read(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
 def _read_manifest(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
     """Recordings where the model hears and the manifest has any, else texts."""
     spoken, written = [], []
-    for picture in iterate_manifest(source):
-        for number, caption in enumerate(picture.captions):
-            name = _file_name(f"{picture.id}-{number}")
+    for image in iterate_manifest(source):
+        for number, caption in enumerate(image.captions):
+            name = _file_name(f"{image.id}-{number}")
             if caption.audio is not None:
                 spoken.append(Sentence(name, speech=root / caption.audio))
             if caption.text is not None:
-                where = f"{source.name}, caption {number} of {picture.id}"
+                where = f"{source.name}, caption {number} of {image.id}"
                 written.append(Sentence(name, text=caption.text, where=where))
     if "speech" in modalities and spoken:
         return spoken
@@ -177,20 +182,20 @@ def _read_lines(source: Path) -> list[Sentence]:
     ]
 
 
-def _read_drawn(file: Path) -> dict[str, str]:
-    """{name: digest} of the sentences drawn so far; a last line that was cut short counts for nothing."""
-    drawn = {}
+def _read_generated(file: Path) -> dict[str, str]:
+    """{name: digest} of the sentences generated so far; a last line that was cut short counts for nothing."""
+    generated = {}
     for line in file.read_bytes().split(b"\n") if file.is_file() else ():
         try:
             told = parse_json(line)
-            drawn[told["name"]] = told["of"]
+            generated[told["name"]] = told["of"]
         except (ValueError, KeyError, TypeError):
             continue
-    return drawn
+    return generated
 
 
-def _keep_settings(output: OutputFolder, path: DrawingPath, settings: dict[str, int | bool]) -> None:
-    """Note what the pictures of a folder are drawn with; refuse to mix them with others."""
+def _keep_settings(output: OutputFolder, path: GenerationPath, settings: dict[str, int | bool]) -> None:
+    """Note what the images of a folder are generated with; refuse to mix them with others."""
     settings = settings | {
         "encoder": path.fingerprint("encoder"),
         "generator": path.fingerprint("generator"),
@@ -205,7 +210,7 @@ def _keep_settings(output: OutputFolder, path: DrawingPath, settings: dict[str, 
                 key for key in settings if not isinstance(known, dict) or known.get(key) != settings[key]
             ]
             raise InputError(
-                f"expected the settings that the pictures in {output.path} were drawn with, found another"
+                f"expected the settings that the images in {output.path} were generated with, found another"
                 f" {' and '.join(differing)}: name another --output, or delete that folder"
             )
         return

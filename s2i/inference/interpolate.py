@@ -1,4 +1,4 @@
-"""`generate --interpolate`: the pictures on the way from one recording to another, as a strip or a GIF."""
+"""`generate --interpolate`: the images on the way from one recording to another, as a strip or a GIF."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from s2i.inference.model import load
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.progress import progress
 
-MILLISECONDS = 120  # that a GIF shows each picture
+MILLISECONDS = 120  # that a GIF shows each image
 
 
 def interpolate(
@@ -32,10 +32,10 @@ def interpolate(
     seed: int = 0,
     device: str = "auto",
 ) -> Path:
-    """Draw `frames` pictures between two recordings, both ends among them, all from one noise.
+    """Generate `frames` images between two recordings, both ends among them, all from one noise.
 
     Args:
-        output: .png for a strip, .gif for a moving picture that goes there and back.
+        output: .png for a strip, .gif for a moving image that goes there and back.
 
     Returns:
         the file; whole or absent. Raises InputError as `generate` does.
@@ -48,14 +48,14 @@ def interpolate(
     loaded = load(model, device)
     path, start = loaded.encode(speech=first)
     _, end = loaded.encode(speech=last)
-    pictures = []
-    for number in progress(range(frames), frames, "pictures drawn"):
-        drawing = path.draw(between(start, end, number / (frames - 1)), [str(seed)])
-        pictures.append(to_uint8(drawing.pictures[-1][0]))
+    images = []
+    for number in progress(range(frames), frames, "images generated"):
+        frame = path.generate(between(start, end, number / (frames - 1)), [str(seed)])
+        images.append(to_uint8(frame.images[-1][0]))
     if output.suffix.lower() == ".png":
-        save_png(grid(np.stack(pictures), frames), output)
+        save_png(grid(np.stack(images), frames), output)
         return output
-    shown = [Image.fromarray(picture) for picture in pictures + pictures[-2:0:-1]]
+    shown = [Image.fromarray(image) for image in images + images[-2:0:-1]]
     with write_atomically(output, "wb") as stream:
         shown[0].save(stream, "GIF", save_all=True, append_images=shown[1:], duration=MILLISECONDS, loop=0)
     return output

@@ -1,4 +1,4 @@
-"""A trained model, ready to draw: what a script, the app, `generate` and the measuring share."""
+"""A trained model, ready to generate: what a script, the app, `generate` and the measuring share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from s2i.errors import InputError, InputWarning
 from s2i.inference.stored import IMAGE_NETWORK, StoredPath, cut_short, read_model
 from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.generator import Drawing, StackedGenerator
+from s2i.models.generator import GeneratorOutput, StackedGenerator
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.noise import caption_noise
 from s2i.runs.checkpoint import LAST
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DrawingPath:
-    """From one kind of caption to pictures. The networks are frozen, in float32 and in eval mode."""
+class GenerationPath:
+    """From one kind of caption to images. The networks are frozen, in float32 and in eval mode."""
 
     config: Config
     vocabulary: Vocabulary | None  # of text alone
     step: int  # optimiser steps that the generator was trained for; 0: published weights, unknown
     device: torch.device
-    encoder: CaptionEncoder | None  # None: a published generator alone, that draws from embeddings
+    encoder: CaptionEncoder | None  # None: a published generator alone, that generates from embeddings
     image_encoder: ImageEncoder | PretrainedImageEncoder | None  # None: imported without one
     generator: StackedGenerator
     data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
@@ -84,31 +84,31 @@ class DrawingPath:
         return self.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device))
 
     @torch.no_grad()
-    def draw(self, encoding: CaptionEncoding, keys: Sequence[str], seed: int = 0) -> Drawing:
-        """Draw each of B captions once.
+    def generate(self, encoding: CaptionEncoding, keys: Sequence[str], seed: int = 0) -> GeneratorOutput:
+        """Generate each of B captions once.
 
         Args:
             encoding: of B captions.
-            keys: B names; a picture's noise is a function of (seed, its key), see `caption_noise`.
+            keys: B names; an image's noise is a function of (seed, its key), see `caption_noise`.
         """
         widths = (self.config.generator.noise, self.config.generator.condition)
         noise, condition_noise = (part.to(self.device) for part in caption_noise(keys, seed, widths))
         return self.generator(encoding, noise, condition_noise)
 
     @torch.no_grad()
-    def encode_pictures(self, pictures: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor) -> Tensor:
         """What this path's captions are matched with: (B, 3, H, W) in [-1, 1] -> (B, D) of length 1.
 
         Raises InputError for a model without an image encoder.
         """
-        return F.normalize(self._image_encoder()(pictures.to(self.device))[0].float(), dim=1)
+        return F.normalize(self._image_encoder()(images.to(self.device))[0].float(), dim=1)
 
-    def frame_picture(
+    def frame_image(
         self, image: Image.Image, box: tuple[float, float, float, float] | None = None
     ) -> np.ndarray:
         """A photograph as the image encoder has seen those of its training: uint8 (S, S, 3)."""
         data = self.config.data
-        return np.asarray(frame(image, box, data.box_scale, data.margin, self.config.picture_size))
+        return np.asarray(frame(image, box, data.box_scale, data.margin, self.config.packed_size))
 
     def fingerprint(self, network: str) -> str:
         """SHA-256, in hexadecimal digits, of the weights of "encoder", "image_encoder" or "generator".
@@ -128,8 +128,8 @@ class DrawingPath:
     def _image_encoder(self) -> ImageEncoder | PretrainedImageEncoder:
         if self.image_encoder is None:
             raise InputError(
-                "expected a model that knows pictures, found one without an image encoder:"
-                " it can draw but not compare; train one with s2i train-encoder and s2i train-gan"
+                "expected a model that knows images, found one without an image encoder:"
+                " it can generate but not compare; train one with s2i train-encoder and s2i train-gan"
             )
         return self.image_encoder
 
@@ -148,9 +148,9 @@ class Model:
     """What `load` returns: a path from speech, a path from text, or both."""
 
     origin: Path
-    paths: dict[str, DrawingPath]  # by modality
+    paths: dict[str, GenerationPath]  # by modality
 
-    def path(self, modality: str) -> DrawingPath:
+    def path(self, modality: str) -> GenerationPath:
         """The path from "speech" or "text". Raises InputError where the model lacks it."""
         if modality not in self.paths:
             raise InputError(
@@ -161,7 +161,7 @@ class Model:
 
     def encode(
         self, *, speech: Recording | None = None, text: str | None = None, where: str = ""
-    ) -> tuple[DrawingPath, CaptionEncoding]:
+    ) -> tuple[GenerationPath, CaptionEncoding]:
         """A sentence, spoken or written, as the path that reads it encodes it. Of written words that the path
         passes over, unknown ones and those beyond its longest sentence, an InputWarning tells.
 
@@ -192,17 +192,17 @@ class Model:
                 f"{speech}: {error}" if isinstance(speech, str | Path) else str(error)
             ) from error
 
-    def draw(
+    def generate(
         self, *, speech: Recording | None = None, text: str | None = None, seed: int = 0, count: int = 1
     ) -> list[Image.Image]:
-        """Draw `count` pictures of a sentence, with the seeds `seed` to `seed + count - 1`.
+        """Generate `count` images of a sentence, with the seeds `seed` to `seed + count - 1`.
 
-        Each is drawn alone, so a seed's picture has the same bytes however many are drawn beside it. Takes
-        and raises what `encode` does.
+        Each is generated alone, so a seed's image has the same bytes however many are generated beside it.
+        Takes and raises what `encode` does.
         """
         path, encoding = self.encode(speech=speech, text=text)
-        drawings = (path.draw(encoding, [str(seed + i)]) for i in range(count))
-        return [Image.fromarray(to_uint8(drawing.pictures[-1][0])) for drawing in drawings]
+        outputs = (path.generate(encoding, [str(seed + i)]) for i in range(count))
+        return [Image.fromarray(to_uint8(output.images[-1][0])) for output in outputs]
 
     def embed(
         self,
@@ -212,16 +212,16 @@ class Model:
         image: str | Path | Image.Image | None = None,
         space: str | None = None,
     ) -> np.ndarray:
-        """A sentence or a picture as a vector of length 1: float32 (D,).
+        """A sentence or an image as a vector of length 1: float32 (D,).
 
-        Speech and text each have a space of their own, where their captions lie beside pictures: vectors are
+        Speech and text each have a space of their own, where their captions lie beside images: vectors are
         compared with those of the same space.
 
         Args:
             speech, text: as `encode`.
-            image: a photograph's file, framed as training frames it, or a picture that is framed already
+            image: a photograph's file, framed as training frames it, or an image that is framed already
                 (what `draw` returns); one of the three.
-            space: of a picture: "speech" or "text", by default the first that the model has.
+            space: of an image: "speech" or "text", by default the first that the model has.
         """
         if (speech is not None) + (text is not None) + (image is not None) != 1:
             raise InputError("expected one of speech, text and image, found none or several: give one")
@@ -230,10 +230,10 @@ class Model:
             return F.normalize(encoding.sentence, dim=1)[0].cpu().numpy()
         path = self.path(space or next(iter(self.paths)))
         if isinstance(image, Image.Image):
-            pixels = np.asarray(resize(to_rgb(image), path.config.picture_size))
+            pixels = np.asarray(resize(to_rgb(image), path.config.packed_size))
         else:
-            pixels = path.frame_picture(load_image(image))
-        return path.encode_pictures(to_tensor(torch.from_numpy(pixels.copy())[None]))[0].cpu().numpy()
+            pixels = path.frame_image(load_image(image))
+        return path.encode_images(to_tensor(torch.from_numpy(pixels.copy())[None]))[0].cpu().numpy()
 
     def search(
         self,
@@ -243,25 +243,25 @@ class Model:
         text: str | None = None,
         image: str | Path | Image.Image | None = None,
         top: int = 10,
-        among: str = "pictures",
+        among: str = "images",
     ) -> list[Hit]:
-        """What an index holds nearest to a sentence or a picture, best first.
+        """What an index holds nearest to a sentence or an image, best first.
 
         Args:
             index: what `s2i index` made with this model: its folder, or opened.
             speech, text, image: as `embed`.
             top: how many.
-            among: "pictures" or "recordings".
+            among: "images" or "recordings".
 
         Raises:
             InputError: as `embed`, and for an index that another model made or that holds none of these.
         """
-        from s2i.search.index import Index  # here: drawing needs none of it
+        from s2i.search.index import Index  # here: generation needs none of it
 
         if not isinstance(index, Index):
             index = Index.open(index)
         space = "text" if text is not None else "speech"
-        if image is not None and among == "pictures" and "speech" not in self.paths:
+        if image is not None and among == "images" and "speech" not in self.paths:
             space = "text"
         index.check(self.path(space), among)
         vector = self.embed(speech=speech, text=text, image=image, space=space)
@@ -269,7 +269,8 @@ class Model:
 
 
 def load(model: str | Path, device: str = "auto") -> Model:
-    """Open an exported model's folder or the run folder of a GAN training; drawing uses the averaged weights.
+    """Open an exported model's folder or the run folder of a GAN training; generation uses the averaged
+    weights.
 
     Args:
         model: the folder.
@@ -292,7 +293,7 @@ def _choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _assemble(parts: StoredPath, device: torch.device) -> DrawingPath:
+def _assemble(parts: StoredPath, device: torch.device) -> GenerationPath:
     config = parts.config
     vocabulary = Vocabulary.from_list(parts.vocabulary) if parts.vocabulary else None
     try:
@@ -312,7 +313,7 @@ def _assemble(parts: StoredPath, device: torch.device) -> DrawingPath:
             connect(networks["image_encoder"], config.image_encoder, parts.origin.parent / IMAGE_NETWORK)
     except (RuntimeError, ValueError, IndexError) as error:
         raise cut_short(parts.origin, "weights that fit the configuration", error) from error
-    return DrawingPath(
+    return GenerationPath(
         config=config,
         vocabulary=vocabulary,
         step=parts.step,

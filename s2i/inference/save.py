@@ -16,7 +16,7 @@ from s2i.config import Config
 from s2i.config_files import config_to_dict
 from s2i.errors import InputError
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.model import DrawingPath, load
+from s2i.inference.model import GenerationPath, load
 from s2i.inference.stored import FORMAT, IMAGE_NETWORK, MODALITIES
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.progress import say
@@ -38,7 +38,7 @@ def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -
     Raises:
         InputError: a run can't be read, two have one modality, or `folder` is something else.
     """
-    found: dict[str, tuple[Path, DrawingPath]] = {}
+    found: dict[str, tuple[Path, GenerationPath]] = {}
     for run in map(Path, runs):
         if os.path.realpath(run) == os.path.realpath(folder):
             raise InputError(f"expected another folder to write than {run}, which is read: name another")
@@ -58,7 +58,7 @@ def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -
 
 def write_model(
     folder: str | Path,
-    paths: dict[str, DrawingPath],
+    paths: dict[str, GenerationPath],
     command: str,
     sections: Sequence[str],
     half: bool = False,
@@ -99,16 +99,21 @@ def _model_files(folder: Path) -> set[str]:
 
 
 def _write_files(
-    folder: Path, paths: dict[str, DrawingPath], name: str, command: str, sections: Sequence[str], half: bool
+    folder: Path,
+    paths: dict[str, GenerationPath],
+    name: str,
+    command: str,
+    sections: Sequence[str],
+    half: bool,
 ) -> None:
     described: dict[str, Any] = {"format": FORMAT, "paths": {}}
     card = [
         f"# {name}",
         "",
-        f"Draws pictures from {' and from '.join(paths)}. Made by `{command}`; read by"
+        f"Generates images from {' and from '.join(paths)}. Made by `{command}`; read by"
         f" `s2i generate --model {name}` and by `s2i.load({name!r})`.",
         "",
-        "| path | pictures | steps | parameters to draw | file | MB | stored as |",
+        "| path | images | steps | parameters to generate | file | MB | stored as |",
         "|---|---|---|---|---|---|---|",
     ]
     for modality, path in paths.items():
@@ -121,11 +126,13 @@ def _write_files(
             "step": path.step,
             **({"data": path.data} if path.data is not None else {}),
         }
-        to_draw = sum(value.numel() for key, value in weights.items() if not key.startswith("image_encoder."))
+        to_generate = sum(
+            value.numel() for key, value in weights.items() if not key.startswith("image_encoder.")
+        )
         card.append(
             f"| {modality} | {path.config.image_size} px, {path.config.generator.stages} stages"
             f" | {path.step or 'unknown'}"
-            f" | {to_draw:,} | `{file.name}` | {file.stat().st_size / 1e6:.2f}"
+            f" | {to_generate:,} | `{file.name}` | {file.stat().st_size / 1e6:.2f}"
             f" | {'float16' if half else 'float32'} |"
         )
     card += _write_image_network(folder, paths, half)
@@ -134,7 +141,7 @@ def _write_files(
     (folder / "README.md").write_text("\n".join([*card, *sections]) + "\n", encoding="utf-8")
 
 
-def _weights(path: DrawingPath, half: bool) -> dict[str, Tensor]:
+def _weights(path: GenerationPath, half: bool) -> dict[str, Tensor]:
     networks = {
         "caption_encoder": path.encoder,
         "image_encoder": path.image_encoder,
@@ -155,10 +162,10 @@ def _stored(values: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
     }
 
 
-def _write_image_network(folder: Path, paths: dict[str, DrawingPath], half: bool) -> list[str]:
+def _write_image_network(folder: Path, paths: dict[str, GenerationPath], half: bool) -> list[str]:
     """The frozen network that the paths' image encoders stand on, once; returns what the card says of it.
 
-    Drawing needs none of it. torchvision's own weights are left out: whoever compares pictures can have them
+    Generation needs none of it. torchvision's own weights are left out: whoever compares images can have them
     from there. Those of a local file nobody else may have.
     """
     encoders = [path.image_encoder for path in paths.values()]
@@ -172,12 +179,12 @@ def _write_image_network(folder: Path, paths: dict[str, DrawingPath], half: bool
         )
     kind, file = frozen[0].config.kind, folder / IMAGE_NETWORK
     if not comes_from_a_file(frozen[0]):
-        return ["", f"Pictures are compared over torchvision's {kind}, fetched when that is first asked for."]
-    file.write_bytes(save(_stored(frozen[0].trunk.network.state_dict(), half)))
+        return ["", f"Images are compared over torchvision's {kind}, fetched when that is first asked for."]
+    file.write_bytes(save(_stored(frozen[0].backbone.network.state_dict(), half)))
     return [
         "",
         f"`{file.name}` ({file.stat().st_size / 1e6:.2f} MB, {kind} without its classifier) is read where"
-        " pictures are compared, by `s2i search`, alone: a model that only draws does without.",
+        " images are compared, by `s2i search`, alone: a model that only generates does without.",
     ]
 
 

@@ -19,7 +19,7 @@ from s2i.runs.fingerprints import Fingerprints
 
 FORMAT = 1  # of an exported model's folder
 MODALITIES = ("speech", "text")
-IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read where pictures are compared, alone
+IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read where images are compared, alone
 NETWORKS = ("caption_encoder", "image_encoder", "generator")  # of a path, as an exported model names them
 
 

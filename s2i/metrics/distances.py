@@ -1,6 +1,6 @@
-"""Distances between two sets of pictures, from any network's features or probabilities, in float64.
+"""Distances between two sets of images, from any network's features or probabilities, in float64.
 
-Whose features they are is the caller's to name: a distance on a judge's features is no Inception FID.
+Whose features they are is the caller's to name: a distance on a classifier's features is no Inception FID.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def resampled_kernel_distance(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The kernel distance of resamples of clusters.
 
-    Two copies of a cluster in a resample are not paired with each other: they are the same pictures, and such
+    Two copies of a cluster in a resample are not paired with each other: they are the same images, and such
     pairs would make every resample look more clustered than the data.
 
     Args:
@@ -60,7 +60,7 @@ def resampled_kernel_distance(
         first_clusters, second_clusters: (N,), (M,) int, 0 to C - 1.
 
     Returns:
-        A function of multiplicities (R, C), how often each cluster was drawn, to (R,).
+        A function of multiplicities (R, C), how often each cluster was generated, to (R,).
     """
     sets = {
         0: (np.asarray(first, np.float64), first_clusters),
@@ -96,19 +96,22 @@ def inception_score(probabilities: np.ndarray, counts: np.ndarray | None = None)
 
 
 def precision_and_recall(
-    drawn: np.ndarray, real: np.ndarray, neighbours: int = 3
+    generated: np.ndarray, real: np.ndarray, neighbours: int = 3
 ) -> tuple[np.ndarray, np.ndarray]:
     """Improved precision and recall (Kynkaanniemi et al. 2019, eq. 1 and 2): (N, F), (M, F).
 
-    The manifold of a set is the union of balls, one about each picture, that reach to its k-th nearest other
-    picture of the set.
+    The manifold of a set is the union of balls, one about each image, that reach to its k-th nearest other
+    image of the set.
 
     Returns:
-        For each drawn picture whether it lies in the manifold of the real ones, (N,) bool; precision is the
-        mean. For each real one whether it lies in that of the drawn ones, (M,) bool; recall is the mean.
+        For each generated image whether it lies in the manifold of the real ones, (N,) bool; precision is the
+        mean. For each real one whether it lies in that of the generated ones, (M,) bool; recall is the mean.
     """
-    drawn, real = torch.from_numpy(np.array(drawn, np.float64)), torch.from_numpy(np.array(real, np.float64))
-    return _within(drawn, real, neighbours), _within(real, drawn, neighbours)
+    generated, real = (
+        torch.from_numpy(np.array(generated, np.float64)),
+        torch.from_numpy(np.array(real, np.float64)),
+    )
+    return _within(generated, real, neighbours), _within(real, generated, neighbours)
 
 
 def _within(points: Tensor, others: Tensor, neighbours: int) -> np.ndarray:
@@ -131,7 +134,7 @@ def _apart(first: Tensor, second: Tensor) -> Tensor:
 def _gaussian(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     features = np.asarray(features, dtype=np.float64)
     if len(features) < 2:
-        raise ValueError(f"expected two pictures or more, found {len(features)}")
+        raise ValueError(f"expected two images or more, found {len(features)}")
     return features.mean(0), np.atleast_2d(np.cov(features, rowvar=False))
 
 
@@ -161,7 +164,8 @@ def _kernel_sums(
 
 
 def _over_copies(sums: np.ndarray, multiplicities: np.ndarray) -> np.ndarray:
-    """Total over pairs of drawn clusters, each copy paired with itself and with copies of others: (R,)."""
+    """Total over pairs of generated clusters, each copy paired with itself and with copies of others:
+    (R,)."""
     own = np.diag(sums)
     between = np.einsum("rc,rc->r", multiplicities @ (sums - np.diag(own)), multiplicities)
     return between + multiplicities @ own

@@ -1,4 +1,4 @@
-"""Retrieval: pictures by caption, captions by picture. Pure functions of unit vectors and class ids."""
+"""Retrieval: images by caption, captions by image. Pure functions of unit vectors and class ids."""
 
 from __future__ import annotations
 
@@ -57,25 +57,25 @@ def retrieve_by_class(
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
-def r_precision(pictures: Tensor, captions: Tensor, own: Tensor, others: Tensor) -> Tensor:
-    """Whether each picture is nearer to its own caption than to every other candidate (AttnGAN, section 4).
+def r_precision(images: Tensor, captions: Tensor, own: Tensor, others: Tensor) -> Tensor:
+    """Whether each image is nearer to its own caption than to every other candidate (AttnGAN, section 4).
 
-    A tie is a miss: a scorer that gives all captions one vector knows nothing.
+    A tie is a miss: an R-precision encoder that gives all captions one vector knows nothing.
 
     Args:
-        pictures: (N, D); captions: (M, D), of any length.
-        own: (N,) index of each picture's caption; others: (N, K) indices of its mismatching candidates.
+        images: (N, D); captions: (M, D), of any length.
+        own: (N,) index of each image's caption; others: (N, K) indices of its mismatching candidates.
 
     Returns:
         (N,) float32 of 0 and 1.
     """
     unit = F.normalize(captions.float(), dim=1)
     hits = []
-    for start in range(0, len(pictures), 256):  # 256 x 100 candidates at a time
+    for start in range(0, len(images), 256):  # 256 x 100 candidates at a time
         part = slice(start, start + 256)
-        drawn = F.normalize(pictures[part].float(), dim=1)
-        right = (drawn * unit[own[part]]).sum(1)
-        wrong = torch.einsum("nd,nkd->nk", drawn, unit[others[part]])
+        generated = F.normalize(images[part].float(), dim=1)
+        right = (generated * unit[own[part]]).sum(1)
+        wrong = torch.einsum("nd,nkd->nk", generated, unit[others[part]])
         hits.append((right > wrong.max(1).values + 1e-6).float())
     return torch.cat(hits)
 

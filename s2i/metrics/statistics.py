@@ -1,6 +1,6 @@
 """Intervals over classes, and permutation tests.
 
-Captions of one class share pictures and resemble each other, so what is independent, and what an interval
+Captions of one class share images and resemble each other, so what is independent, and what an interval
 counts, are classes ("clusters"). An interval is Student's t with the variance that leaving out one class at a
 time gives (the jackknife; Efron and Tibshirani 1993, chapter 11). Shares and their differences are moved to
 the logit scale for it and back, which keeps the ends within their bounds and makes them as lopsided as a
@@ -47,7 +47,8 @@ def weighted_mean(
 ) -> Estimate:
     """Weighted mean of observations, and its t interval over clusters.
 
-    Measured coverage of a nominal .95 with 5, 12 and 50 clusters, 2,000 draws each: clusters' means normal
+    Measured coverage of a nominal .95 with 5, 12 and 50 clusters, 2,000 generates each: clusters' means
+    normal
     .95, .96, .95; accuracies about .95 of 20 captions each .99, .95, .94; average precisions about .05 (beta)
     .92, .93, .94, (log-normal) .92, .91, .93; of two kinds, low and high .87, .96, .95; nine of ten all right
     .99, .95, .94. The percentile bootstrap of the first five with 12 clusters: .91, .87, .87, .86, .91; BCa's

@@ -41,7 +41,7 @@ def _encoder_kind(name: str, key: str, own: type[CaptionEncoder]) -> type[Captio
 def build_image_encoder(config: Config) -> ImageEncoder | PretrainedImageEncoder:
     """The image encoder that the caption encoder is matched against.
 
-    A pretrained one comes without its trunk: `s2i.runs.pretrained_weights.connect` says where to fetch it.
+    A pretrained one comes without its backbone: `s2i.runs.pretrained_weights.connect` says where to fetch it.
     """
     if config.image_encoder.kind != "small":
         return PretrainedImageEncoder(config.image_encoder, config.embedding)
@@ -53,21 +53,21 @@ def build_generator(config: Config) -> StackedGenerator:
     generator = StackedGenerator(config.generator, config.embedding)
     initialise_orthogonally(generator)
     generator.augmentation.start_with(config.generator.spread)
-    if config.generator.accumulate:  # a later stage begins by adding nothing to the picture before
+    if config.generator.accumulate:  # a later stage begins by adding nothing to the image before
         for head in generator.heads[1:]:
             nn.init.zeros_(head.weight)
     return generator
 
 
 def build_posterior(config: Config) -> Posterior | None:
-    """What finds a real picture's noise while a generator trains; None where nothing is drawn again."""
+    """What finds a real image's noise while a generator trains; None where nothing is resampled."""
     if not config.gan.reconstruction_weight:
         return None
     return Posterior(config.embedding, config.generator.noise)
 
 
 def image_sizes(config: Config) -> list[int]:
-    """Side in px of each stage's pictures, smallest first."""
+    """Side in px of each stage's images, smallest first."""
     return [config.generator.base_size * 2**i for i in range(config.generator.stages)]
 
 

@@ -14,7 +14,7 @@ from s2i.config import DiscriminatorConfig
 
 
 class Discriminator(nn.Module):
-    """Judges pictures of one size.
+    """Classifiers images of one size.
 
     Four halvings, or as many as lead to 4 px; above 64 px further halvings widen the map and 3x3 convolutions
     bring it back to 8 * channels. Heads give logits: the published code ends in a sigmoid, which saturates.
@@ -41,7 +41,7 @@ class Discriminator(nn.Module):
         while before > joined:
             layers += _layer(before, before // 2, 3, 1, config.norm)
             before //= 2
-        self.trunk = nn.Sequential(*layers)
+        self.backbone = nn.Sequential(*layers)
         self.joint = nn.Sequential(*_layer(before + condition, before, 3, 1, config.norm))
         self.conditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
         self.unconditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
@@ -51,11 +51,11 @@ class Discriminator(nn.Module):
             self.contrast_condition = nn.Linear(condition, condition)  # can drop what all captions share
         self.classifier = nn.Linear(before * 16, classes) if config.classify else None
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] -> map (B, C, 4, 4)."""
-        return self.trunk(pictures)
+        return self.backbone(images)
 
-    def judge(self, hidden: Tensor, condition: Tensor) -> Tensor:
+    def conditional_logits(self, hidden: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,) of "real, and of this caption": map (B, C, 4, 4), condition (B, condition)."""
         convolution = self.joint[0]
         own, told = convolution.weight.split((hidden.shape[1], condition.shape[1]), 1)
@@ -63,12 +63,12 @@ class Discriminator(nn.Module):
         joined = joined + convolve_constant(condition.to(hidden.dtype), told, hidden.shape[2:])
         return self.conditional(self.joint[1:](joined)).flatten()
 
-    def judge_alone(self, hidden: Tensor) -> Tensor:
+    def unconditional_logits(self, hidden: Tensor) -> Tensor:
         """Logits (B,) of "real": map (B, C, 4, 4)."""
         return self.unconditional(hidden).flatten()
 
     def embed(self, hidden: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (B, condition) of pictures and captions, to be matched; where `contrast` is configured."""
+        """Vectors (B, condition) of images and captions, to be matched; where `contrast` is configured."""
         return self.contrast(hidden.flatten(1)), self.contrast_condition(condition)
 
     def classify(self, hidden: Tensor) -> Tensor:
@@ -114,11 +114,10 @@ def convolve_constant(values: Tensor, weight: Tensor, size: tuple[int, int]) -> 
     return (values @ sums.flatten(1)).unflatten(1, (weight.shape[0], *size))
 
 
-def picture_pyramid(pictures: Tensor, image_sizes: list[int]) -> list[Tensor]:
-    """Real pictures at each stage's size, by area averaging: (B, 3, S, S) -> one tensor a size."""
+def image_pyramid(images: Tensor, image_sizes: list[int]) -> list[Tensor]:
+    """Real images at each stage's size, by area averaging: (B, 3, S, S) -> one tensor a size."""
     return [
-        pictures if size == pictures.shape[-1] else F.adaptive_avg_pool2d(pictures, size)
-        for size in image_sizes
+        images if size == images.shape[-1] else F.adaptive_avg_pool2d(images, size) for size in image_sizes
     ]
 
 

@@ -18,16 +18,16 @@ from s2i.models.caption_encoding import CaptionEncoding
 
 
 @dataclass(frozen=True)
-class Drawing:
+class GeneratorOutput:
     """What a generator returns.
 
     Attributes:
-        pictures: one (B, 3, S, S) float32 in [-1, 1] a stage, smallest first.
+        images: one (B, 3, S, S) float32 in [-1, 1] a stage, smallest first.
         attention: one (B, T, H, W) a stage that attends; empty without attention.
         mu, logvar: (B, C) of conditioning augmentation.
     """
 
-    pictures: list[Tensor]
+    images: list[Tensor]
     attention: list[Tensor]
     mu: Tensor
     logvar: Tensor
@@ -103,7 +103,7 @@ class NextStage(nn.Module):
 
 
 class StackedGenerator(nn.Module):
-    """CaptionEncoding and noise -> pictures at each stage's size.
+    """CaptionEncoding and noise -> images at each stage's size.
 
     `base_size` is 4 times a power of two.
     """
@@ -127,30 +127,30 @@ class StackedGenerator(nn.Module):
         noise: Tensor,
         condition_noise: Tensor | None,
         stages: int | None = None,
-    ) -> Drawing:
-        """Draw.
+    ) -> GeneratorOutput:
+        """Generate.
 
         Args:
             encoding: of B captions.
             noise: (B, noise) standard normal.
             condition_noise: (B, condition) standard normal of conditioning augmentation; None: use mu.
-            stages: draw so many of the stages alone; None: all.
+            stages: generate so many of the stages alone; None: all.
         """
         mu, logvar = self.augmentation(encoding.sentence)
         condition = mu if condition_noise is None else mu + (0.5 * logvar).exp() * condition_noise
         code = torch.cat((condition, noise), 1)
         hidden = self.first(code)
         colours = self.heads[0](hidden).float()
-        pictures, attentions = [colours.tanh()], []
+        images, attentions = [colours.tanh()], []
         for stage, head in list(zip(self.later, self.heads[1:], strict=True))[: stages and stages - 1]:
             hidden, attention = stage(hidden, encoding, condition, code)
             before, colours = colours, head(hidden).float()
             if self.config.accumulate:
                 colours = colours + F.interpolate(before, scale_factor=2, mode="bilinear")
-            pictures.append(colours.tanh())
+            images.append(colours.tanh())
             if attention is not None:
                 attentions.append(attention)
-        return Drawing(pictures, attentions, mu, logvar)
+        return GeneratorOutput(images, attentions, mu, logvar)
 
 
 def stage_widths(config: GeneratorConfig) -> list[int]:

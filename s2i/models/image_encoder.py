@@ -1,4 +1,4 @@
-"""Image encoder: picture -> a global vector and region vectors in the captions' space."""
+"""Image encoder: image -> a global vector and region vectors in the captions' space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.config import ImageEncoderConfig
-from s2i.models.pretrained import KINDS, ImageTrunk
+from s2i.models.pretrained import KINDS, PretrainedNetwork
 
 
 class ImageEncoder(nn.Module):
@@ -32,19 +32,19 @@ class ImageEncoder(nn.Module):
         side = config.image_size // 2 ** len(config.channels)  # px of the last map
         self.globe = nn.Linear(config.channels[-1] * side**2, embedding)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode pictures.
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode images.
 
         Args:
-            pictures: (B, 3, H, W) in [-1, 1], of any size; resized to `image_size`.
+            images: (B, 3, H, W) in [-1, 1], of any size; resized to `image_size`.
 
         Returns:
             global vector (B, D) and regions (B, D, R).
         """
         size = self.config.image_size
-        if pictures.shape[-1] != size or pictures.shape[-2] != size:
-            pictures = F.interpolate(pictures, (size, size), mode="bilinear", antialias=True)
-        hidden = pictures
+        if images.shape[-1] != size or images.shape[-2] != size:
+            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+        hidden = images
         for block in self.blocks[:-1]:
             hidden = block(hidden)
         regions = self.region(hidden).flatten(2)
@@ -54,11 +54,11 @@ class ImageEncoder(nn.Module):
 
 
 class PretrainedImageEncoder(nn.Module):
-    """Two trainable layers over a frozen pretrained network, its trunk: a linear layer over the pooled vector
-    (S2IGAN, AttnGAN), a 1x1 convolution over the map of regions (AttnGAN).
+    """Two trainable layers over a frozen pretrained network, its backbone: a linear layer over the pooled
+    vector (S2IGAN, AttnGAN), a 1x1 convolution over the map of regions (AttnGAN).
 
-    The trunk isn't part of the module: no checkpoint, average or export holds its weights, no `train()` or
-    optimiser reaches it. It is fetched when first a picture is looked at, by `fetch`; `fingerprint` is in the
+    The backbone isn't part of the module: no checkpoint, average or export holds its weights, no `train()` or
+    optimiser reaches it. It is fetched when first an image is looked at, by `fetch`; `fingerprint` is in the
     checkpoint instead, and says which weights these two layers were trained over.
     """
 
@@ -72,36 +72,36 @@ class PretrainedImageEncoder(nn.Module):
         else:
             self.globe = nn.Identity()  # Li et al.: the pooled vector itself is what speech learns
         self.register_buffer("fingerprint", torch.zeros(32, dtype=torch.uint8))  # a SHA-256
-        self.fetch: Callable[[PretrainedImageEncoder], ImageTrunk] | None = None
-        self._trunk: list[ImageTrunk] = []  # in a list, out of the module's sight
+        self.fetch: Callable[[PretrainedImageEncoder], PretrainedNetwork] | None = None
+        self._backbone: list[PretrainedNetwork] = []  # in a list, out of the module's sight
 
     @property
-    def trunk(self) -> ImageTrunk:
+    def backbone(self) -> PretrainedNetwork:
         """The frozen network, on the device of the layers over it."""
-        if not self._trunk:
+        if not self._backbone:
             if self.fetch is None:
-                raise RuntimeError("expected a trunk: set `fetch`, or call `use_trunk` first")
-            self.use_trunk(self.fetch(self))
-        return self._trunk[0].to(self.region.weight.device)
+                raise RuntimeError("expected a backbone: set `fetch`, or call `use_backbone` first")
+            self.use_backbone(self.fetch(self))
+        return self._backbone[0].to(self.region.weight.device)
 
-    def use_trunk(self, trunk: ImageTrunk) -> None:
-        """Look at pictures with this frozen network. (A setter would make it a part.)"""
-        self._trunk[:] = [trunk]
+    def use_backbone(self, backbone: PretrainedNetwork) -> None:
+        """Look at images with this frozen network. (A setter would make it a part.)"""
+        self._backbone[:] = [backbone]
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: object) -> None:
         given = state_dict.get(f"{prefix}fingerprint")
-        if self._trunk and given is not None and not torch.equal(given.cpu(), self.fingerprint.cpu()):
+        if self._backbone and given is not None and not torch.equal(given.cpu(), self.fingerprint.cpu()):
             rest[-1].append("trained over other weights of the frozen network")  # torch's list of errors
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def look(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """What the frozen network sees: pictures (B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, G)
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the frozen network sees: images (B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, G)
         and map of regions (B, C, R), averaged to `region_side` x `region_side` places.
 
         On a CPU in float32 even where training is in bfloat16: depthwise convolutions are slower in that.
         """
         with torch.autocast("cpu", enabled=False):
-            pooled, regions = self.trunk(pictures.float())
+            pooled, regions = self.backbone(images.float())
         if self.config.region_side:
             regions = F.adaptive_avg_pool2d(regions, self.config.region_side)
         return pooled, regions.flatten(2)
@@ -113,6 +113,6 @@ class PretrainedImageEncoder(nn.Module):
             regions = self.region(regions.unsqueeze(3)).squeeze(3)
         return (F.normalize(vectors, dim=1) if self.config.unit else vectors), regions
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """As ImageEncoder's."""
-        return self.project(*self.look(pictures))
+        return self.project(*self.look(images))

@@ -1,10 +1,12 @@
-"""Posterior of a conditional variational autoencoder: which noise would draw this picture from this caption?
+"""Posterior of a conditional variational autoencoder: which noise would generate this image from this
+caption?
 
 It is shown shapes without their colours, which are the caption's to tell: noise that told them when a
-generator learns, and doesn't when it draws, would teach it not to listen.
+generator learns, and doesn't when it generates, would teach it not to listen.
 
 CVAE (Sohn et al. 2015) with a GAN's generator as its decoder (CVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
-al. 2017). No published speech-to-image system has one. Drawing needs none: it stays behind with the training.
+al. 2017). No published speech-to-image system has one. Generation needs none: it stays behind with the
+training.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-PICTURE_SIDE = 32  # px that it looks at: pose, light and background show in them
+IMAGE_SIDE = 32  # px that it looks at: pose, light and background show in them
 _WIDTHS = (24, 48, 96)
 
 
 class Posterior(nn.Module):
-    """A real picture, in one mixture of its colours, and its caption's sentence -> a Gaussian over noise.
+    """A real image, in one mixture of its colours, and its caption's sentence -> a Gaussian over noise.
 
     It sees the caption, so that it need not tell again what the caption tells: what it tells costs.
     """
@@ -29,39 +31,39 @@ class Posterior(nn.Module):
         for width in _WIDTHS:
             layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2)]
             before = width
-        self.trunk = nn.Sequential(*layers, nn.Flatten())
-        flat = before * (PICTURE_SIDE // 2 ** len(_WIDTHS)) ** 2
+        self.backbone = nn.Sequential(*layers, nn.Flatten())
+        flat = before * (IMAGE_SIDE // 2 ** len(_WIDTHS)) ** 2
         self.join = nn.Sequential(nn.Linear(flat + embedding, hidden), nn.LeakyReLU(0.2))
         self.out = nn.Linear(hidden, 2 * noise)
         nn.init.zeros_(self.out.weight)  # begins as the prior
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, pictures: Tensor, sentence: Tensor, mixtures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, sentence: Tensor, mixtures: Tensor) -> tuple[Tensor, Tensor]:
         """Find the noise.
 
         Args:
-            pictures: (B, 3, S, S) in [-1, 1].
+            images: (B, 3, S, S) in [-1, 1].
             sentence: (B, D).
             mixtures: (B, 3) standard normal, see `mix_colours`.
 
         Returns:
             mu, log variance: (B, noise) each, float32.
         """
-        small = nn.functional.adaptive_avg_pool2d(pictures, PICTURE_SIDE)
-        joined = torch.cat((self.trunk(mix_colours(small, mixtures)), sentence.to(small.dtype)), 1)
+        small = nn.functional.adaptive_avg_pool2d(images, IMAGE_SIDE)
+        joined = torch.cat((self.backbone(mix_colours(small, mixtures)), sentence.to(small.dtype)), 1)
         mu, logvar = self.out(self.join(joined)).float().chunk(2, 1)
         return mu, logvar
 
 
-def mix_colours(pictures: Tensor, mixtures: Tensor) -> Tensor:
-    """One channel of each picture, with mean 0 and deviation 1: its shapes are left, its colours are not.
+def mix_colours(images: Tensor, mixtures: Tensor) -> Tensor:
+    """One channel of each image, with mean 0 and deviation 1: its shapes are left, its colours are not.
 
     Args:
-        pictures: (B, 3, H, W); mixtures: (B, 3), a weight of red, green and blue each, of either sign.
+        images: (B, 3, H, W); mixtures: (B, 3), a weight of red, green and blue each, of either sign.
 
     Returns:
         (B, 1, H, W).
     """
-    mixed = torch.einsum("bchw,bc->bhw", pictures, mixtures / mixtures.norm(dim=1, keepdim=True))
+    mixed = torch.einsum("bchw,bc->bhw", images, mixtures / mixtures.norm(dim=1, keepdim=True))
     mixed = mixed - mixed.mean((1, 2), keepdim=True)
     return (mixed / (mixed.std((1, 2), keepdim=True) + 1e-3)).unsqueeze(1)

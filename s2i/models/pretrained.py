@@ -1,4 +1,4 @@
-"""Pretrained picture networks of torchvision, cut where regions and global vectors are read."""
+"""Pretrained image networks of torchvision, cut where regions and global vectors are read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class TrunkKind:
+class PretrainedKind:
     """A network of torchvision as it is used here.
 
     `lower`, `upper`: names of its layers, in order, up to the map of regions and from there to the last map;
     `unused`: what comes after, or beside, and is left out; `region_channels`, `channels`: of the two maps;
-    `pictures`: range in which torchvision's own weights expect pictures; `least`: px that it needs;
+    `images`: range in which torchvision's own weights expect images; `least`: px that it needs;
     `options`: of its builder.
     """
 
@@ -27,7 +27,7 @@ class TrunkKind:
     unused: tuple[str, ...]
     region_channels: int
     channels: int
-    pictures: str
+    images: str
     least: int
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ def _numbered(template: str, first: int, last: int) -> tuple[str, ...]:
 
 # Regions come from the last map that a sixteenth of the input is wide: 17 x 17 of 299 px, 14 x 14 of 224.
 KINDS = {
-    "inception_v3": TrunkKind(  # AttnGAN's and S2IGAN's: regions mixed_6e, 2048 pooled
+    "inception_v3": PretrainedKind(  # AttnGAN's and S2IGAN's: regions mixed_6e, 2048 pooled
         lower=("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1")
         + ("Conv2d_4a_3x3", "maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b")
         + ("Mixed_6c", "Mixed_6d", "Mixed_6e"),
@@ -46,79 +46,80 @@ KINDS = {
         unused=("AuxLogits", "avgpool", "dropout", "fc"),
         region_channels=768,
         channels=2048,
-        pictures="symmetric",  # Google's weights; torchvision undoes ImageNet's mean and deviation for them
+        images="symmetric",  # Google's weights; torchvision undoes ImageNet's mean and deviation for them
         least=75,
         options={"init_weights": False, "transform_input": False},
     ),
-    "googlenet": TrunkKind(  # Li et al.'s teacher: 1024 pooled
+    "googlenet": PretrainedKind(  # Li et al.'s teacher: 1024 pooled
         lower=("conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b", "maxpool3")
         + ("inception4a", "inception4b", "inception4c", "inception4d", "inception4e"),
         upper=("maxpool4", "inception5a", "inception5b"),
         unused=("aux1", "aux2", "avgpool", "dropout", "fc"),
         region_channels=832,
         channels=1024,
-        pictures="symmetric",  # Google's weights too
+        images="symmetric",  # Google's weights too
         least=32,
         options={"init_weights": False, "transform_input": False},
     ),
-    "resnet50": TrunkKind(
+    "resnet50": PretrainedKind(
         lower=("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"),
         upper=("layer4",),
         unused=("avgpool", "fc"),
         region_channels=1024,
         channels=2048,
-        pictures="imagenet",
+        images="imagenet",
         least=32,
     ),
-    "mobilenet_v2": TrunkKind(  # regions: the wide map inside the last halving block, as detectors read it
+    # Regions: the wide map inside the last halving block, as detectors read it.
+    "mobilenet_v2": PretrainedKind(
         lower=(*_numbered("features.{}", 0, 13), "features.14.conv.0"),
         upper=(*_numbered("features.14.conv.{}", 1, 3), *_numbered("features.{}", 15, 18)),
         unused=("classifier",),
         region_channels=576,
         channels=1280,
-        pictures="imagenet",
+        images="imagenet",
         least=32,
     ),
 }
 
 
-class ImageTrunk(nn.Module):
+class PretrainedNetwork(nn.Module):
     """A pretrained network without its classifier, in eval mode for good and frozen, batch norms and all.
 
     (AttnGAN left its Inception in train mode: the weights stood still, the statistics drifted.)
     """
 
-    def __init__(self, kind: str, image_size: int, pictures: str = "published") -> None:
-        """`image_size`: px at its input; `pictures`: "imagenet" (mean and deviation), "symmetric" ([-1, 1])
+    def __init__(self, kind: str, image_size: int, images: str = "published") -> None:
+        """`image_size`: px at its input; `images`: "imagenet" (mean and deviation), "symmetric" ([-1, 1])
         or "published", as torchvision's own weights expect them."""
         super().__init__()
-        from torchvision.models import get_model  # here: drawing needs none of it, and it takes a second
+        from torchvision.models import get_model  # here: generation needs none of it, and it takes a second
 
         known = KINDS[kind]
         self.kind, self.image_size = kind, image_size
-        self.pictures = known.pictures if pictures == "published" else pictures
+        self.images = known.images if images == "published" else images
         self.network = get_model(kind, weights=None, **known.options)
         for name in known.unused:
             setattr(self.network, name, None)
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> ImageTrunk:
+    def train(self, mode: bool = True) -> PretrainedNetwork:
         """Stays in eval mode whatever is asked."""
         return super().train(False)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, channels), map of regions
-        (B, region_channels, h, w). Gradients pass through to the pictures."""
+        (B, region_channels, h, w). Gradients pass through to the images."""
         size = self.image_size
-        if pictures.shape[-2:] != (size, size):
-            pictures = F.interpolate(pictures, (size, size), mode="bilinear", antialias=True)
-        if self.pictures == "imagenet":
+        if images.shape[-2:] != (size, size):
+            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+        if self.images == "imagenet":
             mean, deviation = (
-                pictures.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+                images.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION)
             )
-            pictures = ((pictures + 1) / 2 - mean) / deviation
-        hidden = pictures.contiguous(memory_format=torch.channels_last)  # a quarter faster on a CPU
+            images = ((images + 1) / 2 - mean) / deviation
+        hidden = images.contiguous(memory_format=torch.channels_last)  # a quarter faster on a CPU
         for name in KINDS[self.kind].lower:
             hidden = self.network.get_submodule(name)(hidden)
         regions = hidden

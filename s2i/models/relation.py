@@ -1,4 +1,4 @@
-"""Relation supervisor (S2IGAN, section 2.2.3): how do two pictures of the same class relate?"""
+"""Relation supervisor (S2IGAN, section 2.2.3): how do two images of the same class relate?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ IDENTICAL, SAME_CLASS, OTHER_CLASS = 0, 1, 2
 
 
 class RelationSupervisor(nn.Module):
-    """Vectors of a real picture and another -> logits of `IDENTICAL`, `SAME_CLASS`, `OTHER_CLASS`.
+    """Vectors of a real image and another -> logits of `IDENTICAL`, `SAME_CLASS`, `OTHER_CLASS`.
 
     The published layer has a fourth output that no pair ever has as its label; `outputs=4` reads its weights.
     """

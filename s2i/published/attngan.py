@@ -11,9 +11,9 @@ from torch import nn
 
 from s2i.config import Config, ImageEncoderConfig, TextEncoderConfig
 from s2i.errors import InputError
-from s2i.inference.model import DrawingPath
+from s2i.inference.model import GenerationPath
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.models.pretrained import ImageTrunk
+from s2i.models.pretrained import PretrainedNetwork
 from s2i.models.text_encoder import TextEncoder
 from s2i.published.paths import make_path, origins_of
 from s2i.published.recurrent import move_recurrent
@@ -48,27 +48,27 @@ def read_image_encoder(weights: Weights) -> PretrainedImageEncoder:
     """CNN_ENCODER: two layers over Inception-v3, whose statistics drifted in training and are its own."""
     embedding = weights.shape("emb_features.weight", 4)[0]
     config = ImageEncoderConfig(
-        kind="inception_v3", image_size=299, unit=False, pictures="symmetric", weights=weights.origin
+        kind="inception_v3", image_size=299, unit=False, images="symmetric", weights=weights.origin
     )
     weights.move("emb_features", "encoder.region")
     weights.move("emb_cnn_code", "encoder.globe")
     weights.add({"encoder.fingerprint": torch.zeros(32, dtype=torch.uint8)})
     for layer in dict.fromkeys(key.partition(".")[0] for key in weights):
-        weights.move(layer, f"trunk.network.{layer}")
+        weights.move(layer, f"backbone.network.{layer}")
 
     def make() -> nn.ModuleDict:
-        trunk = ImageTrunk(config.kind, config.image_size, config.pictures)
-        return nn.ModuleDict({"encoder": PretrainedImageEncoder(config, embedding), "trunk": trunk})
+        backbone = PretrainedNetwork(config.kind, config.image_size, config.images)
+        return nn.ModuleDict({"encoder": PretrainedImageEncoder(config, embedding), "backbone": backbone})
 
-    encoder, trunk = weights.build(make).values()
-    encoder.use_trunk(trunk)
-    encoder.fingerprint.copy_(fingerprint(trunk))
+    encoder, backbone = weights.build(make).values()
+    encoder.use_backbone(backbone)
+    encoder.fingerprint.copy_(fingerprint(backbone))
     return encoder
 
 
-def read_attngan(files: Sequence[Path]) -> DrawingPath:
+def read_attngan(files: Sequence[Path]) -> GenerationPath:
     """The path from text: generator and text encoder (.pth), vocabulary (captions.pickle, or words in .txt);
-    with the image encoder (.pth) too, pictures can be searched.
+    with the image encoder (.pth) too, images can be searched.
 
     Raises InputError where one of the first three is missing, or one twice there or of another system.
     """

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from s2i.errors import InputError
-from s2i.inference.model import DrawingPath
+from s2i.inference.model import GenerationPath
 from s2i.inference.save import write_model
 from s2i.published.attngan import read_attngan
 from s2i.published.s2igan import read_s2igan
 from s2i.published.stackgan_v2 import read_stackgan_v2
 
-READERS: dict[str, Callable[[Sequence[Path]], DrawingPath]] = {
+READERS: dict[str, Callable[[Sequence[Path]], GenerationPath]] = {
     "attngan": read_attngan,
     "s2igan": read_s2igan,
     "stackgan-v2": read_stackgan_v2,
@@ -42,13 +42,13 @@ def import_model(system: str, files: Sequence[str | Path], folder: str | Path) -
     for path in paths:
         if not path.is_file():
             raise InputError(f"expected a file of {system}, found none at {path}: check the path")
-    drawing = READERS[system](paths)
+    output = READERS[system](paths)
     write_model(
-        folder, {drawing.config.modality: drawing}, f"s2i import {system}", _describe(system, paths, drawing)
+        folder, {output.config.modality: output}, f"s2i import {system}", _describe(system, paths, output)
     )
 
 
-def _describe(system: str, files: Sequence[Path], path: DrawingPath) -> list[str]:
+def _describe(system: str, files: Sequence[Path], path: GenerationPath) -> list[str]:
     lines = ["", f"## From {path.config.modality}", ""]
     lines.append("Published weights, under the licence of their authors; every size is theirs. Made of")
     lines += ["", "| file | SHA-256 |", "|---|---|"]
@@ -58,7 +58,8 @@ def _describe(system: str, files: Sequence[Path], path: DrawingPath) -> list[str
     if path.encoder is None:
         lines += [
             "",
-            f"There is no encoder in this folder: it draws from embeddings of {path.config.embedding} numbers"
+            f"There is no encoder in this folder: it generates from embeddings of {path.config.embedding}"
+            f" numbers"
             f' (`s2i.load(...).path("{path.config.modality}").draw`), and `s2i generate` refuses it.',
         ]
     return lines

@@ -1,4 +1,4 @@
-"""A path from captions to pictures, of published parts."""
+"""A path from captions to images, of published parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from s2i.config import Config
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
-from s2i.inference.model import DrawingPath
+from s2i.inference.model import GenerationPath
 from s2i.models.build import CaptionEncoder
 from s2i.models.generator import StackedGenerator
 from s2i.models.image_encoder import PretrainedImageEncoder
@@ -29,7 +29,7 @@ def make_path(
     origins: dict[str, str],
     vocabulary: Vocabulary | None = None,
     image_encoder: PretrainedImageEncoder | None = None,
-) -> DrawingPath:
+) -> GenerationPath:
     """Put a generator behind an encoder.
 
     Args:
@@ -38,7 +38,7 @@ def make_path(
         image_encoder: that the encoder was matched with, for search.
 
     Raises:
-        InputError: the generator draws from embeddings of another width, or the image encoder makes such.
+        InputError: the generator generates from embeddings of another width, or the image encoder makes such.
     """
     config = replace(config, generator=generator.config)
     wanted = generator.augmentation.linear.in_features
@@ -53,7 +53,7 @@ def make_path(
             f"expected an image encoder of {config.embedding} numbers, as the caption encoder has, found"
             f" {image_encoder.region.out_channels} in {origins['image']}: the two were not trained together"
         )
-    return DrawingPath(
+    return GenerationPath(
         config=config,
         vocabulary=vocabulary,
         step=0,

@@ -10,7 +10,7 @@ import torch
 
 from s2i.config import AudioConfig, Config, ImageEncoderConfig, SpeechEncoderConfig
 from s2i.errors import InputError
-from s2i.inference.model import DrawingPath
+from s2i.inference.model import GenerationPath
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import KINDS
 from s2i.models.relation import RelationSupervisor
@@ -67,7 +67,7 @@ def read_relation(weights: Weights) -> RelationSupervisor:
 def read_image_encoder(weights: Weights) -> PretrainedImageEncoder:
     """LINEAR_ENCODER: a layer over Inception-v3, which torchvision has; it knows no regions."""
     embedding, pooled = weights.shape("L1.weight", 2)
-    config = ImageEncoderConfig(kind="inception_v3", image_size=299, unit=True, pictures="symmetric")
+    config = ImageEncoderConfig(kind="inception_v3", image_size=299, unit=True, images="symmetric")
     kind = KINDS[config.kind]
     if pooled != kind.channels:
         raise InputError(
@@ -80,8 +80,8 @@ def read_image_encoder(weights: Weights) -> PretrainedImageEncoder:
     return weights.build(lambda: PretrainedImageEncoder(config, embedding))
 
 
-def speech_path(parts: dict[str, Weights]) -> DrawingPath:
-    """A path from speech: a generator that draws from the embeddings of S2IGAN's speech encoder."""
+def speech_path(parts: dict[str, Weights]) -> GenerationPath:
+    """A path from speech: a generator that generates from the embeddings of S2IGAN's speech encoder."""
     encoder = read_speech_encoder(parts[SPEECH_ENCODER])
     mels = encoder.convolutions[0].in_channels
     config, image_encoder = Config(audio=replace(AUDIO, mels=mels), speech_encoder=encoder.config), None
@@ -92,8 +92,8 @@ def speech_path(parts: dict[str, Weights]) -> DrawingPath:
     return make_path(config, generator, encoder, origins_of(parts, names), image_encoder=image_encoder)
 
 
-def read_s2igan(files: Sequence[Path]) -> DrawingPath:
-    """The path from speech: generator and speech encoder (.pth); with the image encoder (.pth) too, pictures
+def read_s2igan(files: Sequence[Path]) -> GenerationPath:
+    """The path from speech: generator and speech encoder (.pth); with the image encoder (.pth) too, images
     can be searched.
 
     Raises InputError where one of the two is missing, twice there, or of another system.

@@ -20,7 +20,7 @@ from s2i.published.weights import Weights
 def read_generator(weights: Weights) -> StackedGenerator:
     """A generator with every size taken off its weights, and `config` to say them.
 
-    The embedding that it draws from has `augmentation.linear.in_features` numbers. Raises InputError for
+    The embedding that it generates from has `augmentation.linear.in_features` numbers. Raises InputError for
     weights of something else.
     """
     config, embedding = _generator_config(weights)
@@ -143,11 +143,11 @@ def read_discriminator(weights: Weights) -> Discriminator:
     )
     place = 0
     for convolution, norm in layers:
-        weights.move(convolution, f"trunk.{place}")
+        weights.move(convolution, f"backbone.{place}")
         if norm:
-            weights.move(norm, f"trunk.{place + 1}")
+            weights.move(norm, f"backbone.{place + 1}")
         else:
-            weights.add({f"trunk.{place}.bias": _zeros(widths[0])})
+            weights.add({f"backbone.{place}.bias": _zeros(widths[0])})
         place += 3 if norm else 2  # each ends in its non-linearity
     weights.move(f"{joint}.0", "joint.0", None if attngan else _to_the_end(condition))
     weights.move(f"{joint}.1", "joint.1")

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from s2i.config import Config, TextEncoderConfig
-from s2i.inference.model import DrawingPath
+from s2i.inference.model import GenerationPath
 from s2i.published.paths import make_path
 from s2i.published.s2igan import SPEECH_ENCODER, speech_path
 from s2i.published.stacked import read_generator
 from s2i.published.weights import read_parts
 
 
-def read_stackgan_v2(files: Sequence[Path]) -> DrawingPath:
+def read_stackgan_v2(files: Sequence[Path]) -> GenerationPath:
     """The path from speech, of a generator trained on S2IGAN's embeddings and its speech encoder (.pth each).
 
-    The authors' own generators draw from char-CNN-RNN embeddings of text, whose encoder was never a PyTorch
-    file: a generator alone makes a path without an encoder, which draws from embeddings that are at hand.
+    The authors' own generators generate from char-CNN-RNN embeddings of text, whose encoder was never a
+    PyTorch
+    file: a generator alone makes a path without an encoder, which generates from embeddings that are at hand.
     Raises InputError for weights of another system.
     """
     parts = read_parts("stackgan-v2", files, [SPEECH_ENCODER])

@@ -24,7 +24,7 @@ KINDS = {
     "L2.weight": "S2IGAN's relation supervisor",  # which has an L1 too: it comes first
     "L1.weight": "S2IGAN's image encoder",
 }
-# What has no part in drawing.
+# What has no part in generation.
 TRAINING = (
     "AttnGAN's image encoder",
     "S2IGAN's image encoder",
@@ -197,4 +197,4 @@ def _advice(kind: str) -> str:
     for system, generator in GENERATORS.items():
         if kind == generator:
             return f"use s2i import {system}"
-    return "leave it out, drawing needs none" if kind in TRAINING else "give the files of this system"
+    return "leave it out, generation needs none" if kind in TRAINING else "give the files of this system"

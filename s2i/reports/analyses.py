@@ -11,11 +11,11 @@ from s2i.analysis.robustness import shown
 from s2i.reports.charts import bar_chart, scatter_chart
 
 SIDES = ("speech", "text")
-ROBUSTNESS_CHART = "pictures/robustness.svg"
+ROBUSTNESS_CHART = "images/robustness.svg"
 TOLD = {  # of every run: metric of results.json's difference -> its name in the table
     "attribute_accuracy": "attribute accuracy",
-    "generation/mAP": "class mAP of drawings",
-    "kid": "judge KID",
+    "generation/mAP": "class mAP of generated images",
+    "kid": "classifier KID",
     "recall@1": "recall@1 of retrieval",
     "mAP": "mAP of retrieval",
     "median_rank": "median rank of retrieval",
@@ -80,12 +80,12 @@ def classes(results: dict[str, Any]) -> str:
 
 
 def follows(results: dict[str, Any], asked: Questions) -> str:
-    """One word changed: does the picture change with it, and in nothing else?"""
+    """One word changed: does the image change with it, and in nothing else?"""
     numbers = results["questions"].get("following")
     if not numbers:
         return ""
     told = {
-        "followed": "the new value is drawn",
+        "followed": "the new value is generated",
         "before": "the same before the swap",
         "stayed": "other attributes stay as they were",
     }
@@ -108,13 +108,13 @@ def follows(results: dict[str, Any], asked: Questions) -> str:
     cards = "".join(
         f'<div class="card"><p class="note">{escape(example.text)}<br>→ {_marked(example)}</p>'
         '<div class="two">'
-        + "".join(_picture(example.files[side], f"{side}: before and after the swap", side) for side in SIDES)
+        + "".join(_image(example.files[side], f"{side}: before and after the swap", side) for side in SIDES)
         + "</div></div>"
         for example in asked.examples
     )
     return (
         f"{_table(rows)}{_procedure(results, 'following', count)}"
-        f'<div class="charts">{bar_chart("share of swaps in which the new value is drawn", bars)}</div>'
+        f'<div class="charts">{bar_chart("share of swaps in which the new value is generated", bars)}</div>'
         f'<div class="cards">{cards}</div>'
     )
 
@@ -126,7 +126,7 @@ def strips(results: dict[str, Any], asked: Questions) -> str:
     shown = "".join(
         f'<p class="note">{escape(strip.first)} → {escape(strip.second)}</p>'
         + "".join(
-            _picture(strip.files[side], f"from {side}: {strip.first} to {strip.second}", side, "wide")
+            _image(strip.files[side], f"from {side}: {strip.first} to {strip.second}", side, "wide")
             for side in SIDES
         )
         for strip in asked.strips
@@ -176,43 +176,43 @@ def voices(results: dict[str, Any]) -> str:
                 )
         rows.append([*cells, ("captions", f"{row['captions']:,}")])
     how = f'<p class="note">{escape(found["procedure"])}</p>'
-    chart = _picture(
+    chart = _image(
         ROBUSTNESS_CHART, "differences from the clean recordings, condition by condition", "", "wide"
     )
     return f'{_table(rows)}{chart}<details class="how"><summary>How this is measured</summary>{how}</details>'
 
 
-def one_picture(results: dict[str, Any], asked: Questions) -> str:
-    """Captions drawn again and again."""
+def one_image(results: dict[str, Any], asked: Questions) -> str:
+    """Captions resampled and again."""
     numbers = results["questions"]["diversity"]
     rows = [
         [("", what)] + [(side, f"{numbers[side][name]:.3f}") for side in SIDES if name in numbers[side]]
         for name, what in (
-            ("within", "two pictures of one caption differ by"),
+            ("within", "two images of one caption differ by"),
             ("between", "of different captions"),
             ("ratio", "within over between"),
-            ("real", "two real pictures of one class differ by"),
+            ("real", "two real images of one class differ by"),
         )
     ]
     texts = "; ".join(asked.spread_texts)
     shown = "".join(
-        _picture(asked.diversity[side], f"from {side}, a caption a row: {texts}", side, "wide")
+        _image(asked.diversity[side], f"from {side}, a caption a row: {texts}", side, "wide")
         for side in SIDES
     )
     counts = numbers["speech"]["counts"]
-    told = f"{counts['captions']} captions, {counts['drawings']} drawings each"
+    told = f"{counts['captions']} captions, {counts['generated images']} generated images each"
     note = f'<p class="note">Rows: {escape(texts)}</p>'
     return f'{_table(rows)}{_procedure(results, "diversity", told)}{note}<div class="two">{shown}</div>'
 
 
 def remembered(results: dict[str, Any], asked: Questions) -> str:
-    """Drawn pictures above the training pictures nearest to them."""
+    """Generated images above the training images nearest to them."""
     numbers = results["questions"].get("duplicates")
     if not numbers:
         return ""
     real = numbers["speech"]["real"]
     rows = [
-        [("", "duplicates of training pictures")]
+        [("", "duplicates of training images")]
         + [
             (side, _with_interval(numbers[side]["duplicate_rate"], numbers[side]["interval95"], signed=False))
             for side in SIDES
@@ -224,15 +224,15 @@ def remembered(results: dict[str, Any], asked: Questions) -> str:
     ]
     counts = numbers["speech"]["counts"]
     shown = "".join(
-        _picture(
+        _image(
             asked.memory[side],
-            f"from {side}: drawn pictures above, the nearest training pictures below",
-            f"from {side}: drawn, and below each its nearest training picture",
+            f"from {side}: generated images above, the nearest training images below",
+            f"from {side}: generated, and below each its nearest training image",
             "wide",
         )
         for side in SIDES
     )
-    told = f"{counts['drawn']:,} drawn, {counts['training']:,} training pictures"
+    told = f"{counts['generated']:,} generated, {counts['training']:,} training images"
     return f"{_table(rows)}{_procedure(results, 'duplicates', told)}{shown}"
 
 
@@ -282,7 +282,7 @@ def _marked(example: Any) -> str:
     )
 
 
-def _picture(source: str, description: str, name: str, style: str = "") -> str:
+def _image(source: str, description: str, name: str, style: str = "") -> str:
     return (
         f'<figure class="{style}"><img loading="lazy" src="{source}" alt="{escape(description)}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"

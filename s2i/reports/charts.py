@@ -23,7 +23,7 @@ class Curve:
 
 
 def line_chart(title: str, curves: Sequence[Curve], across: str = "step") -> str:
-    """A figure with one line a curve and a legend; "" where there is nothing to draw.
+    """A figure with one line a curve and a legend; "" where there is nothing to generate.
 
     Points that are no finite numbers are left out.
     """
@@ -110,7 +110,8 @@ def scatter_chart(title: str, dots: Sequence[tuple[float, float, str]], across: 
 
 @dataclass(frozen=True)
 class Spread:
-    """A row of a spread chart: label, value, its interval, and whether it is a repetition, drawn hollow."""
+    """A row of a spread chart: label, value, its interval, and whether it is a repetition, generated
+    hollow."""
 
     label: str
     value: float

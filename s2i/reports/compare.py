@@ -2,7 +2,7 @@
 
 index.html     for people; needs nothing but the two folders beside it
 results.json   the numbers, with the protocols that made them
-audio/         what the page plays; pictures/: what it shows
+audio/         what the page plays; images/: what it shows
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from s2i.evaluation.records import PROTOCOLS, Score, measure, procedure, record,
 from s2i.evaluation.subject import Subject
 from s2i.files.atomic import read_json, write_atomically
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.model import DrawingPath, load
+from s2i.inference.model import GenerationPath, load
 from s2i.progress import say
 from s2i.reports.analyses import ROBUSTNESS_CHART
 from s2i.reports.gallery import write_gallery
@@ -53,7 +53,7 @@ def compare(
     """Measure all runs on the same captions and noise, and write the report into `output`.
 
     All are measured by the evaluation settings of the speech run. Numbers are means over a side's runs;
-    pictures and curves are of `speech_run` and `text_run`. What an earlier call wrote into `output` is
+    images and curves are of `speech_run` and `text_run`. What an earlier call wrote into `output` is
     replaced at the end; a folder that holds anything else is refused, but for the recipe's seconds.json.
 
     Args:
@@ -108,7 +108,7 @@ def results(
     scores: Scores, data: dict[str, Any], seconds: dict[str, float], found_differences: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of results.json. `real` and `chance` are the speech run's: retrieval's chance and all of
-    generation's are the same for both, as captions, pictures and judge are."""
+    generation's are the same for both, as captions, images and classifier are."""
     measured = [name for name in PROTOCOLS if any(scores[modality][name] for modality in MODALITIES)]
     found: dict[str, Any] = {
         "protocols": {name: procedure(name) for name in measured},
@@ -122,7 +122,7 @@ def results(
                 of = "run" if column in MODALITIES else column
                 source = scores[column if column in MODALITIES else "speech"][protocol]
                 given = {score.metric: score.value for score in source if score.of == of}
-                if part.endswith("voices") and column == "text":  # which has none
+                if part.endswith("_speakers") and column == "text":  # which has none
                     continue
                 if part and given:
                     values[part] = given
@@ -141,7 +141,7 @@ def differences(measured: dict[str, list[Measured]], classes: int) -> dict[str, 
     found: dict[str, dict[str, Any]] = {}
     retrieved = {score.metric for score in measured["speech"][0]["retrieval_by_caption"]}
     for protocols in SECTIONS.values():
-        for protocol in (name for name, part in protocols.items() if not part.endswith("voices")):
+        for protocol in (name for name, part in protocols.items() if not part.endswith("_speakers")):
             for score in measured["speech"][0][protocol]:
                 sides = [
                     [_score(run[protocol], score.metric) for run in measured[side]] for side in MODALITIES
@@ -198,8 +198,8 @@ def _by_class(scores: Scores, subject: Subject) -> dict[str, Any]:
         sides = [_score(scores[side][protocol], metric) for side in MODALITIES]
         if None not in sides:
             label_names = {
-                int(label): picture.class_name
-                for label, picture in zip(subject.pack.labels, subject.pack.pictures, strict=True)
+                int(label): image.class_name
+                for label, image in zip(subject.pack.labels, subject.pack.records, strict=True)
             }
             names = [label_names[label] for label in sorted(label_names)]
             return {"metric": metric, "rows": seeds.by_class(*sides, names)}
@@ -218,7 +218,7 @@ def _looked(subjects: dict[str, Subject], scores: Scores) -> dict[str, dict[str,
     return found
 
 
-def _path(folder: Path, modality: str) -> DrawingPath:
+def _path(folder: Path, modality: str) -> GenerationPath:
     paths = load(folder).paths
     if modality not in paths:
         place = "first" if modality == "speech" else "second"
@@ -229,7 +229,9 @@ def _path(folder: Path, modality: str) -> DrawingPath:
     return paths[modality]
 
 
-def _subjects(paths: dict[str, list[DrawingPath]], evaluation: EvaluationConfig) -> dict[str, list[Subject]]:
+def _subjects(
+    paths: dict[str, list[GenerationPath]], evaluation: EvaluationConfig
+) -> dict[str, list[Subject]]:
     """All paths over the same captions."""
     for name in MUST_AGREE:
         found = {
@@ -281,7 +283,9 @@ def _differing(speech: Config, text: Config) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _runs(paths: dict[str, list[DrawingPath]], folders: dict[str, list[Path]]) -> dict[str, dict[str, Run]]:
+def _runs(
+    paths: dict[str, list[GenerationPath]], folders: dict[str, list[Path]]
+) -> dict[str, dict[str, Run]]:
     found: dict[str, dict[str, Run]] = {}
     for modality, (folder, *_) in folders.items():
         encoder = Path(paths[modality][0].config.gan.encoder)

@@ -9,15 +9,15 @@ from typing import Any
 
 from s2i.config import MISSING
 from s2i.files.atomic import read_json
-from s2i.inference.model import DrawingPath
+from s2i.inference.model import GenerationPath
 from s2i.reports.rows import Record, cells, interval_forms, leading, rows
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.run import Run
 
-SHARED = ("step", "split", "seed", "weights", "judge")  # above the table, where all its rows agree
+SHARED = ("step", "split", "seed", "weights", "classifier")  # above the table, where all its rows agree
 
 
-def describe_run(modality: str, run: Path, path: DrawingPath) -> list[str]:
+def describe_run(modality: str, run: Path, path: GenerationPath) -> list[str]:
     """The card's lines about one path, from its run's folder and from its encoder's."""
     config = path.config
     lines = ["", f"## From {modality}", ""]

@@ -1,4 +1,4 @@
-"""The page of a comparison: HTML from its numbers, pictures and logs; style and script are inside it."""
+"""The page of a comparison: HTML from its numbers, images and logs; style and script are inside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from s2i.analysis.analyses import Questions
 from s2i.evaluation.records import Score
 from s2i.reports import analyses
 from s2i.reports.charts import Curve, bar_chart, line_chart
-from s2i.reports.gallery import Drawn, Shown
+from s2i.reports.gallery import Generated, Shown
 from s2i.reports.sections import difference_name
 from s2i.reports.style import STYLE
 from s2i.runs.run import Run
@@ -37,13 +37,13 @@ class Report:
     results: dict[str, Any]
     scores: Scores
     shown: list[Shown]
-    every: int  # the gallery holds every so-many-th drawn caption
+    every: int  # the gallery holds every so-many-th generated caption
     asked: Questions
     runs: dict[str, dict[str, Run]]  # modality -> "generator", "encoder" -> run, where its log is at hand
 
 
 def page(report: Report) -> str:
-    """A whole HTML document; `audio/` and `pictures/` lie beside it."""
+    """A whole HTML document; `audio/` and `images/` lie beside it."""
     sections = [
         _header(report),
         "<h2>The numbers</h2>",
@@ -51,17 +51,17 @@ def page(report: Report) -> str:
         *_section("Attribute by attribute", _attribute_bars(report)),
         *_section("Is it the modality or the luck?", analyses.luck(report.results)),
         *_section("Class by class", analyses.classes(report.results)),
-        *_section("The pictures", _gallery(report)),
+        *_section("The images", _gallery(report)),
         *_section("Does it follow? One word changed", analyses.follows(report.results, report.asked)),
         *_section("From one caption to another", analyses.strips(report.results, report.asked)),
         *_section("Is it the voice?", analyses.voices(report.results)),
         *_section("Through words: recognition, then text", analyses.through_words(report.results)),
-        *_section("Is it one picture?", analyses.one_picture(report.results, report.asked)),
+        *_section("Is it one image?", analyses.one_image(report.results, report.asked)),
         *_section("Is it memory?", analyses.remembered(report.results, report.asked)),
         *_section("How the runs trained", _curves(report)),
         *_section("What was compared", _facts(report.results)),
     ]
-    return document("Pictures from speech and from text", sections)
+    return document("Images from speech and from text", sections)
 
 
 def document(title: str, sections: list[str]) -> str:
@@ -76,11 +76,13 @@ def document(title: str, sections: list[str]) -> str:
 
 def verdict(results: dict[str, Any]) -> str:
     """The comparison in one sentence, from results.json's content."""
-    drawn, difference = results["generation"], results["difference"]
-    metric, what = "attribute_accuracy", "of the attributes that the captions mention are right in pictures"
-    if metric not in drawn.get("speech", {}):
-        drawn, metric, what = results["retrieval"], "recall@1", "of the captions find their class first"
-    values = {of: drawn[of][metric] for of in (*MODALITIES, "real", "chance") if metric in drawn.get(of, {})}
+    generated, difference = results["generation"], results["difference"]
+    metric, what = "attribute_accuracy", "of the attributes that the captions mention are right in images"
+    if metric not in generated.get("speech", {}):
+        generated, metric, what = results["retrieval"], "recall@1", "of the captions find their class first"
+    values = {
+        of: generated[of][metric] for of in (*MODALITIES, "real", "chance") if metric in generated.get(of, {})
+    }
     told = f"{_percent(values['speech'])} {what} from speech, {_percent(values['text'])} from text"
     if metric in difference:
         found = difference[metric]
@@ -90,14 +92,14 @@ def verdict(results: dict[str, Any]) -> str:
     return f"{told}; {', '.join(others)}."
 
 
-_OTHERS = {"real": "real pictures", "chance": "chance"}
+_OTHERS = {"real": "real images", "chance": "chance"}
 
 
 def _header(report: Report) -> str:
     data = report.results["data"]
     counts = (
-        f"{data['captions']:,} captions of {data['pictures']:,} pictures of {data['classes']:,} classes of"
-        f" the {data['split']} split; {data['drawn_captions']:,} captions drawn, each from speech and"
+        f"{data['captions']:,} captions of {data['images']:,} images of {data['classes']:,} classes of"
+        f" the {data['split']} split; {data['generated_captions']:,} captions generated, each from speech and"
         f" from text with the same noise (seed {data['seed']})."
     )
     counts += "".join(
@@ -105,7 +107,7 @@ def _header(report: Report) -> str:
         for why, count in data["read_in_part"].items()
     )
     return (
-        f"<header><h1>Pictures from speech and from text</h1>"
+        f"<header><h1>Images from speech and from text</h1>"
         f'<p class="verdict">{escape(verdict(report.results))}</p>'
         f'<p class="soft">{escape(counts)}</p></header>'
     )
@@ -126,7 +128,7 @@ def _table(report: Report) -> str:
             for score in report.scores[modality][protocol]:
                 column = modality if score.of == "run" else score.of
                 by_name.setdefault(score.metric, {}).setdefault(column, score)
-        main = {name for name in by_name if "/" not in name and not protocol.endswith("voices")}
+        main = {name for name in by_name if "/" not in name and not protocol.endswith("_speakers")}
         for rows, chosen in ((whole, main), (parts, by_name.keys() - main)):
             if chosen:
                 rows.append(_heading(protocol, text, report.results.get("looked", {}).get(protocol, {})))
@@ -185,7 +187,7 @@ def _cell(name: str, text: str) -> str:
 
 
 def _difference_of(report: Report, protocol: str, metric: str) -> dict[str, Any] | None:
-    if protocol.endswith("voices"):
+    if protocol.endswith("_speakers"):
         return None
     retrieved = report.results["retrieval"].get("speech", {})
     return report.results["difference"].get(difference_name(protocol, metric, retrieved))
@@ -215,7 +217,7 @@ def _attribute_bars(report: Report) -> str:
         (name, {style: found[style] for style in order if style in found}) for name, found in rows.items()
     ]
     half = -(-len(bars) // 2)
-    title = "share of mentions that the judge calls right"
+    title = "share of mentions that the classifier calls right"
     charts = [bar_chart(title, part) for part in (bars[:half], bars[half:])]
     return f'<div class="charts">{"".join(charts)}</div>' if bars else ""
 
@@ -230,11 +232,12 @@ def _gallery(report: Report) -> str:
     if not report.shown:
         return ""
     nth = "all of them" if report.every == 1 else f"one in every {report.every}, from the first on"
-    total = report.results["data"]["drawn_captions"]
+    total = report.results["data"]["generated_captions"]
     rule = (
-        f"{len(report.shown)} of the {total:,} drawn captions: {nth}, in the order of the data, good and bad"
+        f"{len(report.shown)} of the {total:,} generated captions: {nth}, in the order of the data, good"
+        f" and bad"
         " alike. Audio: what the speech encoder heard. Chips: the attributes that the caption mentions, by"
-        " the judge's eyes."
+        " the classifier's eyes."
     )
     cards = "\n".join(_card(number, shown) for number, shown in enumerate(report.shown, 1))
     return f'<p class="soft">{escape(rule)}</p><div class="cards">{cards}</div>'
@@ -243,23 +246,23 @@ def _gallery(report: Report) -> str:
 def _card(number: int, shown: Shown) -> str:
     text = shown.caption.text or ""
     voice = f"spoken by {shown.caption.speaker}" if shown.caption.speaker else ""
-    if shown.unseen_voice:
+    if shown.unseen_speaker:
         voice += ", never heard in training"
     facts = " · ".join(part for part in (shown.class_name, voice) if part)
-    pictures = [(f"from {modality}", shown.drawn[modality].stages[-1]) for modality in MODALITIES]
-    pictures.append(("real", shown.real))
-    three = "".join(figure(f"{name}: {text}", source, name) for name, source in pictures)
-    chips = "".join(chip_list(modality, shown.drawn[modality]) for modality in MODALITIES)
+    images = [(f"from {modality}", shown.generated[modality].stages[-1]) for modality in MODALITIES]
+    images.append(("real", shown.real))
+    three = "".join(figure(f"{name}: {text}", source, name) for name, source in images)
+    chips = "".join(chip_list(modality, shown.generated[modality]) for modality in MODALITIES)
     stages = "".join(
         f'<p class="soft">from {modality}</p><div class="stages">'
         + "".join(
             figure(f"stage {stage} from {modality}: {text}", source, f"stage {stage}")
-            for stage, source in enumerate(shown.drawn[modality].stages)
+            for stage, source in enumerate(shown.generated[modality].stages)
         )
         + "</div>"
         for modality in MODALITIES
     )
-    looked = "".join(attention_tiles(modality, shown.drawn[modality]) for modality in MODALITIES)
+    looked = "".join(attention_tiles(modality, shown.generated[modality]) for modality in MODALITIES)
     looked = looked and f"<details><summary>Where each segment and word looked</summary>{looked}</details>"
     return (
         f'<article class="card" id="caption-{number}"><h3>{number}. {escape(text) or "(unwritten)"}</h3>'
@@ -271,35 +274,35 @@ def _card(number: int, shown: Shown) -> str:
 
 
 def figure(description: str, source: str, name: str) -> str:
-    """A picture with its name under it."""
+    """An image with its name under it."""
     return (
         f'<figure><img loading="lazy" src="{source}" alt="{escape(description)}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"
     )
 
 
-def chip_list(modality: str, drawn: Drawn) -> str:
-    """What the judge sees of what the caption mentions; "" without a judge."""
-    if not drawn.seen:
+def chip_list(modality: str, generated: Generated) -> str:
+    """What the classifier sees of what the caption mentions; "" without a classifier."""
+    if not generated.seen:
         return ""
     chips = []
-    for seen in drawn.seen:
+    for seen in generated.seen:
         style, mark = ("right", "✓") if seen.right else ("wrong", f"✗ {seen.answer}")
         chips.append(f'<li class="{style}">{escape(f"{seen.attribute}: {seen.told} {mark}")}</li>')
     return f'<ul class="chips"><li class="soft">{modality}</li>{"".join(chips)}</ul>'
 
 
-def attention_tiles(modality: str, drawn: Drawn) -> str:
+def attention_tiles(modality: str, generated: Generated) -> str:
     """Where each segment or word looked; "" without attention."""
-    if not drawn.strip:
+    if not generated.strip:
         return ""
-    count, tiles = len(drawn.labels), []
-    for place, label in enumerate(drawn.labels):
+    count, tiles = len(generated.labels), []
+    for place, label in enumerate(generated.labels):
         along = 100 * place / max(1, count - 1)
         described = escape(f"where {label} looked, from {modality}")
         tiles.append(
             f'<figure><div class="tile" role="img" aria-label="{described}" style="background:'
-            f"url('{drawn.strip}') {along:.3f}% 0 / {100 * count}% 100%\"></div>"
+            f"url('{generated.strip}') {along:.3f}% 0 / {100 * count}% 100%\"></div>"
             f"<figcaption>{escape(label)}</figcaption></figure>"
         )
     title = f"from {modality}, {STEPS[modality]} by {STEPS[modality]}"
@@ -366,9 +369,13 @@ def _logged(run: Run, pattern: str) -> Points:
 def _facts(results: dict[str, Any]) -> str:
     data = results["data"]
     runs = [f"{modality}: {run['name']}, {run['step']:,} steps" for modality, run in data["runs"].items()]
-    lines = [*runs, f"pictures of {data['image_size']} px", f"test data: {data['fingerprint'][:12]}"]
+    lines = [*runs, f"images of {data['image_size']} px", f"test data: {data['fingerprint'][:12]}"]
     lines += [data["note"]] if "note" in data else []
-    lines.append(f"judge: {data['judge']}" if data["judge"] else "no judge: no judge-based metric")
+    lines.append(
+        f"classifier: {data['classifier']}"
+        if data["classifier"]
+        else "no classifier: no classifier-based metric"
+    )
     differing = data["settings_that_differ"]
     lines += [f"not shared: {key}: {one} (speech), {other} (text)" for key, (one, other) in differing.items()]
     if not differing:

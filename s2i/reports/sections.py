@@ -7,20 +7,20 @@ from collections.abc import Collection
 SECTIONS = {  # of results.json: the protocols whose values they hold, and the part that some are under
     "retrieval": {
         "retrieval_by_caption": "",
-        "retrieval_by_caption_seen_voices": "seen_voices",
-        "retrieval_by_caption_unseen_voices": "unseen_voices",
-        "retrieval_by_picture": "by_picture",
-        "retrieval_of_own_picture": "own_picture",
-        "retrieval_of_own_captions": "own_captions",
+        "retrieval_by_caption_seen_speakers": "seen_speakers",
+        "retrieval_by_caption_unseen_speakers": "unseen_speakers",
+        "retrieval_by_image": "by_image",
+        "retrieval_of_exact_image": "exact_image",
+        "retrieval_of_exact_captions": "exact_captions",
     },
     "generation": {
         "attribute_accuracy": "",
-        "attribute_accuracy_unseen_voices": "unseen_voices",
-        "class_retrieval_by_drawing": "",
+        "attribute_accuracy_unseen_speakers": "unseen_speakers",
+        "class_retrieval_by_generated": "",
         "s2igan_mean_average_precision": "s2igan",
-        "s2igan_mean_average_precision_by_judge": "s2igan_by_judge",
+        "s2igan_mean_average_precision_by_classifier": "s2igan_by_classifier",
         "r_precision": "",
-        "judge_distances": "",
+        "classifier_distances": "",
         "inception_distances": "inception",
         "clean_distances": "clean",
     },
@@ -29,7 +29,7 @@ SECTIONS = {  # of results.json: the protocols whose values they hold, and the p
 
 def difference_name(protocol: str, metric: str, retrieved: Collection[str]) -> str:
     """The key of a metric's speech minus text: itself, "<part>/<metric>" for a protocol that has a part, and
-    "generation/<metric>" for drawn pictures' where retrieval has one of that name too.
+    "generation/<metric>" for generated images' where retrieval has one of that name too.
 
     Args:
         retrieved: metrics of retrieval_by_caption.

@@ -1,4 +1,4 @@
-"""The report of one run: its numbers with their protocols, and pictures beside what was said. `s2i report`.
+"""The report of one run: its numbers with their protocols, and images beside what was said. `s2i report`.
 
 For who has speech alone, or text alone; `compare` sets two runs side by side. Folders and page as there.
 """
@@ -16,7 +16,7 @@ from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.metrics.statistics import FORM
 from s2i.reports.compare import write_report
-from s2i.reports.gallery import Drawn, Shown, write_gallery
+from s2i.reports.gallery import Generated, Shown, write_gallery
 from s2i.reports.page import attention_tiles, chip_list, document, figure
 from s2i.reports.rows import Record, counted, leading, rows
 from s2i.runs.checkpoint import random_state_kept
@@ -58,8 +58,9 @@ def _data(run: Path, subject: Subject) -> dict[str, Any]:
 def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
     data = found["data"]
     counts = (
-        f"{data['captions']:,} captions of {data['pictures']:,} pictures of {data['classes']:,} classes of"
-        f" the {data['split']} split; {data['drawn_captions']:,} captions drawn with the noise of seed"
+        f"{data['captions']:,} captions of {data['images']:,} images of {data['classes']:,} classes of"
+        f" the {data['split']} split; {data['generated_captions']:,} captions generated with the noise of"
+        f" seed"
         f" {data['seed']}, {data['image_size']} px, after {data['step']:,} steps."
     )
     counts += f" Data {data['fingerprint'][:12]}{': ' + data['note'] if 'note' in data else ''}."
@@ -71,8 +72,8 @@ def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
         f'<header><h1>{escape(data["run"])}</h1><p class="soft">{escape(counts)}</p></header>',
         "<h2>The numbers</h2>",
         _table(found["measured"], found["protocols"]),
-        "<h2>The pictures</h2>",
-        f'<p class="soft">{len(shown)} drawn captions: {nth}, in the order of the data, good and bad'
+        "<h2>The images</h2>",
+        f'<p class="soft">{len(shown)} generated captions: {nth}, in the order of the data, good and bad'
         " alike.</p>",
         f'<div class="cards">{cards}</div>',
     ]
@@ -120,14 +121,12 @@ def _value(line: dict[str, Any] | None) -> str:
 def _card(number: int, shown: Shown) -> str:
     text = shown.caption.text or ""
     facts = [shown.class_name, f"spoken by {shown.caption.speaker}" if shown.caption.speaker else ""]
-    pictures = [(f"from {modality}", drawn.stages[-1]) for modality, drawn in shown.drawn.items()]
-    row = "".join(
-        figure(f"{name}: {text}", source, name) for name, source in [*pictures, ("real", shown.real)]
-    )
+    images = [(f"from {modality}", generated.stages[-1]) for modality, generated in shown.generated.items()]
+    row = "".join(figure(f"{name}: {text}", source, name) for name, source in [*images, ("real", shown.real)])
     heard = ""
     if shown.audio:
         heard = f'<audio controls preload="none" src="{shown.audio}" aria-label="caption {number}"></audio>'
-    more = "".join(_details(modality, drawn) for modality, drawn in shown.drawn.items())
+    more = "".join(_details(modality, generated) for modality, generated in shown.generated.items())
     return (
         f'<article class="card" id="caption-{number}"><h3>{number}. {escape(text) or "(unwritten)"}</h3>'
         f'<p class="note">{escape(" · ".join(filter(None, facts)))}</p>{heard}'
@@ -135,13 +134,13 @@ def _card(number: int, shown: Shown) -> str:
     )
 
 
-def _details(modality: str, drawn: Drawn) -> str:
+def _details(modality: str, generated: Generated) -> str:
     stages = "".join(
         figure(f"stage {stage} from {modality}", source, f"stage {stage}")
-        for stage, source in enumerate(drawn.stages)
+        for stage, source in enumerate(generated.stages)
     )
     folded = f'<details><summary>Every stage</summary><div class="stages">{stages}</div></details>'
-    looked = attention_tiles(modality, drawn)
+    looked = attention_tiles(modality, generated)
     if looked:
         folded += f"<details><summary>Where each part looked</summary>{looked}</details>"
-    return chip_list(modality, drawn) + folded
+    return chip_list(modality, generated) + folded

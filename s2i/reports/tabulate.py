@@ -25,7 +25,7 @@ from s2i.evaluation.records import measure, procedure
 from s2i.evaluation.subject import Subject
 from s2i.files.atomic import read_json
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.model import DrawingPath, load
+from s2i.inference.model import GenerationPath, load
 from s2i.metrics.statistics import FORM, paired_difference
 from s2i.progress import say
 from s2i.reports.charts import Spread, spread_chart
@@ -34,8 +34,8 @@ from s2i.runs.run import CHANGEABLE, PLACES, Run, config_changes
 
 COLUMNS = {  # of the table: protocol, metric, and whether more is better
     "attribute accuracy": ("attribute_accuracy", "attribute_accuracy", True),
-    "mAP of drawings": ("class_retrieval_by_drawing", "mAP", True),
-    "judge KID": ("judge_distances", "kid", False),
+    "mAP of generated images": ("class_retrieval_by_generated", "mAP", True),
+    "classifier KID": ("classifier_distances", "kid", False),
     "mAP of retrieval": ("retrieval_by_caption", "mAP", True),
 }
 LEADING = (
@@ -97,7 +97,7 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
     results = {
         "base": rows[0].name,
         "split": base.evaluation.split,
-        "drawn_captions": len(base.drawn_captions),
+        "generated_captions": len(base.generated_captions),
         "protocols": {name: procedure(name) for name in sorted(protocols)},
         "difference_of": _leading(rows[0]),
         "rows": [_plain(row, differences.get(row.name)) for row in rows],
@@ -152,9 +152,9 @@ def _measured(subject: Subject, run: Path, written: OutputFolder, kept: str) -> 
         "checkpoint": [checkpoint.st_size, checkpoint.st_mtime_ns],
         "modality": subject.path.config.modality,
         "evaluation": config_to_dict(subject.evaluation)
-        | dict.fromkeys(("judge", "batch_size", "processes", "cache")),
+        | dict.fromkeys(("classifier", "batch_size", "processes", "cache")),
         "pack": subject.pack.fingerprint,
-        "judge": subject.judge.identity if subject.judge else None,
+        "classifier": subject.classifier.identity if subject.classifier else None,
         "intervals": FORM,
     }
     if written.owns(kept):
@@ -180,7 +180,7 @@ def _measured(subject: Subject, run: Path, written: OutputFolder, kept: str) -> 
     return found
 
 
-def _row(name: str, found: dict[str, Any], folder: Path, base: Path, path: DrawingPath) -> Measured:
+def _row(name: str, found: dict[str, Any], folder: Path, base: Path, path: GenerationPath) -> Measured:
     log = Run(folder).read_log()
     return Measured(
         name,
@@ -281,7 +281,8 @@ def _table(
         )
     seeds = [row.values[leading] for row in rows if row is rows[0] or _is_seed(row)] if leading else []
     notes = [
-        f"{results['drawn_captions']:,} captions of the split `{results['split']}` drawn; in brackets 95 %"
+        f"{results['generated_captions']:,} captions of the split `{results['split']}` generated; in"
+        f" brackets 95 %"
         " t intervals over classes, differences over the same captions and noise.",
     ]
     if len(seeds) > 1:

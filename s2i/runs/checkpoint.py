@@ -112,7 +112,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Whatever is drawn inside, the generators go on afterwards as if it had not been: for measuring."""
+    """Whatever is generated inside, the generators go on afterwards as if it had not been: for measuring."""
     state = random_state()
     try:
         yield

@@ -109,7 +109,7 @@ def hold_against_measured(
 def _refuse_seen_classes(pack: Pack) -> None:
     if pack.split != "test":
         return
-    ours = {picture.class_name for picture in pack.pictures}
+    ours = {image.class_name for image in pack.records}
     for split in TRAINED_ON:
         try:
             theirs = read_pack_facts(pack.folder.with_name(split))["classes"]

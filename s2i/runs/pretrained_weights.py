@@ -17,19 +17,19 @@ from s2i.config import ImageEncoderConfig
 from s2i.errors import InputError
 from s2i.files.atomic import sha256_of
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.models.pretrained import KINDS, ImageTrunk
+from s2i.models.pretrained import KINDS, PretrainedNetwork
 
 # torchvision names its files by the first digits of their hash: inception_v3_google-0cc3c7bd.pth
 NAMED_BY_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
 
 def connect(encoder: nn.Module, config: ImageEncoderConfig, file: Path | None = None) -> nn.Module:
-    """Tell a pretrained image encoder where its trunk comes from; nothing is read before it is needed.
+    """Tell a pretrained image encoder where its backbone comes from; nothing is read before it is needed.
 
     Args:
         encoder: any image encoder; one that is trained from scratch is left as it is.
         config: its own.
-        file: a trunk that an exported model has beside it, instead of what the configuration names.
+        file: a backbone that an exported model has beside it, instead of what the configuration names.
 
     Returns:
         the encoder.
@@ -39,52 +39,54 @@ def connect(encoder: nn.Module, config: ImageEncoderConfig, file: Path | None = 
     return encoder
 
 
-def require_trunk(encoder: nn.Module) -> None:
-    """Fetch the trunk now: before a training that needs it makes its folder.
+def require_backbone(encoder: nn.Module) -> None:
+    """Fetch the backbone now: before a training that needs it makes its folder.
 
     Raises InputError where the weights are missing, not those of the configured hash, of another network, or
     others than the encoder was trained over.
     """
     if isinstance(encoder, PretrainedImageEncoder):
-        encoder.fingerprint.copy_(fingerprint(encoder.trunk))
+        encoder.fingerprint.copy_(fingerprint(encoder.backbone))
 
 
 def comes_from_a_file(encoder: PretrainedImageEncoder) -> bool:
-    """Whether the trunk is somebody's file, configured or in an exported model, and not torchvision's own."""
+    """Whether the backbone is somebody's file, configured or exported, and not torchvision's own."""
     file = encoder.fetch.keywords["file"] if encoder.fetch else None
     return bool(encoder.config.weights) or (file is not None and file.is_file())
 
 
-def fingerprint(trunk: ImageTrunk) -> Tensor:
-    """SHA-256 of a trunk's weights as float16 and their names: uint8 (32,).
+def fingerprint(backbone: PretrainedNetwork) -> Tensor:
+    """SHA-256 of a backbone's weights as float16 and their names: uint8 (32,).
 
-    Of float16, so that a model exported in half the size knows its trunk again.
+    Of float16, so that a model exported in half the size knows its backbone again.
     """
     found = hashlib.sha256()
-    for name, value in trunk.network.state_dict().items():
+    for name, value in backbone.network.state_dict().items():
         if value.is_floating_point():  # not batch norm's counters
             found.update(name.encode())
             found.update(value.cpu().to(torch.float16).numpy().tobytes())
     return torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)
 
 
-def _fetch(encoder: PretrainedImageEncoder, config: ImageEncoderConfig, file: Path | None) -> ImageTrunk:
+def _fetch(
+    encoder: PretrainedImageEncoder, config: ImageEncoderConfig, file: Path | None
+) -> PretrainedNetwork:
     if file is not None and file.is_file():
         origin, expected = str(file), ""
     else:
         origin, expected = config.weights, config.sha256
-    trunk = _read_trunk(config.kind, config.image_size, config.pictures, origin, expected)
+    backbone = _read_backbone(config.kind, config.image_size, config.images, origin, expected)
     trained_over = encoder.fingerprint.cpu()
-    if trained_over.any() and not torch.equal(trained_over, fingerprint(trunk)):
+    if trained_over.any() and not torch.equal(trained_over, fingerprint(backbone)):
         raise InputError(
             f"expected the weights of {config.kind} over which this model was trained, found others in"
             f" {origin or 'torchvision'}: set image_encoder.weights to the file that it was trained with"
         )
-    return trunk
+    return backbone
 
 
 @cache
-def _read_trunk(kind: str, image_size: int, pictures: str, file: str, sha256: str) -> ImageTrunk:
+def _read_backbone(kind: str, image_size: int, images: str, file: str, sha256: str) -> PretrainedNetwork:
     least = KINDS[kind].least
     if image_size < least:
         raise InputError(
@@ -96,20 +98,22 @@ def _read_trunk(kind: str, image_size: int, pictures: str, file: str, sha256: st
     wanted = {key.split(".")[0] for key in KINDS[kind].unused}
     values = {key: value for key, value in values.items() if key.split(".")[0] not in wanted}
     with torch.device("meta"):  # no random weights to be thrown away
-        trunk = ImageTrunk(kind, image_size, pictures)
+        backbone = PretrainedNetwork(kind, image_size, images)
     try:
-        trunk.network.load_state_dict(values, assign=True)
+        backbone.network.load_state_dict(values, assign=True)
     except RuntimeError as error:
         found = " ".join(str(error).split())[:160]
         raise InputError(
             f"expected weights of torchvision's {kind} in {origin}, found {found}:"
             " they are of another network"
         ) from error
-    return trunk.float().requires_grad_(False).to(memory_format=torch.channels_last)
+    return backbone.float().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def _download(kind: str) -> dict[str, Tensor]:
-    from torchvision.models import get_model_weights  # here: drawing needs none of it, and it takes a second
+    from torchvision.models import (
+        get_model_weights,  # here: generation needs none of it, and it takes a second
+    )
 
     weights = get_model_weights(kind).IMAGENET1K_V1
     try:

@@ -4,7 +4,7 @@ config.yaml     complete and resolved: the only thing that later commands read
 env.json        versions, device, commit and command of the latest start that trained
 log.jsonl       one object a log step: {"step", "seconds", term: mean since the line before}
 metrics.jsonl   one object a measured number
-samples/        grids of pictures
+samples/        grids of images
 checkpoints/    last.pt and kept ones
 """
 

@@ -1,4 +1,4 @@
-"""The `index` command: vectors of a folder's or manifest's pictures, and of its recordings, for searching."""
+"""The `index` command: vectors of a folder's or manifest's images, and of its recordings, for searching."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from torch import Tensor
 from s2i.data.audio import load_waveform
 from s2i.data.file_kinds import find_images
 from s2i.data.images import load_image, to_tensor
-from s2i.data.manifest import Picture, iterate_manifest
+from s2i.data.manifest import ImageRecord, iterate_manifest
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.model import DrawingPath, Model
+from s2i.inference.model import GenerationPath, Model
 from s2i.processes import cores
 from s2i.progress import progress, say
 from s2i.search.index import FORMAT, NETWORKS, Index
 from s2i.search.nearest import write_table
 
-PICTURES = 64  # looked at together
+IMAGES = 64  # looked at together
 RECORDINGS = 16  # listened to together; neighbours in a manifest are of much the same length
 
 Item = dict[str, Any]
@@ -38,18 +38,18 @@ Item = dict[str, Any]
 def build_index(
     model: Model, source: str | Path, output: str | Path, root: str | Path | None = None, split: str = ""
 ) -> Index:
-    """Index every picture of a folder, or the pictures and recordings of a manifest.
+    """Index every image of a folder, or the images and recordings of a manifest.
 
     Args:
-        model: pictures are put beside the captions of each of its paths that has an image encoder, recordings
-            beside the pictures of its path from speech.
+        model: images are put beside the captions of each of its paths that has an image encoder, recordings
+            beside the images of its path from speech.
         source: a folder, searched to its depths, or a manifest (.jsonl).
         output: folder to write; an index there is replaced when the new one is whole.
         root: that a manifest's paths start from; by default its own folder.
         split: of a manifest, "train", "val" or "test" alone; "": all.
 
     Raises:
-        InputError: nothing to index, a bad manifest, or a model that can't compare. Pictures of a folder that
+        InputError: nothing to index, a bad manifest, or a model that can't compare. Images of a folder that
             can't be read are named on stderr and left out; in a manifest they are an error.
     """
     source, output = Path(source), Path(os.path.abspath(output))
@@ -61,25 +61,25 @@ def build_index(
         root, items, recordings = source, _items_of_folder(source), []
     else:
         root = Path(root) if root is not None else source.parent
-        chosen = [picture for picture in iterate_manifest(source) if split in ("", picture.split)]
-        items = [_item_of_picture(picture) for picture in chosen]
-        recordings = [item for picture in chosen for item in _items_of_recordings(picture)]
+        chosen = [image for image in iterate_manifest(source) if split in ("", image.split)]
+        items = [_item_of_image(image) for image in chosen]
+        recordings = [item for image in chosen for item in _items_of_recordings(image)]
     if not items:
-        told = f"pictures of {split}" if split else "pictures"
+        told = f"images of {split}" if split else "images"
         raise InputError(f"expected {told} in {source}, found none: check --split")
     listening = [path for path in paths if path.config.modality == "speech" and path.encoder is not None]
     try:
         with folder.replaced(last="index.json") as made:
-            writer = _Writer(made, "pictures", paths)
-            _write_pictures(writer, paths, root, items, source.is_dir())
+            writer = _Writer(made, "images", paths)
+            _write_images(writer, paths, root, items, source.is_dir())
             if not writer.count:
                 raise InputError(
-                    f"expected pictures that can be read in {source}, found none: give another folder"
+                    f"expected images that can be read in {source}, found none: give another folder"
                 )
             described = {
                 "format": FORMAT,
                 "root": os.path.relpath(root, output),
-                "sizes": {"pictures": writer.count},
+                "sizes": {"images": writer.count},
                 "fingerprints": writer.finish(),
             }
             if recordings and listening:
@@ -96,31 +96,31 @@ def build_index(
 
 def _items_of_folder(folder: Path) -> list[Item]:
     names = [path.relative_to(folder).as_posix() for path in find_images(folder)]
-    return [{"id": name, "picture": name, "box": None, "class_name": None, "caption": None} for name in names]
+    return [{"id": name, "image": name, "box": None, "class_name": None, "caption": None} for name in names]
 
 
-def _item_of_picture(picture: Picture) -> Item:
-    told = [caption.text for caption in picture.captions if caption.text]
+def _item_of_image(image: ImageRecord) -> Item:
+    told = [caption.text for caption in image.captions if caption.text]
     return {
-        "id": picture.id,
-        "picture": picture.image,
-        "box": picture.box,
-        "class_name": picture.class_name,
+        "id": image.id,
+        "image": image.image,
+        "box": image.box,
+        "class_name": image.class_name,
         "caption": told[0] if told else None,
     }
 
 
-def _items_of_recordings(picture: Picture) -> Iterator[Item]:
-    for number, caption in enumerate(picture.captions):
+def _items_of_recordings(image: ImageRecord) -> Iterator[Item]:
+    for number, caption in enumerate(image.captions):
         if caption.audio is not None:
-            item = _item_of_picture(picture) | {"caption": caption.text, "recording": caption.audio}
-            yield item | {"id": f"{picture.id}-{number}"}
+            item = _item_of_image(image) | {"caption": caption.text, "recording": caption.audio}
+            yield item | {"id": f"{image.id}-{number}"}
 
 
 class _Writer:
     """The lines and vectors of one kind of thing, written as they come; memory use doesn't grow with them."""
 
-    def __init__(self, folder: Path, kind: str, paths: Sequence[DrawingPath]) -> None:
+    def __init__(self, folder: Path, kind: str, paths: Sequence[GenerationPath]) -> None:
         self._folder, self._kind, self._paths = folder, kind, paths
         self._ends = [0]
         self._lines = (folder / f"{kind}.jsonl").open("wb")
@@ -128,7 +128,7 @@ class _Writer:
             self._table(path).mkdir()
         self._vectors = [(self._table(path) / "raw").open("wb") for path in paths]
 
-    def _table(self, path: DrawingPath) -> Path:
+    def _table(self, path: GenerationPath) -> Path:
         return self._folder / f"{path.config.modality}-{self._kind}"
 
     def add(self, items: Sequence[Item], vectors: Sequence[Tensor]) -> None:
@@ -160,12 +160,12 @@ class _Writer:
         return len(self._ends) - 1
 
 
-def _write_pictures(
-    writer: _Writer, paths: Sequence[DrawingPath], root: Path, items: list[Item], skip: bool
+def _write_images(
+    writer: _Writer, paths: Sequence[GenerationPath], root: Path, items: list[Item], skip: bool
 ) -> None:
     def decode(item: Item) -> Image.Image | None:
         try:
-            return load_image(root / item["picture"])
+            return load_image(root / item["image"])
         except InputError as error:
             if not skip:
                 raise
@@ -173,20 +173,20 @@ def _write_pictures(
             return None
 
     with ThreadPoolExecutor(min(8, cores())) as pool:  # PIL lets other threads run meanwhile
-        for batch in _batches(progress(items, len(items), "pictures indexed"), PICTURES):
+        for batch in _batches(progress(items, len(items), "images indexed"), IMAGES):
             images = list(pool.map(decode, batch))
             found = [(item, image) for item, image in zip(batch, images, strict=True) if image is not None]
             if found:
-                vectors = [_vectors_of_pictures(path, found) for path in paths]
+                vectors = [_vectors_of_images(path, found) for path in paths]
                 writer.add([item for item, _ in found], vectors)
 
 
-def _vectors_of_pictures(path: DrawingPath, found: list[tuple[Item, Image.Image]]) -> Tensor:
-    framed = np.stack([path.frame_picture(image, item["box"]) for item, image in found])
-    return path.encode_pictures(to_tensor(torch.from_numpy(framed)))
+def _vectors_of_images(path: GenerationPath, found: list[tuple[Item, Image.Image]]) -> Tensor:
+    framed = np.stack([path.frame_image(image, item["box"]) for item, image in found])
+    return path.encode_images(to_tensor(torch.from_numpy(framed)))
 
 
-def _write_recordings(writer: _Writer, path: DrawingPath, root: Path, items: list[Item]) -> None:
+def _write_recordings(writer: _Writer, path: GenerationPath, root: Path, items: list[Item]) -> None:
     for batch in _batches(progress(items, len(items), "recordings indexed"), RECORDINGS):
         waveforms = [load_waveform(root / item["recording"], path.config.audio) for item in batch]
         writer.add(batch, [F.normalize(path.encode_speech(waveforms).sentence, dim=1)])

@@ -1,13 +1,13 @@
-"""An index of pictures and recordings, opened for searching. `s2i.search.build` makes one.
+"""An index of images and recordings, opened for searching. `s2i.search.build` makes one.
 
     <index>/
       index.json             what it was made of, and how many of each there are; written last
-      pictures.jsonl         a picture a line: id, path, class and caption where the manifest has them
+      images.jsonl         an image a line: id, path, class and caption where the manifest has them
       recordings.jsonl       a recording a line, where the manifest has some
       <kind>.offsets.npy     int64 (N + 1): line i is bytes offsets[i] to offsets[i + 1]
       <space>-<kind>/        vectors in the space of the model's speech or text path, see `s2i.search.nearest`
 
-Nothing is read as a whole, so opening an index of any size takes milliseconds. Paths start from the pictures'
+Nothing is read as a whole, so opening an index of any size takes milliseconds. Paths start from the images'
 root, which is kept relative to the index, so that both can be moved together.
 """
 
@@ -25,22 +25,22 @@ from s2i.files.atomic import parse_json
 from s2i.search.nearest import VectorTable
 
 if TYPE_CHECKING:
-    from s2i.inference.model import DrawingPath
+    from s2i.inference.model import GenerationPath
 
 FORMAT = 1  # of the folder
-KINDS = ("pictures", "recordings")
-NETWORKS = {"pictures": "image_encoder", "recordings": "encoder"}  # which of a path's made the vectors
+KINDS = ("images", "recordings")
+NETWORKS = {"images": "image_encoder", "recordings": "encoder"}  # which of a path's made the vectors
 
 
 @dataclass(frozen=True)
 class Hit:
-    """Something found: a picture, or a recording with the picture that it describes."""
+    """Something found: an image, or a recording with the image that it describes."""
 
     id: str
-    picture: Path
+    image: Path
     score: float  # cosine, -1 to 1
     class_name: str | None = None
-    caption: str | None = None  # a picture's first written caption, or the recording's own
+    caption: str | None = None  # an image's first written caption, or the recording's own
     recording: Path | None = None
 
 
@@ -85,7 +85,7 @@ class Index:
                 f"expected an index of format {FORMAT} in {folder}, found {found}: run s2i index again"
             ) from error
 
-    def check(self, path: DrawingPath, among: str = "pictures") -> None:
+    def check(self, path: GenerationPath, among: str = "images") -> None:
         """Refuse a model other than the one that the index was made with, or what the index doesn't hold."""
         space = path.config.modality
         if among not in KINDS or not self.sizes.get(among):
@@ -106,14 +106,14 @@ class Index:
             )
 
     def nearest(
-        self, vector: np.ndarray, top: int = 10, space: str = "speech", among: str = "pictures"
+        self, vector: np.ndarray, top: int = 10, space: str = "speech", among: str = "images"
     ) -> list[Hit]:
         """What lies nearest to a vector by cosine, best first.
 
         Args:
             vector: (D,) of length 1, in the space of the model's path from "speech" or "text".
             top: how many; fewer where the index has fewer.
-            among: "pictures" or "recordings".
+            among: "images" or "recordings".
         """
         places, cosines = self._tables[f"{space}-{among}"].nearest(vector, top)
         return [
@@ -130,7 +130,7 @@ class Index:
             recording = item.get("recording")
             return Hit(
                 id=item["id"],
-                picture=self.root / item["picture"],
+                image=self.root / item["image"],
                 score=score,
                 class_name=item["class_name"],
                 caption=item["caption"],

@@ -49,9 +49,9 @@ def write_page(path: str | Path, query: str, hits: Sequence[Hit], given: Path | 
 
     Args:
         query: what was looked for, in words.
-        given: the picture or recording that was looked for.
+        given: the image or recording that was looked for.
 
-    Raises InputError for a picture that is no longer where it was indexed.
+    Raises InputError for an image that is no longer where it was indexed.
     """
     items = "\n".join(_item(place, hit) for place, hit in enumerate(hits, 1))
     page = PAGE.format(title=escape(f"Nearest to {query}"), query=_show(given), items=items)
@@ -63,7 +63,7 @@ def _item(place: int, hit: Hit) -> str:
     told = f"<p>{escape(hit.caption)}</p>" if hit.caption else ""
     name = f"{escape(hit.class_name)}, " if hit.class_name else ""
     sound = _audio(hit.recording) if hit.recording else ""
-    shown = _thumbnail(hit.picture, f"{place}: {hit.caption or hit.class_name or hit.id}")
+    shown = _thumbnail(hit.image, f"{place}: {hit.caption or hit.class_name or hit.id}")
     return (
         f"<li>{shown}{sound}{told}<p><small>{place}. {name}{escape(hit.id)}, {hit.score:.3f}</small></p></li>"
     )

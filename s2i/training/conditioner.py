@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from s2i.config import Config
 from s2i.config_files import config_from_dict, config_to_dict
-from s2i.data.dataset import Batch, CaptionedPictures
+from s2i.data.dataset import Batch, CaptionedImages
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
@@ -25,7 +25,7 @@ from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.relation import RelationSupervisor
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data
-from s2i.runs.pretrained_weights import connect, require_trunk
+from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.training.ema import averaged, update_average
 from s2i.training.encoder import BEST, refuse_short_recordings
 from s2i.training.loop import Engine, adam, clip_gradients, set_learning_rate
@@ -47,7 +47,7 @@ class CaptionSource:
         config: the run's, as this modality sees it.
         dataset: what it reads.
         encoder, image_encoder, vocabulary: as loaded; the image encoder is frozen.
-        looks, matching: the image encoder that looks at drawn pictures, and what it was trained with: this
+        looks, matching: the image encoder that looks at generated images, and what it was trained with: this
             one's, or those of the run `gan.matching_model`.
         relation, relation_optimiser: the relation supervisor in this image encoder's space.
     """
@@ -69,7 +69,7 @@ class CaptionSource:
         self.relation = RelationSupervisor(matched.embedding).to(engine.device)
         self.relation_optimiser = adam(self.relation.parameters(), settings.relation)
         engine.share(self.relation, self.encoder)
-        self.dataset = CaptionedPictures(
+        self.dataset = CaptionedImages(
             pack,
             config.seed,
             config.image_size,
@@ -179,7 +179,7 @@ def load_encoders(config: Config) -> Encoders:
     image_encoder.load_state_dict(state["nets"]["image_encoder"])
     connect(image_encoder, config.image_encoder)
     if (config.gan.matching_weight or config.gan.relation_weight) and not config.gan.matching_model:
-        require_trunk(image_encoder)
+        require_backbone(image_encoder)
     return freeze(encoder), freeze(image_encoder), vocabulary
 
 
@@ -194,7 +194,7 @@ def _load_matching_model(config: Config, vocabulary: Vocabulary | None, engine: 
                 f"expected gan.matching_model to read the {name} that gan.encoder reads, found another in"
                 f" {model.folder}: train both on the same pack, from the same modality"
             )
-    require_trunk(model.image_encoder)
+    require_backbone(model.image_encoder)
     return model
 
 

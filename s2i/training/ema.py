@@ -19,8 +19,8 @@ def average_decay(step: int, decay: float) -> float:
 def update_average(average: AveragedModel, net: nn.Module, step: int, decay: float) -> None:
     """Move the average towards `net`: its weights, and the statistics of its batch norms with them.
 
-    The published code averages weights alone, and draws with the statistics of the live net, which has other
-    weights. Whole numbers, such as a norm's count of batches, are copied.
+    The published code averages weights alone, and generates with the statistics of the live net, which has
+    other weights. Whole numbers, such as a norm's count of batches, are copied.
     """
     average.multi_avg_fn = get_ema_multi_avg_fn(average_decay(step, decay))
     average.update_parameters(net)

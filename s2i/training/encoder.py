@@ -1,6 +1,6 @@
-"""Training a caption encoder against pictures: `s2i train-encoder`.
+"""Training a caption encoder against images: `s2i train-encoder`.
 
-Caption and image encoder learn together; the pair with the best class mAP of caption -> picture on the
+Caption and image encoder learn together; the pair with the best class mAP of caption -> image on the
 validation split is kept as `checkpoints/best.pt`. The test split is never opened.
 """
 
@@ -17,11 +17,11 @@ from s2i.config import Config
 from s2i.config_files import require
 from s2i.data.dataset import (
     Batch,
-    CaptionedPictures,
+    CaptionedImages,
     endless_batches,
     evaluation_batches,
 )
-from s2i.data.feature_cache import Views
+from s2i.data.feature_cache import FeatureCache
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
@@ -30,9 +30,9 @@ from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_
 from s2i.progress import progress, say
 from s2i.runs.checkpoint import write_checkpoint
 from s2i.runs.fingerprints import data_of_run
-from s2i.runs.pretrained_weights import connect, require_trunk
+from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.runs.run import alone_in_its_run
-from s2i.training.cached_features import gallery_vectors, open_views
+from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.loop import Engine, Training, adam, clip_gradients, set_learning_rate
 from s2i.training.objectives import Terms, matching_objective
 
@@ -56,10 +56,10 @@ class EncoderNetworks(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
         """Loss of a batch and its terms: batch matching, region-segment and class ("distinctive") loss."""
         encoding = self.caption_encoder(batch.inputs, batch.lengths)
-        if batch.pictures is None:
+        if batch.images is None:
             vectors, regions = self.image_encoder.project(batch.pooled, batch.regions)
         else:
-            vectors, regions = self.image_encoder(batch.pictures)
+            vectors, regions = self.image_encoder(batch.images)
         total, terms = matching_objective(vectors, regions, encoding, batch.class_ids, self.config.matching)
         if self.config.matching.class_weight:
             value = losses.class_loss(
@@ -80,16 +80,16 @@ def train_encoder(config: Config) -> Path:
     settings, engine = config.matching, Engine.start(config)
     networks = EncoderNetworks(config, len(vocabulary or ()), len(train_pack.class_labels)).to(engine.device)
     image_encoder = connect(networks.image_encoder, config.image_encoder)
-    require_trunk(image_encoder)
+    require_backbone(image_encoder)
     with engine.first():
-        train_views = open_views(image_encoder, train_pack, config, config.image_encoder.views)
-        val_views = open_views(image_encoder, val_pack, config, 1)
+        train_views = open_feature_cache(image_encoder, train_pack, config, config.image_encoder.cached_crops)
+        val_views = open_feature_cache(image_encoder, val_pack, config, 1)
     networks, optimiser = engine.prepare(networks, adam(networks.parameters(), settings.optimiser))
     for pack in (train_pack, val_pack):
         refuse_short_recordings(engine.unwrap(networks).caption_encoder, pack)
-    words, size = config.text_encoder.words, config.picture_size
-    dataset = CaptionedPictures(
-        train_pack, config.seed, size, config.modality, vocabulary, words, views=train_views
+    words, size = config.text_encoder.words, config.packed_size
+    dataset = CaptionedImages(
+        train_pack, config.seed, size, config.modality, vocabulary, words, cached_crops=train_views
     )
     parts = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
     facts = {"kind": "encoder", "data": data, "vocabulary": vocabulary.to_list() if vocabulary else None}
@@ -123,7 +123,7 @@ def _validate(
     networks: EncoderNetworks,
     pack: Pack,
     vocabulary: Vocabulary | None,
-    views: Views | None,
+    cached_crops: FeatureCache | None,
 ) -> None:
     """Measure on the validation split; keep the networks if they are the best so far."""
     config = networks.config
@@ -131,7 +131,7 @@ def _validate(
         return
     networks.eval()
     nets = networks.caption_encoder, networks.image_encoder
-    scores = retrieval_scores(*nets, pack, config, vocabulary, views)
+    scores = retrieval_scores(*nets, pack, config, vocabulary, cached_crops)
     networks.train()
     means = {name: round(float(values.mean()), 5) for name, values in scores.items()}
     told = {"step": training.step, "split": "val", "counts": {"captions": len(scores["mAP"])}}
@@ -152,9 +152,9 @@ def retrieval_scores(
     pack: Pack,
     config: Config,
     vocabulary: Vocabulary | None,
-    views: Views | None = None,
+    cached_crops: FeatureCache | None = None,
 ) -> dict[str, Tensor]:
-    """`recall@k` and `mAP` of every usable caption of a pack: captions ask, the pack's pictures answer."""
+    """`recall@k` and `mAP` of every usable caption of a pack: captions ask, the pack's images answer."""
     vectors, captions = [], []
     device = next(caption_encoder.parameters()).device
     sizes = config.matching.batch_size, config.modality, vocabulary, config.text_encoder.words
@@ -164,9 +164,9 @@ def retrieval_scores(
         vectors.append(caption_encoder(batch.inputs, batch.lengths).sentence.cpu())
         captions.append(batch.captions.cpu())
     order = torch.cat(captions)
-    gallery = gallery_vectors(image_encoder, pack, views)
+    gallery = gallery_vectors(image_encoder, pack, cached_crops)
     labels = torch.from_numpy(pack.labels)
-    asked = labels[torch.from_numpy(pack.caption_picture)[order]]
+    asked = labels[torch.from_numpy(pack.caption_image)[order]]
     return retrieve_by_class(torch.cat(vectors), gallery, asked, labels)
 
 

@@ -1,9 +1,10 @@
 """Training a generator on the encodings of a trained caption encoder: `s2i train-gan`.
 
-One loop: the generator draws once a step; the discriminators learn from the drawing without its history, then
+One loop: the generator generates once a step; the discriminators learn from the generation without its
+history, then
 the generator from the discriminators, the matching model and the relation supervisor. The caption encoder is
-frozen, unless `gan.encoder_lr` has it learn too: through the pictures alone, lest it make captions easier to
-judge. The averaged generator (EMA) is a separate net; sampling and export use it alone.
+frozen, unless `gan.encoder_lr` has it learn too: through the images alone, lest it make captions easier to
+classifier. The averaged generator (EMA) is a separate net; sampling and export use it alone.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.models.build import build_discriminators, build_generator, build_posterior, image_sizes
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.discriminator import picture_pyramid
-from s2i.models.generator import Drawing, StackedGenerator
+from s2i.models.discriminator import image_pyramid
+from s2i.models.generator import GeneratorOutput, StackedGenerator
 from s2i.models.posterior import Posterior
 from s2i.models.relation import SAME_CLASS
 from s2i.progress import progress
@@ -56,8 +57,8 @@ def train_gan(config: Config) -> Path:
     if posterior is not None:
         posterior = posterior.to(engine.device, memory_format=torch.channels_last)
         engine.share(posterior)
-    drawers = nn.ModuleList([generator] if posterior is None else [generator, posterior])
-    g_optimiser = adam(drawers.parameters(), settings.generator)
+    generating = nn.ModuleList([generator] if posterior is None else [generator, posterior])
+    g_optimiser = adam(generating.parameters(), settings.generator)
     d_optimiser = adam(networks.parameters(), settings.discriminator)
     sources = [
         CaptionSource(each, pack, engine, its_encoders, prefix)
@@ -108,14 +109,14 @@ def train_gan(config: Config) -> Path:
             place = source_of_step(step, len(sources), settings.penalty_every)
             source, batch = sources[place], next(batches[place]).to(engine.device)
             stages = growing_stages(settings.grow, step / settings.steps, len(sizes))
-            encoding, drawing, found_noise = _draw(generator, posterior, source, batch, stages)
+            encoding, output, found_noise = _generate(generator, posterior, source, batch, stages)
             matched = source.read(batch)
             by_mu = config.discriminator.condition == "mu"
 
-            # Discriminators: pictures and condition without history.
-            condition = (drawing.mu if by_mu else encoding.sentence).detach()
-            reals = picture_pyramid(batch.pictures, sizes[:stages])
-            fakes = [picture.detach() for picture in drawing.pictures]
+            # Discriminators: images and condition without history.
+            condition = (output.mu if by_mu else encoding.sentence).detach()
+            reals = image_pyramid(batch.images, sizes[:stages])
+            fakes = [image.detach() for image in output.images]
             networks.requires_grad_(True)
             with engine.autocast():
                 d_total, terms = objectives.discriminator_objective(
@@ -136,13 +137,13 @@ def train_gan(config: Config) -> Path:
             networks.requires_grad_(False)
             for turn in range(settings.generator_steps):
                 if turn:
-                    encoding, drawing, found_noise = _draw(generator, posterior, source, batch, stages)
+                    encoding, output, found_noise = _generate(generator, posterior, source, batch, stages)
                 with engine.autocast():
                     g_total, found, vectors = objectives.generator_objective(
                         networks,
-                        drawing,
+                        output,
                         encoding.detach(),
-                        drawing.mu if by_mu else encoding.sentence.detach(),
+                        output.mu if by_mu else encoding.sentence.detach(),
                         batch.class_ids,
                         source.looks,
                         settings,
@@ -151,14 +152,12 @@ def train_gan(config: Config) -> Path:
                     )
                 terms |= found
                 if found_noise is not None:
-                    value, found = objectives.reconstruction_objective(drawing, reals, found_noise, settings)
+                    value, found = objectives.reconstruction_objective(output, reals, found_noise, settings)
                     g_total = g_total + value
                     terms |= found
                 if settings.relation_weight:
                     with torch.no_grad():
-                        real, same = (
-                            source.looks(pictures)[0] for pictures in (batch.pictures, batch.same_class)
-                        )
+                        real, same = (source.looks(images)[0] for images in (batch.images, batch.same_class))
                     if turn == 0:
                         r_total, found = objectives.relation_objective(
                             source.relation,
@@ -179,8 +178,8 @@ def train_gan(config: Config) -> Path:
                 g_optimiser.zero_grad(set_to_none=True)
                 source.zero_grad()
                 engine.backward(g_total)
-                engine.average_gradients(drawers)
-                g_norm = clip_gradients(drawers.parameters(), settings.generator.clip)
+                engine.average_gradients(generating)
+                g_norm = clip_gradients(generating.parameters(), settings.generator.clip)
                 g_optimiser.step()
                 source.learn(step)
             update_average(average, generator, step, settings.ema)
@@ -190,23 +189,23 @@ def train_gan(config: Config) -> Path:
             training.record(terms | rates)
             if training.every(settings.sample_every) and engine.is_main:
                 for grid, shown in zip(samples, sources, strict=True):
-                    grid.draw(average.module, shown.averaged_encoder, training.step)
+                    grid.generate(average.module, shown.averaged_encoder, training.step)
             training.save_if_due()
     return training.run.folder
 
 
-def _draw(
+def _generate(
     generator: StackedGenerator,
     posterior: Posterior | None,
     source: CaptionSource,
     batch: Batch,
     stages: int,
-) -> tuple[CaptionEncoding, Drawing, tuple[Tensor, Tensor] | None]:
-    """A batch's captions encoded, and drawn from new noise.
+) -> tuple[CaptionEncoding, GeneratorOutput, tuple[Tensor, Tensor] | None]:
+    """A batch's captions encoded, and generated from new noise.
 
-    Where the encoder learns, `mu` and `logvar` of the drawing have no history that leads to it.
-    With a posterior, the first half of the batch is drawn from the noise that it finds in the real pictures;
-    returned last are its mu and log variance (B // 2, noise) of them.
+    Where the encoder learns, `mu` and `logvar` of the generation have no history that leads to it.
+    With a posterior, the first half of the batch is generated from the noise that it finds in the real
+    images; returned last are its mu and log variance (B // 2, noise) of them.
     """
     engine, widths = source.engine, source.config.generator
     encoding = source.encode(batch)
@@ -217,13 +216,13 @@ def _draw(
         if posterior is not None:
             half = len(batch) // 2
             mixtures = torch.randn(half, 3, device=engine.device)
-            found = posterior(batch.pictures[:half], encoding.sentence[:half].detach(), mixtures)
+            found = posterior(batch.images[:half], encoding.sentence[:half].detach(), mixtures)
             noise = torch.cat((found[0] + (0.5 * found[1]).exp() * noise[:half], noise[half:]))
-        drawing = generator(encoding, noise, condition_noise, stages)
+        output = generator(encoding, noise, condition_noise, stages)
         if source.learns:
             mu, logvar = generator.augmentation(encoding.sentence.detach())
-            drawing = replace(drawing, mu=mu, logvar=logvar)
-        return encoding, drawing, found
+            output = replace(output, mu=mu, logvar=logvar)
+        return encoding, output, found
 
 
 def _refuse_what_does_not_fit(config: Config) -> None:

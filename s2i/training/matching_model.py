@@ -34,7 +34,7 @@ class MatchingModel:
 
 
 def load_matching_model(folder: str | Path, key: str, device: torch.device) -> MatchingModel:
-    """The matching model in a run's folder, frozen and in evaluation mode. No random number is drawn.
+    """The matching model in a run's folder, frozen and in evaluation mode. No random number is generated.
 
     Args:
         key: the setting that names the folder, for messages.

@@ -13,7 +13,7 @@ from s2i import losses
 from s2i.config import GanConfig, MatchingConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import Discriminator, Discriminators
-from s2i.models.generator import Drawing
+from s2i.models.generator import GeneratorOutput
 from s2i.models.image_encoder import ImageEncoder
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 from s2i.plugins import find_outside
@@ -33,8 +33,8 @@ def discriminator_objective(
 ) -> tuple[Tensor, Terms]:
     """Sum over scales of the weighted terms of `config.terms`.
 
-    A wrong pair is a real picture with the caption of another class in the batch (AttnGAN). S2IGAN draws an
-    extra picture of another class for the caption: the same pairs in distribution, for one more trunk pass.
+    A wrong pair is a real image with the caption of another class in the batch (AttnGAN). S2IGAN generates an
+    extra image of another class for the caption: the same pairs in distribution, for one more backbone pass.
 
     Args:
         reals, fakes: one (B, 3, S, S) a scale; fakes without history.
@@ -46,13 +46,15 @@ def discriminator_objective(
     total, terms = condition.new_zeros(()), {}
     for network, real, fake in zip(networks, reals, fakes, strict=False):  # stages yet to grow have no fake
         hidden_real, hidden_fake = network(real), network(fake)
-        wrong = network.judge(hidden_real, condition[partner])[has_partner]
+        wrong = network.conditional_logits(hidden_real, condition[partner])[has_partner]
         found = {
-            "real_c": losses.adversarial_loss(network.judge(hidden_real, condition), True, kind),
-            "real_u": losses.adversarial_loss(network.judge_alone(hidden_real), True, kind),
+            "real_c": losses.adversarial_loss(network.conditional_logits(hidden_real, condition), True, kind),
+            "real_u": losses.adversarial_loss(network.unconditional_logits(hidden_real), True, kind),
             "wrong_c": losses.adversarial_loss(wrong, False, kind) if len(wrong) else condition.new_zeros(()),
-            "fake_c": losses.adversarial_loss(network.judge(hidden_fake, condition), False, kind),
-            "fake_u": losses.adversarial_loss(network.judge_alone(hidden_fake), False, kind),
+            "fake_c": losses.adversarial_loss(
+                network.conditional_logits(hidden_fake, condition), False, kind
+            ),
+            "fake_u": losses.adversarial_loss(network.unconditional_logits(hidden_fake), False, kind),
         }
         for name, value in found.items():
             total = total + getattr(weights, name) * value
@@ -66,15 +68,15 @@ def discriminator_objective(
 def semantic_terms(
     network: Discriminator, hidden: Tensor, condition: Tensor, class_ids: Tensor, config: GanConfig
 ) -> Terms:
-    """What a discriminator reads in pictures beside real or not: real ones teach it, drawn ones show it.
+    """What a discriminator reads in images beside real or not: real ones teach it, generated ones show it.
 
     A pair that is right or wrong tells a discriminator one bit; its caption among the batch's, or its class,
     tells more. "contrast": batch matching with the conditions (XMC-GAN, eq. 6 and 8); "class": AC-GAN's term.
     """
     terms = {}
     if config.contrast_weight:
-        pictures, captions = network.embed(hidden, condition)
-        ways = losses.batch_matching_loss(pictures, captions, class_ids, CONTRAST_SCALE)
+        images, captions = network.embed(hidden, condition)
+        ways = losses.batch_matching_loss(images, captions, class_ids, CONTRAST_SCALE)
         terms["contrast"] = sum(ways) / 2
     if config.class_weight:
         terms["class"] = F.cross_entropy(network.classify(hidden).float(), class_ids)
@@ -84,9 +86,9 @@ def semantic_terms(
 def penalty_objective(
     networks: Discriminators, reals: list[Tensor], condition: Tensor, config: GanConfig
 ) -> tuple[Tensor, Terms]:
-    """Gradient penalty at real pictures, in float32; weighted for a step every `penalty_every` steps.
+    """Gradient penalty at real images, in float32; weighted for a step every `penalty_every` steps.
 
-    "r1" (Mescheder et al. 2018) takes the gradient by the picture, "matching_aware" (DF-GAN) by picture and
+    "r1" (Mescheder et al. 2018) takes the gradient by the image, "matching_aware" (DF-GAN) by image and
     condition.
     """
     total, terms = condition.new_zeros(()), {}
@@ -97,7 +99,7 @@ def penalty_objective(
             given = given.requires_grad_()
             inputs.append(given)
         hidden = network(real)
-        logits = network.judge(hidden, given) + network.judge_alone(hidden)
+        logits = network.conditional_logits(hidden, given) + network.unconditional_logits(hidden)
         squared = losses.squared_gradient(logits, inputs)
         if config.penalty == "r1":
             value = losses.r1_penalty(squared)
@@ -110,7 +112,7 @@ def penalty_objective(
 
 def generator_objective(
     networks: Discriminators,
-    drawing: Drawing,
+    output: GeneratorOutput,
     encoding: CaptionEncoding,
     condition: Tensor,
     class_ids: Tensor,
@@ -119,40 +121,41 @@ def generator_objective(
     matching: MatchingConfig,
     matched: CaptionEncoding | None = None,
 ) -> tuple[Tensor, Terms, Tensor]:
-    """Adversarial terms of every scale, conditioning augmentation, and matching of the largest picture drawn.
+    """Adversarial terms of every scale, conditioning augmentation, and matching of the largest image
+    generated.
 
     That is the last stage's, as published, or while stages grow the last of those that train: colours are
-    learnt from a small picture, enlarged, at a small part of the cost.
+    learnt from a small image, enlarged, at a small part of the cost.
 
     Args:
-        encoding: what the pictures were drawn from.
+        encoding: what the images were generated from.
         condition: (B, C), what the discriminators see of it.
         image_encoder, matching: the matching model's, and what it was trained with.
         matched: the captions as the matching model reads them; by default that is `encoding`.
 
-    Returns also that picture's global vectors (B, D), which the relation supervisor looks at; or none (0,).
+    Returns also that image's global vectors (B, D), which the relation supervisor looks at; or none (0,).
     """
     total, terms = condition.new_zeros(()), {}
-    for network, fake in zip(networks, drawing.pictures, strict=False):
+    for network, fake in zip(networks, output.images, strict=False):
         hidden = network(fake)
         found = {
-            "conditional": losses.generator_loss(network.judge(hidden, condition), config.loss),
-            "unconditional": losses.generator_loss(network.judge_alone(hidden), config.loss),
+            "conditional": losses.generator_loss(network.conditional_logits(hidden, condition), config.loss),
+            "unconditional": losses.generator_loss(network.unconditional_logits(hidden), config.loss),
         }
         found |= semantic_terms(network, hidden, condition, class_ids, config)
         for name, value in found.items():
             total = total + getattr(config, f"{name}_weight") * value
             terms[f"g_{fake.shape[-1]}/{name}"] = value.detach()
-    kl = losses.augmentation_loss(drawing.mu, drawing.logvar)
+    kl = losses.augmentation_loss(output.mu, output.logvar)
     total = total + config.kl_weight * kl
     terms["g/kl"] = kl.detach()
     if config.added_loss:
-        value = find_outside(config.added_loss, "gan.added_loss")(drawing, encoding, class_ids)
+        value = find_outside(config.added_loss, "gan.added_loss")(output, encoding, class_ids)
         total = total + config.added_weight * value
         terms["g/added"] = value.detach()
     vectors = encoding.sentence.new_zeros(0)
     if config.matching_weight or config.relation_weight:
-        vectors, regions = image_encoder(drawing.pictures[-1])
+        vectors, regions = image_encoder(output.images[-1])
     if config.matching_weight:
         value, _ = matching_objective(vectors, regions, matched or encoding, class_ids, matching)
         total = total + config.matching_weight * value
@@ -161,21 +164,24 @@ def generator_objective(
 
 
 def reconstruction_objective(
-    drawing: Drawing, reals: list[Tensor], found: tuple[Tensor, Tensor], config: GanConfig
+    output: GeneratorOutput, reals: list[Tensor], found: tuple[Tensor, Tensor], config: GanConfig
 ) -> tuple[Tensor, Terms]:
-    """Real pictures drawn again from noise that a posterior found in them (CVAE-GAN).
+    """Real images resampled from noise that a posterior found in them (CVAE-GAN).
 
     Mean absolute difference, averaged over stages: an undecided colour becomes one of the likely ones, and no
-    mixture; plus the divergence from the prior, in nats a picture.
+    mixture; plus the divergence from the prior, in nats an image.
 
     Args:
-        drawing: its first pictures are those drawn from that noise.
+        generation: its first images are those generated from that noise.
         reals: one (B, 3, S, S) a stage.
-        found: mu and log variance (N, noise) of the first N pictures.
+        found: mu and log variance (N, noise) of the first N images.
     """
     count = len(found[0])
     difference = torch.stack(
-        [F.l1_loss(drawn[:count], real[:count]) for drawn, real in zip(drawing.pictures, reals, strict=True)]
+        [
+            F.l1_loss(generated[:count], real[:count])
+            for generated, real in zip(output.images, reals, strict=True)
+        ]
     ).mean()
     nats = losses.augmentation_loss(*found) * found[0].shape[1]
     total = config.reconstruction_weight * difference + config.posterior_weight * nats
@@ -229,21 +235,21 @@ def relation_objective(
 ) -> tuple[Tensor, Terms]:
     """The relation supervisor's own step (S2IGAN, eq. 7-8): four kinds of pairs.
 
-    A drawn picture counts as another picture of the class here too, as in the published code: the supervisor
-    helps, it doesn't oppose. A picture that is alone in its class stands for another one of it, so it isn't
-    shown as identical to itself too (as published for Flickr8k and Places, where every picture is a class).
+    A generated image counts as another image of the class here too, as in the published code: the supervisor
+    helps, it doesn't oppose. An image that is alone in its class stands for another one of it, so it isn't
+    shown as identical to itself too (as published for Flickr8k and Places, where every image is a class).
 
     Args:
-        real, same, fake: (B, D) vectors of a real picture, another one of its class (itself where it is
-            alone), and the drawn one.
+        real, same, fake: (B, D) vectors of a real image, another one of its class (itself where it is
+            alone), and the generated one.
         class_ids: (B,).
-        has_same_class: (B,) bool, whether there is another picture of its class.
+        has_same_class: (B,) bool, whether there is another image of its class.
     """
     partner, has_partner = losses.wrong_partner(class_ids)
     pairs = {
         "identical": (real[has_same_class], real[has_same_class], IDENTICAL),
         "same_class": (real, same, SAME_CLASS),
-        "drawn": (real, fake, SAME_CLASS),
+        "generated": (real, fake, SAME_CLASS),
         "other_class": (real[has_partner], real[partner][has_partner], OTHER_CLASS),
     }
     total, terms = real.new_zeros(()), {}

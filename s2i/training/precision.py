@@ -1,7 +1,8 @@
 """In which precision a run computes: what `precision: auto` comes to on the device at hand.
 
 bf16 where the device has instructions for it, every part of the model runs in it and it is faster; else fp32.
-`weigh` looks, `decide` judges what was found, `choose` does both. But for the run's own encoders, which must
+`weigh` looks, `decide` weighs the facts, `choose` does both. But for the run's own encoders, which
+must
 run, every run on a machine is looked at alike: speech and text, a small preset and a large one end alike.
 """
 

@@ -16,14 +16,14 @@ from s2i.data.text import Vocabulary
 from s2i.models.noise import caption_noise
 
 CAPTIONS = 8  # columns of the grid
-DRAWINGS = 4  # rows of it below the real pictures
+OUTPUTS = 4  # rows of it below the real images
 
 
 class SampleGrid:
-    """A row of real training pictures; below it, drawings from one caption of each, a noise a row."""
+    """A row of real training images; below it, generated images from one caption of each, a noise a row."""
 
     def __init__(self, folder: Path, pack: Pack, config: Config, vocabulary: Vocabulary | None) -> None:
-        """`pack`: the training split, which lends pictures and captions; they are spread evenly over it."""
+        """`pack`: the training split, which lends images and captions; they are spread evenly over it."""
         self.folder, self.config = folder, config
         usable = pack.usable(config.modality)
         spread = np.linspace(0, len(usable) - 1, min(CAPTIONS, len(usable))).astype(int)
@@ -33,16 +33,16 @@ class SampleGrid:
         )
 
     @torch.no_grad()
-    def draw(self, generator: nn.Module, encoder: nn.Module, step: int) -> None:
+    def generate(self, generator: nn.Module, encoder: nn.Module, step: int) -> None:
         """Write `samples/step-00001000.png`."""
         device = next(generator.parameters()).device
         batch = self.batch.to(device)
         encoding = encoder(batch.inputs, batch.lengths)
-        rows = [batch.pictures]
+        rows = [batch.images]
         widths = (self.config.generator.noise, self.config.generator.condition)
-        for row in range(DRAWINGS):
+        for row in range(OUTPUTS):
             keys = [f"{row} {caption}" for caption in batch.captions.tolist()]
             noises = (part.to(device) for part in caption_noise(keys, self.config.seed, widths))
-            rows.append(generator(encoding, *noises).pictures[-1])
-        pictures = to_uint8(torch.cat(rows).cpu())
-        save_png(grid(pictures, columns=len(batch)), self.folder / f"step-{step:08d}.png")
+            rows.append(generator(encoding, *noises).images[-1])
+        images = to_uint8(torch.cat(rows).cpu())
+        save_png(grid(images, columns=len(batch)), self.folder / f"step-{step:08d}.png")

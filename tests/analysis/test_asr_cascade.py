@@ -64,7 +64,7 @@ def weights(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    return write_world(tmp_path_factory.mktemp("world"), judge_steps=5)
+    return write_world(tmp_path_factory.mktemp("world"), classifier_steps=5)
 
 
 def subjects(world) -> dict[str, Subject]:

@@ -1,4 +1,4 @@
-"""What a reader asks: nearest training pictures, variety within a caption, words swapped, captions mixed."""
+"""What a reader asks: nearest training images, variety within a caption, words swapped, captions mixed."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from s2i.analysis import memorisation, word_swaps
 from s2i.analysis.memorisation import measure_diversity, nearest_two, search_memory
 from s2i.analysis.word_swaps import (
     Swap,
-    draw_interpolation,
     find_swaps,
+    generate_interpolation,
     measure_following,
 )
-from s2i.data.dataset import picture_batches
+from s2i.data.dataset import image_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.inference.interpolate import between
-from s2i.inference.model import DrawingPath, load
+from s2i.inference.model import GenerationPath, load
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.generator import Drawing
-from s2i.training.classifier import Opinion
+from s2i.models.generator import GeneratorOutput
+from s2i.training.classifier import Predictions
 from tests.tiny_runs import write_world
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    return write_world(tmp_path_factory.mktemp("world"), judge_steps=5)
+    return write_world(tmp_path_factory.mktemp("world"), classifier_steps=5)
 
 
 @pytest.fixture
@@ -47,77 +47,83 @@ def subjects(world) -> dict[str, Subject]:
 # Memory
 
 
-def test_the_second_nearest_is_another_picture_and_no_mirror_image():
-    known = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [9.0, 9.0]])  # two pictures, then mirrored
+def test_the_second_nearest_is_another_image_and_no_mirror_image():
+    known = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [9.0, 9.0]])  # two images, then mirrored
     first, second, row = nearest_two(torch.tensor([[0.0, 0.8], [9.0, 8.0]]), known, 2)
-    assert row.tolist() == [2, 3]  # both are nearest to a mirrored picture
+    assert row.tolist() == [2, 3]  # both are nearest to a mirrored image
     assert first * 2**0.5 == pytest.approx([0.2, 1.0])
-    # The other picture, as it is or mirrored; the nearest one as it is (.8 away) doesn't count.
+    # The other image, as it is or mirrored; the nearest one as it is (.8 away) doesn't count.
     assert second * 2**0.5 == pytest.approx([np.hypot(3.0, 3.2), np.hypot(9.0, 7.0)])
 
 
 def recite(subject: Subject, mirrored: bool):
-    """A draw that gives training pictures back."""
+    """A draw that gives training images back."""
     pack = Pack(Path(subject.path.config.data.pack) / "train")
-    known = torch.cat(list(picture_batches(pack, subject.path.config.image_size)))
+    known = torch.cat(list(image_batches(pack, subject.path.config.image_size)))
     known = known.flip(3) if mirrored else known
 
-    def draw(captions):
+    def generate(captions):
         places = np.arange(len(captions))
         nothing = torch.zeros(0)
-        yield places[::-1].copy(), None, Drawing([known[places[::-1] % len(known)]], [], nothing, nothing)
+        yield (
+            places[::-1].copy(),
+            None,
+            GeneratorOutput([known[places[::-1] % len(known)]], [], nothing, nothing),
+        )
 
-    return draw, known, pack
+    return generate, known, pack
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_generator_that_recites_is_found_out(subjects, monkeypatch, mirrored):
     subject = subjects["text"]
-    draw, known, pack = recite(subject, mirrored)
-    monkeypatch.setattr(subject, "draw", draw)
-    shown = subject.drawn_captions[[0, 5]]
+    generate, known, pack = recite(subject, mirrored)
+    monkeypatch.setattr(subject, "generate", generate)
+    shown = subject.generated_captions[[0, 5]]
     found = search_memory(subject, shown)
     assert found.numbers["duplicate_rate"] == 1.0 and found.numbers["nearest"] == pytest.approx(0, abs=1e-3)
     assert found.numbers["real"]["nearest"] > 0.01 and found.numbers["real"]["duplicate_rate"] < 1
-    assert found.numbers["counts"] == {"drawn": 30, "training": 24, "real": 30}
+    assert found.numbers["counts"] == {"generated": 30, "training": 24, "real": 30}
     for neighbour, place in zip(found.neighbours, (0, 5), strict=True):
-        assert np.array_equal(neighbour.drawn, to_uint8(known[place]))
-        assert np.array_equal(neighbour.nearest, neighbour.drawn)
-        assert neighbour.name == pack.pictures[place].class_name
+        assert np.array_equal(neighbour.generated, to_uint8(known[place]))
+        assert np.array_equal(neighbour.nearest, neighbour.generated)
+        assert neighbour.name == pack.records[place].class_name
 
 
-def test_a_generator_that_makes_pictures_up_is_not(subjects):
-    found = search_memory(subjects["text"], subjects["text"].drawn_captions[:3])
+def test_a_generator_that_makes_images_up_is_not(subjects):
+    found = search_memory(subjects["text"], subjects["text"].generated_captions[:3])
     assert found.numbers["duplicate_rate"] == 0.0 and len(found.neighbours) == 3
-    again = search_memory(subjects["text"], subjects["text"].drawn_captions[:3])
+    again = search_memory(subjects["text"], subjects["text"].generated_captions[:3])
     assert again.numbers == found.numbers
 
 
 # Variety
 
 
-def test_one_picture_a_caption_has_no_variety(subjects, monkeypatch):
+def test_one_image_a_caption_has_no_variety(subjects, monkeypatch):
     subject = subjects["text"]
-    drawn = measure_diversity(subject)
-    assert 0 < drawn.numbers["within"] and 0 < drawn.numbers["between"]
-    assert drawn.numbers["ratio"] == pytest.approx(drawn.numbers["within"] / drawn.numbers["between"])
-    assert drawn.numbers["counts"] == {"captions": 30, "drawings": memorisation.DRAWINGS}
-    assert all(pictures.shape == (memorisation.DRAWINGS, 32, 32, 3) for pictures in drawn.rows.values())
+    generated = measure_diversity(subject)
+    assert 0 < generated.numbers["within"] and 0 < generated.numbers["between"]
+    assert generated.numbers["ratio"] == pytest.approx(
+        generated.numbers["within"] / generated.numbers["between"]
+    )
+    assert generated.numbers["counts"] == {"captions": 30, "generated images": memorisation.OUTPUTS}
+    assert all(images.shape == (memorisation.OUTPUTS, 32, 32, 3) for images in generated.rows.values())
 
-    draw = DrawingPath.draw
+    generate = GenerationPath.generate
     monkeypatch.setattr(
-        DrawingPath,
-        "draw",
-        lambda self, encoding, keys, seed=0: draw(self, encoding, [k.split()[1] for k in keys], seed),
+        GenerationPath,
+        "generate",
+        lambda self, encoding, keys, seed=0: generate(self, encoding, [k.split()[1] for k in keys], seed),
     )
     mute = measure_diversity(subject)
     assert mute.numbers["within"] == pytest.approx(0, abs=1e-6) and mute.numbers["ratio"] < 1e-4
-    for index, pictures in mute.rows.items():  # the picture that the report shows of the caption
-        own = subject.path.draw(
+    for index, images in mute.rows.items():  # the image that the report shows of the caption
+        own = subject.path.generate(
             subject.path.encode_text([subject.pack.caption(index).text]),
             [f"0 {caption_key(subject.pack, index)}"],
         )
-        assert abs(pictures[3].astype(int) - to_uint8(own.pictures[-1])[0]).max() <= 1
+        assert abs(images[3].astype(int) - to_uint8(own.images[-1])[0]).max() <= 1
 
 
 def test_the_mean_distance_of_pairs_is_the_written_out_one():
@@ -134,8 +140,8 @@ def test_a_swap_changes_one_word_that_tells_one_attribute(subjects):
     assert swaps == find_swaps(subjects["text"]) and len(swaps) > 20
     for swap in swaps:
         caption = subject.pack.caption(swap.caption)
-        picture = subject.pack.pictures[subject.pack.caption_picture[swap.caption]]
-        assert swap.attribute in caption.mentions and picture.attributes[swap.attribute] == swap.old
+        image = subject.pack.records[subject.pack.caption_image[swap.caption]]
+        assert swap.attribute in caption.mentions and image.attributes[swap.attribute] == swap.old
         before, after = swap.text.split(), swap.swapped.split()
         changed = [(one, other) for one, other in zip(before, after, strict=True) if one != other]
         assert changed == [(swap.old, swap.new)] and swap.new in subject.pack.attributes[swap.attribute]
@@ -145,13 +151,13 @@ def test_a_swap_changes_one_word_that_tells_one_attribute(subjects):
 def test_a_value_of_two_attributes_is_not_swapped(subjects):
     subject = subjects["speech"]
     swapped = {swap.caption for swap in find_swaps(subject)}
-    for index in subject.drawn_captions.tolist():
+    for index in subject.generated_captions.tolist():
         words = (subject.pack.caption(index).text or "").split()
         if any(words.count(colour) == 2 for colour in ("red", "green", "blue")) and "size" not in words:
             assert index not in swapped
 
 
-class Judge:
+class Classifier:
     """Answers by script: the old values before the swap; after it the new one, where `follows` says so."""
 
     def __init__(self, subject: Subject, swaps: list[Swap], follows) -> None:
@@ -159,33 +165,33 @@ class Judge:
         self.heads = subject.pack.attributes
         self.calls = 0
 
-    def look(self, batches) -> Opinion:
+    def look(self, batches) -> Predictions:
         start = self.calls // 2 * word_swaps.BATCH
         is_after = self.calls % 2
         self.calls += 1
         part = self.swaps[start : start + len(next(iter(batches)))]
         told = {name: np.zeros((len(part), len(values))) for name, values in self.heads.items()}
         for row, swap in enumerate(part):
-            picture = self.subject.pack.pictures[self.subject.pack.caption_picture[swap.caption]]
+            image = self.subject.pack.records[self.subject.pack.caption_image[swap.caption]]
             for name, values in self.heads.items():
-                value = picture.attributes[name]
+                value = image.attributes[name]
                 if is_after and name == swap.attribute and self.follows(start + row):
                     value = swap.new
                 if is_after and name != swap.attribute and not self.follows(start + row):
                     value = values[values.index(value) - 1]
                 told[name][row, values.index(value)] = 1
-        return Opinion(np.zeros((len(part), 1)), told)
+        return Predictions(np.zeros((len(part), 1)), told)
 
 
 @pytest.mark.parametrize("side", ["speech", "text"])
-def test_following_counts_what_the_judge_says(subjects, side):
+def test_following_counts_what_the_classifier_says(subjects, side):
     subject = subjects[side]
     swaps = find_swaps(subject)[:6]
-    subject.judge = Judge(subject, swaps, lambda place: place % 3 != 0)
+    subject.classifier = Classifier(subject, swaps, lambda place: place % 3 != 0)
     found = measure_following(subject, swaps, [1, 4])
     assert found.numbers["followed"]["value"] == pytest.approx(4 / 6)
     assert found.numbers["before"]["value"] == 0
-    # What a follower draws keeps every other attribute; the others change all of them.
+    # What a follower generates keeps every other attribute; the others change all of them.
     others = [len(subject.pack.caption(swap.caption).mentions) - 1 for swap in swaps]
     kept = sum(count for place, count in enumerate(others) if place % 3)
     assert found.numbers["stayed"]["value"] == pytest.approx(kept / sum(others))
@@ -197,9 +203,9 @@ def test_following_counts_what_the_judge_says(subjects, side):
     assert before.shape == after.shape == (32, 32, 3) and not np.array_equal(before, after)
 
 
-def test_a_caption_without_words_or_a_judge_is_not_swapped(subjects):
+def test_a_caption_without_words_or_a_classifier_is_not_swapped(subjects):
     subject = subjects["speech"]
-    subject.judge = None
+    subject.classifier = None
     assert find_swaps(subject) == []
     assert measure_following(subject, [], []).numbers == {}
 
@@ -235,13 +241,13 @@ def test_a_mixture_ends_at_the_captions_and_moves_evenly():
 
 
 @pytest.mark.parametrize("side", ["speech", "text"])
-def test_a_strip_begins_and_ends_with_the_captions_own_pictures(subjects, side):
+def test_a_strip_begins_and_ends_with_the_captions_own_images(subjects, side):
     subject = subjects[side]
-    first, second = subject.drawn_captions[[3, 17]].tolist()
-    strip = draw_interpolation(subject, first, second)
+    first, second = subject.generated_captions[[3, 17]].tolist()
+    strip = generate_interpolation(subject, first, second)
     assert strip.shape == (word_swaps.STEPS, 32, 32, 3)
     key = caption_key(subject.pack, first)
-    for picture, caption in ((strip[0], first), (strip[-1], second)):
+    for image, caption in ((strip[0], first), (strip[-1], second)):
         for batch, _ in subject.batches(np.array([caption]), "alone"):
-            drawn = subject.path.draw(subject.path.encode(batch), [key], subject.evaluation.seed)
-        assert abs(picture.astype(int) - to_uint8(drawn.pictures[-1])[0]).max() <= 1
+            generated = subject.path.generate(subject.path.encode(batch), [key], subject.evaluation.seed)
+        assert abs(image.astype(int) - to_uint8(generated.images[-1])[0]).max() <= 1

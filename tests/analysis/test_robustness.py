@@ -53,7 +53,7 @@ def test_noise_and_echoes_are_read_to_their_end(tmp_path):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    return write_world(tmp_path_factory.mktemp("world"), judge_steps=5)
+    return write_world(tmp_path_factory.mktemp("world"), classifier_steps=5)
 
 
 def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
@@ -102,8 +102,8 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
     compare(world["speech"], world["text"], tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Is it the voice?" in page and "noise at 0 dB" in page
-    chart = (tmp_path / "report" / "pictures" / "robustness.svg").read_text()
-    assert chart == (table.parent / "chart.svg").read_text() and 'src="pictures/robustness.svg"' in page
+    chart = (tmp_path / "report" / "images" / "robustness.svg").read_text()
+    assert chart == (table.parent / "chart.svg").read_text() and 'src="images/robustness.svg"' in page
     assert sum(line.startswith("| ") for line in table.read_text().splitlines()) == 1 + len(rows)
     compare(world["speech"], world["text"], tmp_path / "other", overrides=["evaluation.seed=1"])
     assert "results.json is left out: it is of other weights" in capsys.readouterr().err
@@ -113,12 +113,12 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
 def test_photographs_without_attributes_are_measured_by_their_classes(tmp_path, monkeypatch):
     for name in ("SPEEDS", "RATES", "ACCENTS"):
         monkeypatch.setattr(robustness, name, ())
-    runs = write_world(tmp_path, judge_steps=5, attributes=False)
+    runs = write_world(tmp_path, classifier_steps=5, attributes=False)
     table = measure_robustness(runs["speech"])
     rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
     told = {
         (line["metric"], line["of"]): line["value"]
-        for line in evaluate(runs["speech"], ["class_retrieval_by_drawing"])
+        for line in evaluate(runs["speech"], ["class_retrieval_by_generated"])
     }
     assert rows["clean"]["mAP"]["value"] == pytest.approx(told["mAP", "run"], abs=0.03)  # float16 in the pack
     assert "attribute_accuracy" not in rows["clean"] and "difference" in rows["spoken anew"]["mAP"]
@@ -131,12 +131,12 @@ def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, m
     root = world["speech"].parents[1] / "birds"
     tests = [each for each in read_manifest(root / "manifest.jsonl") if each.split == "test"]
     recorded = []
-    for place, picture in enumerate(tests):
-        (first, *rest) = picture.captions
-        # The recording of another picture; of every second picture's first caption alone.
+    for place, image in enumerate(tests):
+        (first, *rest) = image.captions
+        # The recording of another image; of every second image's first caption alone.
         audio = tests[place - 1].captions[0].audio if place % 2 else None
         unspoken = [replace(caption, audio=None) for caption in rest]
-        recorded.append(replace(picture, captions=(replace(first, audio=audio), *unspoken)))
+        recorded.append(replace(image, captions=(replace(first, audio=audio), *unspoken)))
     write_manifest(tmp_path / "recorded.jsonl", recorded)
     table = measure_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "recorded.jsonl")
     rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}

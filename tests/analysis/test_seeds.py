@@ -107,13 +107,16 @@ def test_a_distance_has_its_interval_through_its_statistic():
         def statistic(multiplicities: np.ndarray) -> np.ndarray:
             return scale * (multiplicities @ np.arange(CLASSES)) / CLASSES
 
-        return Score("kid", scale * 4.0, {"drawn": 45}, interval95=(0.0, 1.0), statistic=statistic)
+        return Score("kid", scale * 4.0, {"generated": 45}, interval95=(0.0, 1.0), statistic=statistic)
 
     found = difference([made(2.0), made(2.0)], [made(1.0)], CLASSES)
     assert found["speech_minus_text"] == pytest.approx(4.0) and found["n"] == 45
     low, high = found["interval95"]
     assert 0 < low < 4 < high and "permutation_p" not in found
-    assert difference([Score("fid", 3.0, {"drawn": 4})], [Score("fid", 2.0, {"drawn": 4})], CLASSES) is None
+    assert (
+        difference([Score("fid", 3.0, {"generated": 4})], [Score("fid", 2.0, {"generated": 4})], CLASSES)
+        is None
+    )
 
 
 def test_classes_stand_in_the_order_of_their_difference():

@@ -105,15 +105,15 @@ def test_next_seeds_follow_the_largest():
     assert len(parse_seeds(next_seeds((999_990, 999_991)))) == 2
 
 
-def test_each_seed_draws_what_generate_draws(model, answer, speech, tmp_path):
+def test_each_seed_generates_what_generate_generates(model, answer, speech, tmp_path):
     for side, given in zip(answer.sides, ("--speech", "--text"), strict=True):
         told = str(speech) if given == "--speech" else SENTENCES[0]
-        for sketch, seed in zip(side.sketches, (4, 1), strict=True):
+        for generated, seed in zip(side.generated_images, (4, 1), strict=True):
             words = ["--model", str(model.origin), given, told, "--seed", str(seed), "--device", "cpu"]
             cli.main(["generate", *words, "--output", str(tmp_path / "x.png")])
-            assert sketch.seed == seed
-            assert np.array_equal(sketch.stages[-1], np.asarray(Image.open(tmp_path / "x.png")))
-            assert [stage.shape for stage in sketch.stages] == [(8, 8, 3), (16, 16, 3), (32, 32, 3)]
+            assert generated.seed == seed
+            assert np.array_equal(generated.stages[-1], np.asarray(Image.open(tmp_path / "x.png")))
+            assert [stage.shape for stage in generated.stages] == [(8, 8, 3), (16, 16, 3), (32, 32, 3)]
 
 
 def test_speech_and_text_draw_from_the_same_noise(model, monkeypatch):
@@ -128,7 +128,7 @@ def test_speech_and_text_draw_from_the_same_noise(model, monkeypatch):
             else path.encode_speech([torch.randn(22050, generator=torch.Generator().manual_seed(0))])
         )
         for key in ("4", "1"):
-            path.draw(encoding, [key])
+            path.generate(encoding, [key])
         hook.remove()
     for (noise, condition), (other_noise, other_condition) in zip(*noises.values(), strict=True):
         assert torch.equal(noise, other_noise) and torch.equal(condition, other_condition)
@@ -136,12 +136,12 @@ def test_speech_and_text_draw_from_the_same_noise(model, monkeypatch):
 
 def test_looks_are_the_last_attention_one_a_segment(model, answer):
     path = model.paths["text"]
-    drawing = path.draw(path.encode_text(SENTENCES[:1]), ["1"])
-    maps = heat(drawing.attention[-1][0])
-    looks = answer.sides[1].sketches[1].looks
+    output = path.generate(path.encode_text(SENTENCES[:1]), ["1"])
+    maps = heat(output.attention[-1][0])
+    looks = answer.sides[1].generated_images[1].looks
     assert len(looks) == len(answer.sides[1].segments) == len(SENTENCES[0].split())
     for look, strength in zip(looks, maps, strict=True):
-        assert np.array_equal(look, heat_over(drawing.pictures[-1][0], strength))
+        assert np.array_equal(look, heat_over(output.images[-1][0], strength))
     assert [segment.label for segment in answer.sides[1].segments] == SENTENCES[0].split()
 
 
@@ -150,7 +150,7 @@ def test_segments_of_speech_cover_the_recording(answer):
     assert segments[0].start == 0 and segments[-1].end == pytest.approx(1.5, abs=1e-4)
     assert all(first.end == second.start for first, second in zip(segments, segments[1:], strict=False))
     assert segments[1].label == "0.16 to 0.32 s" and segments[1].start == pytest.approx(0.16)
-    assert len(segments) == len(answer.sides[0].sketches[0].looks)
+    assert len(segments) == len(answer.sides[0].generated_images[0].looks)
 
 
 def test_a_rest_belongs_to_the_last_segment_and_none_is_shorter_than_nothing():
@@ -159,7 +159,7 @@ def test_a_rest_belongs_to_the_last_segment_and_none_is_shorter_than_nothing():
     assert divide(0, 0.5, 1.0) == []
 
 
-def test_the_nearest_real_pictures_are_those_that_search_finds(model, speech, folder):
+def test_the_nearest_real_images_are_those_that_search_finds(model, speech, folder):
     write_tiny_data(folder)
     index = build_index(model, folder / "manifest.jsonl", folder / "index")
     answer = Studio(model, index).answer(Request(speech, SENTENCES[0], (0,)))
@@ -169,10 +169,10 @@ def test_the_nearest_real_pictures_are_those_that_search_finds(model, speech, fo
         assert [near.cosine for near in side.neighbours] == pytest.approx(
             [hit.score for hit in hits], abs=1e-5
         )
-        first = np.asarray(resize(load_image(hits[0].picture), 128))
-        assert np.array_equal(side.neighbours[0].picture, first)
+        first = np.asarray(resize(load_image(hits[0].image), 128))
+        assert np.array_equal(side.neighbours[0].image, first)
     shown = render(answer)
-    assert shown.count("<li><img") == 2 * 6 + 2 * 2 and "Nearest real pictures" in shown
+    assert shown.count("<li><img") == 2 * 6 + 2 * 2 and "Nearest real images" in shown
     with pytest.raises(InputError, match="found another"):
         other = folder / "other"
         export([write_tiny_run(folder / "other-speech", seed=5)], other)
@@ -189,13 +189,13 @@ def test_unknown_and_unread_words_are_told(model):
     assert "never learnt: zebra." in shown and "not read: red red red red zebra." in shown
 
 
-def test_large_pictures_under_heat_are_made_smaller(answer, monkeypatch):
+def test_large_images_under_heat_are_made_smaller(answer, monkeypatch):
     from s2i.app import studio
 
-    picture = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
-    assert studio._fit(picture) is picture
-    large = np.repeat(np.repeat(picture, 8, 0), 8, 1)
-    assert np.array_equal(studio._fit(large), np.repeat(np.repeat(picture, 4, 0), 4, 1))
+    image = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)
+    assert studio._fit(image) is image
+    large = np.repeat(np.repeat(image, 8, 0), 8, 1)
+    assert np.array_equal(studio._fit(large), np.repeat(np.repeat(image, 4, 0), 4, 1))
     assert len(studio._fit(large)) == LOOK_SIDE
 
 
@@ -253,17 +253,17 @@ def test_a_model_without_attention_shows_what_was_heard_and_read(folder, speech)
     assert "s2i-pick" not in shown and "s2i-tile" not in shown and "--looks" not in shown
 
 
-def test_the_archive_holds_every_picture_and_draws_it_again(model, answer, folder, tmp_path, monkeypatch):
+def test_the_archive_holds_every_image_and_generates_it_again(model, answer, folder, tmp_path, monkeypatch):
     packed = pack_answer(answer, model)
     assert packed == pack_answer(answer, model)
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         archive.extractall(tmp_path)
     settings = json.loads((tmp_path / "settings.json").read_text())
     assert settings["seeds"] == [4, 1] and settings["text"] == SENTENCES[0] and settings["model"] == "model"
-    assert settings["steps"] == {"speech": 7, "text": 7} and len(settings["pictures"]) == 2 * 2 * 3
-    for told in settings["pictures"]:
-        picture = np.asarray(Image.open(tmp_path / told["file"]))
-        assert picture.shape == (told["pixels"], told["pixels"], 3)
+    assert settings["steps"] == {"speech": 7, "text": 7} and len(settings["images"]) == 2 * 2 * 3
+    for told in settings["images"]:
+        image = np.asarray(Image.open(tmp_path / told["file"]))
+        assert image.shape == (told["pixels"], told["pixels"], 3)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").symlink_to(folder / "model")
     for command, side in zip(settings["again"][::2], answer.sides, strict=True):
@@ -271,7 +271,7 @@ def test_the_archive_holds_every_picture_and_draws_it_again(model, answer, folde
         words.remove("--stages")
         cli.main([*words, "--device", "cpu"])
         again = np.asarray(Image.open(tmp_path / words[-1]))
-        assert np.array_equal(again, side.sketches[0].stages[-1])
+        assert np.array_equal(again, side.generated_images[0].stages[-1])
         assert np.array_equal(again, np.asarray(Image.open(tmp_path / f"{side.modality}-seed-4-32px.png")))
 
 
@@ -291,8 +291,10 @@ def test_requests_out_of_bounds_are_refused(model, folder, speech, tmp_path):
         Studio(load(folder / "speech")).answer(Request(None, "a bird", (0,)))
     (side,) = studio.answer(Request(speech, "", (0,))).sides
     assert side.modality == "speech"
-    drawn = model.paths["speech"].draw(model.paths["speech"].encode_speech([_waveform(speech)]), ["0"])
-    assert np.array_equal(side.sketches[0].stages[-1], to_uint8(drawn.pictures[-1][0]))
+    generated = model.paths["speech"].generate(
+        model.paths["speech"].encode_speech([_waveform(speech)]), ["0"]
+    )
+    assert np.array_equal(side.generated_images[0].stages[-1], to_uint8(generated.images[-1][0]))
 
 
 def test_without_gradio_a_line_says_how_to_get_it(monkeypatch, capsys, folder):
@@ -302,7 +304,7 @@ def test_without_gradio_a_line_says_how_to_get_it(monkeypatch, capsys, folder):
     printed = capsys.readouterr()
     assert caught.value.code == 2 and printed.out == ""
     assert printed.err == (
-        "s2i: error: expected gradio, which draws the page, found none: pip install -e '.[app]'\n"
+        "s2i: error: expected gradio, which generates the page, found none: pip install -e '.[app]'\n"
     )
 
 

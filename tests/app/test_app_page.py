@@ -55,7 +55,7 @@ def page(driver, address):
     return driver
 
 
-def test_a_spoken_and_a_typed_sentence_are_drawn_side_by_side_and_saved(page, folder):
+def test_a_spoken_and_a_typed_sentence_are_generated_side_by_side_and_saved(page, folder):
     began = time.monotonic()
     click(page, "#s2i-recording .record-button")
     time.sleep(2.0)
@@ -72,7 +72,7 @@ def test_a_spoken_and_a_typed_sentence_are_drawn_side_by_side_and_saved(page, fo
     assert 1.0 < heard < longest
 
     click(page, "#s2i-save")
-    saved = folder / "downloads" / "s2i-pictures.zip"
+    saved = folder / "downloads" / "s2i-images.zip"
     wait_for(saved.exists)
     with zipfile.ZipFile(saved) as archive:
         settings = json.loads(archive.read("settings.json"))
@@ -168,7 +168,7 @@ def test_two_visitors_at_once_each_get_their_own(page, address):
             page.switch_to.window(handle)
             page.get(address)
             wait(page, "#s2i-text textarea").send_keys(words)
-        for handle in (first, second):  # the second while the first is drawn, or waits
+        for handle in (first, second):  # the second while the first is generated, or waits
             page.switch_to.window(handle)
             click(page, "#s2i-draw")
         for handle, words in ((first, "blue"), (second, "red")):

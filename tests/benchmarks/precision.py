@@ -2,7 +2,7 @@
 
 python tests/benchmarks/precision.py [--config FILE] [--steps N] [--rounds N] [--threads N] [key=value ...]
 
-Trains the speech encoder, the text encoder, the classifier (judge) and the GAN, all of its stages, of a
+Trains the speech encoder, the text encoder, the classifier (classifier) and the GAN, all of its stages, of a
 preset as it is, for a few steps each on noise: images of its size, captions of 2 to 4 s and as many words as
 people use. Of the rounds, in which the precisions take turns, the quickest counts. A pretrained image encoder
 is left out: it sees each image once, before the training. Seconds of the processor, all threads together,
@@ -34,10 +34,10 @@ from PIL import Image
 
 from s2i.config import Config, DataConfig
 from s2i.config_files import load_config
-from s2i.data.manifest import Caption, Picture, write_manifest
+from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.data.pack import build_pack
 from s2i.errors import InputError, Parser, exit_on_input_error
-from s2i.training.classifier import train_judge
+from s2i.training.classifier import train_classifier
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.loop import PAIR, Training, resolve_device, set_threads
@@ -52,7 +52,7 @@ CLASSES, TRAIN, VAL = 8, 128, 16
 def write_noise(folder: Path, size: int) -> None:
     """A data set of noise: images of `size` px, two captions each."""
     random = np.random.default_rng(0)
-    pictures = []
+    images = []
     for number in range(TRAIN + VAL):
         pixels = random.integers(256, size=(size, size, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
@@ -64,20 +64,20 @@ def write_noise(folder: Path, size: int) -> None:
             captions.append(Caption(" ".join(WORDS[: random.integers(8, 16)]), name, "voice", "en"))
         split, class_id = ("train" if number < TRAIN else "val"), number % CLASSES
         told = (str(number), f"{number}.png", None, class_id, f"class {class_id}", split)
-        pictures.append(Picture(*told, tuple(captions)))
-    write_manifest(folder / "manifest.jsonl", pictures)
+        images.append(ImageRecord(*told, tuple(captions)))
+    write_manifest(folder / "manifest.jsonl", images)
 
 
 def prepared(config: Config, folder: Path, steps: int) -> Config:
     """A preset's choices over noise, for a few steps, each of them in the log."""
-    write_noise(folder, config.picture_size)
+    write_noise(folder, config.packed_size)
     pack = folder / "pack"
     config = replace(
         config,
         data=DataConfig(root=str(folder), manifest=str(folder / "manifest.jsonl"), pack=str(pack)),
         matching=replace(config.matching, steps=steps, validate_every=steps),
         gan=replace(config.gan, steps=steps, grow=(), sample_every=0),
-        judge=replace(config.judge, pack=str(pack), steps=steps),
+        classifier=replace(config.classifier, pack=str(pack), steps=steps),
         log=replace(config.log, every=1, checkpoint_every=10**6, keep=0),
     )
     with contextlib.redirect_stderr(io.StringIO()):
@@ -121,7 +121,7 @@ def benchmark(config: Config, steps: int, rounds: int) -> None:
         print(f"without {config.image_encoder.kind}, in whose place is a small image encoder")
         size = 2 ** max(4, int(math.log2(config.image_size)))
         small = replace(Config().image_encoder, image_size=size)
-        config = replace(config, image_encoder=small, data=replace(config.data, picture_size=0))
+        config = replace(config, image_encoder=small, data=replace(config.data, packed_size=0))
     device = resolve_device(config.device)
     threads = set_threads(config.threads, PAIR)
     config = replace(config, threads=threads)
@@ -137,7 +137,7 @@ def benchmark(config: Config, steps: int, rounds: int) -> None:
         parts: dict[str, tuple[Callable[[Config], Path], Config]] = {
             "speech encoder": (train_encoder, replace(config, modality="speech")),
             "text encoder": (train_encoder, replace(config, modality="text")),
-            "classifier": (train_judge, config),
+            "classifier": (train_classifier, config),
             "GAN": (
                 train_gan,
                 replace(config, modality="speech", gan=replace(config.gan, encoder=str(encoder))),

@@ -1,4 +1,4 @@
-"""How long a query of `s2i search` takes, one thread, on an index of many pictures.
+"""How long a query of `s2i search` takes, one thread, on an index of many images.
 
 python tests/benchmarks/search.py [--vectors N] [--model DIR --index DIR --speech WAV]
 
@@ -90,7 +90,7 @@ def main() -> None:
         measure("200 classes", of_classes(count, width, random))
         measure("no structure", of_nothing(count, width, random))
     if given.index:
-        for table in sorted(given.index.glob("*-pictures")):
+        for table in sorted(given.index.glob("*-images")):
             measure(f"{given.index.name}/{table.name}", around(np.load(table / "vectors.npy"), count, random))
     if given.model and given.speech:
         from s2i.inference.model import load

@@ -18,7 +18,7 @@ from s2i.config_files import load_config
 COMMANDS = (
     "train-encoder",
     "train-gan",
-    "train-judge",
+    "train-classifier",
     "show-config",
     "generate",
     "evaluate",
@@ -45,7 +45,7 @@ def calls(monkeypatch) -> list:
         parent, _, child = module.rpartition(".")
         monkeypatch.setattr(importlib.import_module(parent), child, fake, raising=False)
 
-    who = {"extractor": "a network", "extractor_hash": "0a1b", "resize": "none", "reference": "pictures"}
+    who = {"extractor": "a network", "extractor_hash": "0a1b", "resize": "none", "reference": "images"}
     when = {"modality": "speech", "split": "test", "step": 7, "seed": 0, "weights": "ema"}
     told = {"metric": "mAP", "protocol": "by_class", "counts": {"captions": 1200}, **who, **when}
     metrics = [
@@ -54,7 +54,7 @@ def calls(monkeypatch) -> list:
     ]
     stand_in("s2i.training.encoder", "train_encoder")
     stand_in("s2i.training.gan", "train_gan")
-    stand_in("s2i.training.classifier", "train_judge")
+    stand_in("s2i.training.classifier", "train_classifier")
     written = [Path("out.png"), Path("where.png")]
     stand_in("s2i.inference.generate", "generate", written, check_outputs=lambda files: None)
     stand_in(
@@ -89,7 +89,11 @@ def refused(capsys, *words: str) -> str:
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    [("train-encoder", "train_encoder"), ("train-gan", "train_gan"), ("train-judge", "train_judge")],
+    [
+        ("train-encoder", "train_encoder"),
+        ("train-gan", "train_gan"),
+        ("train-classifier", "train_classifier"),
+    ],
 )
 def test_a_training_gets_the_file_with_its_overrides(calls, config_file, command, name):
     cli.main([command, "--config", str(config_file), "run=here", "gan.steps=7"])
@@ -99,7 +103,7 @@ def test_a_training_gets_the_file_with_its_overrides(calls, config_file, command
 
 
 def test_options_that_would_mean_nothing_are_refused(capsys, calls, tmp_path):
-    clip, drawing = str(tmp_path / "a.wav"), ["generate", "--model", "m", "--output", "out.png"]
+    clip, output = str(tmp_path / "a.wav"), ["generate", "--model", "m", "--output", "out.png"]
     Path(clip).touch()
     for words, option in (
         (["--speech", clip, "--frames", "4"], "--frames"),
@@ -107,7 +111,7 @@ def test_options_that_would_mean_nothing_are_refused(capsys, calls, tmp_path):
         (["--interpolate", clip, clip, "--stages"], "--stages"),
         (["--interpolate", clip, clip, "--root", "there"], "--root"),
     ):
-        assert f"leave out {option}" in refused(capsys, *drawing, *words)
+        assert f"leave out {option}" in refused(capsys, *output, *words)
     assert not calls
 
 
@@ -117,7 +121,7 @@ def test_options_that_would_mean_nothing_are_refused(capsys, calls, tmp_path):
         ("seedd=1",),
         ("seed=x",),
         ("seed",),
-        ("modality=picture",),
+        ("modality=image",),
         ("gan.grow=[0.5",),
         ("gan.grow[0]=0.5",),
         ("gan.generator_steps=0",),
@@ -192,7 +196,7 @@ def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
     assert capsys.readouterr().out.splitlines() == [
         "# by_class: how by_class is done",
         "# from speech, test split, step 7, seed 0, ema weights",
-        "# seen by a network (0a1b), resize: none; held against pictures",
+        "# seen by a network (0a1b), resize: none; held against images",
         "     value                 chance  n",
         "mAP  0.5124 [0.5, 0.5333]  0.1     1,200 captions",
     ]

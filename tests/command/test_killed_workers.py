@@ -42,8 +42,8 @@ def test_a_killed_synthesising_process_is_one_line():
             list(made)
 
 
-def test_a_killed_drawing_process_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(painted_birds, "_make_picture", die_drawing)
+def test_a_killed_generating_process_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(painted_birds, "_make_image", die_drawing)
     with pytest.raises(InputError, match="one was ended from outside"):
         list(painted_birds._make_all(tmp_path, painted_birds.Settings(), range(40), 2))
 

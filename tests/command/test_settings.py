@@ -75,7 +75,7 @@ def test_models_and_checkpoints_are_held_against_the_ranges_too():
     [
         (["image_encoder.channels=[8]"], "image_encoder.channels of two numbers"),
         (["image_encoder.image_size=8"], "found \\[32, 64, 128, 256\\]"),
-        (["judge.channels=[]"], "judge.channels"),
+        (["classifier.channels=[]"], "classifier.channels"),
         (["audio.hop=0.00001"], "audio.hop of a sample or more"),
         (["generator.base_size=48"], "generator.base_size of 4, 8, 16"),
         ([f"gan.steps={LARGEST + 1}"], "gan.steps"),
@@ -111,7 +111,7 @@ def test_a_nul_in_the_file_is_one_line(tmp_path):
 
 def test_a_key_tells_more_than_its_section():
     assert SETTINGS["generator.channels"].read_by == ("gan",)
-    assert SETTINGS["generator.stages"].read_by == ("encoder", "gan", "judge")
+    assert SETTINGS["generator.stages"].read_by == ("encoder", "gan", "classifier")
     assert SETTINGS["log.every"].changeable and not SETTINGS["gan.sample_every"].changeable
     with pytest.raises(TypeError):
         setting(1, at_leats=0)

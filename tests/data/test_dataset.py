@@ -11,7 +11,7 @@ import torch
 from s2i.data.dataset import (
     Batch,
     BucketSampler,
-    CaptionedPictures,
+    CaptionedImages,
     endless_batches,
     evaluation_batches,
     pad_mels,
@@ -38,8 +38,8 @@ def vocabulary(pack):
     return Vocabulary.from_list(["<padding>", "<unknown>", "a", "small", "bird", "with", "wings"])
 
 
-def speech(pack: Pack, **changes: object) -> CaptionedPictures:
-    return CaptionedPictures(
+def speech(pack: Pack, **changes: object) -> CaptionedImages:
+    return CaptionedImages(
         pack, **{"seed": 7, "image_size": 16, "modality": "speech", "same_class": True, **changes}
     )
 
@@ -53,12 +53,12 @@ def assert_same(first: Batch, second: Batch) -> None:
 def test_a_speech_batch_has_the_shapes_and_ranges_that_it_promises(pack):
     batch = next(endless_batches(speech(pack), batch_size=4, seed=1))
     assert len(batch) == 4
-    assert batch.pictures.shape == batch.same_class.shape == (4, 3, 16, 16)
-    assert batch.pictures.dtype == torch.float32 and batch.pictures.abs().max() <= 1
+    assert batch.images.shape == batch.same_class.shape == (4, 3, 16, 16)
+    assert batch.images.dtype == torch.float32 and batch.images.abs().max() <= 1
     assert batch.mels.shape == (4, 40, int(batch.mel_lengths.max())) and batch.mels.dtype == torch.float32
     assert batch.tokens is None and batch.token_lengths is None
-    assert torch.equal(batch.picture_ids, torch.from_numpy(pack.caption_picture)[batch.captions])
-    assert torch.equal(batch.class_ids, torch.from_numpy(pack.labels)[batch.picture_ids])
+    assert torch.equal(batch.image_ids, torch.from_numpy(pack.caption_image)[batch.captions])
+    assert torch.equal(batch.class_ids, torch.from_numpy(pack.labels)[batch.image_ids])
     for row, caption in enumerate(batch.captions):
         length = int(batch.mel_lengths[row])
         assert torch.equal(batch.mels[row, :, :length], pack.mel(int(caption)).T)
@@ -76,10 +76,10 @@ def test_a_text_batch_has_the_words_of_its_captions(pack, vocabulary):
         assert not batch.tokens[row, len(words) :].any()
 
 
-def test_pictures_are_crops_of_the_packed_picture_mirrored_or_not(pack):
+def test_images_are_crops_of_the_packed_image_mirrored_or_not(pack):
     seen = set()
     for batch in islice(endless_batches(speech(pack), batch_size=13, seed=1), 6):
-        for picture, index in zip(batch.pictures, batch.picture_ids, strict=True):
+        for image, index in zip(batch.images, batch.image_ids, strict=True):
             whole = to_tensor(torch.from_numpy(np.array(pack.images[int(index)])))
             found = [
                 (top, left, flipped)
@@ -87,7 +87,7 @@ def test_pictures_are_crops_of_the_packed_picture_mirrored_or_not(pack):
                 for left in range(4)
                 for flipped in (False, True)
                 if torch.equal(
-                    picture, (whole.flip(-1) if flipped else whole)[:, top : top + 16, left : left + 16]
+                    image, (whole.flip(-1) if flipped else whole)[:, top : top + 16, left : left + 16]
                 )
             ]
             assert len(found) == 1
@@ -97,13 +97,11 @@ def test_pictures_are_crops_of_the_packed_picture_mirrored_or_not(pack):
 
 def test_without_augmentation_the_centre_is_cut(pack):
     batch = next(endless_batches(speech(pack, augment=False), batch_size=4, seed=1))
-    for picture, index in zip(batch.pictures, batch.picture_ids, strict=True):
-        assert torch.equal(
-            picture, to_tensor(torch.from_numpy(np.array(pack.images[int(index), 1:17, 1:17])))
-        )
+    for image, index in zip(batch.images, batch.image_ids, strict=True):
+        assert torch.equal(image, to_tensor(torch.from_numpy(np.array(pack.images[int(index), 1:17, 1:17]))))
 
 
-def test_second_pictures_are_any_other_of_the_same_class(pack):
+def test_second_images_are_any_other_of_the_same_class(pack):
     dataset = speech(pack)
     seen = set()
     for epoch in range(60):
@@ -115,7 +113,7 @@ def test_second_pictures_are_any_other_of_the_same_class(pack):
     assert seen == set(np.flatnonzero(pack.class_ids == pack.class_ids[5])) - {5}
 
 
-def test_a_picture_alone_in_its_class_is_its_own_second(tmp_path):
+def test_a_image_alone_in_its_class_is_its_own_second(tmp_path):
     write_tiny_data(tmp_path, train=3, val=0, classes=3)
     build_pack(tiny_config(tmp_path), ["train"])
     dataset = speech(Pack(tmp_path / "pack" / "train"))
@@ -123,13 +121,13 @@ def test_a_picture_alone_in_its_class_is_its_own_second(tmp_path):
     assert dataset[0, np.arange(3)].has_same_class.tolist() == [False] * 3
 
 
-def test_an_epoch_has_each_picture_once_and_drops_less_than_a_batch(pack):
+def test_an_epoch_has_each_image_once_and_drops_less_than_a_batch(pack):
     sampler = BucketSampler(speech(pack), batch_size=4, seed=1)
     dropped = set()
     for epoch in range(4):
-        pictures = sampler.epoch_batches(epoch).ravel()
-        assert len(pictures) == len(set(pictures)) == 24
-        dropped |= set(range(26)) - set(pictures)
+        images = sampler.epoch_batches(epoch).ravel()
+        assert len(images) == len(set(images)) == 24
+        dropped |= set(range(26)) - set(images)
     assert len(dropped) > 2  # not the same ones each time
 
 
@@ -198,47 +196,47 @@ def test_loading_does_not_move_the_global_random_state(pack):
     assert (before[1] == np.random.get_state()[1]).all() and before[2] == random.getstate()
 
 
-def test_fewer_pictures_than_a_batch_is_refused(pack):
+def test_fewer_images_than_a_batch_is_refused(pack):
     with pytest.raises(InputError, match="batch of 27"):
         endless_batches(speech(pack), batch_size=27, seed=1)
     with pytest.raises(InputError, match="batch of 28"):
         endless_batches(speech(pack), batch_size=14, seed=1, world=2)
 
 
-def test_pictures_smaller_than_asked_for_are_refused(pack):
+def test_images_smaller_than_asked_for_are_refused(pack):
     with pytest.raises(InputError, match="64 px"):
         speech(pack, image_size=64)
 
 
-def test_captions_without_audio_are_never_drawn_for_speech(tmp_path):
-    pictures = write_tiny_data(tmp_path, train=8, val=0, captions=2)
-    pictures[0] = replace(pictures[0], captions=tuple(replace(c, audio=None) for c in pictures[0].captions))
-    pictures[7] = replace(pictures[7], captions=(replace(pictures[7].captions[0], audio=None),) * 2)
-    pictures[1] = replace(
-        pictures[1], captions=(replace(pictures[1].captions[0], audio=None), pictures[1].captions[1])
+def test_captions_without_audio_are_never_generated_for_speech(tmp_path):
+    images = write_tiny_data(tmp_path, train=8, val=0, captions=2)
+    images[0] = replace(images[0], captions=tuple(replace(c, audio=None) for c in images[0].captions))
+    images[7] = replace(images[7], captions=(replace(images[7].captions[0], audio=None),) * 2)
+    images[1] = replace(
+        images[1], captions=(replace(images[1].captions[0], audio=None), images[1].captions[1])
     )
-    write_manifest(tmp_path / "manifest.jsonl", pictures)
+    write_manifest(tmp_path / "manifest.jsonl", images)
     build_pack(tiny_config(tmp_path), ["train"])
     dataset = speech(Pack(tmp_path / "pack" / "train"))
     assert dataset.candidates.tolist() == [1, 2, 3, 4, 5, 6]
     for batch in islice(endless_batches(dataset, batch_size=3, seed=1), 20):
         assert bool((batch.mel_lengths > 0).all())
-        assert not {0, 7} & set(batch.picture_ids.tolist())
+        assert not {0, 7} & set(batch.image_ids.tolist())
         assert 2 not in batch.captions.tolist()
     with pytest.raises(InputError, match="caption 2 the first"):
         list(evaluation_batches(dataset.pack, [2, 3], 2, "speech"))
 
 
 def test_captions_without_a_word_are_left_out_for_text_alone(tmp_path, capsys):
-    pictures = write_tiny_data(tmp_path, train=8, val=0, captions=2)
-    wordless = [tuple(replace(c, text=text) for c in pictures[0].captions) for text in ("\U0001f426", "...")]
-    pictures[0] = replace(pictures[0], captions=wordless[0])
-    pictures[7] = replace(pictures[7], captions=(wordless[1][0], pictures[7].captions[1]))
-    write_manifest(tmp_path / "manifest.jsonl", pictures)
+    images = write_tiny_data(tmp_path, train=8, val=0, captions=2)
+    wordless = [tuple(replace(c, text=text) for c in images[0].captions) for text in ("\U0001f426", "...")]
+    images[0] = replace(images[0], captions=wordless[0])
+    images[7] = replace(images[7], captions=(wordless[1][0], images[7].captions[1]))
+    write_manifest(tmp_path / "manifest.jsonl", images)
     build_pack(tiny_config(tmp_path), ["train"])
     pack = Pack(tmp_path / "pack" / "train")
     capsys.readouterr()
-    dataset = CaptionedPictures(pack, 1, 16, "text", Vocabulary.build(pack.texts()))
+    dataset = CaptionedImages(pack, 1, 16, "text", Vocabulary.build(pack.texts()))
     assert "3 written captions without a word are left out" in capsys.readouterr().err
     assert dataset.candidates.tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert not {0, 1, 14} & set(pack.usable("text").tolist())
@@ -248,12 +246,12 @@ def test_captions_without_a_word_are_left_out_for_text_alone(tmp_path, capsys):
 def test_captions_that_are_cut_are_counted(pack, capsys):
     vocabulary, words = Vocabulary.build(pack.texts()), 3
     capsys.readouterr()
-    CaptionedPictures(pack, 1, 16, "text", vocabulary, words)
+    CaptionedImages(pack, 1, 16, "text", vocabulary, words)
     cut = sum(len(text.split()) > words for text in pack.texts())
     assert cut and f"{cut} captions of more than 3 words are read in part" in capsys.readouterr().err
 
 
-def test_evaluation_gives_every_caption_once_with_the_centre_of_its_picture(pack, vocabulary):
+def test_evaluation_gives_every_caption_once_with_the_centre_of_its_image(pack, vocabulary):
     chosen = [70, 3, 4, 5, 9, 0, 33]
     for modality in ("speech", "text"):
         batches = list(evaluation_batches(pack, chosen, 3, modality, vocabulary, image_size=16))
@@ -262,9 +260,9 @@ def test_evaluation_gives_every_caption_once_with_the_centre_of_its_picture(pack
         for batch in batches:
             lengths = batch.mel_lengths if modality == "speech" else batch.token_lengths
             assert lengths.tolist() == sorted(lengths.tolist())
-            for picture, index in zip(batch.pictures, batch.picture_ids, strict=True):
+            for image, index in zip(batch.images, batch.image_ids, strict=True):
                 centre = np.array(pack.images[int(index), 1:17, 1:17])
-                assert torch.equal(picture, to_tensor(torch.from_numpy(centre)))
+                assert torch.equal(image, to_tensor(torch.from_numpy(centre)))
 
 
 def test_padding_keeps_values_and_lengths():
@@ -278,5 +276,5 @@ def test_padding_keeps_values_and_lengths():
 
 def test_a_batch_moves_whole_to_a_device(pack):
     batch = next(endless_batches(speech(pack), batch_size=4, seed=1)).to("meta")
-    assert batch.pictures.device.type == batch.same_class.device.type == batch.mels.device.type == "meta"
+    assert batch.images.device.type == batch.same_class.device.type == batch.mels.device.type == "meta"
     assert batch.tokens is None

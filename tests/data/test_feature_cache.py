@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from s2i.data import feature_cache as module
-from s2i.data.feature_cache import Views, write_views
+from s2i.data.feature_cache import FeatureCache, write_feature_cache
 from s2i.data.pack import Pack, build_pack
 from s2i.files.unfinished import PART, lasting_part
 from tests.tiny_data import tiny_config, write_tiny_data
@@ -21,9 +21,9 @@ def pack(tmp_path_factory):
     return Pack(folder / "pack" / "train")
 
 
-def look(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means and quarters of pictures, in place of a network's: (B, 3), (B, 3, 4)."""
-    return pictures.mean((2, 3)), pictures.flatten(2)[:, :, :4]
+def look(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means and quarters of images, in place of a network's: (B, 3), (B, 3, 4)."""
+    return images.mean((2, 3)), images.flatten(2)[:, :, :4]
 
 
 def content(folder) -> dict[str, bytes]:
@@ -31,65 +31,65 @@ def content(folder) -> dict[str, bytes]:
 
 
 def names(pack: Pack) -> list[str]:
-    return sorted(path.name for path in pack.folder.iterdir() if "views" in path.name)
+    return sorted(path.name for path in pack.folder.iterdir() if "feature-cache" in path.name)
 
 
 @pytest.mark.parametrize("regions", [True, False])
 def test_a_killed_build_goes_on_where_it_was_and_ends_in_the_same_bytes(pack, monkeypatch, regions):
-    whole, killed = (pack.folder / f"views-{digit * 16}" for digit in ("ab" if regions else "01"))
-    write_views(whole, pack, 3, look, regions)
+    whole, killed = (pack.folder / f"feature-cache-{digit * 16}" for digit in ("ab" if regions else "01"))
+    write_feature_cache(whole, pack, 3, look, regions)
     monkeypatch.setattr(module, "_ROWS_A_FLUSH", 8)
     for batches in (4, 2, 1):
         looked = []
 
-        def dies(pictures, batches=batches, looked=looked):
-            looked.append(len(pictures))
+        def dies(images, batches=batches, looked=looked):
+            looked.append(len(images))
             if len(looked) == batches:
                 raise KeyboardInterrupt
-            return look(pictures)
+            return look(images)
 
         with pytest.raises(KeyboardInterrupt):
-            write_views(killed, pack, 3, dies, regions)
+            write_feature_cache(killed, pack, 3, dies, regions)
         assert not killed.exists() and lasting_part(killed).is_dir()
     looked = []
-    write_views(killed, pack, 3, lambda pictures: looked.append(len(pictures)) or look(pictures), regions)
+    write_feature_cache(killed, pack, 3, lambda images: looked.append(len(images)) or look(images), regions)
     assert sum(looked) <= 33 - 8  # those of the first flush at least are not looked at again
     assert content(killed) == content(whole)
     assert set(content(whole)) == ({"pooled.npy", "regions.npy"} if regions else {"pooled.npy"})
-    pooled, maps = Views(killed).read(np.array([10, 0]), np.array([2, 1]))
+    pooled, maps = FeatureCache(killed).read(np.array([10, 0]), np.array([2, 1]))
     assert pooled.shape == (2, 3) and (maps.shape == (2, 3, 4) if regions else maps is None)
     assert not [name for name in names(pack) if name.endswith(PART)]
 
 
 def test_bytes_after_the_last_known_row_are_not_trusted(pack, monkeypatch):
-    whole, torn = (pack.folder / f"views-{digit * 16}" for digit in "cd")
-    write_views(whole, pack, 2, look, True)
+    whole, torn = (pack.folder / f"feature-cache-{digit * 16}" for digit in "cd")
+    write_feature_cache(whole, pack, 2, look, True)
     monkeypatch.setattr(module, "_ROWS_A_FLUSH", 8)
     looked = []
 
-    def dies(pictures):
+    def dies(images):
         looked.append(1)
         if len(looked) == 4:
             raise KeyboardInterrupt
-        return look(pictures)
+        return look(images)
 
     with pytest.raises(KeyboardInterrupt):
-        write_views(torn, pack, 2, dies, True)
+        write_feature_cache(torn, pack, 2, dies, True)
     for path in lasting_part(torn).glob("*.npy"):
         path.write_bytes(path.read_bytes() + b"torn by a power cut")
-    write_views(torn, pack, 2, look, True)
+    write_feature_cache(torn, pack, 2, look, True)
     assert content(torn) == content(whole)
 
 
 def test_what_killed_builds_of_other_views_have_left_is_swept(pack):
-    left, kept = pack.folder / "views-eeeeeeeeeeeeeeee", pack.folder / ".views-mine"
+    left, kept = pack.folder / "feature-cache-eeeeeeeeeeeeeeee", pack.folder / ".feature-cache-mine"
     kept.mkdir()
 
     def dies(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_views(left, pack, 1, dies, True)
+        write_feature_cache(left, pack, 1, dies, True)
     assert lasting_part(left).is_dir()
-    write_views(pack.folder / "views-ffffffffffffffff", pack, 1, look, True)
+    write_feature_cache(pack.folder / "feature-cache-ffffffffffffffff", pack, 1, look, True)
     assert not lasting_part(left).exists() and kept.is_dir()

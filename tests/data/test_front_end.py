@@ -1,4 +1,5 @@
-"""Pretrained networks as front end: torchaudio's own loading, features in the pack, the same when drawing."""
+"""Pretrained networks as front end: torchaudio's own loading, features in the pack, the same when
+generation."""
 
 from __future__ import annotations
 
@@ -197,7 +198,7 @@ def test_pack_of_log_mels_knows_nothing_of_networks(config, tmp_path):
     assert set(asdict(AudioConfig())) >= {"front_end", "layer", "weights", "sha256"}
 
 
-def test_trained_and_exported_it_draws_from_a_recording_as_the_run_does(
+def test_trained_and_exported_it_generates_from_a_recording_as_the_run_does(
     config, weights, tmp_path, monkeypatch
 ):
     build_pack(config, ["train", "val"])
@@ -210,10 +211,10 @@ def test_trained_and_exported_it_draws_from_a_recording_as_the_run_does(
     assert "torchaudio's `HUBERT_LARGE`" in (tmp_path / "model" / "README.md").read_text()
     monkeypatch.setenv("TORCH_HOME", str(weights.parent.parent))  # the exported model looks there
     recording = tmp_path / "data" / "0-0.wav"
-    drawn = []
+    generated = []
     for model in ("gan", "model"):
         front_end._load.cache_clear()
-        picture = tmp_path / f"{model}.png"
+        image = tmp_path / f"{model}.png"
         main(
             [
                 "generate",
@@ -222,11 +223,11 @@ def test_trained_and_exported_it_draws_from_a_recording_as_the_run_does(
                 "--speech",
                 str(recording),
                 "--output",
-                str(picture),
+                str(image),
             ]
         )
-        drawn.append(picture.read_bytes())
-    assert drawn[0] == drawn[1]
+        generated.append(image.read_bytes())
+    assert generated[0] == generated[1]
     path = load(tmp_path / "gan", "cpu").path("speech")
     pack = Pack(tmp_path / "data/pack/train")
     sentence = path.encode_speech([load_waveform(recording, path.config.audio)]).sentence

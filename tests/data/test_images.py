@@ -1,4 +1,4 @@
-"""Pictures: any file to RGB, the published crop, one resize, and back without loss."""
+"""Images: any file to RGB, the published crop, one resize, and back without loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def noise(height: int, width: int) -> Image.Image:
 
 
 def coordinates(width: int, height: int) -> Image.Image:
-    """A picture whose red is x and whose green is y."""
+    """An image whose red is x and whose green is y."""
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     return Image.fromarray(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8))
 
@@ -36,9 +36,9 @@ def coordinates(width: int, height: int) -> Image.Image:
 @pytest.mark.parametrize(
     ("mode", "suffix"), [("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("RGBA", "png"), ("1", "png")]
 )
-def test_a_picture_of_any_mode_becomes_rgb(tmp_path, mode, suffix):
-    noise(8, 9).convert(mode).save(tmp_path / f"picture.{suffix}")
-    image = load_image(tmp_path / f"picture.{suffix}")
+def test_a_image_of_any_mode_becomes_rgb(tmp_path, mode, suffix):
+    noise(8, 9).convert(mode).save(tmp_path / f"image.{suffix}")
+    image = load_image(tmp_path / f"image.{suffix}")
     assert image.mode == "RGB" and image.size == (9, 8)
 
 
@@ -52,7 +52,7 @@ def test_a_photograph_stands_upright_as_viewers_show_it(tmp_path):
     assert upright.shape == (40, 20, 3) and upright[:18].min() > 200 and upright[22:].max() < 50
 
 
-def test_a_picture_of_16_bits_keeps_its_brightness(tmp_path):
+def test_a_image_of_16_bits_keeps_its_brightness(tmp_path):
     Image.fromarray(np.full((4, 4), 0x8000, dtype=np.uint16)).save(tmp_path / "deep.png")
     assert np.unique(np.asarray(load_image(tmp_path / "deep.png"))).tolist() == [128]
 
@@ -99,7 +99,7 @@ DEEP = {
     ("name", "order"),  # PIL opens no other uint32
     [(name, order) for name in DEEP for order in "<>" if order == "<" or not name.startswith("uint32")],
 )
-def test_a_picture_of_more_than_8_bits_keeps_its_greys(tmp_path, name, order):
+def test_a_image_of_more_than_8_bits_keeps_its_greys(tmp_path, name, order):
     (tmp_path / "deep.tif").write_bytes(tiff(*DEEP[name], order))
     found = np.asarray(load_image(tmp_path / "deep.tif"))
     assert (found == ramp()[:, :, None]).all()
@@ -156,7 +156,7 @@ MODES = {
 
 @pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix in MODES for mode in MODES[suffix]])
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_a_turned_picture_of_any_mode_stands_upright(tmp_path, mode, suffix, turn):
+def test_a_turned_image_of_any_mode_stands_upright(tmp_path, mode, suffix, turn):
     image = Image.fromarray(np.kron(np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6), np.ones((8, 8))))
     image = image.convert("L")
     if mode == "I;16":
@@ -228,14 +228,14 @@ def test_an_opaque_alpha_changes_nothing(tmp_path):
     assert np.array_equal(np.asarray(load_image(tmp_path / "a.png")), np.asarray(image)[..., :3])
 
 
-def test_nothing_but_transparency_is_no_picture(tmp_path):
+def test_nothing_but_transparency_is_no_image(tmp_path):
     Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="nothing but transparency in .*a.png"):
         load_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", ["gif", "tif", "png", "webp"])
-def test_of_several_pictures_in_a_file_the_first_is_read(tmp_path, suffix):
+def test_of_several_images_in_a_file_the_first_is_read(tmp_path, suffix):
     first, second = (Image.new("RGB", (9, 8), colour) for colour in ("red", "blue"))
     options = {"lossless": True} if suffix == "webp" else {}
     first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[second], **options)
@@ -243,7 +243,7 @@ def test_of_several_pictures_in_a_file_the_first_is_read(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("ending", FOREIGN_IMAGES)
-def test_a_picture_that_cannot_be_decoded_is_refused_with_a_reason(tmp_path, ending):
+def test_a_image_that_cannot_be_decoded_is_refused_with_a_reason(tmp_path, ending):
     (tmp_path / f"a{ending}").write_bytes(np.random.default_rng(0).bytes(1000))
     with pytest.raises(InputError, match=f"{ending}, which can't be decoded here in .*: convert it to JPEG"):
         load_image(tmp_path / f"a{ending}")
@@ -261,7 +261,7 @@ def broken(path, kind: str) -> None:
     if kind == "empty":
         path.write_bytes(b"")
     elif kind == "text":
-        path.write_text("no picture")
+        path.write_text("no image")
     elif kind == "cut short":
         noise(64, 64).save(path)
         path.write_bytes(path.read_bytes()[:-400])
@@ -269,7 +269,7 @@ def broken(path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "cut short"])
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_broken_picture_is_refused_by_name_in_one_line(tmp_path, kind, suffix):
+def test_a_broken_image_is_refused_by_name_in_one_line(tmp_path, kind, suffix):
     path = tmp_path / f"bird.{suffix}"
     broken(path, kind)
     with pytest.raises(InputError) as caught:
@@ -283,7 +283,7 @@ def test_the_crop_is_a_square_of_one_and_a_half_boxes_around_the_middle():
     assert crop[0, 0].tolist() == [70, 40, 0] and crop[-1, -1].tolist() == [129, 99, 0]
 
 
-def test_the_crop_ends_where_the_picture_ends():
+def test_the_crop_ends_where_the_image_ends():
     crop = np.asarray(square_crop(coordinates(200, 150), (0.0, 100.0, 40.0, 50.0), 1.5))
     assert crop.shape == (62, 57, 3)  # around (20, 125), half a side is 37
     assert crop[0, 0].tolist() == [0, 88, 0] and crop[-1, -1].tolist() == [56, 149, 0]
@@ -294,7 +294,7 @@ def test_without_a_box_the_crop_is_the_middle_square():
     assert crop.shape == (60, 60, 3) and crop[0, 0].tolist() == [20, 0, 0]
 
 
-def test_a_box_outside_its_picture_is_refused():
+def test_a_box_outside_its_image_is_refused():
     with pytest.raises(InputError, match="100 x 60"):
         square_crop(coordinates(100, 60), (300.0, 10.0, 20.0, 20.0), 1.5)
 
@@ -323,20 +323,20 @@ def test_every_grey_survives_the_way_to_a_tensor_and_back():
     assert np.array_equal(to_uint8(tensor), pixels)
 
 
-def test_drawn_values_are_rounded_and_kept_in_range():
+def test_generated_values_are_rounded_and_kept_in_range():
     values = torch.tensor([-1.5, -1.0, -0.001, 0.003, 0.999, 2.0]).expand(3, 1, 6)
     assert to_uint8(values)[0, :, 0].tolist() == [0, 0, 127, 128, 255, 255]
 
 
-def test_a_grid_has_its_pictures_row_by_row():
-    pictures = np.stack([np.full((4, 6, 3), value, np.uint8) for value in (10, 20, 30)])
-    page = np.asarray(grid(pictures, 2, gap=1))
+def test_a_grid_has_its_images_row_by_row():
+    images = np.stack([np.full((4, 6, 3), value, np.uint8) for value in (10, 20, 30)])
+    page = np.asarray(grid(images, 2, gap=1))
     assert page.shape == (9, 13, 3)
     assert [int(page[y, x, 0]) for y, x in ((0, 0), (0, 7), (5, 0), (5, 7))] == [10, 20, 30, 255]
 
 
 def test_a_png_is_whole_and_lossless(tmp_path):
     image = noise(5, 7)
-    save_png(image, tmp_path / "new" / "picture.png")
-    assert np.array_equal(np.asarray(load_image(tmp_path / "new" / "picture.png")), np.asarray(image))
-    assert [file.name for file in (tmp_path / "new").iterdir()] == ["picture.png"]
+    save_png(image, tmp_path / "new" / "image.png")
+    assert np.array_equal(np.asarray(load_image(tmp_path / "new" / "image.png")), np.asarray(image))
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["image.png"]

@@ -14,7 +14,7 @@ from PIL import Image
 from data_prep import check
 from s2i.data.manifest import (
     Caption,
-    Picture,
+    ImageRecord,
     check_manifest,
     iterate_manifest,
     read_attributes,
@@ -26,10 +26,10 @@ from s2i.errors import InputError, exit_on_input_error
 SCHEMA = {"wing": ["red", "blue"]}
 
 
-def picture(number: int, split: str = "train", class_id: int = 1, **changes) -> Picture:
+def image(number: int, split: str = "train", class_id: int = 1, **changes) -> ImageRecord:
     values = {
         "id": str(number),
-        "image": "picture.png",
+        "image": "image.png",
         "box": (1.0, 2.0, 10.0, 8.0),
         "class_id": class_id,
         "class_name": f"class {class_id}",
@@ -40,13 +40,13 @@ def picture(number: int, split: str = "train", class_id: int = 1, **changes) -> 
         ),
         "attributes": {"wing": "red"},
     }
-    return Picture(**{**values, **changes})
+    return ImageRecord(**{**values, **changes})
 
 
 def line(**changes) -> str:
     values = {
         "id": "a",
-        "image": "picture.png",
+        "image": "image.png",
         "box": None,
         "class_id": 1,
         "class_name": "class 1",
@@ -59,35 +59,35 @@ def line(**changes) -> str:
 
 @pytest.fixture
 def data(tmp_path):
-    """A folder with one picture of 20 x 16 px, one recording and a sound manifest."""
-    Image.new("RGB", (20, 16)).save(tmp_path / "picture.png")
+    """A folder with one image of 20 x 16 px, one recording and a sound manifest."""
+    Image.new("RGB", (20, 16)).save(tmp_path / "image.png")
     soundfile.write(tmp_path / "speech.wav", 0.1 * np.sin(np.arange(4410) * 0.1), 22050)
     (tmp_path / "attributes.json").write_text(json.dumps(SCHEMA))
-    write_manifest(tmp_path / "manifest.jsonl", [picture(1), picture(2, "val"), picture(3, "test", 2)])
+    write_manifest(tmp_path / "manifest.jsonl", [image(1), image(2, "val"), image(3, "test", 2)])
     return tmp_path
 
 
-def problems_of(folder, *pictures) -> list[str]:
-    write_manifest(folder / "manifest.jsonl", pictures)
+def problems_of(folder, *images) -> list[str]:
+    write_manifest(folder / "manifest.jsonl", images)
     return check_manifest(folder / "manifest.jsonl", folder)
 
 
 def test_what_is_written_is_read_in_order(tmp_path):
-    pictures = [
-        picture(2),
-        picture(1, box=None, captions=(), attributes={}),
-        picture(3, class_name="Grünfink"),
+    images = [
+        image(2),
+        image(1, box=None, captions=(), attributes={}),
+        image(3, class_name="Grünfink"),
     ]
-    write_manifest(tmp_path / "m.jsonl", pictures)
-    assert read_manifest(tmp_path / "m.jsonl") == pictures
-    assert next(iterate_manifest(tmp_path / "m.jsonl")) == pictures[0]
+    write_manifest(tmp_path / "m.jsonl", images)
+    assert read_manifest(tmp_path / "m.jsonl") == images
+    assert next(iterate_manifest(tmp_path / "m.jsonl")) == images[0]
 
 
 def test_a_manifest_that_cannot_be_made_leaves_the_old_one(tmp_path):
-    write_manifest(tmp_path / "m.jsonl", [picture(1)])
+    write_manifest(tmp_path / "m.jsonl", [image(1)])
 
     def broken():
-        yield picture(2)
+        yield image(2)
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -103,7 +103,7 @@ CAPTION = {"text": "a bird", "audio": None, "speaker": None, "language": "en"}
     ("bad", "message"),
     [
         ("{not json", "one JSON object"),
-        ("[1]", "a JSON object for the picture"),
+        ("[1]", "a JSON object for the image"),
         (line(image="left out"), "no image"),
         (line(colour="red"), "an unknown 'colour'"),
         (line(id=3), "id"),
@@ -152,13 +152,13 @@ def test_letters_beyond_the_basic_plane_and_escapes_are_text(tmp_path):
 
 
 def test_a_huge_class_id_costs_nothing(tmp_path):
-    write_manifest(tmp_path / "m.jsonl", [picture(1, class_id=2**62)])
+    write_manifest(tmp_path / "m.jsonl", [image(1, class_id=2**62)])
     assert read_manifest(tmp_path / "m.jsonl")[0].class_id == 2**62
 
 
 def test_names_that_are_not_utf8_are_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(InputError, match="UTF-8 for .*, found others at picture '1'"):
-        write_manifest(tmp_path / "m.jsonl", [picture(1, image=os.fsdecode(b"caf\xe9.png"))])
+    with pytest.raises(InputError, match="UTF-8 for .*, found others at image '1'"):
+        write_manifest(tmp_path / "m.jsonl", [image(1, image=os.fsdecode(b"caf\xe9.png"))])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -186,9 +186,9 @@ def test_a_sound_manifest_has_no_problems(data):
 
 
 def test_a_class_of_test_that_training_has_seen_is_named(data):
-    (problem,) = problems_of(data, picture(1), picture(2, "test"))
+    (problem,) = problems_of(data, image(1), image(2, "test"))
     assert "line 2" in problem and "unseen" in problem and "class 1" in problem
-    (problem,) = problems_of(data, picture(1, "test"), picture(2, "val"))
+    (problem,) = problems_of(data, image(1, "test"), image(2, "val"))
     assert "line 2" in problem and "unseen" in problem
 
 
@@ -197,10 +197,10 @@ def test_a_class_of_test_that_training_has_seen_is_named(data):
     [
         ({"image": "none.png"}, "none.png"),
         ({"image": "speech.wav"}, "speech.wav"),
-        ({"box": (15.0, 2.0, 10.0, 8.0)}, "box inside the picture of 20 x 16 px"),
-        ({"box": (-2.0, 2.0, 10.0, 8.0)}, "box inside the picture of 20 x 16 px"),
+        ({"box": (15.0, 2.0, 10.0, 8.0)}, "box inside the image of 20 x 16 px"),
+        ({"box": (-2.0, 2.0, 10.0, 8.0)}, "box inside the image of 20 x 16 px"),
         ({"captions": (Caption(None, "none.wav", None, None),)}, "none.wav"),
-        ({"captions": (Caption(None, "picture.png", None, None),)}, "picture.png"),
+        ({"captions": (Caption(None, "image.png", None, None),)}, "image.png"),
         ({"captions": (Caption("a tail", None, None, None, ("tail",)),)}, "mentions"),
         ({"attributes": {"wing": "green"}}, "red, blue"),
         ({"attributes": {"wing": "red", "tail": "red"}}, "tail"),
@@ -209,8 +209,8 @@ def test_a_class_of_test_that_training_has_seen_is_named(data):
         ({"id": "1"}, "'1' of line 1 again"),
     ],
 )
-def test_a_bad_picture_is_named_with_its_line(data, changes, message):
-    problems = problems_of(data, picture(1), picture(2, **changes), picture(3))
+def test_a_bad_image_is_named_with_its_line(data, changes, message):
+    problems = problems_of(data, image(1), image(2, **changes), image(3))
     assert len(problems) == 1
     assert problems[0].startswith(f"{data / 'manifest.jsonl'}, line 2: ") and message in problems[0]
 
@@ -224,14 +224,14 @@ def test_every_bad_line_is_named_at_once(data):
     ]
 
 
-def test_a_manifest_without_pictures_is_a_problem(data):
+def test_a_manifest_without_images_is_a_problem(data):
     assert problems_of(data) != []
 
 
 def test_the_card_counts_what_each_split_holds(data, capsys):
     check.main([str(data / "manifest.jsonl")])
     rows = {row.split()[0]: row.split() for row in capsys.readouterr().out.splitlines() if row.split()}
-    #                              pictures classes captions written spoken words speakers languages
+    #                              images classes captions written spoken words speakers languages
     assert rows["train"] == ["train", "1", "1", "2", "1", "2", "3", "1", "2"]
     assert rows["test"] == ["test", "1", "1", "2", "1", "2", "3", "1", "2"]
     assert rows["classes"][-1] == "1" and rows["speakers"][-1] == "0"
@@ -239,14 +239,14 @@ def test_the_card_counts_what_each_split_holds(data, capsys):
 
 def test_the_card_counts_captions_without_a_word(data, capsys):
     wordless = Caption("\U0001f426 !", "speech.wav", "anna", "en")
-    write_manifest(data / "manifest.jsonl", [picture(1, captions=(wordless, wordless)), picture(2)])
+    write_manifest(data / "manifest.jsonl", [image(1, captions=(wordless, wordless)), image(2)])
     check.main([str(data / "manifest.jsonl")])
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "written captions without a word, which training from text leaves out: 2"
 
 
 def test_the_check_ends_with_status_2_and_names_the_lines(data, capsys, monkeypatch):
-    write_manifest(data / "manifest.jsonl", [picture(1), picture(2, image="none.png")])
+    write_manifest(data / "manifest.jsonl", [image(1), image(2, image="none.png")])
     monkeypatch.setattr(sys, "argv", ["check.py", str(data / "manifest.jsonl")])
     with pytest.raises(SystemExit) as ended:
         exit_on_input_error(check.main)
@@ -267,7 +267,7 @@ def test_a_recording_that_was_cut_short_is_named_by_its_header_alone(data, capsy
     content = (data / "speech.wav").read_bytes()
     (data / "cut.wav").write_bytes(content[: len(content) // 2])
     cut = (Caption("a red wing", "cut.wav", "anna", "en"),)
-    write_manifest(data / "manifest.jsonl", [picture(1), picture(2, captions=cut)])
+    write_manifest(data / "manifest.jsonl", [image(1), image(2, captions=cut)])
     with pytest.raises(InputError, match="no faults in .*, found 1"):
         check.main([str(data / "manifest.jsonl"), *options])
     said = capsys.readouterr().err

@@ -36,25 +36,25 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def packed(tmp_path):
-    pictures = write_tiny_data(tmp_path)
+    images = write_tiny_data(tmp_path)
     config = tiny_config(tmp_path)
     build_pack(config, ["train", "val"])
-    return pictures, config
+    return images, config
 
 
 def test_a_pack_holds_the_crops_and_features_of_its_split_in_order(packed, tmp_path):
-    pictures, config = packed
+    images, config = packed
     pack = Pack(tmp_path / "pack" / "val", config)
-    expected = [picture for picture in pictures if picture.split == "val"]
-    assert pack.pictures == expected
+    expected = [image for image in images if image.split == "val"]
+    assert pack.records == expected
     assert pack.images.shape == (4, 19, 19, 3) and pack.images.dtype == np.uint8
     assert pack.caption_count == 8 and pack.has_speech
-    assert pack.caption_picture.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert pack.caption_image.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     index = 0
-    for row, picture in enumerate(expected):
-        crop = square_crop(load_image(tmp_path / picture.image), picture.box, config.data.box_scale)
+    for row, image in enumerate(expected):
+        crop = square_crop(load_image(tmp_path / image.image), image.box, config.data.box_scale)
         assert np.array_equal(pack.images[row], np.asarray(resize(crop, 19)))
-        for caption in picture.captions:
+        for caption in image.captions:
             mel = features(load_waveform(tmp_path / caption.audio, config.audio), config.audio)
             assert pack.caption(index) == caption
             assert pack.mel_lengths[index] == len(mel)
@@ -79,7 +79,7 @@ def test_attributes_of_the_manifest_go_along(tmp_path):
 
 def test_a_pack_of_the_same_sources_is_not_built_again(packed, tmp_path, monkeypatch):
     _, config = packed
-    monkeypatch.setattr(pack_module, "load_image", lambda path: pytest.fail("a picture was read again"))
+    monkeypatch.setattr(pack_module, "load_image", lambda path: pytest.fail("an image was read again"))
     build_pack(config, ["train", "val"])
 
 
@@ -139,10 +139,10 @@ def test_a_killed_build_of_other_settings_is_swept_and_a_living_one_is_not(packe
 
 
 def test_a_changed_recording_is_packed_again(packed, tmp_path):
-    pictures, config = packed
+    images, config = packed
     before = Pack(tmp_path / "pack" / "val").mel(0)
-    recording = tmp_path / pictures[12].captions[0].audio
-    recording.write_bytes((tmp_path / pictures[0].captions[0].audio).read_bytes())
+    recording = tmp_path / images[12].captions[0].audio
+    recording.write_bytes((tmp_path / images[0].captions[0].audio).read_bytes())
     build_pack(config, ["val"])
     after = Pack(tmp_path / "pack" / "val", config).mel(0)
     assert after.shape != before.shape or not torch.equal(after, before)
@@ -163,25 +163,25 @@ def test_a_pack_made_with_other_settings_is_refused_and_then_built(packed, tmp_p
     with pytest.raises(InputError, match="stale"):
         Pack(tmp_path / "pack" / "val", config)
     build_pack(config, ["val"])
-    assert len(Pack(tmp_path / "pack" / "val", config).pictures) == 4
+    assert len(Pack(tmp_path / "pack" / "val", config).records) == 4
 
 
 def test_a_changed_manifest_makes_packs_stale_but_only_its_split_is_built_again(packed, tmp_path):
-    pictures, config = packed
+    images, config = packed
     train_before = os.stat(tmp_path / "pack" / "train" / "images.npy")
-    write_manifest(tmp_path / "manifest.jsonl", pictures[:-1])
+    write_manifest(tmp_path / "manifest.jsonl", images[:-1])
     for split in ("train", "val"):
         with pytest.raises(InputError, match="stale"):
             Pack(tmp_path / "pack" / split, config)
     build_pack(config, ["train", "val"])
-    assert len(Pack(tmp_path / "pack" / "val", config).pictures) == 3
-    assert len(Pack(tmp_path / "pack" / "train", config).pictures) == 12
+    assert len(Pack(tmp_path / "pack" / "val", config).records) == 3
+    assert len(Pack(tmp_path / "pack" / "train", config).records) == 12
     assert os.stat(tmp_path / "pack" / "train" / "images.npy").st_mtime_ns == train_before.st_mtime_ns
 
 
 def test_a_pack_opens_where_its_manifest_is_no_longer(packed, tmp_path):
     (tmp_path / "manifest.jsonl").unlink()
-    assert len(Pack(tmp_path / "pack" / "train", packed[1]).pictures) == 12
+    assert len(Pack(tmp_path / "pack" / "train", packed[1]).records) == 12
 
 
 @pytest.mark.parametrize("name", ["images.npy", "mels.npy", "offsets.npy", "index.jsonl", "pack.json"])
@@ -240,9 +240,9 @@ def test_a_build_stopped_at_its_last_rename_only_renames(packed, tmp_path, monke
     building = lasting_part(folder.parent / f"val-{made_from['sources'][:16]}")
     building.mkdir()
     folder.rename(building / "whole")
-    monkeypatch.setattr(pack_module, "load_image", lambda path: pytest.fail("a picture was read again"))
+    monkeypatch.setattr(pack_module, "load_image", lambda path: pytest.fail("an image was read again"))
     build_pack(config, ["val"])
-    assert len(Pack(folder, config).pictures) == 4 and not building.exists()
+    assert len(Pack(folder, config).records) == 4 and not building.exists()
 
 
 def test_two_processes_write_the_same_bytes_as_one(packed, tmp_path, monkeypatch):
@@ -264,21 +264,21 @@ def test_a_missing_source_is_named_and_nothing_is_built(tmp_path, name):
 @pytest.mark.parametrize("name", ["3.png", "3-1.wav"])
 def test_a_broken_source_is_named_and_no_pack_appears(tmp_path, name):
     write_tiny_data(tmp_path)
-    (tmp_path / name).write_bytes(b"neither picture nor sound")
+    (tmp_path / name).write_bytes(b"neither image nor sound")
     with pytest.raises(InputError, match=name):
         build_pack(tiny_config(tmp_path), ["train"])
     assert not (tmp_path / "pack" / "train").exists()
 
 
-def test_a_split_without_pictures_is_refused(tmp_path):
+def test_a_split_without_images_is_refused(tmp_path):
     write_tiny_data(tmp_path)
     with pytest.raises(InputError, match="'test'"):
         build_pack(tiny_config(tmp_path), ["test"])
 
 
 def test_captions_without_audio_or_text_keep_their_place_and_are_not_usable(tmp_path):
-    pictures = write_tiny_data(tmp_path, train=2, val=0)
-    first, second = pictures
+    images = write_tiny_data(tmp_path, train=2, val=0)
+    first, second = images
     silent = dataclasses.replace(first.captions[0], audio=None)
     unwritten = dataclasses.replace(second.captions[1], text=None)
     write_manifest(
@@ -297,12 +297,12 @@ def test_captions_without_audio_or_text_keep_their_place_and_are_not_usable(tmp_
 
 
 def test_a_data_set_without_speech_is_packed_for_text(tmp_path):
-    pictures = write_tiny_data(tmp_path, train=2, val=0)
+    images = write_tiny_data(tmp_path, train=2, val=0)
     written = [
         dataclasses.replace(
-            picture, captions=tuple(dataclasses.replace(caption, audio=None) for caption in picture.captions)
+            image, captions=tuple(dataclasses.replace(caption, audio=None) for caption in image.captions)
         )
-        for picture in pictures
+        for image in images
     ]
     write_manifest(tmp_path / "manifest.jsonl", written)
     build_pack(tiny_config(tmp_path), ["train"])
@@ -331,7 +331,7 @@ def test_the_command_packs_the_splits_that_it_is_asked_for(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"[" * 100_000, b'{"version": 1}', b'{"version": 1, "pictures"', b"\xff"],
+    [b"[" * 100_000, b'{"version": 1}', b'{"version": 1, "images"', b"\xff"],
     ids=["deep", "lacking", "cut", "no text"],
 )
 def test_a_pack_json_that_is_cut_or_lacks_what_it_tells_is_refused(packed, tmp_path, content):
@@ -344,9 +344,9 @@ def test_a_pack_json_that_is_cut_or_lacks_what_it_tells_is_refused(packed, tmp_p
 
 
 def test_a_huge_class_id_takes_no_room(tmp_path):
-    pictures = write_tiny_data(tmp_path, train=4, val=0, captions=1)
-    pictures[2] = dataclasses.replace(pictures[2], class_id=2**62, class_name="rare")
-    write_manifest(tmp_path / "manifest.jsonl", pictures)
+    images = write_tiny_data(tmp_path, train=4, val=0, captions=1)
+    images[2] = dataclasses.replace(images[2], class_id=2**62, class_name="rare")
+    write_manifest(tmp_path / "manifest.jsonl", images)
     build_pack(tiny_config(tmp_path), ["train"])
     pack = Pack(tmp_path / "pack" / "train")
     assert pack.class_labels[2**62] == 3 and sorted(pack.labels) == [0, 1, 2, 3]

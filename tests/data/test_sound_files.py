@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from s2i.data.file_kinds import FOREIGN_RECORDINGS, RECORDINGS
@@ -76,6 +76,7 @@ def test_no_cut_is_read(tmp_path_factory, kind):
 
     @settings(deadline=None)
     @given(st.integers(1, len(content) - 1))
+    @example(10)  # in the middle of the header
     def refuse(length: int) -> None:
         (folder / kind[0]).write_bytes(content[:length])
         try:

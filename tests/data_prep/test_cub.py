@@ -40,10 +40,10 @@ def replace_in(path: Path, old: str, new: str) -> None:
 
 
 def test_the_manifest_is_sound_and_classes_are_apart(tree, capsys):
-    pictures = make(tree)
+    images = make(tree)
     assert check_manifest(tree / "manifest.jsonl", tree) == []
-    assert len(pictures) == 18 and all(len(picture.captions) == 10 for picture in pictures)
-    classes = {split: {p.class_id for p in pictures if p.split == split} for split in SPLITS}
+    assert len(images) == 18 and all(len(image.captions) == 10 for image in images)
+    classes = {split: {p.class_id for p in images if p.split == split} for split in SPLITS}
     assert classes["test"] == {1, 4} and len(classes["val"]) == 1
     assert classes["train"] | classes["val"] == {2, 3, 5, 7} and not classes["train"] & classes["val"]
     said = capsys.readouterr().out
@@ -56,23 +56,21 @@ def test_tables_are_joined_by_id_and_rows_may_be_missing(tree, capsys):
     boxes = tree / "CUB_200_2011" / "bounding_boxes.txt"
     lines = boxes.read_text().splitlines()
     boxes.write_text("\n".join(line for line in lines if not line.startswith("106 ")) + "\n")
-    pictures = make(tree)
-    assert len(pictures) == 17 and "no row in bounding_boxes.txt 1" in capsys.readouterr().out
-    for picture in pictures:
-        number = int(picture.id.split("_")[-2])
-        assert picture.box == ((picture.class_id * 50 + 3 * number) % 20, 2, 30, 20)
-        assert picture.image == f"CUB_200_2011/images/{photograph_name(picture.class_id, number)}.jpg"
-        assert picture.class_name == CLASSES[picture.class_id][4:].replace("_", " ")
+    images = make(tree)
+    assert len(images) == 17 and "no row in bounding_boxes.txt 1" in capsys.readouterr().out
+    for image in images:
+        number = int(image.id.split("_")[-2])
+        assert image.box == ((image.class_id * 50 + 3 * number) % 20, 2, 30, 20)
+        assert image.image == f"CUB_200_2011/images/{photograph_name(image.class_id, number)}.jpg"
+        assert image.class_name == CLASSES[image.class_id][4:].replace("_", " ")
 
 
 def test_a_trial_takes_the_first_photographs_of_each_class(tree, capsys):
     every = make(tree)
-    pictures = make(tree, "--photographs", "2")
+    images = make(tree, "--photographs", "2")
     assert "beyond --photographs 6" in capsys.readouterr().out
-    assert pictures == [
-        p for p in every if sum(q.class_id == p.class_id for q in every[: every.index(p)]) < 2
-    ]
-    assert len(pictures) == 12
+    assert images == [p for p in every if sum(q.class_id == p.class_id for q in every[: every.index(p)]) < 2]
+    assert len(images) == 12
     with pytest.raises(InputError, match="--photographs of 1 or more, found 0"):
         make(tree, "--photographs", "0")
 
@@ -80,7 +78,7 @@ def test_a_trial_takes_the_first_photographs_of_each_class(tree, capsys):
 def test_without_pickles_the_published_class_ids_divide(tree, capsys):
     for split in ("train", "test"):
         (tree / split / "filenames.pickle").unlink()
-    assert {picture.class_id for picture in make(tree) if picture.split == "test"} == {1, 4}
+    assert {image.class_id for image in make(tree) if image.split == "test"} == {1, 4}
     said = capsys.readouterr().out
     assert "50 published test classes by id" in said and "no train/filenames.pickle" in said
     assert len(TEST_CLASSES) == 50 and min(TEST_CLASSES) >= 1 and max(TEST_CLASSES) <= 200
@@ -92,9 +90,9 @@ def test_lists_decide_over_ids_and_leave_out_what_they_do_not_name(tree, capsys)
     (tree / "test" / "class_info.pickle").write_bytes(pickle.dumps([5, 7], protocol=2))
     listed = [photograph_name(class_id, number) for class_id in (1, 2, 3, 4) for number in range(3)]
     (tree / "train" / "filenames.pickle").write_bytes(pickle.dumps(listed, protocol=2))
-    pictures = make(tree)
-    assert [p.id for p in pictures if p.split == "test"] and len(pictures) == 14
-    assert {p.class_id for p in pictures if p.split == "test"} == {5, 7}
+    images = make(tree)
+    assert [p.id for p in images if p.split == "test"] and len(images) == 14
+    assert {p.class_id for p in images if p.split == "test"} == {5, 7}
     assert "not in the list of its split 4" in capsys.readouterr().out
 
 
@@ -115,8 +113,8 @@ def test_captions_of_people_come_first_and_alone_where_asked(tree, capsys):
         f"a person saw bird {number}" for number in range(10)
     ]
     capsys.readouterr()
-    pictures = make(tree, "--captions=reed")
-    assert {picture.id for picture in pictures} == set(people)
+    images = make(tree, "--captions=reed")
+    assert {image.id for image in images} == set(people)
     said = capsys.readouterr().out
     assert "no captions 16" in said and "no photographs in test" in said
     assert not any("person" in p.captions[0].text for p in make(tree, "--captions=attributes"))
@@ -157,16 +155,16 @@ def test_the_same_seed_gives_the_same_bytes_and_another_other_sentences(tree):
 
 
 def test_attribute_captions_differ_and_tell_only_what_enough_people_saw(tree):
-    pictures = make(tree, "--captions=attributes")
-    for picture in pictures:
-        texts = [caption.text for caption in picture.captions]
+    images = make(tree, "--captions=attributes")
+    for image in images:
+        texts = [caption.text for caption in image.captions]
         assert len(set(texts)) == 10
         words = set(re.findall(r"[a-z]+", " ".join(texts)))
         assert not words & {"red", "purple"} and words & {"white", "black"}
-        is_blue_seen = picture.class_id * 10 >= cub_grammar.LEAST
+        is_blue_seen = image.class_id * 10 >= cub_grammar.LEAST
         assert is_blue_seen or "blue" not in words
-    assert any("blue" in caption.text for p in pictures if p.class_id == 7 for caption in p.captions)
-    assert len({tuple(p.captions) for p in pictures}) == len(pictures)
+    assert any("blue" in caption.text for p in images if p.class_id == 7 for caption in p.captions)
+    assert len({tuple(p.captions) for p in images}) == len(images)
 
 
 def test_sentences_are_english():
@@ -353,9 +351,9 @@ def test_a_greyscale_or_cmyk_photograph_gets_one_line_and_is_used(mode, word, tr
 def test_a_box_that_sticks_out_a_little_is_cut_with_a_note(tree, capsys):
     boxes = tree / "CUB_200_2011" / "bounding_boxes.txt"
     replace_in(boxes, "106 6.0 2.0 30.0 20.0", "106 -2.0 2.0 30.0 41.5")
-    pictures = {picture.id: picture for picture in make(tree)}
+    images = {image.id: image for image in make(tree)}
     name = Path(photograph_name(2, 2)).name
-    assert pictures[name].box == (0, 2, 28, 38)
+    assert images[name].box == (0, 2, 28, 38)
     assert len([line for line in capsys.readouterr().err.splitlines() if name in line]) == 1
 
 
@@ -367,8 +365,8 @@ def test_a_box_is_held_against_the_photograph_as_it_stands_upright(tree, capsys)
     replace_in(
         tree / "CUB_200_2011" / "bounding_boxes.txt", "106 6.0 2.0 30.0 20.0", "106 6.0 20.0 30.0 38.0"
     )
-    pictures = {picture.id: picture for picture in make(tree)}
-    assert pictures[path.stem].box == (6, 20, 30, 38) and path.name not in capsys.readouterr().err
+    images = {image.id: image for image in make(tree)}
+    assert images[path.stem].box == (6, 20, 30, 38) and path.name not in capsys.readouterr().err
 
 
 def test_a_byte_order_mark_is_no_part_of_a_table(tree):

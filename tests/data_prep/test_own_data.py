@@ -1,4 +1,4 @@
-"""One's own pictures and recordings: classes and splits, and from two folders to a report without a word of
+"""One's own images and recordings: classes and splits, and from two folders to a report without a word of
 text."""
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.tiny import tiny_training_config
 
 
 def write(root: Path, *names: str, recordings: tuple[str, ...] | None = None) -> None:
-    """Pictures of noise, and a tone for each, or what is named."""
+    """Images of noise, and a tone for each, or what is named."""
     random = np.random.default_rng(0)
     for name in names:
         path = root / "images" / f"{name}.png"
@@ -49,21 +49,21 @@ def run(root: Path, *more: str):
 
 
 def twelve() -> list[str]:
-    return [f"class {number // 2}/picture {number}" for number in range(12)]
+    return [f"class {number // 2}/image {number}" for number in range(12)]
 
 
 def test_sub_folders_are_classes_and_test_has_whole_ones(tmp_path, capsys):
     write(tmp_path, *twelve())
     made = run(tmp_path)
-    assert {picture.class_name for picture in made} == {f"class {number}" for number in range(6)}
+    assert {image.class_name for image in made} == {f"class {number}" for number in range(6)}
     splits = {split: [p for p in made if p.split == split] for split in ("train", "val", "test")}
     assert {split: len(part) for split, part in splits.items()} == {"train": 7, "val": 1, "test": 4}
     tested, trained = ({p.class_name for p in splits[split]} for split in ("test", "train"))
     assert len(tested) == 2 and not tested & trained and splits["val"][0].class_name in trained
     assert check_manifest(tmp_path / "made/manifest.jsonl", tmp_path) == []
-    for picture in made:
-        (caption,) = picture.captions
-        assert caption.text is None and caption.audio == f"spoken/{Path(picture.id).name}.wav"
+    for image in made:
+        (caption,) = image.captions
+        assert caption.text is None and caption.audio == f"spoken/{Path(image.id).name}.wav"
     printed = capsys.readouterr().out
     assert "s2i report" in printed and "modality=text" not in printed and "class_weight" not in printed
     assert "matching.batch_size=7 gan.batch_size=7" in printed
@@ -89,10 +89,10 @@ def test_printed_commands_are_whole_even_in_folders_with_spaces(tmp_path, capsys
     load_config(words[words.index("--config") + 1], words[words.index("--config") + 2 :])
 
 
-def test_pictures_without_folders_are_classes_of_their_own(tmp_path, capsys):
+def test_images_without_folders_are_classes_of_their_own(tmp_path, capsys):
     write(tmp_path, *(f"bird {number}" for number in range(10)))
     made = run(tmp_path)
-    assert sorted(picture.class_id for picture in made) == list(range(10))
+    assert sorted(image.class_id for image in made) == list(range(10))
     counts = {split: sum(p.split == split for p in made) for split in ("train", "val", "test")}
     assert counts == {"train": 7, "val": 1, "test": 2}
     assert "matching.class_weight=0" in capsys.readouterr().out
@@ -102,34 +102,32 @@ def test_table_gives_classes_text_and_a_comparison(tmp_path, capsys):
     names = [f"bird {number}" for number in range(10)]
     write(tmp_path, *names)
     rows = [f"{name}.png,{name}.wav,kind {place // 2},a bird,me,en" for place, name in enumerate(names)]
-    (tmp_path / "table.csv").write_text("\n".join(["picture,recording,class,text,speaker,language", *rows]))
+    (tmp_path / "table.csv").write_text("\n".join(["image,recording,class,text,speaker,language", *rows]))
     made = run(tmp_path, "--table", str(tmp_path / "table.csv"))
-    assert len({picture.class_name for picture in made}) == 5
+    assert len({image.class_name for image in made}) == 5
     assert made[0].captions[0].text == "a bird" and made[0].captions[0].speaker == "me"
     assert "s2i compare" in capsys.readouterr().out
 
 
-def test_a_picture_of_two_classes_is_refused_by_its_rows(tmp_path):
+def test_a_image_of_two_classes_is_refused_by_its_rows(tmp_path):
     names = [f"bird {number}" for number in range(10)]
     write(tmp_path, *names, recordings=(*names, "again"))
     rows = [f"{name}.png,{name}.wav,kind {place // 2}" for place, name in enumerate(names)]
     rows += ["bird 0.png,again.wav,kind 4"]
-    (tmp_path / "table.csv").write_text("\n".join(["picture,recording,class", *rows]))
-    with pytest.raises(
-        InputError, match="picture bird 0, found 'kind 0' in line 2 and 'kind 4' in .*line 12"
-    ):
+    (tmp_path / "table.csv").write_text("\n".join(["image,recording,class", *rows]))
+    with pytest.raises(InputError, match="image bird 0, found 'kind 0' in line 2 and 'kind 4' in .*line 12"):
         run(tmp_path, "--table", str(tmp_path / "table.csv"))
     assert not (tmp_path / "made").exists()
 
 
 def test_recordings_that_cannot_be_decoded_are_named(tmp_path, capsys):
     write(tmp_path, *twelve())
-    recording = tmp_path / "spoken" / "picture 3.wav"
+    recording = tmp_path / "spoken" / "image 3.wav"
     recording.with_suffix(".m4a").write_bytes(b"of a phone")
     recording.unlink()
     with pytest.raises(InputError, match="no faults in .*, found 1"):
         run(tmp_path)
-    assert "picture 3.m4a: convert it" in capsys.readouterr().err
+    assert "image 3.m4a: convert it" in capsys.readouterr().err
 
 
 def test_few_or_partial_folders_are_no_classes():
@@ -139,11 +137,11 @@ def test_few_or_partial_folders_are_no_classes():
         name_classes(few, {}, "folders")
     partial = [*few, "e/1", "alone"]
     assert name_classes(partial, {})[0]["a/2"] == "a/2"
-    with pytest.raises(InputError, match="1 pictures in none .alone"):
+    with pytest.raises(InputError, match="1 images in none .alone"):
         name_classes(partial, {}, "folders")
 
 
-def test_split_leaves_a_trained_picture_of_each_class_and_no_split_empty():
+def test_split_leaves_a_trained_image_of_each_class_and_no_split_empty():
     classes = {f"{letter}{number}": letter for letter in "abcdefgh" for number in range(1 + ord(letter) % 3)}
     for seed in range(20):
         splits = split_classes(classes, seed, 0.2, 0.6)
@@ -151,14 +149,14 @@ def test_split_leaves_a_trained_picture_of_each_class_and_no_split_empty():
         by_split = {split: {classes[n] for n in splits if splits[n] == split} for split in splits.values()}
         assert not by_split["test"] & (by_split["train"] | by_split["val"])
         assert by_split["val"] <= by_split["train"]
-    with pytest.raises(InputError, match="pictures for train, val and test, found 3"):
+    with pytest.raises(InputError, match="images for train, val and test, found 3"):
         split_classes({"a": "a", "b": "b", "c": "c"}, 0, 0.2, 0.1)
 
 
 @pytest.mark.parametrize(
     "recordings, more, message",
     [
-        (("a", "b", "c"), (), r"recording in .*for each picture, found none for 1 \(d\)"),
+        (("a", "b", "c"), (), r"recording in .*for each image, found none for 1 \(d\)"),
         (("a", "b", "c", "d", "x"), (), "belong to none .*x.wav"),
         (("a", "b", "c", "d"), ("--images", "nowhere"), "a folder, found none at nowhere"),
         (("a", "b", "c", "d"), ("--table", "nowhere.csv"), "a table at nowhere.csv"),
@@ -172,9 +170,9 @@ def test_wrong_folders_are_refused_by_name(tmp_path, recordings, more, message):
     assert not (tmp_path / "made").exists()
 
 
-def test_pictures_without_recordings_are_left_out_on_demand(tmp_path, capsys):
+def test_images_without_recordings_are_left_out_on_demand(tmp_path, capsys):
     write(tmp_path, *"abcdef", recordings=tuple("abcde"))
-    assert {picture.id for picture in run(tmp_path, "--allow-missing")} == set("abcde")
+    assert {image.id for image in run(tmp_path, "--allow-missing")} == set("abcde")
     assert "left out, for they have no recording: f" in capsys.readouterr().err
 
 
@@ -228,10 +226,10 @@ def test_recordings_without_text_go_all_the_way_to_a_report(tmp_path):
     values = {(line["protocol"], line["metric"], line["of"]): line["value"] for line in lines}
     assert {(x["protocol"], x["metric"], x["of"]): x["value"] for x in found["measured"]} == values
     assert set(found["protocols"]) == {line["protocol"] for line in lines}
-    assert found["data"]["drawn_captions"] == 4 and found["data"]["left_out"] == {}
+    assert found["data"]["generated_captions"] == 4 and found["data"]["left_out"] == {}
     page = (made / "report" / "index.html").read_text()
     assert page.count("<article") == 4 and page.count("(unwritten)") == 4 and page.count("<audio") == 4
-    for name in ("audio/00.wav", "pictures/00-real.png", "pictures/03-speech-1.png"):
+    for name in ("audio/00.wav", "images/00-real.png", "images/03-speech-1.png"):
         assert f'"{name}"' in page and (made / "report" / name).stat().st_size > 0
     with pytest.raises(InputError, match="found a file of that name"):
         report(made / "gan", made / "manifest.jsonl")

@@ -21,14 +21,14 @@ from s2i.data.manifest import check_manifest, read_attributes, read_manifest
 from s2i.errors import InputError
 from s2i.files.unfinished import PART
 
-TINY = Settings(size=32, train_species=6, val_species=2, test_species=3, train_pictures=2, val_pictures=1,
-                test_pictures=2, captions=3)  # fmt: skip
+TINY = Settings(size=32, train_species=6, val_species=2, test_species=3, train_images=2, val_images=1,
+                test_images=2, captions=3)  # fmt: skip
 PLAIN_GREY = dict.fromkeys(COLOURED_PARTS, "grey") | {
     "bill_shape": "short",
     "size": "small",
     "pattern": "plain",
 }
-SIDE, CROP = 76, 64  # px of a stored picture and of what training crops from it
+SIDE, CROP = 76, 64  # px of a stored image and of what training crops from it
 
 
 def pixels(attributes: dict[str, str], seed: int, size: int) -> np.ndarray:
@@ -103,9 +103,9 @@ def test_every_shape_size_and_pattern_shows():
 
 
 def test_what_captions_do_not_tell_varies_with_the_seed_alone():
-    pictures = [pixels(PLAIN_GREY | {"bill": "red"}, seed, 32) for seed in range(16)]
-    assert len({picture.tobytes() for picture in pictures}) == 16
-    assert np.array_equal(pictures[3], pixels(PLAIN_GREY | {"bill": "red"}, 3, 32))
+    images = [pixels(PLAIN_GREY | {"bill": "red"}, seed, 32) for seed in range(16)]
+    assert len({image.tobytes() for image in images}) == 16
+    assert np.array_equal(images[3], pixels(PLAIN_GREY | {"bill": "red"}, 3, 32))
     sides = {np.nonzero(changed(PLAIN_GREY, PLAIN_GREY | {"bill": "red"}, seed))[1].mean() < SIDE / 2
              for seed in range(16)}  # fmt: skip
     assert sides == {True, False}
@@ -225,17 +225,17 @@ def test_the_manifest_is_sound_and_complete(tmp_path):
     manifest = tmp_path / "birds" / "manifest.jsonl"
     assert check_manifest(manifest, tmp_path / "birds") == []
     assert read_attributes(manifest) == {name: list(values) for name, values in ATTRIBUTES.items()}
-    pictures = read_manifest(manifest)
-    assert [sum(picture.split == split for picture in pictures) for split in ("train", "val", "test")] == [
+    images = read_manifest(manifest)
+    assert [sum(image.split == split for image in images) for split in ("train", "val", "test")] == [
         12,
         2,
         6,
     ]
-    for picture in pictures:
-        assert len({caption.text for caption in picture.captions}) == 3
-        assert all(set(caption.mentions) <= set(picture.attributes) for caption in picture.captions)
-        assert all(caption.audio is None and caption.language == "en" for caption in picture.captions)
-    classes = {split: {picture.class_id for picture in pictures if picture.split == split}
+    for image in images:
+        assert len({caption.text for caption in image.captions}) == 3
+        assert all(set(caption.mentions) <= set(image.attributes) for caption in image.captions)
+        assert all(caption.audio is None and caption.language == "en" for caption in image.captions)
+    classes = {split: {image.class_id for image in images if image.split == split}
                for split in ("train", "val", "test")}  # fmt: skip
     assert not (classes["train"] & classes["val"] or classes["train"] & classes["test"])
     card = json.loads((tmp_path / "birds" / "card.json").read_text())
@@ -244,33 +244,35 @@ def test_the_manifest_is_sound_and_complete(tmp_path):
     )
 
 
-def test_independent_pictures_have_no_species_and_no_captions(tmp_path):
-    make_data_set(tmp_path / "judge", Settings(size=32, independent=40))
+def test_independent_images_have_no_species_and_no_captions(tmp_path):
+    make_data_set(tmp_path / "classifier", Settings(size=32, independent=40))
     make_data_set(tmp_path / "birds", TINY)
-    manifest = tmp_path / "judge" / "manifest.jsonl"
-    assert check_manifest(manifest, tmp_path / "judge") == []
-    pictures = read_manifest(manifest)
-    assert [picture.split for picture in pictures].count("val") == 4 and len(pictures) == 40
-    assert all(picture.captions == () for picture in pictures)
-    assert len({picture.class_id for picture in pictures}) == 40
-    assert len({tuple(picture.attributes.values()) for picture in pictures}) == 40
-    judge, birds = contents(tmp_path / "judge"), contents(tmp_path / "birds")
-    drawn = [{content for name, content in found.items() if name.endswith("png")} for found in (judge, birds)]
-    assert len(drawn[0]) == 40 and not drawn[0] & drawn[1]
+    manifest = tmp_path / "classifier" / "manifest.jsonl"
+    assert check_manifest(manifest, tmp_path / "classifier") == []
+    images = read_manifest(manifest)
+    assert [image.split for image in images].count("val") == 4 and len(images) == 40
+    assert all(image.captions == () for image in images)
+    assert len({image.class_id for image in images}) == 40
+    assert len({tuple(image.attributes.values()) for image in images}) == 40
+    classifier, birds = contents(tmp_path / "classifier"), contents(tmp_path / "birds")
+    generated = [
+        {content for name, content in found.items() if name.endswith("png")} for found in (classifier, birds)
+    ]
+    assert len(generated[0]) == 40 and not generated[0] & generated[1]
 
 
 def test_an_interrupted_data_set_is_finished_to_the_same_bytes(tmp_path, monkeypatch):
     make_data_set(tmp_path / "whole", TINY)
-    drawn = []
+    generated = []
 
-    def draw_and_stop(*arguments):
-        if len(drawn) == 7:
+    def generate_and_stop(*arguments):
+        if len(generated) == 7:
             raise KeyboardInterrupt
-        drawn.append(arguments)
+        generated.append(arguments)
         return draw_bird(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(painted_birds, "draw_bird", draw_and_stop)
+        patch.setattr(painted_birds, "draw_bird", generate_and_stop)
         with pytest.raises(KeyboardInterrupt):
             make_data_set(tmp_path / "cut", TINY)
     assert not (tmp_path / "cut" / "manifest.jsonl").exists()
@@ -305,7 +307,7 @@ def test_other_settings_and_strange_folders_are_refused(tmp_path):
         assert contents(tmp_path / "mine") == {"letter.txt": b"dear bird", "card.json": card.encode()}
 
 
-@pytest.mark.parametrize("wrong", ["--size=16", "--train-species=-1", "--train-pictures=0", "--processes=0"])
+@pytest.mark.parametrize("wrong", ["--size=16", "--train-species=-1", "--train-images=0", "--processes=0"])
 def test_bad_options_are_refused_before_anything_is_written(wrong, tmp_path):
     with pytest.raises(InputError, match="expected"):
         painted_birds.main([f"--output={tmp_path / 'birds'}", wrong])
@@ -340,7 +342,7 @@ def _die(*_: object) -> None:
     os._exit(9)
 
 
-def test_a_drawing_process_that_is_killed_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(painted_birds, "_make_picture", _die)
+def test_a_generating_process_that_is_killed_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(painted_birds, "_make_image", _die)
     with pytest.raises(InputError, match="expected 2 processes to draw, found that one was ended"):
         make_data_set(tmp_path / "birds", TINY, 2)

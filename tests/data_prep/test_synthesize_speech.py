@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from data_prep import synthesize_speech
-from s2i.data.manifest import Caption, Picture, read_manifest, write_manifest
+from s2i.data.manifest import Caption, ImageRecord, read_manifest, write_manifest
 from s2i.data.tts_espeak import Espeak, arranged_voices, speak
 from s2i.errors import InputError, exit_on_input_error
 from s2i.files.unfinished import PART
@@ -29,13 +29,13 @@ def espeak():
         yield Espeak(folder)
 
 
-def picture(name: str, split: str, *texts: str | None, language: str | None = None) -> Picture:
+def image(name: str, split: str, *texts: str | None, language: str | None = None) -> ImageRecord:
     captions = tuple(Caption(text, None if text else "given.wav", None, language) for text in texts)
-    return Picture(name, f"{name}.png", None, 0, "Wren", split, captions)
+    return ImageRecord(name, f"{name}.png", None, 0, "Wren", split, captions)
 
 
-def run(root: Path, *pictures: Picture, more: tuple[str, ...] = ()) -> list[Picture]:
-    write_manifest(root / "in.jsonl", pictures)
+def run(root: Path, *images: ImageRecord, more: tuple[str, ...] = ()) -> list[ImageRecord]:
+    write_manifest(root / "in.jsonl", images)
     words = ["--manifest", root / "in.jsonl", "--root", root, "--output", root / "out.jsonl"]
     synthesize_speech.main([*map(str, words), "--processes", "1", *more])
     return read_manifest(root / "out.jsonl")
@@ -79,7 +79,7 @@ def test_arranged_voice_is_the_one_that_espeak_finds_by_itself(espeak):
 
 
 def test_manifest_gets_audio_speaker_and_language_and_keeps_the_rest(tmp_path):
-    given = Picture("1", "1.png", (1, 2, 3, 4), 7, "Wren", "train", (
+    given = ImageRecord("1", "1.png", (1, 2, 3, 4), 7, "Wren", "train", (
         Caption(TEXT, None, None, None, ("wing",)), Caption("spoken already", "mine.wav", "me", "en"),
         Caption(None, "unwritten.wav", "her", None),
     ), {"wing": "black"})  # fmt: skip
@@ -98,7 +98,7 @@ def test_half_of_test_captions_have_voices_that_no_other_split_has(espeak):
     voices = {"train": [], "val": [], "test": []}
     for split, found in voices.items():
         for number in range(60):
-            ten = picture(f"{split}{number}", split, *[TEXT] * 10)
+            ten = image(f"{split}{number}", split, *[TEXT] * 10)
             chosen = synthesize_speech.choose_utterances(ten, cast, 0)
             found += [utterance.voice for utterance in chosen.values()]
     unseen = set(voices["test"]) - set(voices["train"])
@@ -108,11 +108,11 @@ def test_half_of_test_captions_have_voices_that_no_other_split_has(espeak):
     assert not variants & {name.partition("+")[2] for name in voices["train"]}
 
 
-def test_choice_is_a_function_of_seed_picture_and_number(espeak):
+def test_choice_is_a_function_of_seed_image_and_number(espeak):
     cast = synthesize_speech.choose_cast(espeak, ["en"])
-    one = synthesize_speech.choose_utterances(picture("1", "train", TEXT, TEXT, TEXT), cast, 0)
+    one = synthesize_speech.choose_utterances(image("1", "train", TEXT, TEXT, TEXT), cast, 0)
     # A caption that is spoken already must not move the others.
-    shorter = picture("1", "train", TEXT, None, TEXT)
+    shorter = image("1", "train", TEXT, None, TEXT)
     other = synthesize_speech.choose_utterances(shorter, cast, 0)
     assert other == {0: one[0], 2: one[2]}
     assert synthesize_speech.choose_utterances(shorter, cast, 1) != other
@@ -122,42 +122,42 @@ def test_choice_is_a_function_of_seed_picture_and_number(espeak):
 
 
 def test_second_run_makes_no_clip_and_writes_the_same_manifest(tmp_path, monkeypatch):
-    pictures = [picture(str(number), "train", TEXT, "a blue bird") for number in range(3)]
-    run(tmp_path, *pictures)
+    images = [image(str(number), "train", TEXT, "a blue bird") for number in range(3)]
+    run(tmp_path, *images)
     first = (tmp_path / "out.jsonl").read_bytes()
 
     def refuse(*request):
         raise AssertionError("spoke again")
 
     monkeypatch.setattr(Espeak, "speak", refuse)
-    run(tmp_path, *pictures)
+    run(tmp_path, *images)
     assert (tmp_path / "out.jsonl").read_bytes() == first and len(clips(tmp_path)) == 6
 
 
 def test_same_request_shares_a_clip(tmp_path, monkeypatch):
     monkeypatch.setattr(synthesize_speech, "RATES", (180, 180))
     monkeypatch.setattr(synthesize_speech, "PITCHES", (50, 50))
-    made = run(tmp_path, *(picture(n, "train", TEXT, TEXT) for n in "123"), more=("--voices", "en-us+m1"))
-    assert len({caption.audio for picture in made for caption in picture.captions}) == 1
+    made = run(tmp_path, *(image(n, "train", TEXT, TEXT) for n in "123"), more=("--voices", "en-us+m1"))
+    assert len({caption.audio for image in made for caption in image.captions}) == 1
     assert len(clips(tmp_path)) == 1
 
 
 def test_several_processes_make_the_same_bytes_as_one(tmp_path):
-    pictures = [picture(str(number), "test", *["a red bird", "a bird"] * 5) for number in range(11)]
+    images = [image(str(number), "test", *["a red bird", "a bird"] * 5) for number in range(11)]
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    run(tmp_path / "one", *pictures)
-    run(tmp_path / "two", *pictures, more=("--processes", "2"))
+    run(tmp_path / "one", *images)
+    run(tmp_path / "two", *images, more=("--processes", "2"))
     assert clips(tmp_path / "one") == clips(tmp_path / "two") and len(clips(tmp_path / "one")) == 110
     assert (tmp_path / "one/out.jsonl").read_bytes() == (tmp_path / "two/out.jsonl").read_bytes()
 
 
 def test_killed_run_leaves_whole_clips_and_no_processes_and_continues_to_the_same_end(tmp_path):
-    pictures = [picture(str(number), "train", *[TEXT] * 10) for number in range(15)]
+    images = [image(str(number), "train", *[TEXT] * 10) for number in range(15)]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     for folder in (unbroken, broken):
         folder.mkdir()
-        write_manifest(folder / "in.jsonl", pictures)
+        write_manifest(folder / "in.jsonl", images)
     script = Path(synthesize_speech.__file__)
     words = ["--manifest", broken / "in.jsonl", "--root", broken, "--output", broken / "out.jsonl"]
     process = subprocess.Popen(
@@ -177,8 +177,8 @@ def test_killed_run_leaves_whole_clips_and_no_processes_and_continues_to_the_sam
     assert 20 <= count < 150 and not (broken / "out.jsonl").exists()
     for path in (broken / "audio").glob("*/*.flac"):
         assert soundfile.info(path).frames == len(soundfile.read(path)[0]) > 0
-    run(unbroken, *pictures)
-    run(broken, *pictures)
+    run(unbroken, *images)
+    run(broken, *images)
     assert clips(broken) == clips(unbroken)
     assert (broken / "out.jsonl").read_bytes() == (unbroken / "out.jsonl").read_bytes()
 
@@ -186,62 +186,62 @@ def test_killed_run_leaves_whole_clips_and_no_processes_and_continues_to_the_sam
 def test_captions_in_two_languages_are_spoken_each_in_its_own(tmp_path):
     made = run(
         tmp_path,
-        picture("1", "train", "ein kleiner roter Vogel", language="de"),
-        picture("2", "train", TEXT),
-        picture("3", "train", "un petit oiseau", language="fr"),
+        image("1", "train", "ein kleiner roter Vogel", language="de"),
+        image("2", "train", TEXT),
+        image("3", "train", "un petit oiseau", language="fr"),
         more=("--languages", "en", "de"),
     )
-    german, english, french = (picture.captions[0] for picture in made)
+    german, english, french = (image.captions[0] for image in made)
     assert german.speaker.startswith("de+") and german.language == "de"
     assert english.speaker.startswith("en-") and english.language == "en"
     assert french.audio is None and french.language == "fr"
 
 
 @pytest.mark.parametrize("samples, found", [(0, "silence"), (1000, "0.05 s"), (22050 * 30, "30.00 s")])
-def test_bad_clip_is_refused_by_picture_and_text(tmp_path, monkeypatch, samples, found):
+def test_bad_clip_is_refused_by_image_and_text(tmp_path, monkeypatch, samples, found):
     monkeypatch.setattr(Espeak, "speak", lambda *request: (np.ones(samples, np.float32), 22050))
-    with pytest.raises(InputError, match=f"found {found} for caption 0 of picture p7.*{TEXT}"):
-        run(tmp_path, picture("p7", "train", TEXT))
+    with pytest.raises(InputError, match=f"found {found} for caption 0 of image p7.*{TEXT}"):
+        run(tmp_path, image("p7", "train", TEXT))
     assert not clips(tmp_path) and not (tmp_path / "out.jsonl").exists()
 
 
 def test_over_long_caption_is_refused_as_soon_as_a_minute_is_spoken(tmp_path):
     begun = time.monotonic()
-    with pytest.raises(InputError, match="caption 0 of picture p7: expected a sentence of up to 60 s, found"):
-        run(tmp_path, picture("p7", "train", "a small red bird with black wings " * 3000))
+    with pytest.raises(InputError, match="caption 0 of image p7: expected a sentence of up to 60 s, found"):
+        run(tmp_path, image("p7", "train", "a small red bird with black wings " * 3000))
     assert time.monotonic() - begun < 10  # 1.5 hours of speech would take 15 s and more
     assert not clips(tmp_path) and not (tmp_path / "out.jsonl").exists()
 
 
 @pytest.mark.parametrize("text", ["...", "?!"])
 def test_text_without_a_sound_is_refused(tmp_path, text):
-    with pytest.raises(InputError, match="found silence for caption 0 of picture p7"):
-        run(tmp_path, picture("p7", "train", text))
+    with pytest.raises(InputError, match="found silence for caption 0 of image p7"):
+        run(tmp_path, image("p7", "train", text))
 
 
 def test_peoples_recordings_and_files_are_left_alone(tmp_path):
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio" / "mine.flac").write_text("mine")
     with pytest.raises(InputError, match="found mine.flac there.*change --audio"):
-        run(tmp_path, picture("1", "train", TEXT))
+        run(tmp_path, image("1", "train", TEXT))
     assert [path.name for path in (tmp_path / "audio").iterdir()] == ["mine.flac"]
     (tmp_path / "out.jsonl").write_text('{"my": "own lines"}\n')
     with pytest.raises(InputError, match="expected a manifest to replace at .*out.jsonl"):
-        run(tmp_path, picture("1", "train", TEXT), more=("--audio", "clips"))
+        run(tmp_path, image("1", "train", TEXT), more=("--audio", "clips"))
     with pytest.raises(InputError, match="in.jsonl, which is read"):
-        run(tmp_path, picture("1", "train", TEXT), more=("--output", str(tmp_path / "in.jsonl")))
+        run(tmp_path, image("1", "train", TEXT), more=("--output", str(tmp_path / "in.jsonl")))
     assert (tmp_path / "out.jsonl").read_text() == '{"my": "own lines"}\n' and not (
         tmp_path / "clips"
     ).exists()
 
 
 def test_a_manifest_is_replaced_with_a_word_and_what_a_kill_left_goes(tmp_path, capsys):
-    run(tmp_path, picture("1", "train", TEXT))
+    run(tmp_path, image("1", "train", TEXT))
     (clip,) = (tmp_path / "audio").glob("*/*.flac")
     left = clip.with_name(f".{clip.name}.abcdefgh{PART}"), tmp_path / f".out.jsonl.abcdefgh{PART}"
     for path in left:
         path.write_text("half")
-    run(tmp_path, picture("1", "train", TEXT))
+    run(tmp_path, image("1", "train", TEXT))
     assert f"{tmp_path / 'out.jsonl'} is replaced" in capsys.readouterr().err
     assert not any(path.exists() for path in left)
 
@@ -249,7 +249,7 @@ def test_a_manifest_is_replaced_with_a_word_and_what_a_kill_left_goes(tmp_path, 
 def test_full_or_forbidden_disk_is_an_input_error(tmp_path):
     (tmp_path / "audio").write_text("in the way")
     with pytest.raises(InputError, match="or clips, at .*audio, found a file of that name: change --audio"):
-        run(tmp_path, picture("1", "train", TEXT))
+        run(tmp_path, image("1", "train", TEXT))
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_full_or_forbidden_disk_is_an_input_error(tmp_path):
 )
 def test_wrong_option_is_an_input_error(tmp_path, more, message):
     with pytest.raises(InputError, match=message):
-        run(tmp_path, picture("1", "train", TEXT), more=more)
+        run(tmp_path, image("1", "train", TEXT), more=more)
     assert not (tmp_path / "out.jsonl").exists()
 
 

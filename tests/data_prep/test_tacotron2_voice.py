@@ -13,7 +13,7 @@ import torchaudio
 
 from data_prep import synthesize_speech, tacotron2_voice
 from data_prep.tacotron2_voice import Tacotron2Voice
-from s2i.data.manifest import Caption, Picture, read_manifest, write_manifest
+from s2i.data.manifest import Caption, ImageRecord, read_manifest, write_manifest
 from s2i.errors import InputError
 from tests.tiny_tacotron import tiny_pipeline, write_tiny_weights
 
@@ -33,10 +33,12 @@ def tiny(monkeypatch):
     monkeypatch.setattr(torchaudio.pipelines, WAVERNN, tiny_pipeline("wavernn"))
 
 
-def speak(root, weights, *more: str) -> list[Picture]:
+def speak(root, weights, *more: str) -> list[ImageRecord]:
     captions = tuple(Caption(text, None, None, None) for text in TEXTS)
     german = Caption("ein Vogel", None, None, "de")
-    write_manifest(root / "in.jsonl", [Picture("7", "7.png", None, 0, "Wren", "test", (*captions, german))])
+    write_manifest(
+        root / "in.jsonl", [ImageRecord("7", "7.png", None, 0, "Wren", "test", (*captions, german))]
+    )
     words = ["--manifest", root / "in.jsonl", "--root", root, "--output", root / "out.jsonl", "--voice", NAME]
     synthesize_speech.main([*map(str, words), "--weights", weights[0], *more])
     return read_manifest(root / "out.jsonl")
@@ -116,7 +118,7 @@ def test_clip_of_a_wrong_length_is_tried_again_and_refused_in_the_end(tmp_path, 
     assert attempts == [0, 1, 2, 1, 2, 1, 2] and len(clips(tmp_path)) == 3
     monkeypatch.setattr(Tacotron2Voice, "speak", lambda voice, texts, attempt=0: [np.zeros(0)] * len(texts))
     (tmp_path / "silent").mkdir()
-    with pytest.raises(InputError, match="found silence for caption 1 of picture 7.*4 times: 'a bird'"):
+    with pytest.raises(InputError, match="found silence for caption 1 of image 7.*4 times: 'a bird'"):
         speak(tmp_path / "silent", weights)
 
 
@@ -124,9 +126,7 @@ def test_clip_of_a_wrong_length_is_tried_again_and_refused_in_the_end(tmp_path, 
 def test_over_long_caption_is_refused_before_anything_is_spoken(tmp_path, weights, monkeypatch, text):
     monkeypatch.setattr(Tacotron2Voice, "speak", lambda *_: pytest.fail("spoke"))
     monkeypatch.setattr(sys.modules[__name__], "TEXTS", ["a bird", text])
-    with pytest.raises(
-        InputError, match="up to 23 s, the most that Tacotron2 speaks, .* caption 1 of picture"
-    ):
+    with pytest.raises(InputError, match="up to 23 s, the most that Tacotron2 speaks, .* caption 1 of image"):
         speak(tmp_path, weights)
 
 

@@ -1,4 +1,5 @@
-"""Pictures are drawn once for all who look, not again for what was looked at, alike whoever draws them."""
+"""Images are generated once for all who look, not again for what was looked at, alike whoever generates
+them."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from tests.tiny_runs import write_gan_run, write_world
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    return write_world(tmp_path_factory.mktemp("looked"), judge_steps=20)
+    return write_world(tmp_path_factory.mktemp("looked"), classifier_steps=20)
 
 
 def subject_of(world: dict[str, Path], cache: Path | str, modality: str = "text", **changes) -> Subject:
@@ -27,56 +28,56 @@ def subject_of(world: dict[str, Path], cache: Path | str, modality: str = "text"
 
 
 class Counter:
-    """Counts the pictures that a path's generator draws."""
+    """Counts the images that a path's generator generates."""
 
     def __init__(self, subject: Subject, limit: int = 10**9) -> None:
-        self.pictures, self.limit = 0, limit
+        self.images, self.limit = 0, limit
         subject.path.generator.register_forward_hook(self)
 
     def __call__(self, network, inputs, output) -> None:
-        self.pictures += len(output.pictures[-1])
-        if self.pictures > self.limit:
+        self.images += len(output.images[-1])
+        if self.images > self.limit:
             raise KeyboardInterrupt
 
 
-def opinions(subject: Subject) -> np.ndarray:
-    return np.asarray(subject.opinion_of_drawn.features)
+def all_predictions(subject: Subject) -> np.ndarray:
+    return np.asarray(subject.predictions_of_generated.features)
 
 
-def test_a_second_measuring_draws_nothing_and_says_the_same(world, tmp_path):
+def test_a_second_measuring_generates_nothing_and_says_the_same(world, tmp_path):
     first, again = subject_of(world, tmp_path), subject_of(world, tmp_path)
-    drawn, drawn_again = Counter(first), Counter(again)
-    assert np.array_equal(opinions(first), opinions(again))
-    assert (drawn.pictures, drawn_again.pictures) == (60, 0)
-    assert np.array_equal(first.opinion_of_real.features, again.opinion_of_real.features)
+    generated, generated_again = Counter(first), Counter(again)
+    assert np.array_equal(all_predictions(first), all_predictions(again))
+    assert (generated.images, generated_again.images) == (60, 0)
+    assert np.array_equal(first.predictions_of_real.features, again.predictions_of_real.features)
 
 
-def test_whatever_changes_a_picture_draws_it_anew(world, tmp_path):
-    opinions(subject_of(world, tmp_path))
+def test_whatever_changes_a_image_generates_it_anew(world, tmp_path):
+    all_predictions(subject_of(world, tmp_path))
     other_weights = subject_of(world, tmp_path)
     with torch.no_grad():
         next(other_weights.path.generator.parameters()).add_(0.5)
-    other_judge = subject_of(world, tmp_path)
-    other_judge.judge.identity = "another"
+    other_classifier = subject_of(world, tmp_path)
+    other_classifier.classifier.identity = "another"
     fewer = subject_of(world, tmp_path)
     fewer.keep(fewer.captions[:20])
-    for subject in (subject_of(world, tmp_path, seed=1), other_weights, other_judge, fewer):
-        drawn = Counter(subject)
-        opinions(subject)
-        assert drawn.pictures == len(subject.drawn_captions)
+    for subject in (subject_of(world, tmp_path, seed=1), other_weights, other_classifier, fewer):
+        generated = Counter(subject)
+        all_predictions(subject)
+        assert generated.images == len(subject.generated_captions)
 
 
 def test_a_killed_pass_goes_on_where_it_stopped_and_ends_in_the_same_bits(world, tmp_path, monkeypatch):
     monkeypatch.setattr("s2i.evaluation.feature_store.ROWS_A_FLUSH", 16)
-    whole = opinions(subject_of(world, tmp_path / "whole"))
+    whole = all_predictions(subject_of(world, tmp_path / "whole"))
     killed = subject_of(world, tmp_path / "killed")
     Counter(killed, limit=40)
     with pytest.raises(KeyboardInterrupt):
-        opinions(killed)
+        all_predictions(killed)
     rest = subject_of(world, tmp_path / "killed")
-    drawn = Counter(rest)
-    assert np.array_equal(opinions(rest), whole)
-    assert drawn.pictures == 60 - 32  # two flushes of two batches each
+    generated = Counter(rest)
+    assert np.array_equal(all_predictions(rest), whole)
+    assert generated.images == 60 - 32  # two flushes of two batches each
 
 
 def test_captions_are_encoded_once(world, tmp_path):
@@ -96,108 +97,117 @@ def test_captions_are_encoded_once(world, tmp_path):
 
 def test_all_extractors_look_in_one_pass(world, tmp_path):
     subject = subject_of(world, tmp_path)
-    subject.asked = {("drawn", "judge"), ("drawn", "encoders"), ("s2igan", "scorer")}
-    drawn = Counter(subject)
-    judged, encoded = subject.drawn("judge")[FEATURES], subject.drawn("encoders")[FEATURES]
-    assert drawn.pictures == 60 and len(judged) == len(encoded) == 60
+    subject.asked = {
+        ("generated", "classifier"),
+        ("generated", "encoders"),
+        ("s2igan", "r_precision_encoder"),
+    }
+    generated = Counter(subject)
+    classified, encoded = subject.generated("classifier")[FEATURES], subject.generated("encoders")[FEATURES]
+    assert generated.images == 60 and len(classified) == len(encoded) == 60
 
 
-def test_measuring_asks_all_protocols_for_one_drawing(world, tmp_path):
+def test_measuring_asks_all_protocols_for_one_generating(world, tmp_path):
     subject = subject_of(world, tmp_path)
-    drawn = Counter(subject)
-    measure(subject, ["attribute_accuracy", "class_retrieval_by_drawing", "judge_distances"])
-    assert drawn.pictures == 60
+    generated = Counter(subject)
+    measure(subject, ["attribute_accuracy", "class_retrieval_by_generated", "classifier_distances"])
+    assert generated.images == 60
 
 
-def test_who_asks_for_some_pictures_looks_at_no_others(world, tmp_path):
-    """S2IGAN's mAP is of two pictures a class and their captions; other networks look at every drawn one."""
+def test_who_asks_for_some_images_looks_at_no_others(world, tmp_path):
+    """S2IGAN's mAP is of two images a class and their captions; other networks look at every generated
+    one."""
     subject, seen = subject_of(world, tmp_path), []
 
-    def look(pictures: torch.Tensor) -> dict[str, torch.Tensor]:
-        seen.append(len(pictures))
-        return {FEATURES: pictures.mean((2, 3))}
+    def look(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append(len(images))
+        return {FEATURES: images.mean((2, 3))}
 
     subject._extractors["imagenet"] = Extractor("imagenet", "fake", "cafe", "none", {FEATURES: 3}, look)
     scores = measure(subject, ["attribute_accuracy", "s2igan_mean_average_precision"])
-    assert len(subject.drawn("judge")[FEATURES]) == 60
+    assert len(subject.generated("classifier")[FEATURES]) == 60
     found = scores["s2igan_mean_average_precision"][0]
     assert found.counts == {"queries": 10, "gallery": 30, "classes": 5}
-    assert sum(seen) == 40  # 30 drawn and 10 real ones
-    own = subject.real("imagenet")[FEATURES]  # those of all pictures are others
-    asking = np.unique(subject.pack.caption_picture[subject.s2igan_captions])
+    assert sum(seen) == 40  # 30 generated and 10 real ones
+    own = subject.real("imagenet")[FEATURES]  # those of all images are others
+    asking = np.unique(subject.pack.caption_image[subject.s2igan_captions])
     assert len(own) == 30 and sum(seen) == 70
-    assert np.array_equal(subject.real("imagenet", pictures=asking)[FEATURES], own[asking])
+    assert np.array_equal(subject.real("imagenet", images=asking)[FEATURES], own[asking])
 
 
-def test_real_pictures_are_brought_to_the_drawn_ones_size(world, tmp_path):
+def test_real_images_are_brought_to_the_generated_ones_size(world, tmp_path):
     subject = subject_of(world, tmp_path)
     config = subject.path.config
     config = replace(
         config,
         generator=replace(config.generator, base_size=config.generator.base_size // 2),
-        data=replace(config.data, picture_size=subject.pack.image_size),
+        data=replace(config.data, packed_size=subject.pack.image_size),
     )
     small = Subject(replace(subject.path, config=config), subject.evaluation)
     sides = []
 
-    def look(pictures: torch.Tensor) -> dict[str, torch.Tensor]:
-        sides.append(pictures.shape[-1])
-        return {FEATURES: pictures.mean((2, 3))}
+    def look(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        sides.append(images.shape[-1])
+        return {FEATURES: images.mean((2, 3))}
 
     small._extractors["imagenet"] = Extractor("imagenet", "fake", "f00d", "none", {FEATURES: 3}, look)
     small.real("imagenet")
     assert set(sides) == {config.image_size} and config.image_size < small.pack.image_size
-    for name, function in PROTOCOLS.items():  # and each that looks at drawn ones says so
+    for name, function in PROTOCOLS.items():  # and each that looks at generated ones says so
         said = procedure(name).replace("s2igan_mean", procedure("s2igan_mean_average_precision"))
-        assert "drawn ones' size" in said or not function.facts.draws or name.endswith("unseen_voices"), name
+        assert (
+            "generated ones' size" in said or not function.facts.generates or name.endswith("unseen_speakers")
+        ), name
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])
-def test_the_size_of_a_batch_changes_no_picture(world, tmp_path, size):
-    expected = opinions(subject_of(world, tmp_path / "8"))
-    assert np.allclose(opinions(subject_of(world, tmp_path, batch_size=size)), expected, atol=0.02)
+def test_the_size_of_a_batch_changes_no_image(world, tmp_path, size):
+    expected = all_predictions(subject_of(world, tmp_path / "8"))
+    assert np.allclose(all_predictions(subject_of(world, tmp_path, batch_size=size)), expected, atol=0.02)
 
 
-def test_processes_share_the_drawing_and_change_no_number(world, tmp_path):
+def test_processes_share_the_generating_and_change_no_number(world, tmp_path):
     alone = subject_of(world, tmp_path / "alone")
     shared = subject_of(world, tmp_path / "shared", processes=2)
-    drawn = Counter(shared)
-    assert np.allclose(opinions(shared), opinions(alone), atol=0.02)
-    assert drawn.pictures == 0  # others did
-    for name in ("attribute_accuracy", "class_retrieval_by_drawing", "judge_distances"):
+    generated = Counter(shared)
+    assert np.allclose(all_predictions(shared), all_predictions(alone), atol=0.02)
+    assert generated.images == 0  # others did
+    for name in ("attribute_accuracy", "class_retrieval_by_generated", "classifier_distances"):
         scores = zip(PROTOCOLS[name](alone), PROTOCOLS[name](shared), strict=True)
         for one, other in scores:
             assert other.value == pytest.approx(one.value, rel=0.02, abs=0.02), (name, one.metric)
 
 
-def test_runs_share_the_features_of_real_pictures(world, tmp_path):
+def test_runs_share_the_features_of_real_images(world, tmp_path):
     speech, text = (subject_of(world, tmp_path, modality) for modality in ("speech", "text"))
     seen = []
-    text.judge.look = lambda pictures: seen.append(1)
-    assert np.array_equal(speech.opinion_of_real.features, text.opinion_of_real.features) and not seen
+    text.classifier.look = lambda images: seen.append(1)
+    assert np.array_equal(speech.predictions_of_real.features, text.predictions_of_real.features) and not seen
 
 
 def test_features_lie_with_the_run_and_beside_the_pack(world):
     subject = subject_of(world, "")
-    opinions(subject)
-    subject.real("judge")
+    all_predictions(subject)
+    subject.real("classifier")
     beside = Path(subject.path.config.data.pack) / "features"
-    assert len(list((world["text"] / "features").glob("drawn-test-text-judge-*"))) == 1
-    assert len(list(beside.glob("real-test-judge-*"))) == 1
+    assert len(list((world["text"] / "features").glob("generated-test-text-classifier-*"))) == 1
+    assert len(list(beside.glob("real-test-classifier-*"))) == 1
     write_gan_run(world["text"], subject.path.config, seed=5)
-    opinions(subject_of(world, ""))
-    assert len(list((world["text"] / "features").glob("drawn-test-text-judge-*"))) == 1  # the old ones went
+    all_predictions(subject_of(world, ""))
+    assert (
+        len(list((world["text"] / "features").glob("generated-test-text-classifier-*"))) == 1
+    )  # the old ones went
     write_gan_run(world["text"], subject.path.config)
 
 
 def test_other_splits_can_be_looked_at(world, tmp_path):
     subject = subject_of(world, tmp_path)
-    assert len(subject.real("judge", "train")[FEATURES]) == 24
-    assert subject.real("judge", "test")[FEATURES].shape == subject.real("judge")[FEATURES].shape
+    assert len(subject.real("classifier", "train")[FEATURES]) == 24
+    assert subject.real("classifier", "test")[FEATURES].shape == subject.real("classifier")[FEATURES].shape
 
 
-def test_captions_of_a_picture_share_its_noise_in_s2igans_way_alone(world, tmp_path):
-    """The same words on the same noise draw the same picture, but for conditioning augmentation."""
+def test_captions_of_a_image_share_its_noise_in_s2igans_way_alone(world, tmp_path):
+    """The same words on the same noise generate the same image, but for conditioning augmentation."""
     subject = subject_of(world, tmp_path)
     assert subject.s2igan_captions.tolist() == [
         index for species in range(5) for index in range(18 * species, 18 * species + 6)
@@ -208,11 +218,11 @@ def test_captions_of_a_picture_share_its_noise_in_s2igans_way_alone(world, tmp_p
         handle = subject.path.generator.register_forward_pre_hook(
             lambda network, given, kept=inputs: kept.append(given[1:3])
         )
-        places = np.concatenate([part for part, _, _ in subject.draw(subject.s2igan_captions, share)])
+        places = np.concatenate([part for part, _, _ in subject.generate(subject.s2igan_captions, share)])
         order = np.argsort(places)
         seen[share] = [torch.cat(parts)[order] for parts in zip(*inputs, strict=True)]
         handle.remove()
-    assert torch.equal(seen[True][0][0], seen[True][0][2])  # of one picture
+    assert torch.equal(seen[True][0][0], seen[True][0][2])  # of one image
     assert not torch.equal(seen[True][0][0], seen[True][0][3])
     assert not torch.equal(seen[False][0][0], seen[False][0][2])
     assert torch.equal(seen[True][1], seen[False][1])  # conditioning augmentation's

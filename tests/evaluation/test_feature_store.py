@@ -15,7 +15,7 @@ OUTPUTS = {"features": 3, "logits": 2}
 
 
 def store_in(folder: Path, seed: int = 0, rows: int = 5, **options) -> FeatureStore:
-    return FeatureStore(folder, "drawn-test-judge", {"seed": seed}, rows, OUTPUTS, **options)
+    return FeatureStore(folder, "generated-test-classifier", {"seed": seed}, rows, OUTPUTS, **options)
 
 
 def values(rows: list[int]) -> dict[str, np.ndarray]:
@@ -62,7 +62,7 @@ def test_features_of_something_else_are_never_found(tmp_path):
 
 
 def test_old_features_of_the_same_name_go_where_that_is_asked(tmp_path):
-    old, beside = store_in(tmp_path), FeatureStore(tmp_path, "drawn-test", {}, 5, OUTPUTS)
+    old, beside = store_in(tmp_path), FeatureStore(tmp_path, "generated-test", {}, 5, OUTPUTS)
     old.write(np.arange(5), values([0, 1, 2, 3, 4]))
     store = store_in(tmp_path, seed=1, prune=True)
     assert store.folder.is_dir() and beside.folder.is_dir()
@@ -103,10 +103,12 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path):
 
 
 def test_a_folder_of_something_else_is_refused_and_none_is_pruned(tmp_path):
-    photographs = tmp_path / "drawn-test-judge-abcdefabcdefabcd"  # a name that a store might have
+    photographs = tmp_path / "generated-test-classifier-abcdefabcdefabcd"  # a name that a store might have
     photographs.mkdir()
     (photographs / "mine.jpg").write_text("mine")
-    with pytest.raises(InputError, match="found drawn-test-judge-.*/mine.jpg there.*set evaluation.cache"):
+    with pytest.raises(
+        InputError, match="found generated-test-classifier-.*/mine.jpg there.*set evaluation.cache"
+    ):
         store_in(tmp_path, prune=True)
     assert (photographs / "mine.jpg").read_text() == "mine"
 
@@ -138,6 +140,6 @@ def test_a_folder_of_an_exported_models_stores_may_lie_among_others(tmp_path):
 
 
 def test_a_store_has_its_room_on_the_disk_from_the_start(tmp_path):
-    store = FeatureStore(tmp_path, "drawn", {"of": 1}, 5000, {"features": 64})
+    store = FeatureStore(tmp_path, "generated", {"of": 1}, 5000, {"features": 64})
     for path in store.folder.glob("*.npy"):  # a disk that fills up under a map would end the process
         assert path.stat().st_blocks * 512 >= path.stat().st_size

@@ -34,11 +34,11 @@ from tests.tiny_runs import write_world
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    return write_world(tmp_path_factory.mktemp("inception"), judge_steps=20)
+    return write_world(tmp_path_factory.mktemp("inception"), classifier_steps=20)
 
 
 @pytest.fixture
-def pictures() -> Tensor:
+def images() -> Tensor:
     random = torch.Generator().manual_seed(0)
     return to_tensor(torch.randint(256, (2, 20, 20, 3), generator=random, dtype=torch.uint8))
 
@@ -70,15 +70,15 @@ class Scripted(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, 2048))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.layers(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
 
 
 def stand_in(name: str, width: int = 6) -> Extractor:
     """A small fake extractor: colours of the four quarters, and logits of them."""
 
-    def look(pictures: Tensor) -> dict[str, Tensor]:
-        quarters = nn.functional.adaptive_avg_pool2d(pictures, 2).flatten(1)[:, :width]
+    def look(images: Tensor) -> dict[str, Tensor]:
+        quarters = nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)[:, :width]
         return {FEATURES: quarters, LOGITS: 5 * quarters}
 
     return Extractor(name, f"fake {name}", "cafe", "none", {FEATURES: width, LOGITS: width}, look)
@@ -95,42 +95,42 @@ def values(scores, of: str = "run") -> dict[str, float]:
     return {score.metric: score.value for score in scores if score.of == of}
 
 
-def test_torch_fidelitys_network_is_read_from_a_file_and_sees_each_picture_alone(weights, pictures):
+def test_torch_fidelitys_network_is_read_from_a_file_and_sees_each_image_alone(weights, images):
     path = weights / PUBLISHED["inception"].file
     extractor = inception_extractor("inception", str(path))
     assert extractor.identity == sha256_of(path)[:12] and "instead of the published" in extractor.network
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     theirs = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path))
-    expected = theirs(torch.from_numpy(to_uint8(pictures)).permute(0, 3, 1, 2))
-    found = extractor.look(pictures)
+    expected = theirs(torch.from_numpy(to_uint8(images)).permute(0, 3, 1, 2))
+    found = extractor.look(images)
     assert torch.allclose(found[FEATURES], expected[0], atol=1e-5)
     assert torch.allclose(found[LOGITS], expected[1], atol=1e-5)
-    assert torch.allclose(extractor.look(pictures[1:])[FEATURES], found[FEATURES][1:], atol=1e-4)
+    assert torch.allclose(extractor.look(images[1:])[FEATURES], found[FEATURES][1:], atol=1e-4)
 
 
-def test_clean_fids_network_sees_what_clean_fid_shows_it(weights, pictures, tmp_path):
+def test_clean_fids_network_sees_what_clean_fid_shows_it(weights, images, tmp_path):
     extractor = inception_extractor("clean", str(weights))  # out of a folder, by its own name
     from cleanfid.inception_torchscript import InceptionV3W
     from cleanfid.resize import build_resizer
 
     network, resize = InceptionV3W(str(weights), download=False), build_resizer("clean")
-    larger = np.stack([resize(picture) for picture in to_uint8(pictures)]).transpose(0, 3, 1, 2)
+    larger = np.stack([resize(image) for image in to_uint8(images)]).transpose(0, 3, 1, 2)
     expected = network(torch.from_numpy(larger)).detach()
-    assert torch.allclose(extractor.look(pictures)[FEATURES], expected, atol=1e-5)
+    assert torch.allclose(extractor.look(images)[FEATURES], expected, atol=1e-5)
 
 
-def test_torchvisions_network_is_pooled_before_its_classifier(weights, pictures):
+def test_torchvisions_network_is_pooled_before_its_classifier(weights, images):
     extractor = inception_extractor("imagenet", str(weights / "imagenet.pth"))
     from torchvision.models import inception_v3
 
     theirs = inception_v3(weights=None, init_weights=False, transform_input=False).eval()
     theirs.load_state_dict(torch.load(weights / "imagenet.pth", weights_only=True))
     theirs.fc = nn.Identity()
-    larger = nn.functional.interpolate(pictures, (299, 299), mode="bilinear", antialias=True)
+    larger = nn.functional.interpolate(images, (299, 299), mode="bilinear", antialias=True)
     with torch.no_grad():
         expected = theirs(larger)
-    assert torch.allclose(extractor.look(pictures)[FEATURES], expected, atol=1e-4)
+    assert torch.allclose(extractor.look(images)[FEATURES], expected, atol=1e-4)
 
 
 def test_weights_of_another_network_are_refused(weights, tmp_path):
@@ -185,10 +185,10 @@ def test_offline_is_one_line_and_the_judges_forms_still_run(world, tmp_path, mon
         [line] = [line for line in told.err.splitlines() if line.startswith(f"{name} is left out")]
         assert "no route to host" in line and "--inception-weights PATH" in line
         assert f"# {name}:" not in told.out
-    assert "# judge_distances: Judge-based:" in told.out and "\nkid  " in told.out
+    assert "# classifier_distances: Classifier-based:" in told.out and "\nkid  " in told.out
     before = (world["text"] / "metrics.jsonl").read_text()
     with pytest.raises(SystemExit) as caught:
-        cli.main([*arguments, "--protocol", "judge_distances", "--protocol", "inception_distances"])
+        cli.main([*arguments, "--protocol", "classifier_distances", "--protocol", "inception_distances"])
     assert caught.value.code == 2 and "no route to host" in capsys.readouterr().err
     assert (world["text"] / "metrics.jsonl").read_text() == before
 
@@ -210,17 +210,17 @@ def test_torch_fidelity_and_ours_agree_on_a_fake_extractor(world, tmp_path):
     pytest.importorskip("torch_fidelity")
     subject = subject_with(world, tmp_path, "inception")
     scores = PROTOCOLS["inception_distances"](subject)
-    drawn, real = subject.drawn("inception"), subject.real("inception")
+    generated, real = subject.generated("inception"), subject.real("inception")
     found = values(scores)
-    assert found["fid"] == pytest.approx(frechet_distance(drawn[FEATURES], real[FEATURES]), rel=1e-5)
-    precise, recalled = precision_and_recall(drawn[FEATURES], real[FEATURES])
+    assert found["fid"] == pytest.approx(frechet_distance(generated[FEATURES], real[FEATURES]), rel=1e-5)
+    precise, recalled = precision_and_recall(generated[FEATURES], real[FEATURES])
     assert found["precision"] == pytest.approx(precise.mean())
     assert found["recall"] == pytest.approx(recalled.mean())
-    # Of 30 pictures a subset is all of the real ones, and half of the 60 drawn ones at a time.
-    ours = kernel_distance(drawn[FEATURES], real[FEATURES])
+    # Of 30 images a subset is all of the real ones, and half of the 60 generated ones at a time.
+    ours = kernel_distance(generated[FEATURES], real[FEATURES])
     [kid] = [score for score in scores if score.metric == "kid" and score.of == "run"]
     assert kid.counts["subset"] == 30 and kid.value == pytest.approx(ours, abs=4 * kid.spread / 10)
-    probabilities = np.exp(drawn[LOGITS]) / np.exp(drawn[LOGITS]).sum(1, keepdims=True)
+    probabilities = np.exp(generated[LOGITS]) / np.exp(generated[LOGITS]).sum(1, keepdims=True)
     order = np.random.RandomState(2020).permutation(60)
     splits = [float(inception_score(probabilities[part])[0]) for part in np.array_split(order, 10)]
     assert found["inception_score"] == pytest.approx(np.mean(splits), rel=1e-5)
@@ -232,26 +232,26 @@ def test_clean_fid_and_ours_agree_on_a_fake_extractor(world, tmp_path):
     pytest.importorskip("cleanfid")
     subject = subject_with(world, tmp_path, "clean")
     scores = PROTOCOLS["clean_distances"](subject)
-    drawn, real = subject.drawn("clean")[FEATURES], subject.real("clean")[FEATURES]
+    generated, real = subject.generated("clean")[FEATURES], subject.real("clean")[FEATURES]
     from cleanfid.fid import fid_from_feats
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of an argument that SciPy 1.18 drops
         try:
-            assert values(scores)["fid"] == pytest.approx(fid_from_feats(drawn, real), rel=1e-4)
+            assert values(scores)["fid"] == pytest.approx(fid_from_feats(generated, real), rel=1e-4)
         except TypeError:
-            assert values(scores)["fid"] == pytest.approx(frechet_distance(drawn, real))
-    assert values(scores)["kid"] == pytest.approx(kernel_distance(drawn, real), rel=0.05)
+            assert values(scores)["fid"] == pytest.approx(frechet_distance(generated, real))
+    assert values(scores)["kid"] == pytest.approx(kernel_distance(generated, real), rel=0.05)
     state = np.random.get_state()[1].copy()
     assert values(PROTOCOLS["clean_distances"](subject)) == values(scores)
     assert np.array_equal(np.random.get_state()[1], state)
 
 
-def test_below_2048_pictures_fid_says_so_and_kid_leads(world, tmp_path):
+def test_below_2048_images_fid_says_so_and_kid_leads(world, tmp_path):
     pytest.importorskip("torch_fidelity")
     pytest.importorskip("cleanfid")
     subject = subject_with(world, tmp_path, "inception", "clean")
-    for name in ("inception_distances", "clean_distances", "judge_distances"):
+    for name in ("inception_distances", "clean_distances", "classifier_distances"):
         scores = [score for score in PROTOCOLS[name](subject) if score.of == "run"]
         assert [score.metric for score in scores[:2]] == ["kid", "fid"]
         assert "under 2048: biased upward" in scores[1].note
@@ -263,5 +263,5 @@ def test_a_record_says_who_looked_and_how(world, tmp_path):
     [scores] = measure(subject, ["inception_distances"]).values()
     line = record(subject, "inception_distances", scores[0])
     assert line["extractor"] == "fake inception" and line["extractor_hash"] == "cafe"
-    assert line["resize"] == "none" and "real pictures" in line["reference"]
-    assert line["counts"]["drawn"] == 60 and line["counts"]["real"] == 30 and line["spread"] > 0
+    assert line["resize"] == "none" and "real images" in line["reference"]
+    assert line["counts"]["generated"] == 60 and line["counts"]["real"] == 30 and line["spread"] > 0

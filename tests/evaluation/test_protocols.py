@@ -11,23 +11,23 @@ import pytest
 import torch
 
 from s2i.config_files import load_config
-from s2i.data.dataset import picture_batches
+from s2i.data.dataset import image_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.errors import InputError
 from s2i.evaluation.records import PROTOCOLS, evaluate, measure, procedure
 from s2i.evaluation.records import record as as_record
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.inference.model import load
-from s2i.training.classifier import Opinion, labels, train_judge
+from s2i.training.classifier import Predictions, labels, train_classifier
 from tests.tiny_runs import SCHEMA, write_gan_run, write_world
 
-# Without a scorer and Inception's weights.
-MEASURABLE = {name for name in PROTOCOLS if PROTOCOLS[name].facts.extractor in ("encoders", "judge")}
+# Without an R-precision encoder and Inception's weights.
+MEASURABLE = {name for name in PROTOCOLS if PROTOCOLS[name].facts.extractor in ("encoders", "classifier")}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    return write_world(tmp_path_factory.mktemp("measured"), judge_steps=30)
+    return write_world(tmp_path_factory.mktemp("measured"), classifier_steps=30)
 
 
 def subject_of(world: dict[str, Path], modality: str = "text", **changes) -> Subject:
@@ -44,28 +44,28 @@ def values(scores, of: str = "run") -> dict[str, float]:
     return {score.metric: score.value for score in scores if score.of == of}
 
 
-def perfect(subject: Subject, captions: np.ndarray | None) -> Opinion:
-    """A judge that is always sure and right: of the captions' pictures, or of all pictures."""
-    pictures = np.arange(len(subject.pack.pictures))
+def perfect(subject: Subject, captions: np.ndarray | None) -> Predictions:
+    """A classifier that is always sure and right: of the captions' images, or of all images."""
+    images = np.arange(len(subject.pack.records))
     if captions is not None:
-        pictures = subject.pack.caption_picture[captions]
+        images = subject.pack.caption_image[captions]
     right = labels(subject.pack, SCHEMA)
-    probabilities = {name: np.eye(len(SCHEMA[name]))[right[name][pictures]] for name in SCHEMA}
+    probabilities = {name: np.eye(len(SCHEMA[name]))[right[name][images]] for name in SCHEMA}
     random = np.random.default_rng(0)
-    classes = np.eye(5)[subject.pack.labels[pictures]]
+    classes = np.eye(5)[subject.pack.labels[images]]
     features = (classes + 0.01 * random.normal(size=classes.shape)).astype(np.float32)
-    return Opinion(features, probabilities)
+    return Predictions(features, probabilities)
 
 
 def test_evaluate_writes_every_number_with_its_protocol(world):
     records = evaluate(world["speech"])
     assert {record["protocol"] for record in records} == MEASURABLE
     keys = {"metric", "value", "interval95", "of", "protocol", "counts", "split", "seed", "weights"}
-    keys |= {"modality", "step", "judge", "extractor", "extractor_hash", "resize", "reference"}
+    keys |= {"modality", "step", "classifier", "extractor", "extractor_hash", "resize", "reference"}
     for record in records:
         assert keys <= set(record) and record["extractor_hash"] and record["reference"]
         assert record["counts"] and record["split"] == "test" and record["weights"] == "ema"
-        assert record["judge"] and np.isfinite(record["value"])
+        assert record["classifier"] and np.isfinite(record["value"])
     lines = (world["speech"] / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines[-len(records) :]] == json.loads(json.dumps(records))
 
@@ -73,11 +73,11 @@ def test_evaluate_writes_every_number_with_its_protocol(world):
 def test_measuring_is_repeatable_and_leaves_the_random_state(world, tmp_path):
     path = load(world["text"], "cpu").path("text")
     found = []
-    for name in ("one", "other"):  # drawn anew each time
+    for name in ("one", "other"):  # generated anew each time
         settings = replace(path.config.evaluation, cache=str(tmp_path / name))
         torch.manual_seed(9)
         before = torch.get_rng_state()
-        found.append(evaluate(world["text"], ["attribute_accuracy", "judge_distances"], settings))
+        found.append(evaluate(world["text"], ["attribute_accuracy", "classifier_distances"], settings))
         assert torch.equal(torch.get_rng_state(), before)
     assert found[0] == found[1]
 
@@ -91,21 +91,21 @@ def test_every_protocol_says_how(world):
     assert all(len(procedure(name)) > 60 for name in PROTOCOLS)
 
 
-def test_a_protocol_that_needs_a_judge_is_absent_or_refused_without_one(world):
-    alone = subject_of(world, judge="")
+def test_a_protocol_that_needs_a_classifier_is_absent_or_refused_without_one(world):
+    alone = subject_of(world, classifier="")
     found = measure(alone, list(PROTOCOLS))
     assert [name for name, scores in found.items() if scores] == [
         name for name in PROTOCOLS if name.startswith("retrieval")
     ]
-    path = world["text"].with_name("no-judge")
+    path = world["text"].with_name("no-classifier")
     config = load_config(world["text"] / "config.yaml")
-    write_gan_run(path, replace(config, evaluation=replace(config.evaluation, judge="")))
-    with pytest.raises(InputError, match="attribute_accuracy needs .* set evaluation.judge"):
+    write_gan_run(path, replace(config, evaluation=replace(config.evaluation, classifier="")))
+    with pytest.raises(InputError, match="attribute_accuracy needs .* set evaluation.classifier"):
         evaluate(path, ["attribute_accuracy"])
 
 
-def test_a_judge_that_learnt_from_the_split_is_refused(world, tmp_path):
-    config = load_config(world["judge"] / "config.yaml")
+def test_a_classifier_that_learnt_from_the_split_is_refused(world, tmp_path):
+    config = load_config(world["classifier"] / "config.yaml")
     birds = Path(config.data.pack)
 
     def trained_on(split: str) -> str:
@@ -113,26 +113,30 @@ def test_a_judge_that_learnt_from_the_split_is_refused(world, tmp_path):
         pack.mkdir()
         (pack / "train").symlink_to(birds / split)
         (pack / "val").symlink_to(birds / "val")
-        settings = replace(config.judge, pack=str(pack), steps=1)
-        return str(train_judge(replace(config, run=str(tmp_path / f"judge of {split}"), judge=settings)))
+        settings = replace(config.classifier, pack=str(pack), steps=1)
+        return str(
+            train_classifier(
+                replace(config, run=str(tmp_path / f"classifier of {split}"), classifier=settings)
+            )
+        )
 
-    judge = trained_on("train")
+    classifier = trained_on("train")
     for split in ("val", "test"):
-        assert subject_of(world, judge=judge, split=split).judge
-    with pytest.raises(InputError, match="expected a judge that never saw .*test"):
-        subject_of(world, judge=trained_on("test"))
+        assert subject_of(world, classifier=classifier, split=split).classifier
+    with pytest.raises(InputError, match="expected a classifier that never saw .*test"):
+        subject_of(world, classifier=trained_on("test"))
 
 
-def test_a_judge_of_other_values_is_refused(world):
+def test_a_classifier_of_other_values_is_refused(world):
     subject = subject_of(world)
-    subject.judge.heads["wing"] = ["red", "green", "purple"]
-    with pytest.raises(InputError, match="expected a judge that knows the values of wing"):
+    subject.classifier.heads["wing"] = ["red", "green", "purple"]
+    with pytest.raises(InputError, match="expected a classifier that knows the values of wing"):
         PROTOCOLS["attribute_accuracy"](subject)
 
 
 def test_retrieval_asks_with_every_caption_and_by_voice_with_each_once(subject):
     whole = PROTOCOLS["retrieval_by_caption"](subject)
-    parts = [PROTOCOLS[f"retrieval_by_caption_{which}_voices"](subject) for which in ("seen", "unseen")]
+    parts = [PROTOCOLS[f"retrieval_by_caption_{which}_speakers"](subject) for which in ("seen", "unseen")]
     counts = [scores[0].counts["captions"] for scores in (whole, *parts)]
     assert counts == [90, 60, 30]
     assert whole[0].counts["gallery"] == 30 and whole[0].counts["classes"] == 5
@@ -152,12 +156,12 @@ def test_captions_that_name_their_class_retrieve_perfectly(world):
 def test_attribute_accuracy_counts_mentions(subject):
     found = PROTOCOLS["attribute_accuracy"](subject)
     right, mentions, majority = 0, 0, {name: [] for name in SCHEMA}
-    for row, index in enumerate(subject.drawn_captions):
-        picture = subject.pack.pictures[subject.pack.caption_picture[index]]
+    for row, index in enumerate(subject.generated_captions):
+        image = subject.pack.records[subject.pack.caption_image[index]]
         for name in subject.pack.caption(int(index)).mentions:
-            answer = SCHEMA[name][subject.opinion_of_drawn.answers(name)[row]]
-            right, mentions = right + (answer == picture.attributes[name]), mentions + 1
-            majority[name].append(picture.attributes[name])
+            answer = SCHEMA[name][subject.predictions_of_generated.answers(name)[row]]
+            right, mentions = right + (answer == image.attributes[name]), mentions + 1
+            majority[name].append(image.attributes[name])
     assert found[0].counts == {"captions": 60, "mentions": mentions} and mentions == 120
     assert values(found)["attribute_accuracy"] == pytest.approx(right / mentions)
     chance = sum(len(told) / len(SCHEMA[name]) for name, told in majority.items()) / mentions
@@ -179,67 +183,71 @@ def test_attributes_of_one_list_of_colours_are_told_together(subject):
     assert found["attribute_accuracy/colours"] == pytest.approx(together)
 
 
-def test_pictures_that_are_right_score_as_real_ones(world):
+def test_images_that_are_right_score_as_real_ones(world):
     subject = subject_of(world)
-    subject.opinion_of_drawn = perfect(subject, subject.drawn_captions)
-    subject.opinion_of_real = perfect(subject, None)
-    for name in ("attribute_accuracy", "class_retrieval_by_drawing"):
+    subject.predictions_of_generated = perfect(subject, subject.generated_captions)
+    subject.predictions_of_real = perfect(subject, None)
+    for name in ("attribute_accuracy", "class_retrieval_by_generated"):
         assert set(values(PROTOCOLS[name](subject)).values()) == {1.0}
         assert set(values(PROTOCOLS[name](subject), "real").values()) == {1.0}
-    distances = values(PROTOCOLS["judge_distances"](subject))
+    distances = values(PROTOCOLS["classifier_distances"](subject))
     assert distances["fid"] < 0.01 and abs(distances["kid"]) < 0.05
-    subject.opinion_of_drawn = replace(
-        subject.opinion_of_drawn, features=subject.opinion_of_drawn.features + 2
+    subject.predictions_of_generated = replace(
+        subject.predictions_of_generated, features=subject.predictions_of_generated.features + 2
     )
-    further = values(PROTOCOLS["judge_distances"](subject))
+    further = values(PROTOCOLS["classifier_distances"](subject))
     assert further["fid"] == pytest.approx(20, abs=0.1) and further["kid"] > 1
 
 
-def test_fid_of_few_pictures_says_so(subject):
-    scores = {score.metric: score for score in PROTOCOLS["judge_distances"](subject) if score.of == "run"}
+def test_fid_of_few_images_says_so(subject):
+    scores = {
+        score.metric: score for score in PROTOCOLS["classifier_distances"](subject) if score.of == "run"
+    }
     assert "biased upward" in scores["fid"].note and scores["fid"].interval95 is None
-    assert scores["fid"].counts == {"drawn": 60, "real": 30}
+    assert scores["fid"].counts == {"generated": 60, "real": 30}
     assert scores["kid"].interval95 and not scores["kid"].note
 
 
-def test_the_judge_sees_what_a_file_would_hold(world, tmp_path):
+def test_the_classifier_sees_what_a_file_would_hold(world, tmp_path):
     subject = subject_of(world, cache=str(tmp_path))
     seen = []
-    look = subject.judge.look
+    look = subject.classifier.look
 
     def spy(batches):
         seen.extend(batches)
         return look(batches)
 
-    subject.judge.look = spy
-    opinion = subject.opinion_of_drawn
-    pictures = torch.cat(seen)
-    assert len(pictures) == 60
-    assert torch.equal(to_tensor(torch.from_numpy(to_uint8(pictures))), pictures)
-    index = int(subject.drawn_captions[7])
+    subject.classifier.look = spy
+    predictions = subject.predictions_of_generated
+    images = torch.cat(seen)
+    assert len(images) == 60
+    assert torch.equal(to_tensor(torch.from_numpy(to_uint8(images))), images)
+    index = int(subject.generated_captions[7])
     encoding = subject.path.encode_text([subject.pack.caption(index).text])
-    drawn = subject.path.draw(encoding, [caption_key(subject.pack, index)], subject.evaluation.seed)
-    alone = look([to_tensor(torch.from_numpy(to_uint8(drawn.pictures[-1])))])
-    assert np.allclose(alone.features[0], opinion.features[7], atol=0.05)
+    generated = subject.path.generate(encoding, [caption_key(subject.pack, index)], subject.evaluation.seed)
+    alone = look([to_tensor(torch.from_numpy(to_uint8(generated.images[-1])))])
+    assert np.allclose(alone.features[0], predictions.features[7], atol=0.05)
 
 
-def test_no_picture_is_dropped_and_the_first_captions_are_drawn(world):
+def test_no_image_is_dropped_and_the_first_captions_are_generated(world):
     subject = subject_of(world, captions=1, batch_size=7)  # 30 is no multiple of 7
-    assert subject.drawn_captions.tolist() == list(range(0, 90, 3))
-    assert len(subject.opinion_of_drawn.features) == 30
-    assert len(subject.opinion_of_real.features) == 30
-    real = subject.judge.look(picture_batches(subject.pack, 32, batch_size=30))
-    assert np.allclose(real.features, subject.opinion_of_real.features, atol=1e-4)
+    assert subject.generated_captions.tolist() == list(range(0, 90, 3))
+    assert len(subject.predictions_of_generated.features) == 30
+    assert len(subject.predictions_of_real.features) == 30
+    real = subject.classifier.look(image_batches(subject.pack, 32, batch_size=30))
+    assert np.allclose(real.features, subject.predictions_of_real.features, atol=1e-4)
 
 
-def test_another_seed_draws_other_pictures(world, subject):
+def test_another_seed_generates_other_images(world, subject):
     other = subject_of(world, seed=1)
-    assert not np.allclose(other.opinion_of_drawn.features, subject.opinion_of_drawn.features, atol=1e-3)
+    assert not np.allclose(
+        other.predictions_of_generated.features, subject.predictions_of_generated.features, atol=1e-3
+    )
 
 
 def test_speech_and_text_share_captions_and_keys(world, subject):
     speech = subject_of(world, "speech")
-    assert np.array_equal(speech.drawn_captions, subject.drawn_captions)
+    assert np.array_equal(speech.generated_captions, subject.generated_captions)
     assert np.array_equal(speech.captions, subject.captions)
 
 
@@ -247,7 +255,7 @@ def test_a_subject_kept_to_some_captions_measures_those_alone(world):
     subject = subject_of(world)
     subject.keep(np.array([4, 5, 40, 400]))
     assert subject.captions.tolist() == [4, 5, 40]
-    assert subject.drawn_captions.tolist() == [4, 5, 40]
+    assert subject.generated_captions.tolist() == [4, 5, 40]
     with pytest.raises(InputError, match="expected captions that every run can read"):
         subject.keep(np.array([7]))
 

@@ -16,7 +16,7 @@ from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.evaluation.extractors import FEATURES
 from s2i.evaluation.protocols.semantics import _mismatches
-from s2i.evaluation.r_precision_encoder import load_scorer
+from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.evaluation.records import PROTOCOLS, measure, settings_of
 from s2i.evaluation.subject import Subject
 from s2i.inference.model import load
@@ -29,13 +29,13 @@ from tests.tiny_runs import write_gan_run, write_world
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    """A run a modality, drawn from encoders that are at hand ("partner"), and scorers of other seeds."""
+    """A run a modality, generated from encoders that are at hand ("partner"), and scorers of other seeds."""
     folder = tmp_path_factory.mktemp("scored")
-    runs = write_world(folder, judge_steps=20)
+    runs = write_world(folder, classifier_steps=20)
     for name, modality, seed in (
         ("partner", "text", 0),
-        ("text-scorer", "text", 1),
-        ("speech-scorer", "speech", 1),
+        ("text-r-precision-encoder", "text", 1),
+        ("speech-r-precision-encoder", "speech", 1),
     ):
         config = replace(load_config(runs[modality] / "config.yaml"), seed=seed)
         settings = replace(config.matching, steps=3, batch_size=8, validate_every=3)
@@ -50,16 +50,27 @@ def subject_of(world: dict[str, Path], cache: Path, modality: str = "text", **ch
     return Subject(path, replace(path.config.evaluation, cache=str(cache), **changes))
 
 
-@pytest.mark.parametrize(("modality", "scorer"), [("text", "text-scorer"), ("speech", "speech-scorer")])
-def test_a_scorer_of_another_seed_scores_text_and_speech(world, tmp_path, modality, scorer):
-    subject = subject_of(world, tmp_path, modality, scorer=str(world[scorer]))
+@pytest.mark.parametrize(
+    ("modality", "r_precision_encoder"),
+    [("text", "text-r-precision-encoder"), ("speech", "speech-r-precision-encoder")],
+)
+def test_a_r_precision_encoder_of_another_seed_scores_text_and_speech(
+    world, tmp_path, modality, r_precision_encoder
+):
+    subject = subject_of(world, tmp_path, modality, r_precision_encoder=str(world[r_precision_encoder]))
     scores = {score.of: score for score in _with_few_candidates(subject)}
     assert set(scores) == {"run", "real", "chance"}
     run = scores["run"]
     assert 0 <= run.value <= 1 and run.spread is not None and run.interval95
-    assert run.counts == {"pictures": 60, "candidates": 6, "folds": 10}
+    assert run.counts == {"images": 60, "candidates": 6, "folds": 10}
     assert scores["chance"].value == pytest.approx(1 / 6)
-    again = subject_of(world, tmp_path / "again", modality, scorer=str(world[scorer]), batch_size=13)
+    again = subject_of(
+        world,
+        tmp_path / "again",
+        modality,
+        r_precision_encoder=str(world[r_precision_encoder]),
+        batch_size=13,
+    )
     assert _with_few_candidates(again)[0].value == pytest.approx(run.value, abs=0.04)
 
 
@@ -69,16 +80,16 @@ def _with_few_candidates(subject: Subject) -> list:
         return PROTOCOLS["r_precision"](subject)
 
 
-def test_a_speech_scorer_can_score_what_text_drew(world, tmp_path):
-    subject = subject_of(world, tmp_path, scorer=str(world["speech-scorer"]))
-    assert "speech" in subject.extractor("scorer").network
+def test_a_speech_r_precision_encoder_can_score_what_text_drew(world, tmp_path):
+    subject = subject_of(world, tmp_path, r_precision_encoder=str(world["speech-r-precision-encoder"]))
+    assert "speech" in subject.extractor("r_precision_encoder").network
     assert _with_few_candidates(subject)
 
 
 def test_who_had_a_part_in_the_training_does_not_score(world, tmp_path):
     path = load(world["text"], "cpu").path("text")
     with pytest.raises(InputError, match="no part in the generator's training.*train other ones"):
-        load_scorer(world["partner"], path)
+        load_r_precision_encoder(world["partner"], path)
     twin = tmp_path / "twin"  # the same seed, trained on: other weights, the same beginnings
     shutil.copytree(world["partner"], twin)
     saved = read_checkpoint(twin / "checkpoints" / "best.pt")
@@ -86,15 +97,15 @@ def test_who_had_a_part_in_the_training_does_not_score(world, tmp_path):
         for value in saved["nets"][network].values():
             value += 1
     write_checkpoint(twin / "checkpoints" / "best.pt", saved)
-    with pytest.raises(InputError, match="expected a scorer of another seed.* found seed 0"):
-        load_scorer(twin, path)
+    with pytest.raises(InputError, match="expected an R-precision encoder of another seed.* found seed 0"):
+        load_r_precision_encoder(twin, path)
     write_checkpoint(
         twin / "checkpoints" / "best.pt",
         {**saved, "nets": _nets_of(world["text"]), "vocabulary": _words(world)},
     )
     shutil.rmtree(twin / "checkpoints" / "none", ignore_errors=True)
     with pytest.raises(InputError, match="no part in the generator's training"):
-        load_scorer(twin, path)  # the very weights, under another name
+        load_r_precision_encoder(twin, path)  # the very weights, under another name
 
 
 def _nets_of(run: Path) -> dict:
@@ -108,25 +119,27 @@ def _words(world: dict[str, Path]) -> list[str]:
 def test_another_kind_of_run_does_not_score(world):
     path = load(world["text"], "cpu").path("text")
     with pytest.raises(InputError, match="expected a checkpoint, found none"):
-        load_scorer(world["judge"], path)
+        load_r_precision_encoder(world["classifier"], path)
 
 
-def test_a_scorer_that_hears_otherwise_is_refused(world, tmp_path):
-    shutil.copytree(world["speech-scorer"], tmp_path / "scorer")
-    origin = tmp_path / "scorer" / "checkpoints" / "best.pt"
+def test_a_r_precision_encoder_that_hears_otherwise_is_refused(world, tmp_path):
+    shutil.copytree(world["speech-r-precision-encoder"], tmp_path / "r_precision_encoder")
+    origin = tmp_path / "r_precision_encoder" / "checkpoints" / "best.pt"
     saved = read_checkpoint(origin)
     saved["config"]["audio"]["hop"] = 0.02
     write_checkpoint(origin, saved)
-    with pytest.raises(InputError, match="expected a scorer with the audio settings of the pack"):
-        load_scorer(tmp_path / "scorer", load(world["speech"], "cpu").path("speech"))
+    with pytest.raises(
+        InputError, match="expected an R-precision encoder with the audio settings of the pack"
+    ):
+        load_r_precision_encoder(
+            tmp_path / "r_precision_encoder", load(world["speech"], "cpu").path("speech")
+        )
 
 
 def test_many_captions_of_which_too_few_are_of_another_class_give_no_mismatches(monkeypatch):
     labels = np.repeat([0, 1], [700, 50])
     captions = [SimpleNamespace(text=None)] * len(labels)
-    pack = SimpleNamespace(
-        labels=labels, caption_picture=np.arange(len(labels)), caption=captions.__getitem__
-    )
+    pack = SimpleNamespace(labels=labels, caption_image=np.arange(len(labels)), caption=captions.__getitem__)
     monkeypatch.setattr("s2i.evaluation.protocols.semantics.caption_key", lambda pack, index: str(index))
     subject = SimpleNamespace(pack=pack, evaluation=SimpleNamespace(seed=0))
     known = np.arange(len(labels))
@@ -139,24 +152,24 @@ def test_mismatches_are_of_other_classes_other_words_and_no_batch(world, tmp_pat
     known = subject.captions
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("s2i.evaluation.protocols.semantics.CANDIDATES", 20)
-        found = _mismatches(subject, subject.drawn_captions, known)
-        some = _mismatches(subject, subject.drawn_captions[5:9], known)
+        found = _mismatches(subject, subject.generated_captions, known)
+        some = _mismatches(subject, subject.generated_captions[5:9], known)
     assert found.shape == (60, 19) and np.array_equal(found[5:9], some)
-    for row, index in enumerate(subject.drawn_captions):
+    for row, index in enumerate(subject.generated_captions):
         others = known[found[row]]
         assert len(set(others)) == 19
         assert not np.isin(subject.labels(others), subject.labels(np.array([index]))).any()
         text = subject.pack.caption(int(index)).text
         assert all(subject.pack.caption(int(other)).text != text for other in others)
-    assert _mismatches(subject, subject.drawn_captions, known) is None  # 99 are not to be had
+    assert _mismatches(subject, subject.generated_captions, known) is None  # 99 are not to be had
 
 
 def test_r_precision_by_hand():
     captions = torch.eye(4)
-    pictures = torch.tensor([[3.0, 1, 0, 0], [0, 1, 2, 0], [0, 0, 1, 1], [0, 0, 0, 0.1]])
+    images = torch.tensor([[3.0, 1, 0, 0], [0, 1, 2, 0], [0, 0, 1, 1], [0, 0, 0, 0.1]])
     own, others = torch.arange(4), torch.tensor([[1, 2], [0, 2], [0, 3], [1, 2]])
     # The second prefers a mismatch, the third can't decide, and that is a miss.
-    assert r_precision(pictures, captions, own, others).tolist() == [1, 0, 0, 1]
+    assert r_precision(images, captions, own, others).tolist() == [1, 0, 0, 1]
 
 
 def test_r_precision_of_no_knowledge_is_chance():
@@ -171,49 +184,52 @@ def test_r_precision_of_no_knowledge_is_chance():
 def test_s2igans_measure_is_scikit_learns_average_precision(world, tmp_path):
     metrics = pytest.importorskip("sklearn.metrics")
     subject = subject_of(world, tmp_path)
-    scores = PROTOCOLS["s2igan_mean_average_precision_by_judge"](subject)
-    assert scores[0].counts == {"queries": 10, "gallery": 30, "classes": 5}  # three captions a picture here
+    scores = PROTOCOLS["s2igan_mean_average_precision_by_classifier"](subject)
+    assert scores[0].counts == {"queries": 10, "gallery": 30, "classes": 5}  # three captions an image here
     captions = subject.s2igan_captions
-    asking = np.unique(subject.pack.caption_picture[captions])
-    drawn = np.asarray(subject.drawn("judge", "s2igan")[FEATURES], np.float64)
-    real = np.asarray(subject.real("judge")[FEATURES][asking], np.float64)
-    drawn, real = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (drawn, real))
+    asking = np.unique(subject.pack.caption_image[captions])
+    generated = np.asarray(subject.generated("classifier", "s2igan")[FEATURES], np.float64)
+    real = np.asarray(subject.real("classifier")[FEATURES][asking], np.float64)
+    generated, real = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (generated, real))
     labels, shelved = subject.pack.labels[asking], subject.labels(captions)
     found = [
-        metrics.average_precision_score(shelved == label, drawn @ query)
+        metrics.average_precision_score(shelved == label, generated @ query)
         for label, query in zip(labels, real, strict=True)
     ]
     assert scores[0].value == pytest.approx(np.mean(found), abs=1e-6)
     assert scores[1].of == "chance" and 0.2 < scores[1].value < 0.35  # prevalence is 1/5
 
 
-def test_s2igans_queries_are_two_pictures_a_class_with_ten_captions_each(world, tmp_path):
-    """As on CUB's 50 test classes: 100 queries, 1,000 drawn pictures."""
+def test_s2igans_queries_are_two_images_a_class_with_ten_captions_each(world, tmp_path):
+    """As on CUB's 50 test classes: 100 queries, 1,000 generated images."""
     subject = subject_of(world, tmp_path)
 
-    class Test:  # 50 classes of 3 pictures with 12 captions each, in no order of classes
+    class Test:  # 50 classes of 3 images with 12 captions each, in no order of classes
         labels = np.random.default_rng(0).permutation(np.repeat(np.arange(50), 3))
-        caption_picture = np.repeat(np.arange(150), 12)
+        caption_image = np.repeat(np.arange(150), 12)
 
     subject.pack, subject.captions = Test(), np.arange(1800)
     found = subject.s2igan_captions
     assert len(found) == 1000
-    pictures, counts = np.unique(Test.caption_picture[found], return_counts=True)
-    assert len(pictures) == 100 and set(counts) == {10}
-    assert set(np.bincount(Test.labels[pictures])) == {2}
+    images, counts = np.unique(Test.caption_image[found], return_counts=True)
+    assert len(images) == 100 and set(counts) == {10}
+    assert set(np.bincount(Test.labels[images])) == {2}
     for label in range(50):
-        assert set(pictures[Test.labels[pictures] == label]) == set(np.flatnonzero(Test.labels == label)[:2])
+        assert set(images[Test.labels[images] == label]) == set(np.flatnonzero(Test.labels == label)[:2])
 
 
-def test_a_configuration_without_a_scorer_has_no_r_precision(world, tmp_path):
+def test_a_configuration_without_a_r_precision_encoder_has_no_r_precision(world, tmp_path):
     assert PROTOCOLS["r_precision"](subject_of(world, tmp_path)) == []
-    assert Config().evaluation.scorer == ""
+    assert Config().evaluation.r_precision_encoder == ""
 
 
-def test_a_comparison_scores_both_sides_by_one_scorer(world, tmp_path, monkeypatch):
+def test_a_comparison_scores_both_sides_by_one_r_precision_encoder(world, tmp_path, monkeypatch):
     monkeypatch.setattr("s2i.evaluation.protocols.semantics.CANDIDATES", 6)
     scores = {
-        side: measure(subject_of(world, tmp_path, side, scorer=str(world["text-scorer"])), list(PROTOCOLS))
+        side: measure(
+            subject_of(world, tmp_path, side, r_precision_encoder=str(world["text-r-precision-encoder"])),
+            list(PROTOCOLS),
+        )
         for side in ("speech", "text")
     }
     found = results(scores, {}, {}, differences({side: [given] for side, given in scores.items()}, 5))
@@ -221,16 +237,20 @@ def test_a_comparison_scores_both_sides_by_one_scorer(world, tmp_path, monkeypat
     assert found["generation"]["chance"]["r_precision"] == pytest.approx(1 / 6)
     difference = found["difference"]["r_precision"]["speech_minus_text"]
     assert difference == pytest.approx(values["speech"] - values["text"])
-    parts = {"by_picture", "own_picture", "own_captions", "seen_voices", "unseen_voices"}
+    parts = {"by_image", "exact_image", "exact_captions", "seen_speakers", "unseen_speakers"}
     assert parts <= set(found["retrieval"]["speech"])
-    assert set(found["retrieval"]["text"]) & parts == {"by_picture", "own_picture", "own_captions"}
-    assert found["generation"]["text"]["s2igan_by_judge"].keys() == {"mAP"}
+    assert set(found["retrieval"]["text"]) & parts == {"by_image", "exact_image", "exact_captions"}
+    assert found["generation"]["text"]["s2igan_by_classifier"].keys() == {"mAP"}
 
 
 def test_settings_of_a_run_change_by_words_of_their_own_section_alone(world):
-    found = settings_of(world["text"], ["evaluation.captions=3", "evaluation.scorer=there"])
+    found = settings_of(world["text"], ["evaluation.captions=3", "evaluation.r_precision_encoder=there"])
     settings = found.pop("evaluation")
-    assert (settings.captions, settings.scorer, settings.batch_size) == (3, "there", 8) and not found
+    assert (settings.captions, settings.r_precision_encoder, settings.batch_size) == (
+        3,
+        "there",
+        8,
+    ) and not found
     with pytest.raises(InputError, match="expected evaluation.key=value, found 'seed=3'"):
         settings_of(world["text"], ["seed=3"])
     with pytest.raises(InputError, match="evaluation.caption"):

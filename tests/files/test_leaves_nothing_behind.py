@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from s2i.data.feature_cache import write_views
+from s2i.data.feature_cache import write_feature_cache
 from s2i.data.pack import Pack, build_pack
 from s2i.training.encoder import train_encoder
 from tests.tiny import tiny_training_config
@@ -31,17 +31,17 @@ work(Path(sys.argv[1]))
 """
 
 
-def look(pictures):
-    return pictures.mean((2, 3)), pictures.flatten(2)[:, :, :4]
+def look(images):
+    return images.mean((2, 3)), images.flatten(2)[:, :, :4]
 
 
 def work(folder: Path) -> None:
     """A pack, a feature cache beside it, a training."""
     config = tiny_training_config(folder / "data", folder / "run")
     build_pack(config, ("train", "val"))
-    cache = folder / "data" / "pack" / "train" / "views-0123456789abcdef"
+    cache = folder / "data" / "pack" / "train" / "feature-cache-0123456789abcdef"
     if not cache.is_dir():
-        write_views(cache, Pack(cache.parent), 2, look, True)
+        write_feature_cache(cache, Pack(cache.parent), 2, look, True)
     train_encoder(config)
 
 

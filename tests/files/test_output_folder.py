@@ -42,16 +42,16 @@ def test_a_folder_is_replaced_by_the_command_that_wrote_it_alone(tmp_path):
     write(out, {"index.html": "1", "audio/a.wav": "1", "audio/b.wav": "1"})
     (out / "audio" / "mine.wav").write_text("mine")
     (out / "audio" / "b.wav").write_text("mine")
-    write(out, {"index.html": "2", "pictures/a.png": "2"})
+    write(out, {"index.html": "2", "images/a.png": "2"})
     assert contents(out) == {
         "index.html": "2",
-        "pictures/a.png": "2",
+        "images/a.png": "2",
         "audio/mine.wav": "mine",
         "audio/b.wav": "mine",
     }
     told = [json.loads(line) for line in (out / RECORD).read_text().splitlines()]
     assert told[0] == {"command": REPORT}
-    assert [line["file"] for line in told[1:]] == ["pictures/a.png", "index.html"]
+    assert [line["file"] for line in told[1:]] == ["images/a.png", "index.html"]
     with pytest.raises(InputError, match="found one that s2i report wrote"):
         OutputFolder(out, "s2i compare")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import pack, views
+from data_prep import feature_cache, pack
 from s2i import cli
 from s2i.config import Config
 from s2i.config_files import load_config, override
@@ -16,12 +16,12 @@ from s2i.errors import InputError, Parser
 from s2i.files.paths import expand_path, given_path
 from s2i.settings import declared
 
-SCRIPTS = ("check", "cub", "own_data", "pack", "painted_birds", "synthesize_speech", "views")
+SCRIPTS = ("check", "cub", "own_data", "pack", "painted_birds", "synthesize_speech", "feature_cache")
 # What no path is, though it is a word.
 WORDS = {"text", "overrides", "split", "device", "among", "protocols", "host", "system", "captions", "voice"}
 WORDS |= {"languages", "voices", "held_out_voices", "splits", "classes", "help", "json", "sub"}
 LOCAL = [key for key, told in declared(Config).items() if told.local]
-NEEDED = ["run", "data.root", "data.manifest", "data.pack", "gan.encoder", "judge.pack"]
+NEEDED = ["run", "data.root", "data.manifest", "data.pack", "gan.encoder", "classifier.pack"]
 
 
 def parsers(monkeypatch) -> dict[str, argparse.ArgumentParser]:
@@ -109,15 +109,15 @@ def test_an_empty_path_of_a_configuration_is_refused_where_it_is_used(tmp_path, 
     (tmp_path / "a.yaml").write_text("")
     given = {name: str(tmp_path / name) for name in NEEDED} | {key: ""}
     words = ["--config", str(tmp_path / "a.yaml"), *(f"{name}={word}" for name, word in given.items())]
-    for verb in ("train-encoder", "train-gan", "train-judge"):
+    for verb in ("train-encoder", "train-gan", "train-classifier"):
         with pytest.raises(SystemExit) as ended:
             cli.main([verb, *words])
         said = capsys.readouterr().err
         assert ended.value.code == 2 and said.count("\n") == 1
         assert f"expected a path for {key}, found an empty one" in said
-    for script in (pack, views):
+    for script in (pack, feature_cache):
         with pytest.raises(InputError, match=f"a path for {key}, found an empty one"):
-            script.main([*words, *(["image_encoder.views=1"] if script is views else [])])
+            script.main([*words, *(["image_encoder.cached_crops=1"] if script is feature_cache else [])])
     assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
     with pytest.raises(InputError, match=f"a path for {key}, found an empty one"):
         override(Config(), [f"{key}="])

@@ -56,7 +56,13 @@ def test_the_parts_of_a_living_process_stay_and_those_of_a_killed_one_go(writing
 
 
 def test_what_only_resembles_a_part_is_not_swept(tmp_path):
-    for name in (".env.json.original", ".last.pt.abc", f"mine{PART}", ".views-0123456789abcdef.77", PART):
+    for name in (
+        ".env.json.original",
+        ".last.pt.abc",
+        f"mine{PART}",
+        ".feature-cache-0123456789abcdef.77",
+        PART,
+    ):
         (tmp_path / name).write_text("mine")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "mine").write_text("mine")

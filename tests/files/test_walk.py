@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.own_data import list_pictures
+from data_prep.own_data import list_images
 from s2i.data.file_kinds import (
     FOREIGN_IMAGES,
     FOREIGN_RECORDINGS,
@@ -107,7 +107,7 @@ def test_every_ending_is_found_in_any_case_and_nothing_else(tmp_path):
     put(tmp_path, "a.txt", "b.jsonl", "c")
     assert len(find_images(tmp_path)) == len(IMAGES + FOREIGN_IMAGES)
     assert len(find_recordings(tmp_path)) == len(RECORDINGS + FOREIGN_RECORDINGS)
-    for find, kind in ((find_images, "pictures"), (find_recordings, "recordings")):
+    for find, kind in ((find_images, "images"), (find_recordings, "recordings")):
         for folder in (tmp_path / "empty", tmp_path / "nowhere"):
             if folder.name == "empty":
                 folder.mkdir(exist_ok=True)
@@ -117,11 +117,11 @@ def test_every_ending_is_found_in_any_case_and_nothing_else(tmp_path):
                 find(folder)
 
 
-def test_own_pictures_in_linked_folders_are_classes(tmp_path):
+def test_own_images_in_linked_folders_are_classes(tmp_path):
     for number in range(3):
         folder = tmp_path / "store" / str(number)
         folder.mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(folder / "a.png")
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / "images" / f"class{number}").symlink_to(folder)
-    assert sorted(list_pictures(tmp_path / "images")) == ["class0/a", "class1/a", "class2/a"]
+    assert sorted(list_images(tmp_path / "images")) == ["class0/a", "class1/a", "class2/a"]

@@ -43,12 +43,12 @@ def test_the_same_sentence_and_seed_give_the_same_bytes(model, speech, tmp_path)
 
 
 def _tile(page, row, column, side=32, gap=2):
-    """A picture of a page that `grid` laid out."""
+    """An image of a page that `grid` laid out."""
     top, left = row * (side + gap), column * (side + gap)
     return np.asarray(Image.open(page))[top : top + side, left : left + side]
 
 
-def test_a_seed_draws_the_same_picture_however_many_are_drawn(model, speech, tmp_path):
+def test_a_seed_generates_the_same_image_however_many_are_generated(model, speech, tmp_path):
     generate(model, speech, None, tmp_path / "five.png", count=5, seed=10)
     for seed, row, column in ((10, 0, 0), (12, 0, 2), (14, 1, 1)):
         generate(model, speech, None, tmp_path / "one.png", seed=seed)
@@ -56,20 +56,20 @@ def test_a_seed_draws_the_same_picture_however_many_are_drawn(model, speech, tmp
         assert np.array_equal(_tile(tmp_path / "five.png", row, column), alone)
 
 
-def test_text_draws_too_and_the_pictures_are_those_of_the_pipeline(model, tmp_path):
+def test_text_generates_too_and_the_images_are_those_of_the_pipeline(model, tmp_path):
     generate(model, None, SENTENCES[0], tmp_path / "y.png", seed=2)
     path = load(model).path("text")
-    drawing = path.draw(path.encode_text(SENTENCES[:1]), ["2"])
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "y.png")), to_uint8(drawing.pictures[-1][0]))
+    output = path.generate(path.encode_text(SENTENCES[:1]), ["2"])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "y.png")), to_uint8(output.images[-1][0]))
 
 
 def test_every_stage_is_shown_in_a_row_without_smoothing(model, tmp_path):
     generate(model, None, SENTENCES[0], tmp_path / "y.png", stages=True, count=2)
     path = load(model).path("text")
     for row in range(2):
-        drawing = path.draw(path.encode_text(SENTENCES[:1]), [str(row)])
-        for column, (picture, factor) in enumerate(zip(drawing.pictures, (4, 2, 1), strict=True)):
-            expected = to_uint8(picture[0]).repeat(factor, 0).repeat(factor, 1)
+        output = path.generate(path.encode_text(SENTENCES[:1]), [str(row)])
+        for column, (image, factor) in enumerate(zip(output.images, (4, 2, 1), strict=True)):
+            expected = to_uint8(image[0]).repeat(factor, 0).repeat(factor, 1)
             assert np.array_equal(_tile(tmp_path / "y.png", row, column), expected)
 
 
@@ -92,7 +92,7 @@ def test_labels_count_from_the_recordings_beginning(model, tmp_path, monkeypatch
     told = []
     monkeypatch.setattr(
         "s2i.inference.generate.attention_overlay",
-        lambda picture, attention, labels: told.append(labels[0]) or Image.new("RGB", (8, 8)),
+        lambda image, attention, labels: told.append(labels[0]) or Image.new("RGB", (8, 8)),
     )
     time = np.arange(16000) / 16000
     voice = 0.3 * np.sin(2 * np.pi * 300 * time)
@@ -194,7 +194,7 @@ def test_words_that_are_not_read_are_one_line_of_the_command(model, tmp_path, ca
 
 def test_words_that_are_not_read_are_a_warning_of_the_library(model):
     loaded = load(model)
-    for use in (loaded.draw, loaded.embed):
+    for use in (loaded.generate, loaded.embed):
         with pytest.warns(InputWarning, match="'a zebra with a wing' is read in part: .* never learnt zebra"):
             use(text="a zebra with a wing")
     with warnings.catch_warnings():

@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence
 
 from s2i import cli
 from s2i.data.images import to_uint8
-from s2i.data.manifest import Caption, Picture, write_manifest
+from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.errors import InputError, InputWarning
 from s2i.files.locks import only_process
 from s2i.inference.generate import generate
@@ -44,7 +44,7 @@ def recordings(tmp_path_factory):
     return folder
 
 
-def test_each_recording_of_a_folder_gets_the_picture_that_it_gets_alone(model, recordings, tmp_path):
+def test_each_recording_of_a_folder_gets_the_image_that_it_gets_alone(model, recordings, tmp_path):
     options = {"count": 2, "seed": 5, "stages": True}
     found = generate_many(model, recordings, tmp_path / "out", attention=tmp_path / "where", **options)
     names = ("a", "b", "deep/c")
@@ -69,14 +69,14 @@ def test_photographs_beside_the_recordings_are_never_written_over(model, recordi
         with pytest.raises(InputError, match="found a.png there"):
             list(generate_many(model, both, **given))
     assert not (tmp_path / "x").exists()
-    for _ in range(2):  # drawn inside of what was read: no recording, so the second call finds the same
-        assert len(list(generate_many(model, both, both / "deep" / "drawn"))) == 3
-    (both / "deep" / "drawn" / "a.png").write_bytes(b"another photograph")
-    (both / "a.wav").write_bytes((both / "b.wav").read_bytes())  # to be drawn again
+    for _ in range(2):  # generated inside of what was read: no recording, so the second call finds the same
+        assert len(list(generate_many(model, both, both / "deep" / "generated"))) == 3
+    (both / "deep" / "generated" / "a.png").write_bytes(b"another photograph")
+    (both / "a.wav").write_bytes((both / "b.wav").read_bytes())  # to be resampled
     with pytest.raises(InputError, match="found a.png there"):
-        list(generate_many(model, both, both / "deep" / "drawn"))
+        list(generate_many(model, both, both / "deep" / "generated"))
     assert (both / "a.png").read_bytes() == b"a photograph"
-    assert (both / "deep" / "drawn" / "a.png").read_bytes() == b"another photograph"
+    assert (both / "deep" / "generated" / "a.png").read_bytes() == b"another photograph"
 
 
 def test_a_killed_run_continues_with_what_is_missing(model, recordings, tmp_path, monkeypatch):
@@ -85,16 +85,16 @@ def test_a_killed_run_continues_with_what_is_missing(model, recordings, tmp_path
     next(running)
     running.close()
     assert [file.name for file in output.rglob("*.png")] == ["a.png"]
-    drawn = []
+    generated = []
     from s2i.inference import generate_many as module
 
-    draw = module.draw_pages
-    monkeypatch.setattr(module, "draw_pages", lambda *given: drawn.append(given) or draw(*given))
-    assert len(list(generate_many(model, recordings, output))) == 3 and len(drawn) == 2
-    assert len(list(generate_many(model, recordings, output))) == 3 and len(drawn) == 2
+    generate = module.generate_pages
+    monkeypatch.setattr(module, "generate_pages", lambda *given: generated.append(given) or generate(*given))
+    assert len(list(generate_many(model, recordings, output))) == 3 and len(generated) == 2
+    assert len(list(generate_many(model, recordings, output))) == 3 and len(generated) == 2
 
 
-def test_a_sentence_that_has_changed_is_drawn_again(model, tmp_path):
+def test_a_sentence_that_has_changed_is_generated_again(model, tmp_path):
     lines, output = tmp_path / "lines.txt", tmp_path / "out"
     lines.write_text("a red bird\na blue bird\n")
     before = [file.read_bytes() for file in generate_many(model, lines, output)]
@@ -109,7 +109,7 @@ def test_a_sentence_that_has_changed_is_drawn_again(model, tmp_path):
         list(generate_many(model, lines, output, attention=output))
 
 
-def test_pictures_of_other_settings_or_another_model_are_not_mixed(model, recordings, tmp_path):
+def test_images_of_other_settings_or_another_model_are_not_mixed(model, recordings, tmp_path):
     list(generate_many(model, recordings, tmp_path / "out"))
     with pytest.raises(InputError, match="found another seed and stages"):
         list(generate_many(model, recordings, tmp_path / "out", seed=1, stages=True))
@@ -118,11 +118,11 @@ def test_pictures_of_other_settings_or_another_model_are_not_mixed(model, record
 
 
 def _manifest(folder, *captions):
-    write_manifest(folder / "m.jsonl", [Picture("x/1", "x.png", None, 1, "bird", "test", captions)])
+    write_manifest(folder / "m.jsonl", [ImageRecord("x/1", "x.png", None, 1, "bird", "test", captions)])
     return folder / "m.jsonl"
 
 
-def test_a_manifest_is_drawn_caption_by_caption(model, recordings, tmp_path):
+def test_a_manifest_is_generated_caption_by_caption(model, recordings, tmp_path):
     spoken = [Caption(None, name, None, None) for name in ("a.wav", "b.wav")]
     manifest = _manifest(tmp_path, Caption(SENTENCES[0], None, None, "en"), *spoken)
     found = list(generate_many(model, manifest, tmp_path / "out", root=recordings))
@@ -130,12 +130,12 @@ def test_a_manifest_is_drawn_caption_by_caption(model, recordings, tmp_path):
     generate(model, recordings / "b.wav", None, tmp_path / "b.png")
     assert found[1].read_bytes() == (tmp_path / "b.png").read_bytes()
     written = _manifest(tmp_path, Caption(SENTENCES[0], None, None, "en"))
-    [drawn] = generate_many(model, written, tmp_path / "texts")
+    [generated] = generate_many(model, written, tmp_path / "texts")
     generate(model, None, SENTENCES[0], tmp_path / "t.png")
-    assert drawn.read_bytes() == (tmp_path / "t.png").read_bytes()
+    assert generated.read_bytes() == (tmp_path / "t.png").read_bytes()
 
 
-def test_names_of_any_bytes_and_ids_of_any_length_are_drawn(model, recordings, tmp_path):
+def test_names_of_any_bytes_and_ids_of_any_length_are_generated(model, recordings, tmp_path):
     odd = tmp_path / "odd"
     odd.mkdir()
     name = os.fsdecode(b"caf\xe9")
@@ -144,13 +144,13 @@ def test_names_of_any_bytes_and_ids_of_any_length_are_drawn(model, recordings, t
     assert [file.name for file in generate_many(model, odd, tmp_path / "out")] == [f"{name}.png"]
     spoken = (Caption(None, "a.wav", None, None),)
     ids = ["x" * 400, "x" * 401, "\u00fc" * 130]
-    pictures = [Picture(each, "x.png", None, 0, "x", "test", spoken) for each in ids]
-    write_manifest(tmp_path / "m.jsonl", pictures)
+    images = [ImageRecord(each, "x.png", None, 0, "x", "test", spoken) for each in ids]
+    write_manifest(tmp_path / "m.jsonl", images)
     found = list(generate_many(model, tmp_path / "m.jsonl", tmp_path / "many", root=recordings))
     assert len({file.name for file in found}) == 3 and all(file.is_file() for file in found)
 
 
-def test_what_can_not_be_used_is_named_and_the_rest_is_drawn(model, recordings, tmp_path, capsys):
+def test_what_can_not_be_used_is_named_and_the_rest_is_generated(model, recordings, tmp_path, capsys):
     shutil.copytree(recordings, tmp_path / "in")
     (tmp_path / "in" / "b.wav").write_text("no sound")
     with pytest.raises(InputError, match="expected 3 sentences .* found 1 that can't be used"):
@@ -173,14 +173,16 @@ def test_recordings_that_can_not_be_decoded_are_named_and_hidden_ones_passed_ove
     (folder / "linked").symlink_to(tmp_path / "store")
     (folder / "a.m4a").write_bytes(b"mpeg-4")
     (folder / "._b.wav").write_bytes(b"of a Mac")
-    with pytest.raises(InputError, match="2 sentences to draw in .*, found 1 that can't be used, .* is a:"):
+    with pytest.raises(
+        InputError, match="2 sentences to generate in .*, found 1 that can't be used, .* is a:"
+    ):
         list(generate_many(model, folder, tmp_path / "out"))
     said = capsys.readouterr().err
     assert "a.m4a: convert it" in said and "passed over 1 hidden file (._b.wav)" in said
     assert [file.name for file in (tmp_path / "out").rglob("*.png")] == ["b.png"]
 
 
-def test_the_command_draws_a_file_of_sentences_and_prints_each_picture(model, tmp_path, capsys):
+def test_the_command_generates_a_file_of_sentences_and_prints_each_image(model, tmp_path, capsys):
     (tmp_path / "s.txt").write_text("\n".join([SENTENCES[0], "", SENTENCES[1]]))
     words = ["generate", "--model", str(model), "--device", "cpu"]
     cli.main([*words, "--texts", str(tmp_path / "s.txt"), "--output", str(tmp_path / "out")])
@@ -205,12 +207,12 @@ def test_lines_that_are_read_in_part_or_not_at_all_are_named(model, tmp_path, ca
         list(generate_many(model, manifest, tmp_path / "many"))
 
 
-def test_the_way_begins_and_ends_with_what_each_recording_draws(model, recordings, tmp_path):
+def test_the_way_begins_and_ends_with_what_each_recording_generates(model, recordings, tmp_path):
     ends = [recordings / "a.wav", recordings / "deep" / "c.wav"]
     interpolate(model, *ends, tmp_path / "strip.png", frames=4, seed=3)
     strip = np.asarray(Image.open(tmp_path / "strip.png"))
     assert strip.shape == (32, 4 * 34 - 2, 3)
-    alone = [np.asarray(load(model).draw(speech=end, seed=3)[0]) for end in ends]
+    alone = [np.asarray(load(model).generate(speech=end, seed=3)[0]) for end in ends]
     assert np.array_equal(strip[:, :32], alone[0]) and np.array_equal(strip[:, -32:], alone[1])
     assert not np.array_equal(strip[:, 34:66], alone[0])
     interpolate(model, *ends, tmp_path / "way.gif", frames=4, seed=3)
@@ -259,14 +261,14 @@ def _sounddevice(monkeypatch, samples=None, error=None):
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
 
 
-def test_what_the_microphone_hears_is_drawn(model, tmp_path, monkeypatch, capsys):
+def test_what_the_microphone_hears_is_generated(model, tmp_path, monkeypatch, capsys):
     tone = 0.3 * np.sin(np.cumsum(np.random.default_rng(0).uniform(0.02, 0.2, 16000)))
     _sounddevice(monkeypatch, tone.astype(np.float32)[:, None])
     words = ["generate", "--model", str(model), "--record", "1", "--output", str(tmp_path / "y.png")]
     cli.main(words)
-    drawn = np.asarray(Image.open(tmp_path / "y.png"))
+    generated = np.asarray(Image.open(tmp_path / "y.png"))
     path, encoding = load(model).encode(speech=record(1))
-    assert np.array_equal(drawn, to_uint8(path.draw(encoding, ["0"]).pictures[-1][0]))
+    assert np.array_equal(generated, to_uint8(path.generate(encoding, ["0"]).images[-1][0]))
     assert "listening for 1 s" in capsys.readouterr().err
     _sounddevice(monkeypatch, np.zeros((16000, 1), np.float32))
     with pytest.raises(SystemExit):
@@ -289,7 +291,7 @@ def test_settings_are_readable(model, recordings, tmp_path):
     assert (known["seed"], known["count"], known["stages"]) == (4, 1, False)
 
 
-def test_a_folder_that_is_being_drawn_into_is_left_to_who_draws(model, tmp_path):
+def test_a_folder_that_is_being_generated_into_is_left_to_who_generates(model, tmp_path):
     (tmp_path / "lines.txt").write_text("a red bird\n")
     with only_process(tmp_path / "out"):
         with pytest.raises(InputError, match="at work there"):

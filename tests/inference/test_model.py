@@ -73,23 +73,23 @@ def test_noise_is_standard_normal():
     assert abs((noise[:, :30] * condition).mean()) < 0.05  # the two parts are independent
 
 
-def test_drawing_uses_the_averaged_generator_in_eval_mode(speech_run, waveforms):
+def test_generating_uses_the_averaged_generator_in_eval_mode(speech_run, waveforms):
     path = load(speech_run).path("speech")
     average = read_checkpoint(speech_run / "checkpoints" / "last.pt")["nets"]["ema"]
     assert all(torch.equal(value, average[key]) for key, value in path.generator.state_dict().items())
     assert not any(part.training for part in path.generator.modules())
     assert not any(part.training for part in path.encoder.modules())
-    path.draw(path.encode_speech(waveforms), list("abc"))
+    path.generate(path.encode_speech(waveforms), list("abc"))
     assert all(torch.equal(value, average[key]) for key, value in path.generator.state_dict().items())
 
 
-def test_a_picture_depends_neither_on_its_batch_nor_on_its_place(speech_run, waveforms):
+def test_a_image_depends_neither_on_its_batch_nor_on_its_place(speech_run, waveforms):
     path = load(speech_run).path("speech")
-    together = path.draw(path.encode_speech(waveforms), list("abc"), seed=5)
-    assert [tuple(part.shape) for part in together.pictures] == [(3, 3, size, size) for size in (8, 16, 32)]
+    together = path.generate(path.encode_speech(waveforms), list("abc"), seed=5)
+    assert [tuple(part.shape) for part in together.images] == [(3, 3, size, size) for size in (8, 16, 32)]
     for i, waveform in enumerate(waveforms):
-        alone = path.draw(path.encode_speech([waveform]), ["abc"[i]], seed=5)
-        for one, all_ in zip(alone.pictures, together.pictures, strict=True):
+        alone = path.generate(path.encode_speech([waveform]), ["abc"[i]], seed=5)
+        for one, all_ in zip(alone.images, together.images, strict=True):
             torch.testing.assert_close(one[0], all_[i], atol=1e-5, rtol=0)
         steps = alone.attention[-1].shape[1]
         torch.testing.assert_close(
@@ -98,37 +98,37 @@ def test_a_picture_depends_neither_on_its_batch_nor_on_its_place(speech_run, wav
         assert not together.attention[-1][i, steps:].any()
 
 
-def test_pictures_follow_caption_and_key(speech_run, waveforms):
+def test_images_follow_caption_and_key(speech_run, waveforms):
     path = load(speech_run).path("speech")
     encoding = path.encode_speech(waveforms[:1]).repeat(2)
-    pictures = path.draw(encoding, ["a", "b"]).pictures[-1]
-    assert (pictures[0] - pictures[1]).abs().max() > 1e-2
-    other = path.draw(path.encode_speech(waveforms[1:2]), ["a"]).pictures[-1]
-    assert (pictures[0] - other[0]).abs().max() > 1e-4
+    images = path.generate(encoding, ["a", "b"]).images[-1]
+    assert (images[0] - images[1]).abs().max() > 1e-2
+    other = path.generate(path.encode_speech(waveforms[1:2]), ["a"]).images[-1]
+    assert (images[0] - other[0]).abs().max() > 1e-4
 
 
-def test_loading_and_drawing_leave_the_global_random_state_alone(speech_run, text_run, waveforms):
+def test_loading_and_generating_leave_the_global_random_state_alone(speech_run, text_run, waveforms):
     before = torch.get_rng_state()
     for run in (speech_run, text_run):
         path = next(iter(load(run).paths.values()))
         speaks = path.config.modality == "speech"
-        path.draw(path.encode_speech(waveforms[:1]) if speaks else path.encode_text(SENTENCES[:1]), ["a"])
+        path.generate(path.encode_speech(waveforms[:1]) if speaks else path.encode_text(SENTENCES[:1]), ["a"])
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_an_exported_model_draws_as_its_runs(model, speech_run, text_run, waveforms):
+def test_an_exported_model_generates_as_its_runs(model, speech_run, text_run, waveforms):
     model = load(model)
     assert list(model.paths) == ["speech", "text"]
     for modality, run in (("speech", speech_run), ("text", text_run)):
-        pictures = []
+        images = []
         for path in (model.path(modality), load(run).path(modality)):
             encoding = (
                 path.encode_speech(waveforms)
                 if modality == "speech"
                 else path.encode_text([SENTENCES[0]] * 3)
             )
-            pictures.append(path.draw(encoding, list("abc")).pictures[-1])
-        assert torch.equal(*pictures)
+            images.append(path.generate(encoding, list("abc")).images[-1])
+        assert torch.equal(*images)
 
 
 def test_a_path_that_the_model_lacks_is_named(speech_run):
@@ -210,7 +210,7 @@ def _break(folder, name):
         ("no configuration", "configuration and a step in .*config.json"),
         ("misspelt key", "config.json.*sed"),
         ("other widths", "fit the configuration"),
-        ("no stages", "generator.stages of 1 or more"),
+        ("no stages", "generator.stages of 1 to 8"),
         ("no vocabulary", "a vocabulary for text"),
         ("missing folder", "found no such folder"),
         ("empty folder", "neither config.json nor"),
@@ -229,8 +229,8 @@ def test_a_cut_short_or_other_run_is_one_line(speech_run, tmp_path):
     last.write_bytes((speech_run / "checkpoints" / "last.pt").read_bytes()[:-200])
     with pytest.raises(InputError, match="last.pt"):
         load(tmp_path)
-    write_checkpoint(last, {"kind": "judge"})
-    with pytest.raises(InputError, match="GAN run in .*last.pt, found kind 'judge'"):
+    write_checkpoint(last, {"kind": "classifier"})
+    with pytest.raises(InputError, match="GAN run in .*last.pt, found kind 'classifier'"):
         load(tmp_path)
 
 
@@ -241,7 +241,7 @@ def test_importing_the_package_imports_no_torch_until_load_is_asked_for():
         s2i.nothing  # noqa: B018
 
 
-def test_drawing_imports_nothing_heavy(model, tmp_path):
+def test_generating_imports_nothing_heavy(model, tmp_path):
     code = f"""
 import sys
 from s2i.inference.generate import generate

@@ -55,7 +55,10 @@ def test_the_card_tells_data_commands_commit_sizes_and_the_latest_metrics(runs, 
     ):
         assert said in card
     assert "Of all that follows: step 6, 95 % intervals by percentile bootstrap over classes." in card
-    assert "| judge_distances | kid | 0.75 [0.25, 0.3333] | 1,200 drawn |" in card and "0.375" not in card
+    assert (
+        "| classifier_distances | kid | 0.75 [0.25, 0.3333] | 1,200 generated |" in card
+        and "0.375" not in card
+    )
 
 
 def test_an_exported_model_names_no_folder_of_this_machine(runs, tmp_path):

@@ -47,12 +47,12 @@ def test_frechet_distance_is_the_one_with_scipys_square_root(sets):
     assert frechet_distance(second, first) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_set_is_no_distance_from_itself_even_with_fewer_pictures_than_features():
+def test_a_set_is_no_distance_from_itself_even_with_fewer_images_than_features():
     few = np.random.default_rng(0).normal(size=(6, 20))
     assert frechet_distance(few, few) == pytest.approx(0, abs=1e-5)
 
 
-def test_few_pictures_bias_frechet_upward_and_the_kernel_distance_not():
+def test_few_images_bias_frechet_upward_and_the_kernel_distance_not():
     random = np.random.default_rng(0)
     few = [(random.normal(size=(20, 8)), random.normal(size=(20, 8))) for _ in range(40)]
     many = frechet_distance(random.normal(size=(4000, 8)), random.normal(size=(4000, 8)))
@@ -78,15 +78,15 @@ def test_the_interval_of_tight_classes_lies_about_the_kernel_distance():
     random = np.random.default_rng(0)
     clusters = np.repeat(np.arange(20), 8)
     real = (3 * random.normal(size=(20, 6)))[clusters] + 0.1 * random.normal(size=(160, 6))
-    drawn = 1 + random.normal(size=(160, 6))  # of every class alike
-    distance = resampled_kernel_distance(drawn, real, clusters, clusters)
+    generated = 1 + random.normal(size=(160, 6))  # of every class alike
+    distance = resampled_kernel_distance(generated, real, clusters, clusters)
     resamples = distance(random.multinomial(20, np.full(20, 1 / 20), size=1000).astype(float))
-    off = np.median(resamples) - kernel_distance(drawn, real)
+    off = np.median(resamples) - kernel_distance(generated, real)
     assert abs(off) < 0.3 * np.std(resamples)
 
 
-def test_one_picture_has_no_covariance():
-    with pytest.raises(ValueError, match="two pictures or more"):
+def test_one_image_has_no_covariance():
+    with pytest.raises(ValueError, match="two images or more"):
         frechet_distance(np.ones((1, 3)), np.ones((4, 3)))
 
 
@@ -109,14 +109,16 @@ def test_inception_score_by_hand_and_in_any_order():
 def test_precision_and_recall_by_hand():
     """Real ones at 0, 1, 2 and 10 on a line: with one neighbour their balls reach 1, 1, 1 and 8."""
     real = np.array([[0.0], [1.0], [2.0], [10.0]])
-    drawn = np.array([[-0.5], [2.9], [17.0], [19.0]])  # balls of the drawn ones reach 3.4, 3.4, 2 and 2
-    precise, recalled = precision_and_recall(drawn, real, neighbours=1)
+    generated = np.array(
+        [[-0.5], [2.9], [17.0], [19.0]]
+    )  # balls of the generated ones reach 3.4, 3.4, 2 and 2
+    precise, recalled = precision_and_recall(generated, real, neighbours=1)
     assert precise.tolist() == [True, True, True, False]
     assert recalled.tolist() == [True, True, True, False]
 
 
 def test_precision_and_recall_are_the_mean_over_pairs(sets):
-    drawn, real = sets
+    generated, real = sets
 
     def within(points: np.ndarray, others: np.ndarray) -> list[bool]:
         radii = [sorted(np.linalg.norm(others - other, axis=1))[3] for other in others]
@@ -125,8 +127,8 @@ def test_precision_and_recall_are_the_mean_over_pairs(sets):
             for point in points
         ]
 
-    precise, recalled = precision_and_recall(drawn, real)
-    assert precise.tolist() == within(drawn, real) and recalled.tolist() == within(real, drawn)
+    precise, recalled = precision_and_recall(generated, real)
+    assert precise.tolist() == within(generated, real) and recalled.tolist() == within(real, generated)
     assert 0 < precise.mean() and recalled.mean() < 1
 
 
@@ -138,18 +140,18 @@ def test_each_metric_is_torch_fidelitys():
     from torch_fidelity.metric_prc import prc_features_to_metric
 
     random = torch.Generator().manual_seed(0)
-    drawn = torch.randn(150, 12, generator=random, dtype=torch.float64)
+    generated = torch.randn(150, 12, generator=random, dtype=torch.float64)
     real = 0.8 * torch.randn(120, 12, generator=random, dtype=torch.float64) + 0.2
-    statistics = [fid_features_to_statistics(part) for part in (drawn, real)]
+    statistics = [fid_features_to_statistics(part) for part in (generated, real)]
     expected = fid_statistics_to_metric(*statistics, verbose=False)[fidelity.KEY_METRIC_FID]
-    assert frechet_distance(drawn.numpy(), real.numpy()) == pytest.approx(expected, rel=1e-8)
-    # One subset of all pictures is the whole unbiased estimate.
+    assert frechet_distance(generated.numpy(), real.numpy()) == pytest.approx(expected, rel=1e-8)
+    # One subset of all images is the whole unbiased estimate.
     options = {"kid_subsets": 1, "kid_subset_size": 120, "verbose": False}
-    expected = kid_features_to_metric(drawn[:120], real, **options)[fidelity.KEY_METRIC_KID_MEAN]
-    assert kernel_distance(drawn[:120].numpy(), real.numpy()) == pytest.approx(expected, rel=1e-8)
-    expected = prc_features_to_metric(drawn, real, verbose=False)
-    precise, recalled = precision_and_recall(drawn.numpy(), real.numpy())
+    expected = kid_features_to_metric(generated[:120], real, **options)[fidelity.KEY_METRIC_KID_MEAN]
+    assert kernel_distance(generated[:120].numpy(), real.numpy()) == pytest.approx(expected, rel=1e-8)
+    expected = prc_features_to_metric(generated, real, verbose=False)
+    precise, recalled = precision_and_recall(generated.numpy(), real.numpy())
     assert precise.mean() == pytest.approx(expected[fidelity.KEY_METRIC_PRECISION])
     assert recalled.mean() == pytest.approx(expected[fidelity.KEY_METRIC_RECALL])
-    expected = isc_features_to_metric(drawn, splits=1)[fidelity.KEY_METRIC_ISC_MEAN]
-    assert inception_score(drawn.softmax(1).numpy())[0] == pytest.approx(expected, rel=1e-8)
+    expected = isc_features_to_metric(generated, splits=1)[fidelity.KEY_METRIC_ISC_MEAN]
+    assert inception_score(generated.softmax(1).numpy())[0] == pytest.approx(expected, rel=1e-8)

@@ -136,17 +136,19 @@ def test_the_median_is_the_least_value_that_half_reach():
     assert low == 1 and high == 60
 
 
-def coverage(draw, true: float, clusters: int, interval, times: int = 3000) -> float:
+def coverage(generate, true: float, clusters: int, interval, times: int = 3000) -> float:
     """How often an interval of the means of so many clusters holds the true mean."""
-    means = draw(np.random.default_rng(clusters), (times, clusters))
+    means = generate(np.random.default_rng(clusters), (times, clusters))
     return float(np.mean([low <= true <= high for low, high in map(interval, means)]))
 
 
 @pytest.mark.parametrize("clusters", [12, 50])
 @pytest.mark.parametrize("kind", MEANS)
 def test_intervals_of_shares_cover(kind, clusters):
-    draw, true = MEANS[kind]
-    found = coverage(draw, true, clusters, lambda each: weighted_mean(each, np.arange(clusters)).interval95)
+    generate, true = MEANS[kind]
+    found = coverage(
+        generate, true, clusters, lambda each: weighted_mean(each, np.arange(clusters)).interval95
+    )
     assert found > 0.915
 
 
@@ -161,23 +163,25 @@ def test_the_percentile_bootstrap_would_not():
 
 @pytest.mark.parametrize("clusters", [5, 12, 50])
 def test_intervals_of_differences_cover(clusters):
-    def draw(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    def generate(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
         likely = random.beta(9, 1, size)
         counted = random.binomial(8, likely), random.binomial(8, likely * random.beta(20, 1, size))
         return np.stack(counted, -1) / 8
 
     found = coverage(
-        draw, 0.9 / 21, clusters, lambda pair: paired_difference(*pair.T, np.arange(clusters)).interval95
+        generate, 0.9 / 21, clusters, lambda pair: paired_difference(*pair.T, np.arange(clusters)).interval95
     )
     assert found > 0.925
 
 
 @pytest.mark.parametrize("clusters", [5, 12])
 def test_intervals_of_medians_cover(clusters):
-    def draw(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    def generate(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
         return np.ceil(np.exp(random.normal(1.5, 1, (*size, 1)) + random.normal(size=(*size, 20))))
 
-    true = np.median(draw(np.random.default_rng(0), (200, 200)))
+    true = np.median(generate(np.random.default_rng(0), (200, 200)))
     labels = np.arange(clusters).repeat(20)
-    found = coverage(draw, true, clusters, lambda ranks: median(ranks.ravel(), labels).interval95, times=300)
+    found = coverage(
+        generate, true, clusters, lambda ranks: median(ranks.ravel(), labels).interval95, times=300
+    )
     assert found > 0.93

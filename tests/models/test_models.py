@@ -29,7 +29,7 @@ from s2i.models.build import (
     image_sizes,
 )
 from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mean
-from s2i.models.discriminator import Discriminator, picture_pyramid
+from s2i.models.discriminator import Discriminator, image_pyramid
 from s2i.models.generator import StackedGenerator, stage_widths
 from s2i.models.image_encoder import ImageEncoder
 from s2i.models.recurrent import Bidirectional, Pooling
@@ -393,13 +393,13 @@ def test_speech_and_text_give_the_same_kind_of_encoding_and_nothing_downstream_a
     generator = build_generator(config).eval()
     for encoding in (speech, text):
         assert encoding.sentence.shape[1] == encoding.sequence.shape[1] == config.embedding
-        assert [p.shape[-1] for p in generator(encoding, *noises(2)).pictures] == [8, 16, 32]
+        assert [p.shape[-1] for p in generator(encoding, *noises(2)).images] == [8, 16, 32]
 
 
 # Image encoder
 
 
-def test_the_image_encoder_gives_a_vector_and_regions_of_any_picture_size():
+def test_the_image_encoder_gives_a_vector_and_regions_of_any_image_size():
     encoder = ImageEncoder(ImageEncoderConfig(image_size=32, channels=(4, 6, 8), unit=True), 10).eval()
     for side in (16, 32, 50):
         vectors, regions = encoder(torch.rand(3, 3, side, side) * 2 - 1)
@@ -413,12 +413,12 @@ def test_the_image_encoder_gives_a_vector_and_regions_of_any_picture_size():
     )
 
 
-def test_a_pictures_vector_is_the_same_alone_and_in_a_batch():
+def test_a_images_vector_is_the_same_alone_and_in_a_batch():
     encoder = ImageEncoder(ImageEncoderConfig(image_size=16, channels=(4, 6)), 10).eval()
     shake_norms(encoder)
-    pictures = torch.rand(4, 3, 16, 16) * 2 - 1
-    vectors, regions = encoder(pictures)
-    alone = encoder(pictures[2:3])
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    vectors, regions = encoder(images)
+    alone = encoder(images[2:3])
     torch.testing.assert_close(vectors[2], alone[0][0], atol=1e-5, rtol=0)
     torch.testing.assert_close(regions[2], alone[1][0], atol=1e-5, rtol=0)
 
@@ -427,25 +427,25 @@ def test_a_pictures_vector_is_the_same_alone_and_in_a_batch():
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_layout_draws_each_stage_in_range_and_learns_in_all_its_weights(name):
+def test_every_layout_generates_each_stage_in_range_and_learns_in_all_its_weights(name):
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS[name]), 16)
-    drawing = generator(some_encoding(3), *noises(3))
-    assert [tuple(p.shape) for p in drawing.pictures] == [(3, 3, s, s) for s in (8, 16, 32)]
-    assert all(p.abs().max() <= 1 and p.dtype == torch.float32 for p in drawing.pictures)
-    assert drawing.mu.shape == drawing.logvar.shape == (3, 4)
+    output = generator(some_encoding(3), *noises(3))
+    assert [tuple(p.shape) for p in output.images] == [(3, 3, s, s) for s in (8, 16, 32)]
+    assert all(p.abs().max() <= 1 and p.dtype == torch.float32 for p in output.images)
+    assert output.mu.shape == output.logvar.shape == (3, 4)
     if generator.config.attention:
-        assert [tuple(a.shape) for a in drawing.attention] == [(3, 5, 8, 8), (3, 5, 16, 16)]
+        assert [tuple(a.shape) for a in output.attention] == [(3, 5, 8, 8), (3, 5, 16, 16)]
     else:
-        assert drawing.attention == []
-    drawing.pictures[-1].sum().backward(retain_graph=True)
-    assert generator.first.linear.weight.grad.any()  # the last picture rests on the first stage
-    sum(p.square().sum() for p in drawing.pictures).backward()
+        assert output.attention == []
+    output.images[-1].sum().backward(retain_graph=True)
+    assert generator.first.linear.weight.grad.any()  # the last image rests on the first stage
+    sum(p.square().sum() for p in output.images).backward()
     silent = [name for name, weight in generator.named_parameters() if weight.grad is None]
     assert silent == []
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_in_evaluation_a_picture_depends_on_nothing_else_in_its_batch(name):
+def test_in_evaluation_a_image_depends_on_nothing_else_in_its_batch(name):
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS[name]), 16).eval()
     shake_norms(generator)
     encoding, (noise, condition_noise) = some_encoding(4), noises(4)
@@ -453,19 +453,17 @@ def test_in_evaluation_a_picture_depends_on_nothing_else_in_its_batch(name):
     for row in range(4):  # and a batch of one works
         part = slice(row, row + 1)
         alone = generator(encoding[part], noise[part], condition_noise[part])
-        for many, one in zip(together.pictures, alone.pictures, strict=True):
+        for many, one in zip(together.images, alone.images, strict=True):
             torch.testing.assert_close(many[row], one[0], atol=1e-5, rtol=0)
 
 
-def test_a_picture_does_not_depend_on_how_far_its_caption_is_padded():
+def test_a_image_does_not_depend_on_how_far_its_caption_is_padded():
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS["AttnGAN"]), 16).eval()
     encoding, noise = some_encoding(3), noises(3)
     wider = CaptionEncoding(
         encoding.sentence, F.pad(encoding.sequence, (0, 3), value=9.0), F.pad(encoding.mask, (0, 3))
     )
-    for one, other in zip(
-        generator(encoding, *noise).pictures, generator(wider, *noise).pictures, strict=True
-    ):
+    for one, other in zip(generator(encoding, *noise).images, generator(wider, *noise).images, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
@@ -486,30 +484,30 @@ def test_attention_sums_to_one_over_valid_segments_and_is_zero_on_padding():
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_fewer_stages_draw_the_first_pictures_of_all(name):
+def test_fewer_stages_draw_the_first_images_of_all(name):
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS[name]), 16).eval()
     encoding, noise = some_encoding(2), noises(2)
     whole = generator(encoding, *noise)
     for stages in (1, 2, 3):
         part = generator(encoding, *noise, stages)
-        assert len(part.pictures) == stages and len(part.attention) in (0, stages - 1)
-        assert all(map(torch.equal, part.pictures, whole.pictures))
+        assert len(part.images) == stages and len(part.attention) in (0, stages - 1)
+        assert all(map(torch.equal, part.images, whole.images))
 
 
-def test_an_accumulating_stage_adds_to_the_enlarged_picture_before():
-    """Where its own head gives nothing, the picture is the one before, in colours before the tanh."""
+def test_an_accumulating_stage_adds_to_the_enlarged_image_before():
+    """Where its own head gives nothing, the image is the one before, in colours before the tanh."""
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS["ours"]), 16).eval()
     nn.init.zeros_(generator.heads[1].weight)
-    first, second, _ = generator(some_encoding(2), *noises(2)).pictures
+    first, second, _ = generator(some_encoding(2), *noises(2)).images
     enlarged = F.interpolate(first.atanh(), scale_factor=2, mode="bilinear").tanh()
     torch.testing.assert_close(second, enlarged, atol=1e-4, rtol=0)
 
 
-def test_pictures_and_the_condition_are_float32_in_bf16_too():
+def test_images_and_the_condition_are_float32_in_bf16_too():
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS["ours"]), 16)
     with torch.autocast("cpu", torch.bfloat16):
-        drawing = generator(some_encoding(2), *noises(2))
-    parts = (*drawing.pictures, drawing.mu, drawing.logvar)
+        output = generator(some_encoding(2), *noises(2))
+    parts = (*output.images, output.mu, output.logvar)
     assert {part.dtype for part in parts} == {torch.float32}
 
 
@@ -518,11 +516,11 @@ def test_without_condition_noise_the_condition_is_mu_and_else_mu_plus_sigma_nois
     encoding, (noise, condition_noise) = some_encoding(2), noises(2)
     seen: list[Tensor] = []
     generator.first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    drawing = generator(encoding, noise, None)
-    assert torch.equal(seen[0], torch.cat((drawing.mu, noise), 1))
+    output = generator(encoding, noise, None)
+    assert torch.equal(seen[0], torch.cat((output.mu, noise), 1))
     generator(encoding, noise, condition_noise)
-    sigma = drawing.logvar.exp().sqrt()
-    torch.testing.assert_close(seen[1][:, :4], drawing.mu + sigma * condition_noise)
+    sigma = output.logvar.exp().sqrt()
+    torch.testing.assert_close(seen[1][:, :4], output.mu + sigma * condition_noise)
 
 
 def test_conditioning_augmentation_is_linear_gated_and_split():
@@ -558,7 +556,7 @@ def test_stages_have_the_published_sizes_and_widths(config, sizes, widths, wides
     assert stage_widths(config) == widths
     with torch.device("meta"):
         generator = StackedGenerator(config, 1024)
-        drawing = generator(
+        output = generator(
             CaptionEncoding(
                 torch.empty(2, 1024), torch.empty(2, 1024, 3), torch.empty(2, 3, dtype=torch.bool)
             ),
@@ -566,7 +564,7 @@ def test_stages_have_the_published_sizes_and_widths(config, sizes, widths, wides
             torch.empty(2, config.condition),
         )
     assert generator.first.widest == widest
-    assert [p.shape[-1] for p in drawing.pictures] == sizes
+    assert [p.shape[-1] for p in output.images] == sizes
     assert [head.weight.shape[1] for head in generator.heads] == widths
 
 
@@ -579,13 +577,13 @@ def test_the_dense_layout_joins_the_incoming_map_before_each_upsampling():
         assert generator.later[0].join.weight.shape[1] == 64 + 128
 
 
-def test_a_512_px_four_stage_attention_generator_draws():
+def test_a_512_px_four_stage_attention_generator_generates():
     sizes = {"stages": 4, "base_size": 64, "channels": 4, "least_channels": 2}
     generator = StackedGenerator(replace(GENERATOR, **sizes, attention=True), 16).eval()
     with torch.no_grad():
-        drawing = generator(some_encoding(1), *noises(1))
-    assert [p.shape[-1] for p in drawing.pictures] == [64, 128, 256, 512]
-    assert [a.shape[-1] for a in drawing.attention] == [64, 128, 256]
+        output = generator(some_encoding(1), *noises(1))
+    assert [p.shape[-1] for p in output.images] == [64, 128, 256, 512]
+    assert [a.shape[-1] for a in output.attention] == [64, 128, 256]
 
 
 def test_modulation_begins_as_a_plain_norm_and_then_follows_the_condition():
@@ -603,11 +601,14 @@ def test_modulation_begins_as_a_plain_norm_and_then_follows_the_condition():
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
 @pytest.mark.parametrize("size", [8, 16, 64])
-def test_a_discriminator_gives_one_logit_a_picture_from_each_head(norm, size):
+def test_a_discriminator_gives_one_logit_a_image_from_each_head(norm, size):
     network = Discriminator(DiscriminatorConfig(channels=4, most_channels=16, norm=norm), size, 6)
     hidden = network(torch.rand(3, 3, size, size) * 2 - 1)
     assert hidden.shape[2:] == (4, 4)
-    logits, alone = network.judge(hidden, torch.randn(3, 6)), network.judge_alone(hidden)
+    logits, alone = (
+        network.conditional_logits(hidden, torch.randn(3, 6)),
+        network.unconditional_logits(hidden),
+    )
     assert logits.shape == alone.shape == (3,)
     (logits.sum() + alone.sum()).backward()
     assert all(weight.grad is not None for weight in network.parameters())
@@ -618,7 +619,10 @@ def test_heads_give_logits_that_no_sigmoid_bounds():
     assert not any(isinstance(part, nn.Sigmoid) for part in network.modules())
     hidden = network(torch.rand(64, 3, 8, 8))
     condition = torch.randn(64, 6)
-    for logits in (network.judge(50 * hidden, 50 * condition), network.judge_alone(50 * hidden)):
+    for logits in (
+        network.conditional_logits(50 * hidden, 50 * condition),
+        network.unconditional_logits(50 * hidden),
+    ):
         assert logits.min() < 0 or logits.max() > 1
         assert logits.abs().max() > 1
 
@@ -631,14 +635,16 @@ def test_the_conditional_head_reads_the_condition_tiled_over_the_map():
         hidden, condition = torch.randn(3, 8, 4, 4), torch.randn(3, 6)
         tiled = condition[:, :, None, None].expand(-1, -1, 4, 4)
         expected = network.conditional(network.joint(torch.cat((hidden, tiled), 1)))
-        torch.testing.assert_close(network.judge(hidden, condition), expected.flatten(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            network.conditional_logits(hidden, condition), expected.flatten(), atol=1e-5, rtol=1e-5
+        )
 
 
 def test_the_unconditional_head_sees_no_condition_and_the_conditional_one_does():
     network = Discriminator(DiscriminatorConfig(channels=4, norm="none"), 8, 6)
     hidden = network(torch.rand(2, 3, 8, 8))
     condition = torch.randn(2, 6, requires_grad=True)
-    network.judge(hidden, condition).sum().backward()
+    network.conditional_logits(hidden, condition).sum().backward()
     assert condition.grad.any()
 
 
@@ -653,9 +659,9 @@ def test_the_unconditional_head_sees_no_condition_and_the_conditional_one_does()
 def test_published_discriminators_have_the_published_widths_and_no_norm_after_the_first(size, convolutions):
     with torch.device("meta"):
         network = Discriminator(DiscriminatorConfig(), size, 128)
-    found = [part for part in network.trunk if isinstance(part, nn.Conv2d)]
+    found = [part for part in network.backbone if isinstance(part, nn.Conv2d)]
     assert [part.out_channels for part in found] == convolutions
-    assert isinstance(network.trunk[1], nn.LeakyReLU) and isinstance(network.trunk[3], nn.BatchNorm2d)
+    assert isinstance(network.backbone[1], nn.LeakyReLU) and isinstance(network.backbone[3], nn.BatchNorm2d)
     assert network.joint[0].weight.shape[:2] == (512, 512 + 128)
 
 
@@ -665,7 +671,7 @@ def test_matched_discriminators_are_as_wide_as_the_largest_is_at_their_size():
         networks = build_discriminators(
             Config(speech_encoder=SPEECH, generator=GENERATOR, discriminator=config)
         )
-        assert [network.trunk[0].out_channels for network in networks] == first
+        assert [network.backbone[0].out_channels for network in networks] == first
 
 
 def test_the_condition_of_the_discriminators_is_mu_or_the_sentence():
@@ -679,12 +685,12 @@ def test_the_condition_of_the_discriminators_is_mu_or_the_sentence():
             assert network.joint[0].weight.shape[1] == before + width
 
 
-def test_smaller_real_pictures_are_area_averages_of_the_largest():
-    pictures = torch.rand(2, 3, 16, 16)
-    small, middle, large = picture_pyramid(pictures, [4, 8, 16])
-    assert large is pictures
-    torch.testing.assert_close(middle[0, 1, 2, 3], pictures[0, 1, 4:6, 6:8].mean())
-    torch.testing.assert_close(small[1, 2, 0, 3], pictures[1, 2, 0:4, 12:16].mean())
+def test_smaller_real_images_are_area_averages_of_the_largest():
+    images = torch.rand(2, 3, 16, 16)
+    small, middle, large = image_pyramid(images, [4, 8, 16])
+    assert large is images
+    torch.testing.assert_close(middle[0, 1, 2, 3], images[0, 1, 4:6, 6:8].mean())
+    torch.testing.assert_close(small[1, 2, 0, 3], images[1, 2, 0:4, 12:16].mean())
 
 
 # Relation supervisor
@@ -696,7 +702,7 @@ def test_the_relation_supervisor_has_an_output_a_relation_and_can_take_the_publi
         assert network(torch.randn(4, 6), torch.randn(4, 6)).shape == (4, outputs)
 
 
-def test_the_relation_of_two_pictures_is_read_in_their_order():
+def test_the_relation_of_two_images_is_read_in_their_order():
     network = RelationSupervisor(6).eval()
     first, second = torch.randn(2, 4, 6)
     assert not torch.allclose(network(first, second), network(second, first))
@@ -742,7 +748,7 @@ def test_image_encoders_have_the_captions_width():
     assert vectors.shape[1] == regions.shape[1] == config.embedding == 16
 
 
-def test_an_accumulating_generator_begins_with_its_first_picture_enlarged():
+def test_an_accumulating_generator_begins_with_its_first_image_enlarged():
     generator = replace(GENERATOR, accumulate=True)
     network = build_generator(Config(speech_encoder=SPEECH, generator=generator))
     assert network.heads[0].weight.any() and not any(head.weight.any() for head in network.heads[1:])

@@ -47,7 +47,7 @@ def test_parts_from_outside_train_export_and_draw(outside, tmp_path):
     for number, colour in enumerate(("red", "blue", "green")):
         (source / colour).mkdir(parents=True)
         for place in range(4):
-            write_picture(source / colour / f"{place}.png", number)
+            write_image(source / colour / f"{place}.png", number)
             write_recording(source / colour / f"{place}.wav", 0.6, 10 * number + place)
     prepare = find_outside(f"{outside}.prepare:prepare", "test")
     prepare(source, data)
@@ -73,11 +73,11 @@ def test_parts_from_outside_train_export_and_draw(outside, tmp_path):
     export([run], tmp_path / "model")
     path = load(tmp_path / "model").path("speech")
     assert type(path.encoder).__module__ == f"{outside}.encoders"
-    [picture] = load(tmp_path / "model").draw(speech=source / "red" / "0.wav")
-    assert picture.size == (16, 16)
+    [image] = load(tmp_path / "model").generate(speech=source / "red" / "0.wav")
+    assert image.size == (16, 16)
 
 
-def write_picture(path, number):
+def write_image(path, number):
     from PIL import Image
 
     colour = [40, 40, 40]

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from s2i.config import Config, ImageEncoderConfig
-from s2i.data.dataset import centre_crops, read_pictures
+from s2i.data.dataset import centre_crops, read_images
 from s2i.data.images import resize, to_uint8
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
@@ -22,12 +22,12 @@ from s2i.inference.save import export
 from s2i.inference.stored import IMAGE_NETWORK
 from s2i.models.build import build_image_encoder
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.models.pretrained import KINDS, ImageTrunk
+from s2i.models.pretrained import KINDS, PretrainedNetwork
 from s2i.runs import pretrained_weights
 from s2i.runs.checkpoint import read_checkpoint
-from s2i.runs.pretrained_weights import connect, fingerprint, require_trunk
+from s2i.runs.pretrained_weights import connect, fingerprint, require_backbone
 from s2i.training import cached_features
-from s2i.training.cached_features import gallery_vectors, open_views
+from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.encoder import BEST, train_encoder
 from s2i.training.gan import train_gan
 from tests.tiny import tiny_training_config
@@ -52,7 +52,8 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, weights) -> Path:
-    """Packed pictures of 32 px for drawings of 16, and an encoder of each modality over MobileNet-v2."""
+    """Packed images of 32 px for generated images of 16, and an encoder of each modality over
+    MobileNet-v2."""
     folder = tmp_path_factory.mktemp("world")
     (folder / "data").mkdir()
     write_telling_data(folder / "data")
@@ -66,9 +67,9 @@ def world(tmp_path_factory, weights) -> Path:
 def make_config(world: Path, run: Path, weights: Path, modality: str = "speech") -> Config:
     config = tiny_training_config(world / "data", run, modality)
     encoder = ImageEncoderConfig(
-        kind="mobilenet_v2", image_size=32, weights=str(weights), region_side=1, views=2
+        kind="mobilenet_v2", image_size=32, weights=str(weights), region_side=1, cached_crops=2
     )
-    return replace(config, image_encoder=encoder, data=replace(config.data, picture_size=32))
+    return replace(config, image_encoder=encoder, data=replace(config.data, packed_size=32))
 
 
 def make_encoder(settings: ImageEncoderConfig) -> PretrainedImageEncoder:
@@ -77,9 +78,9 @@ def make_encoder(settings: ImageEncoderConfig) -> PretrainedImageEncoder:
 
 
 def refused(settings: ImageEncoderConfig, *words: str) -> None:
-    pretrained_weights._read_trunk.cache_clear()
+    pretrained_weights._read_backbone.cache_clear()
     with pytest.raises(InputError) as caught:
-        require_trunk(make_encoder(settings))
+        require_backbone(make_encoder(settings))
     message = str(caught.value)
     assert "\n" not in message and all(word in message for word in words), message
 
@@ -88,20 +89,20 @@ def refused(settings: ImageEncoderConfig, *words: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_trunk_is_torchvisions_network_up_to_its_classifier(kind):
+def test_a_backbone_is_torchvisions_network_up_to_its_classifier(kind):
     whole = make_network(kind)
     with torch.device("meta"):
-        trunk = ImageTrunk(kind, KINDS[kind].least, "symmetric")
-    kept = {key: value for key, value in whole.state_dict().items() if key in trunk.network.state_dict()}
-    trunk.network.load_state_dict(kept, assign=True)
+        backbone = PretrainedNetwork(kind, KINDS[kind].least, "symmetric")
+    kept = {key: value for key, value in whole.state_dict().items() if key in backbone.network.state_dict()}
+    backbone.network.load_state_dict(kept, assign=True)
     random = torch.Generator().manual_seed(1)
-    pictures = 2 * torch.rand(2, 3, KINDS[kind].least, KINDS[kind].least, generator=random) - 1
+    images = 2 * torch.rand(2, 3, KINDS[kind].least, KINDS[kind].least, generator=random) - 1
     regions = []
     whole.get_submodule(REGIONS[kind]).register_forward_hook(lambda *given: regions.append(given[-1]))
     last = "classifier" if kind == "mobilenet_v2" else "fc"
     setattr(whole, last, torch.nn.Identity())
     with torch.no_grad():
-        for found, expected in zip(trunk(pictures), (whole(pictures), *regions), strict=True):
+        for found, expected in zip(backbone(images), (whole(images), *regions), strict=True):
             assert expected.std() > 1e-6
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
 
@@ -111,23 +112,23 @@ def test_regions_and_vectors_are_as_wide_and_as_many_as_published(kind, size, pl
     settings = ImageEncoderConfig(kind=kind, image_size=size)
     with torch.device("meta"):
         encoder = build_image_encoder(Config(image_encoder=settings))
-        encoder.use_trunk(ImageTrunk(kind, size))
+        encoder.use_backbone(PretrainedNetwork(kind, size))
         vectors, regions = encoder(torch.empty(2, 3, 64, 64))
     assert vectors.shape == (2, 1024) and regions.shape == (2, 1024, places)
 
 
-def test_pictures_come_in_the_range_that_the_weights_were_trained_on():
+def test_images_come_in_the_range_that_the_weights_were_trained_on():
     """In [-1, 1]: black is ImageNet's (0 - mean) / deviation, and stays -1 for Google's weights."""
     seen = {}
-    for pictures in ("published", "symmetric"):
-        trunk = ImageTrunk("mobilenet_v2", 32, pictures)
-        first = trunk.network.get_submodule("features.0")
-        first.register_forward_pre_hook(lambda _, given, key=pictures: seen.update({key: given[0]}))
-        trunk(torch.full((1, 3, 100, 100), -1.0))
+    for images in ("published", "symmetric"):
+        backbone = PretrainedNetwork("mobilenet_v2", 32, images)
+        first = backbone.network.get_submodule("features.0")
+        first.register_forward_pre_hook(lambda _, given, key=images: seen.update({key: given[0]}))
+        backbone(torch.full((1, 3, 100, 100), -1.0))
     black = seen["published"][0, :, 0, 0]
     assert torch.allclose(black, -torch.tensor([0.485 / 0.229, 0.456 / 0.224, 0.406 / 0.225]))
     assert seen["symmetric"].shape == (1, 3, 32, 32) and torch.allclose(seen["symmetric"], -torch.ones(()))
-    assert {kind: known.pictures for kind, known in KINDS.items()} == {  # torchvision's transform_input
+    assert {kind: known.images for kind, known in KINDS.items()} == {  # torchvision's transform_input
         "inception_v3": "symmetric",
         "googlenet": "symmetric",
         "resnet50": "imagenet",
@@ -137,19 +138,19 @@ def test_pictures_come_in_the_range_that_the_weights_were_trained_on():
 
 def test_a_frozen_network_is_in_no_checkpoint_stays_as_it_is_and_passes_gradients_on(weights):
     encoder = make_encoder(ImageEncoderConfig(kind="mobilenet_v2", image_size=32, weights=str(weights)))
-    require_trunk(encoder)
-    before = {key: value.clone() for key, value in encoder.trunk.network.state_dict().items()}
-    pictures = torch.rand(4, 3, 16, 16, requires_grad=True)
+    require_backbone(encoder)
+    before = {key: value.clone() for key, value in encoder.backbone.network.state_dict().items()}
+    images = torch.rand(4, 3, 16, 16, requires_grad=True)
     encoder.train()
-    encoder.trunk.train()
-    vectors, regions = encoder(pictures)
+    encoder.backbone.train()
+    vectors, regions = encoder(images)
     (vectors.sum() + regions.sum()).backward()
     assert set(encoder.state_dict()) == {"fingerprint", "region.weight", "globe.weight", "globe.bias"}
-    assert len(list(encoder.parameters())) == 3 and pictures.grad.abs().sum() > 0
-    assert all(weight.grad is None for weight in encoder.trunk.parameters())
-    for key, value in encoder.trunk.network.state_dict().items():
+    assert len(list(encoder.parameters())) == 3 and images.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in encoder.backbone.parameters())
+    for key, value in encoder.backbone.network.state_dict().items():
         assert torch.equal(value, before[key]), key
-    alone = encoder(pictures[:1])[0]
+    alone = encoder(images[:1])[0]
     torch.testing.assert_close(alone, vectors[:1], rtol=1e-4, atol=1e-5)  # no statistics of the batch
 
 
@@ -167,7 +168,7 @@ def test_weights_come_from_safetensors_or_from_a_state_dict_named_by_its_hash(we
         encoder = make_encoder(
             ImageEncoderConfig(kind="mobilenet_v2", image_size=32, weights=str(file), sha256=sha256)
         )
-        require_trunk(encoder)
+        require_backbone(encoder)
         found.append(encoder.fingerprint)
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2]) and found[0].any()
 
@@ -180,8 +181,8 @@ def test_without_a_file_torchvision_downloads_and_checks_the_hash(weights, monke
         return load_file(weights)
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
-    pretrained_weights._read_trunk.cache_clear()
-    require_trunk(make_encoder(ImageEncoderConfig(kind="mobilenet_v2", image_size=32)))
+    pretrained_weights._read_backbone.cache_clear()
+    require_backbone(make_encoder(ImageEncoderConfig(kind="mobilenet_v2", image_size=32)))
     ((url, options),) = calls
     assert url.startswith("https://download.pytorch.org/models/mobilenet_v2-") and options["check_hash"]
 
@@ -191,7 +192,7 @@ def test_without_a_file_torchvision_downloads_and_checks_the_hash(weights, monke
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     settings = ImageEncoderConfig(kind="mobilenet_v2", image_size=32)
     refused(settings, "mobilenet_v2-", "no route to host", "image_encoder.weights")
-    pretrained_weights._read_trunk.cache_clear()
+    pretrained_weights._read_backbone.cache_clear()
 
 
 class Calls:
@@ -217,24 +218,24 @@ def test_bad_files_of_weights_are_refused_in_one_line(weights, tmp_path, capsys)
     assert "called" not in capsys.readouterr().out
 
 
-# Larger pictures for the image encoder than are drawn
+# Larger images for the image encoder than are generated
 
 
-def test_a_pack_of_larger_pictures_gives_them_at_the_drawn_size_too(world, weights):
+def test_a_pack_of_larger_images_gives_them_at_the_generated_size_too(world, weights):
     pack = Pack(world / "data" / "pack" / "train", make_config(world, world / "x", weights))
     assert (pack.image_size, pack.side) == (32, 40)
     crops = centre_crops(pack, 1)
-    large = to_uint8(read_pictures(pack, np.array([3]), crops, 32))[0]
-    small = to_uint8(read_pictures(pack, np.array([3]), crops, 16))[0]
+    large = to_uint8(read_images(pack, np.array([3]), crops, 32))[0]
+    small = to_uint8(read_images(pack, np.array([3]), crops, 16))[0]
     assert np.array_equal(large, pack.images[3, 4:36, 4:36])
     expected = np.asarray(resize(Image.fromarray(large), 16)).astype(int)
     assert np.abs(small - expected).max() <= 1
 
 
-def test_pictures_smaller_than_the_drawn_ones_are_refused(world, weights, tmp_path):
+def test_images_smaller_than_the_generated_ones_are_refused(world, weights, tmp_path):
     config = make_config(world, tmp_path, weights)
-    config = replace(config, data=replace(config.data, picture_size=8))
-    with pytest.raises(InputError, match="data.picture_size of the largest drawn picture's 16 px or more"):
+    config = replace(config, data=replace(config.data, packed_size=8))
+    with pytest.raises(InputError, match="data.packed_size of the largest generated image's 16 px or more"):
         build_pack(config, ["train"])
 
 
@@ -245,18 +246,22 @@ def test_a_view_is_what_the_network_sees_in_a_crop_and_is_made_once(world, weigh
     config = make_config(world, world / "x", weights)
     pack = Pack(world / "data" / "pack" / "train", config)
     encoder = make_encoder(config.image_encoder)
-    require_trunk(encoder)
+    require_backbone(encoder)
     with monkeypatch.context() as patch:
-        patch.setattr(cached_features, "write_views", None)  # a training has made them
-        views = open_views(encoder, pack, config, 2)
-    assert views.count == 2
-    pictures = np.array([5, 0, 2])
-    seen = encoder.look(read_pictures(pack, pictures, centre_crops(pack, 3), 32))
-    for found, expected in zip(views.read(pictures, np.zeros(3, dtype=int)), seen, strict=True):
+        patch.setattr(cached_features, "write_feature_cache", None)  # a training has made them
+        cached_crops = open_feature_cache(encoder, pack, config, 2)
+    assert cached_crops.count == 2
+    images = np.array([5, 0, 2])
+    seen = encoder.look(read_images(pack, images, centre_crops(pack, 3), 32))
+    for found, expected in zip(cached_crops.read(images, np.zeros(3, dtype=int)), seen, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
-    assert not torch.allclose(views.read(pictures, np.ones(3, dtype=int))[0], seen[0], rtol=1e-3, atol=1e-3)
-    assert len(list(pack.folder.glob("views-*"))) == 1 and not list(pack.folder.glob(".views-*"))
-    stored, looked = gallery_vectors(encoder, pack, views), gallery_vectors(encoder, pack)
+    assert not torch.allclose(
+        cached_crops.read(images, np.ones(3, dtype=int))[0], seen[0], rtol=1e-3, atol=1e-3
+    )
+    assert len(list(pack.folder.glob("feature-cache-*"))) == 1 and not list(
+        pack.folder.glob(".feature-cache-*")
+    )
+    stored, looked = gallery_vectors(encoder, pack, cached_crops), gallery_vectors(encoder, pack)
     torch.testing.assert_close(stored, looked, rtol=1e-2, atol=1e-2)
 
 
@@ -264,17 +269,17 @@ def test_views_of_a_network_that_learns_are_refused(world, tmp_path):
     config = tiny_training_config(world / "data", tmp_path / "run")
     config = replace(
         config,
-        image_encoder=replace(config.image_encoder, views=2),
-        data=replace(config.data, picture_size=32),
+        image_encoder=replace(config.image_encoder, cached_crops=2),
+        data=replace(config.data, packed_size=32),
     )
-    with pytest.raises(InputError, match="image_encoder.views=0 for kind small"):
+    with pytest.raises(InputError, match="image_encoder.cached_crops=0 for kind small"):
         train_encoder(config)
     assert not (tmp_path / "run").exists()
 
 
 def test_an_encoder_trains_without_views_too(world, weights, tmp_path):
     config = make_config(world, tmp_path / "run", weights)
-    config = replace(config, image_encoder=replace(config.image_encoder, views=0))
+    config = replace(config, image_encoder=replace(config.image_encoder, cached_crops=0))
     config = replace(config, matching=replace(config.matching, steps=1))
     assert (train_encoder(config) / "checkpoints" / BEST).is_file()
 
@@ -284,8 +289,10 @@ def test_an_encoder_trains_without_views_too(world, weights, tmp_path):
 
 def test_encoders_know_their_network_and_continue_over_no_other(world, weights, tmp_path):
     state = read_checkpoint(world / "speech-encoder" / "checkpoints" / BEST)["nets"]["image_encoder"]
-    trunk = make_encoder(ImageEncoderConfig(kind="mobilenet_v2", image_size=32, weights=str(weights))).trunk
-    assert torch.equal(state["fingerprint"], fingerprint(trunk))
+    backbone = make_encoder(
+        ImageEncoderConfig(kind="mobilenet_v2", image_size=32, weights=str(weights))
+    ).backbone
+    assert torch.equal(state["fingerprint"], fingerprint(backbone))
     values = load_file(weights)
     values["features.0.0.weight"] = values["features.0.0.weight"] + 0.1
     save_file(values, tmp_path / "other.safetensors")
@@ -300,7 +307,7 @@ def test_encoders_know_their_network_and_continue_over_no_other(world, weights, 
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_an_exported_model_draws_without_the_network_and_compares_pictures_with_it(
+def test_an_exported_model_generates_without_the_network_and_compares_images_with_it(
     half, world, weights, tmp_path
 ):
     moved = tmp_path / "moved.safetensors"
@@ -310,16 +317,16 @@ def test_an_exported_model_draws_without_the_network_and_compares_pictures_with_
         config = make_config(world, tmp_path / modality, moved, modality)
         gan = replace(config.gan, encoder=str(world / f"{modality}-encoder"), steps=1, matching_weight=1.0)
         runs.append(train_gan(replace(config, gan=gan)))
-    pictures = torch.rand(2, 3, 32, 32)
+    images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        expected = load(runs[0]).path("speech").image_encoder(pictures)[0]
+        expected = load(runs[0]).path("speech").image_encoder(images)[0]
     model = tmp_path / "model"
     export(runs, model, half)
     moved.unlink()
     assert str(tmp_path) not in (model / "config.json").read_text()
-    found = load(model).path("speech").image_encoder(pictures)[0]
+    found = load(model).path("speech").image_encoder(images)[0]
     torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2 if half else 1e-5)
     (model / IMAGE_NETWORK).unlink()
     path = load(model).path("text")
-    drawn = path.draw(path.encode_text(["a bird that is red"]), ["key"]).pictures[-1]
-    assert drawn.shape == (1, 3, 16, 16)
+    generated = path.generate(path.encode_text(["a bird that is red"]), ["key"]).images[-1]
+    assert generated.shape == (1, 3, 16, 16)

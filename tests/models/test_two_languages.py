@@ -20,15 +20,15 @@ GERMAN = {"red": "roter", "green": "grüner", "blue": "blauer", "white": "weiße
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """Packed pictures, each with an English and a German caption."""
+    """Packed images, each with an English and a German caption."""
     data = tmp_path_factory.mktemp("data")
-    pictures = []
-    for picture in write_telling_data(data, train=8, val=4):
-        colour = list(COLOURS)[picture.class_id]
+    images = []
+    for image in write_telling_data(data, train=8, val=4):
+        colour = list(COLOURS)[image.class_id]
         english = Caption(f"a {colour} bird", None, None, "en")
         german = Caption(f"ein {GERMAN[colour]} Vogel", None, None, "de")
-        pictures.append(replace(picture, captions=(english, german)))
-    write_manifest(data / "written.jsonl", pictures)
+        images.append(replace(image, captions=(english, german)))
+    write_manifest(data / "written.jsonl", images)
     words = ["--manifest", data / "written.jsonl", "--root", data, "--output", data / "manifest.jsonl"]
     synthesize_speech.main([*map(str, words), "--languages", "en", "de", "--processes", "1"])
     config = tiny_training_config(data, data / "run")
@@ -37,8 +37,8 @@ def config(tmp_path_factory):
 
 
 def test_each_caption_is_spoken_in_its_own_language(config):
-    for picture in read_manifest(config.data.manifest):
-        english, german = picture.captions
+    for image in read_manifest(config.data.manifest):
+        english, german = image.captions
         assert (english.language, german.language) == ("en", "de")
         assert english.speaker.startswith("en-") and german.speaker.startswith("de+")
 

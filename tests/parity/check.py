@@ -97,17 +97,17 @@ def generator(part: Part) -> Pairs:
     sentence = part["sentence"] if "sentence" in part else part["embedding"]
     words = part.get("words", sentence.unsqueeze(2))  # a generator without attention never looks at them
     encoding = CaptionEncoding(sentence, words, _all_valid(words))
-    drawing = network(encoding, part["noise"], part["ca_noise"])
-    yield len(drawing.pictures), len(part["images"])
-    yield from zip(drawing.pictures, part["images"], strict=False)
-    yield len(drawing.attention), len(part.get("attention", ()))
-    yield from zip(drawing.attention, part.get("attention", ()), strict=False)
-    yield drawing.mu, part["mu"]
-    yield drawing.logvar, part["logvar"]
+    output = network(encoding, part["noise"], part["ca_noise"])
+    yield len(output.images), len(part["images"])
+    yield from zip(output.images, part["images"], strict=False)
+    yield len(output.attention), len(part.get("attention", ()))
+    yield from zip(output.attention, part.get("attention", ()), strict=False)
+    yield output.mu, part["mu"]
+    yield output.logvar, part["logvar"]
     if "padded_image" in part:
         first = CaptionEncoding(sentence[:1], words[:1], ~part["padding_mask"])
-        pictures = network(first, part["noise"][:1], part["ca_noise"][:1]).pictures
-        yield pictures[-1], part["padded_image"]
+        images = network(first, part["noise"][:1], part["ca_noise"][:1]).images
+        yield images[-1], part["padded_image"]
 
 
 def discriminators(scales: list[Part]) -> Pairs:
@@ -115,8 +115,8 @@ def discriminators(scales: list[Part]) -> Pairs:
         network = read_discriminator(_weights(part, f"discriminators[{number}]"))
         hidden = network(part["images"])
         condition = part["sentence"] if "sentence" in part else part["condition"]
-        yield network.judge(hidden, condition).sigmoid(), part["conditional_probability"]
-        yield network.judge_alone(hidden).sigmoid(), part["unconditional_probability"]
+        yield network.conditional_logits(hidden, condition).sigmoid(), part["conditional_probability"]
+        yield network.unconditional_logits(hidden).sigmoid(), part["unconditional_probability"]
 
 
 def relation(part: Part) -> Pairs:

@@ -62,7 +62,7 @@ def generator_state(
     return state
 
 
-def draw(
+def generate(
     system: str, state: State, sentence: Tensor, words: Tensor, noise: Tensor, augmentation: Tensor
 ) -> dict[str, object]:
     """What the published generator makes of (B, D), (B, D, T), (B, Z), (B, C): a part of a parity fixture."""
@@ -129,7 +129,7 @@ def discriminator_state(system: str, channels: int, further: int, condition: int
     return state
 
 
-def judge(system: str, state: State, images: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+def classifier(system: str, state: State, images: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities of "of this caption" and of "real", each (B,)."""
 
     def leaky(name: str, place: int, stride: int, hidden: Tensor) -> Tensor:

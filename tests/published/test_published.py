@@ -50,7 +50,7 @@ def generator_part(system: str, stages: int, blocks: tuple[int, ...], batch: int
     state = make_generator(system, stages, blocks)
     sentence, words = torch.randn(batch, 2 * HIDDEN), torch.randn(batch, 2 * HIDDEN, 4)
     noise, augmentation = torch.randn(batch, 5), torch.randn(batch, 3)
-    made = published.draw(system, state, sentence, words, noise, augmentation)
+    made = published.generate(system, state, sentence, words, noise, augmentation)
     return {
         "state": state,
         "noise": noise,
@@ -64,7 +64,7 @@ def generator_part(system: str, stages: int, blocks: tuple[int, ...], batch: int
 def discriminator_part(system: str, further: int) -> dict:
     state = published.discriminator_state(system, 2, further, 3)
     images, condition = torch.randn(2, 3, 64 * 2**further, 64 * 2**further), torch.randn(2, 3)
-    both = published.judge(system, state, images, condition)
+    both = published.classifier(system, state, images, condition)
     names = ("conditional_probability", "unconditional_probability")
     return {"state": state, "images": images, "condition": condition, **dict(zip(names, both, strict=True))}
 
@@ -114,14 +114,14 @@ def refused(capsys, arguments: list[str], *words: str) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(("stages", "blocks"), [(1, ()), (2, (1,)), (3, (3, 3)), (4, (2, 2, 1))])
-def test_a_generator_of_any_depth_draws_as_the_published_one(tmp_path, system, stages, blocks):
+def test_a_generator_of_any_depth_generates_as_the_published_one(tmp_path, system, stages, blocks):
     part = generator_part(system, stages, blocks)
     assert len(part["images"]) == stages
     assert check.compare(fixture(tmp_path, generator=part))["generator"] < 1e-5
 
 
 @pytest.mark.parametrize("system", ["attngan", "s2igan"])
-def test_discriminators_of_every_scale_judge_as_the_published_ones(tmp_path, system):
+def test_discriminators_of_every_scale_score_as_the_published_ones(tmp_path, system):
     parts = [discriminator_part(system, further) for further in (0, 1, 2)]
     assert check.compare(fixture(tmp_path, discriminators=parts))["discriminators"] < 1e-5
 
@@ -178,7 +178,7 @@ def test_reading_weights_leaves_the_global_random_state_alone():
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_an_imported_model_draws_from_the_command_line(files, tmp_path, capsys, system):
+def test_an_imported_model_generates_from_the_command_line(files, tmp_path, capsys, system):
     model, page = tmp_path / "model", tmp_path / "bird.png"
     main(command(system, files[system], model))
     assert capsys.readouterr().out == f"{model}\n"
@@ -194,7 +194,7 @@ def test_an_imported_model_draws_from_the_command_line(files, tmp_path, capsys, 
     assert page.stat().st_size > 0
 
 
-def test_an_imported_model_draws_what_the_published_one_draws(files, tmp_path):
+def test_an_imported_model_generates_what_the_published_one_generates(files, tmp_path):
     main(command("attngan", files["attngan"], tmp_path / "model"))
     path = load(tmp_path / "model", "cpu").path("text")
     encoding = path.encode_text(["a red bird"])
@@ -203,9 +203,9 @@ def test_an_imported_model_draws_what_the_published_one_draws(files, tmp_path):
     words, sentence = theirs(torch.tensor([[1, 4, 2]]))
     state = torch.load(files["attngan"][2], weights_only=True)
     noise, augmentation = torch.randn(1, 5), torch.randn(1, 3)
-    made = published.draw("attngan", state, sentence, words, noise, augmentation)
+    made = published.generate("attngan", state, sentence, words, noise, augmentation)
     ours = path.generator(encoding, noise, augmentation)
-    torch.testing.assert_close(ours.pictures[-1], made["images"][-1])
+    torch.testing.assert_close(ours.images[-1], made["images"][-1])
 
 
 def write_image_encoder(path: Path, width: int) -> dict[str, torch.Tensor]:
@@ -227,12 +227,12 @@ def test_an_imported_image_encoder_sees_what_the_published_one_sees_and_stays_wi
     inception.load_state_dict(values, strict=False)
     inception.fc, seen = torch.nn.Identity(), []
     inception.Mixed_6e.register_forward_hook(lambda *given: seen.append(given[-1]))
-    pictures = 2 * torch.rand(1, 3, 64, 64) - 1
+    images = 2 * torch.rand(1, 3, 64, 64) - 1
     with torch.no_grad():
-        pooled = inception(F.interpolate(pictures, (299, 299), mode="bilinear"))  # as their forward
+        pooled = inception(F.interpolate(images, (299, 299), mode="bilinear"))  # as their forward
         regions = F.conv2d(seen[0], values["emb_features.weight"]).flatten(2)
         vector = F.linear(pooled, values["emb_cnn_code.weight"], values["emb_cnn_code.bias"])
-    ours = load(tmp_path / "model", "cpu").path("text").image_encoder(pictures)
+    ours = load(tmp_path / "model", "cpu").path("text").image_encoder(images)
     torch.testing.assert_close(ours[0], vector, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(ours[1], regions, rtol=1e-3, atol=1e-4)
 
@@ -263,20 +263,20 @@ def test_an_attention_map_is_labelled_by_the_words_that_were_read(files, tmp_pat
     assert (tmp_path / "where.png").is_file()
 
 
-def test_a_generator_alone_draws_from_embeddings_and_says_that_it_has_no_encoder(files, tmp_path, capsys):
+def test_a_generator_alone_generates_from_embeddings_and_says_that_it_has_no_encoder(files, tmp_path, capsys):
     model = tmp_path / "model"
     main(command("stackgan-v2", files["stackgan-v2"][1:], model))
     path = load(model, "cpu").path("text")
     embedding = torch.randn(2, 2 * HIDDEN)
     encoding = CaptionEncoding(embedding, embedding.unsqueeze(2), torch.ones(2, 1, dtype=torch.bool))
-    assert path.draw(encoding, ["a", "b"]).pictures[-1].shape == (2, 3, 32, 32)
+    assert path.generate(encoding, ["a", "b"]).images[-1].shape == (2, 3, 32, 32)
     capsys.readouterr()
-    drawing = ["generate", "--model", str(model), "--text", "a bird", "--output", str(tmp_path / "x.png")]
-    refused(capsys, drawing, "found a generator alone")
+    output = ["generate", "--model", str(model), "--text", "a bird", "--output", str(tmp_path / "x.png")]
+    refused(capsys, output, "found a generator alone")
     assert "no encoder" in (model / "README.md").read_text()
 
 
-def test_pictures_are_searched_by_speech_over_the_published_image_encoder(files, tmp_path, capsys):
+def test_images_are_searched_by_speech_over_the_published_image_encoder(files, tmp_path, capsys):
     layer = torch.nn.Linear(2048, 2 * HIDDEN)
     state = {f"L1.{name}": value for name, value in layer.state_dict().items()}
     image = published.write_weights(tmp_path / "image.pth", state)
@@ -413,8 +413,8 @@ def test_a_file_that_is_there_twice_or_is_of_no_use_is_named(files, tmp_path, ca
     again = published.write_weights(tmp_path / "again.pth", make_generator("s2igan"))
     refused(capsys, command("s2igan", [*files["s2igan"], again], model), "again.pth", "two")
     state = published.discriminator_state("s2igan", 2, 0, 3)
-    judge = published.write_weights(tmp_path / "netD0.pth", state)
-    refused(capsys, command("s2igan", [*files["s2igan"], judge], model), "netD0.pth", "a discriminator")
+    classifier = published.write_weights(tmp_path / "netD0.pth", state)
+    refused(capsys, command("s2igan", [*files["s2igan"], classifier], model), "netD0.pth", "a discriminator")
 
 
 def test_parts_that_do_not_fit_each_other_are_named(files, tmp_path, capsys):

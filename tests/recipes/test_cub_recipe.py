@@ -36,7 +36,17 @@ def values(command: list[str]) -> dict[str, str]:
 
 def test_the_stages_are_named_in_order():
     lines = [line.split() for line in bash(RUN, "--list").stdout.splitlines()]
-    stages = ("data", "speak", "pack", "judge", "encoders", "generators", "evaluate", "compare", "export")
+    stages = (
+        "data",
+        "speak",
+        "pack",
+        "classifier",
+        "encoders",
+        "generators",
+        "evaluate",
+        "compare",
+        "export",
+    )
     assert [(line[0], line[1]) for line in lines] == [(str(n), name) for n, name in enumerate(stages, 1)]
 
 
@@ -50,10 +60,12 @@ def test_nothing_is_planned_to_be_written_into_the_root(tmp_path):
 def test_presets_of_one_size_share_a_pack_and_others_do_not():
     packs = {}
     for preset in sorted((ROOT / "recipes" / "cub" / "conf").glob("*.yaml")):
-        judge, scorer = planned("--preset", preset.stem, "--stage", "4", "--stop-stage", "4")
-        assert values(judge)["judge.pack"] == values(judge)["data.pack"]
-        assert values(scorer)["seed"] != values(judge).get("seed", "0")
-        packs[preset.stem] = values(judge)["data.pack"]
+        classifier, r_precision_encoder = planned(
+            "--preset", preset.stem, "--stage", "4", "--stop-stage", "4"
+        )
+        assert values(classifier)["classifier.pack"] == values(classifier)["data.pack"]
+        assert values(r_precision_encoder)["seed"] != values(classifier).get("seed", "0")
+        packs[preset.stem] = values(classifier)["data.pack"]
     assert packs["s2igan"] == packs["attngan"] == packs["stackgan_v2"] == packs["speech_attngan"]
     assert len({packs[name] for name in ("s2igan", "attngan4", "li2020", "small", "smoke")}) == 5
 
@@ -77,7 +89,7 @@ def test_data_speech_and_packs_come_of_the_root_which_is_left_alone(tree):
     assert done.returncode == 0, done.stderr[-4000:]
     assert sorted(path.relative_to(tree) for path in (tree / "birds").rglob("*")) == before
     pack = Pack(tree / "recipes" / "cub" / "data" / "smoke" / "pack" / "test")
-    assert len(pack.pictures) == 6 and len(pack.class_labels) == 2
+    assert len(pack.records) == 6 and len(pack.class_labels) == 2
     assert len(pack.usable("speech")) == len(pack.usable("text")) == 60
     stamps = {path: path.stat().st_mtime_ns for path in pack.folder.iterdir()}
     done = bash(*words, cwd=tree)
@@ -87,13 +99,13 @@ def test_data_speech_and_packs_come_of_the_root_which_is_left_alone(tree):
 
 def test_smalls_drawings_are_looked_at_by_encoders_of_their_own():
     commands = planned("--preset", "small", "--stage", "3", "--stop-stage", "6")
-    views = [values(words) for words in commands if "data_prep.views" in words]
+    cached_crops = [values(words) for words in commands if "data_prep.feature_cache" in words]
     runs = {values(words)["run"]: values(words) for words in commands if "run" in values(words)}
     prefix = "recipes/cub/exp/small"
-    assert [each.get("image_encoder.image_size") for each in views] == [None, "96"]
+    assert [each.get("image_encoder.image_size") for each in cached_crops] == [None, "96"]
     for modality in ("speech", "text"):
         looking = runs[f"{prefix}-{modality}-matching"]
-        drawn_from, drawing = runs[f"{prefix}-{modality}-encoder"], runs[f"{prefix}-{modality}-gan"]
+        generated_from, output = runs[f"{prefix}-{modality}-encoder"], runs[f"{prefix}-{modality}-gan"]
         assert looking["image_encoder.image_size"] == "96" and looking["modality"] == modality
-        assert drawing["gan.matching_model"] == looking["run"] != drawn_from["run"]
-        assert "image_encoder.image_size" not in drawing and "image_encoder.image_size" not in drawn_from
+        assert output["gan.matching_model"] == looking["run"] != generated_from["run"]
+        assert "image_encoder.image_size" not in output and "image_encoder.image_size" not in generated_from

@@ -23,7 +23,7 @@ def adam(prefix: str, lr: float, betas: list[float], weight_decay: float = 0, cl
     return under(prefix, lr=lr, betas=betas, weight_decay=weight_decay, clip=clip)
 
 
-# Pictures: AttnGAN's, StackGAN-v2's and S2IGAN's code cut CUB alike. Adversaries: all four have this Adam.
+# Images: AttnGAN's, StackGAN-v2's and S2IGAN's code cut CUB alike. Adversaries: all four have this Adam.
 CROPS = under("data", margin=76 / 64, box_scale=1.5)
 ADVERSARIES = {
     **adam("gan.generator", 2e-4, [0.5, 0.999]),
@@ -106,7 +106,7 @@ PAPERS: dict[str, dict[str, Any]] = {
 # What none of them has.
 OFF = {
     **under("speech_encoder", network="", padded=False, pool=1, kernels=[], strides=[], max_pools=[]),
-    **under("image_encoder", region_side=0, views=0, project=True),
+    **under("image_encoder", region_side=0, cached_crops=0, project=True),
     **under("matching", joint_weight=0, distance_weight=0, distillation_weight=0, region_weight=0),
     **under("matching", class_weight=0, added_loss="", region_group=0),
     **under("generator", add_context=False, modulate=False, accumulate=False, keep_channels=False),
@@ -172,7 +172,7 @@ def test_defaults_are_neutral():
         **under("matching", batch_weight=1, class_weight=0, region_weight=0, joint_weight=0),
         **under("matching", distance_weight=0, distillation_weight=0),
         **under("generator", spread=1, dense=False, attention=False, modulate=False, accumulate=False),
-        **under("image_encoder", unit=False, region_side=0, views=0),
+        **under("image_encoder", unit=False, region_side=0, cached_crops=0),
         **under("speech_encoder", length="free"),
         **under("text_encoder", length="free"),
     }

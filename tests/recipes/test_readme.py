@@ -40,22 +40,22 @@ def test_three_lines_of_python_draw(clone):
     assert len([line for line in block.splitlines() if line]) == 3
     found: dict = {}
     exec(block, found)
-    assert [picture.size for picture in found["pictures"]] == [(32, 32)]
-    again = load("checkpoints/painted_birds").draw(speech="x.wav", seed=1)
-    assert found["pictures"][0].tobytes() == again[0].tobytes()
+    assert [image.size for image in found["images"]] == [(32, 32)]
+    again = load("checkpoints/painted_birds").generate(speech="x.wav", seed=1)
+    assert found["images"][0].tobytes() == again[0].tobytes()
 
 
 def test_all_of_python_runs_as_the_page_has_it(clone):
     bird = s2i.load("checkpoints/painted_birds")
-    (clone / "pictures").mkdir()
-    for number, picture in enumerate(bird.draw(text="a small red bird", count=3)):
-        picture.save(clone / "pictures" / f"{number}.png")
-    cli.main("index pictures --model checkpoints/painted_birds --output birds.index".split())
+    (clone / "images").mkdir()
+    for number, image in enumerate(bird.generate(text="a small red bird", count=3)):
+        image.save(clone / "images" / f"{number}.png")
+    cli.main("index images --model checkpoints/painted_birds --output birds.index".split())
     [block] = _python(PAGE)
     found: dict = {}
     with torch.random.fork_rng():
         exec(block, found)
-    assert len(found["pictures"]) == 4 and len(found["hits"]) == 3
+    assert len(found["images"]) == 4 and len(found["hits"]) == 3
     assert found["vector"].shape == (16,) and abs(float((found["vector"] ** 2).sum()) - 1) < 1e-5
 
 

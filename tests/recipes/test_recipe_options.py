@@ -18,7 +18,7 @@ STAGES = (
     "draw",
     "speak",
     "pack",
-    "judge",
+    "classifier",
     "encoders",
     "generators",
     "evaluate",
@@ -81,14 +81,17 @@ def test_speech_and_text_differ_in_modality_run_and_encoder_alone():
     assert values(gan)["gan.encoder"] == values(encoder)["run"]
 
 
-def test_the_judge_is_trained_on_data_of_its_own():
+def test_the_classifier_is_trained_on_data_of_its_own():
     commands = planned()
     packs = {values(words)["data.pack"] for words in commands if words[2] == "data_prep.pack"}
-    [judge] = [words for words in commands if "train-judge" in words]
-    assert len(packs) == 2 and values(judge)["judge.pack"] in packs
-    assert values(judge)["judge.pack"] != values(judge)["data.pack"]
-    drawn = [words for words in commands if words[2] == "data_prep.painted_birds"]
-    assert len({words[words.index("--output") + 1] for words in drawn}) == 2 and "--independent" in drawn[1]
+    [classifier] = [words for words in commands if "train-classifier" in words]
+    assert len(packs) == 2 and values(classifier)["classifier.pack"] in packs
+    assert values(classifier)["classifier.pack"] != values(classifier)["data.pack"]
+    generated = [words for words in commands if words[2] == "data_prep.painted_birds"]
+    assert (
+        len({words[words.index("--output") + 1] for words in generated}) == 2
+        and "--independent" in generated[1]
+    )
 
 
 def test_options_reach_the_commands(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-RUNS = ("judge", "scorer", "speech-encoder", "text-encoder", "speech-gan", "text-gan")
+RUNS = ("classifier", "r_precision_encoder", "speech-encoder", "text-encoder", "speech-gan", "text-gan")
 RETRIEVAL = {"recall@1", "recall@5", "recall@10", "mAP"}
 GENERATION = {"attribute_accuracy", "fid", "kid", "inception_score", "r_precision", "mAP"}
 
@@ -73,7 +73,7 @@ def test_the_report_has_the_contracts_numbers_and_opens_from_disk(exp):
     results = json.loads((report / "results.json").read_text())
     assert {"protocols", "data", "seconds", "retrieval", "generation", "difference"} <= results.keys()
     assert results["protocols"] and all(isinstance(text, str) for text in results["protocols"].values())
-    assert {"draw", "speak", "pack", "judge"} <= results["seconds"].keys()
+    assert {"draw", "speak", "pack", "classifier"} <= results["seconds"].keys()
     assert {"speech", "text", "chance"} <= results["retrieval"].keys()
     assert {"speech", "text", "real", "chance"} <= results["generation"].keys()
     for of in ("speech", "text", "chance"):
@@ -87,19 +87,19 @@ def test_the_report_has_the_contracts_numbers_and_opens_from_disk(exp):
         assert low <= found["speech_minus_text"] <= high and found["n"] > 0
 
 
-def test_the_exported_model_draws_from_speech_and_from_text(exp, tree):
+def test_the_exported_model_generates_from_speech_and_from_text(exp, tree):
     model = exp / "small-model"
     recording = next((tree / "birds").rglob("*.wav"), None) or next((tree / "birds").rglob("*.flac"))
     generate = [sys.executable, "-m", "s2i", "generate", "--model", model]
     for words in (["--speech", recording], ["--text", "a red bird with a black wing"]):
-        picture = tree / f"{words[0]}.png"
-        done = run(tree, *generate, *words, "--output", picture)
+        image = tree / f"{words[0]}.png"
+        done = run(tree, *generate, *words, "--output", image)
         assert done.returncode == 0, done.stderr
-        assert Image.open(picture).size == (64, 64)
+        assert Image.open(image).size == (64, 64)
 
 
 def test_a_finished_recipe_is_left_as_it_is(recipe, exp, tree):
-    """Up to the trainings: what follows them draws and measures again."""
+    """Up to the trainings: what follows them generates and measures again."""
 
     def stamps() -> dict[Path, int | bytes]:
         kept = [*(tree / "birds").rglob("*"), *exp.glob("*/checkpoints/*")]

@@ -21,9 +21,9 @@ from s2i.models.build import (
 )
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.models.pretrained import ImageTrunk
+from s2i.models.pretrained import PretrainedNetwork
 from s2i.runs.checkpoint import load_last
-from s2i.training.classifier import train_judge
+from s2i.training.classifier import train_classifier
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from tests.tiny_data import write_telling_data
@@ -47,9 +47,9 @@ def names(path: Path) -> str:
 
 
 def made_small(preset: Path, data: Path) -> Config:
-    """The same choices with a few channels, 8 px in the first stage, and one step of four pictures."""
+    """The same choices with a few channels, 8 px in the first stage, and one step of four images."""
     config = load_config(preset)
-    generator, encoder, judge = config.generator, config.image_encoder, config.judge
+    generator, encoder, classifier = config.generator, config.image_encoder, config.classifier
     pack = data / f"pack of {names(preset)}"
     if encoder.kind == "small":
         halvings = len(encoder.channels)
@@ -71,11 +71,13 @@ def made_small(preset: Path, data: Path) -> Config:
         discriminator=replace(config.discriminator, channels=4, most_channels=32),
         matching=replace(config.matching, steps=1, batch_size=4, region_group=0),
         gan=replace(config.gan, steps=1, batch_size=4),
-        judge=replace(judge, channels=(4,) * min(4, len(judge.channels)), features=4, steps=1, batch_size=4),
+        classifier=replace(
+            classifier, channels=(4,) * min(4, len(classifier.channels)), features=4, steps=1, batch_size=4
+        ),
         log=LogConfig(every=1),
     )
     build_pack(small, ["train", "val"])
-    return replace(small, judge=replace(small.judge, pack=str(pack)))
+    return replace(small, classifier=replace(small.classifier, pack=str(pack)))
 
 
 def test_there_are_presets():
@@ -94,18 +96,22 @@ def test_a_presets_networks_fit_each_other_at_full_size(preset):
             generator, networks = build_generator(config), build_discriminators(config)
             sentence, mask = torch.empty(2, config.embedding), torch.empty(2, 7, dtype=torch.bool)
             encoding = CaptionEncoding(sentence, torch.empty(2, config.embedding, 7), mask)
-            drawing = generator(
+            output = generator(
                 encoding, torch.empty(2, config.generator.noise), torch.empty(2, config.generator.condition)
             )
-            condition = drawing.mu if config.discriminator.condition == "mu" else sentence
-            for network, picture, size in zip(networks, drawing.pictures, sizes, strict=True):
-                assert picture.shape == (2, 3, size, size)
-                hidden = network(picture)
-                assert network.judge(hidden, condition).shape == network.judge_alone(hidden).shape == (2,)
+            condition = output.mu if config.discriminator.condition == "mu" else sentence
+            for network, image, size in zip(networks, output.images, sizes, strict=True):
+                assert image.shape == (2, 3, size, size)
+                hidden = network(image)
+                assert (
+                    network.conditional_logits(hidden, condition).shape
+                    == network.unconditional_logits(hidden).shape
+                    == (2,)
+                )
             if isinstance(image_encoder, PretrainedImageEncoder):
                 settings = config.image_encoder
-                image_encoder.use_trunk(ImageTrunk(settings.kind, settings.image_size))
-            vectors, regions = image_encoder(drawing.pictures[-1])
+                image_encoder.use_backbone(PretrainedNetwork(settings.kind, settings.image_size))
+            vectors, regions = image_encoder(output.images[-1])
         assert vectors.shape[1] == regions.shape[1] == config.embedding
         assert sum(weight.numel() for weight in encoder.parameters()) > 0
 
@@ -124,7 +130,7 @@ def test_a_preset_made_small_trains_an_encoder_and_a_generator_for_a_step(preset
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=names)
-def test_a_preset_made_small_trains_a_judge_for_a_step(preset, data, tmp_path):
+def test_a_preset_made_small_trains_a_classifier_for_a_step(preset, data, tmp_path):
     config = made_small(preset, data)
-    folder = train_judge(replace(config, run=str(tmp_path / "judge")))
+    folder = train_classifier(replace(config, run=str(tmp_path / "classifier")))
     assert load_last(folder / "checkpoints")["step"] == 1

@@ -17,7 +17,7 @@ from PIL import Image
 from s2i.analysis import memorisation, word_swaps
 from s2i.analysis.robustness import measure_robustness
 from s2i.config_files import load_config
-from s2i.data.dataset import picture_batches
+from s2i.data.dataset import image_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
@@ -37,7 +37,7 @@ from tests.tiny_runs import write_gan_run, write_world
 
 @pytest.fixture(scope="module", autouse=True)
 def small_questions():
-    """Few swaps and few captions drawn again: seconds a report."""
+    """Few swaps and few captions resampled: seconds a report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(word_swaps, "MOST_SWAPS", 6)
         patch.setattr(memorisation, "SPREAD_CAPTIONS", 4)
@@ -46,9 +46,9 @@ def small_questions():
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    """Runs, and their report: {"speech", "text", "judge", "report"}."""
+    """Runs, and their report: {"speech", "text", "classifier", "report"}."""
     folder = tmp_path_factory.mktemp("compared")
-    runs = write_world(folder, judge_steps=30)
+    runs = write_world(folder, classifier_steps=30)
     encoder = folder / "exp" / "tiny-speech-encoder"
     for name in ("speech", "text"):
         config = load_config(runs[name] / "config.yaml")
@@ -74,7 +74,7 @@ def page(world) -> str:
 
 
 class Reader(HTMLParser):
-    """Every file that a page asks for, what pictures have no description, and whether tags close."""
+    """Every file that a page asks for, what images have no description, and whether tags close."""
 
     VOID = ("meta", "img", "br", "link", "line", "rect", "polyline")
 
@@ -112,11 +112,11 @@ def test_results_have_the_promised_keys(results):
     assert set(results["retrieval"]) == {"speech", "text", "chance"}
     assert set(results["generation"]) == {"speech", "text", "real", "chance"}
     assert {"recall@1", "recall@5", "recall@10", "mAP"} <= set(results["retrieval"]["text"])
-    drawn = {"attribute_accuracy", "fid", "kid", "inception_score", "mAP"}
+    generated = {"attribute_accuracy", "fid", "kid", "inception_score", "mAP"}
     for column in ("speech", "text", "real"):
-        assert drawn <= set(results["generation"][column])
+        assert generated <= set(results["generation"][column])
     assert {"attribute_accuracy", "mAP"} <= set(results["generation"]["chance"])
-    assert "unseen_voices" in results["retrieval"]["speech"]
+    assert "unseen_speakers" in results["retrieval"]["speech"]
     assert results["seconds"] == {"draw": 12}
     for difference in results["difference"].values():
         assert set(difference) - {"permutation_p"} == {"speech_minus_text", "interval95", "n"}
@@ -132,12 +132,12 @@ def test_every_number_names_its_protocol_and_no_metric_is_made_up(results):
 
 def test_every_number_says_who_looked_and_at_what(results, page):
     told = results["looked"]
-    assert set(told) <= set(results["protocols"]) and "judge_distances" in told
+    assert set(told) <= set(results["protocols"]) and "classifier_distances" in told
     for facts in told.values():
         assert set(facts) == {"reference", "extractor", "extractor_hash", "resize"} and all(facts.values())
-    assert told["judge_distances"]["extractor_hash"] == results["data"]["judge"]
+    assert told["classifier_distances"]["extractor_hash"] == results["data"]["classifier"]
     assert " / " in told["retrieval_by_caption"]["extractor_hash"]  # each side's own encoders
-    assert f"extractor hash: {results['data']['judge']}; resize: " in page
+    assert f"extractor hash: {results['data']['classifier']}; resize: " in page
 
 
 def test_differences_are_of_the_two_columns(results):
@@ -147,7 +147,7 @@ def test_differences_are_of_the_two_columns(results):
         assert results["difference"][name]["speech_minus_text"] == pytest.approx(expected)
     expected = columns["speech"]["mAP"] - columns["text"]["mAP"]
     assert results["difference"]["generation/mAP"]["speech_minus_text"] == pytest.approx(expected)
-    for part, section in (("by_picture", "retrieval"), ("s2igan_by_judge", "generation")):
+    for part, section in (("by_image", "retrieval"), ("s2igan_by_classifier", "generation")):
         expected = [results[section][side][part]["mAP"] for side in ("speech", "text")]
         found = results["difference"][f"{part}/mAP"]["speech_minus_text"]
         assert found == pytest.approx(expected[0] - expected[1])
@@ -158,9 +158,9 @@ def test_the_page_shows_each_difference_in_its_own_row(results, page):
     """Whatever else is called mAP."""
     for protocol, key in (
         ("retrieval_by_caption", "mAP"),
-        ("retrieval_by_picture", "by_picture/mAP"),
-        ("class_retrieval_by_drawing", "generation/mAP"),
-        ("s2igan_mean_average_precision_by_judge", "s2igan_by_judge/mAP"),
+        ("retrieval_by_image", "by_image/mAP"),
+        ("class_retrieval_by_generated", "generation/mAP"),
+        ("s2igan_mean_average_precision_by_classifier", "s2igan_by_classifier/mAP"),
     ):
         part = page[page.index(f"<summary>{protocol.replace('_', ' ')}</summary>") :]
         row = part[part.index(">mAP<") :].split("</tr>")[0]
@@ -172,12 +172,12 @@ def test_the_numbers_are_those_of_evaluate(world, results):
     told = {(line["protocol"], line["metric"], line["of"]): line["value"] for line in lines}
     speech = results["generation"]["speech"]
     assert speech["attribute_accuracy"] == told["attribute_accuracy", "attribute_accuracy", "run"]
-    assert speech["mAP"] == told["class_retrieval_by_drawing", "mAP", "run"]
-    assert speech["fid"] == told["judge_distances", "fid", "run"]
+    assert speech["mAP"] == told["class_retrieval_by_generated", "mAP", "run"]
+    assert speech["fid"] == told["classifier_distances", "fid", "run"]
     retrieval = results["retrieval"]["speech"]
     assert retrieval["recall@1"] == told["retrieval_by_caption", "recall@1", "run"]
-    unseen = told["retrieval_by_caption_unseen_voices", "mAP", "run"]
-    assert retrieval["unseen_voices"]["mAP"] == unseen
+    unseen = told["retrieval_by_caption_unseen_speakers", "mAP", "run"]
+    assert retrieval["unseen_speakers"]["mAP"] == unseen
     assert results["records"]["speech"] == lines  # counts, intervals and all
 
 
@@ -208,23 +208,25 @@ def test_clips_are_what_the_encoder_heard(world):
     assert rate == 22050 and samples.ndim == 1 and 0.4 < len(samples) / rate < 1
 
 
-def test_the_gallery_shows_what_the_run_draws_of_a_caption_alone(world):
+def test_the_gallery_shows_what_the_run_generates_of_a_caption_alone(world):
     path = load(world["text"], "cpu").path("text")
     pack = Pack(Path(path.config.data.pack) / "test")
-    drawing = path.draw(path.encode_text([pack.caption(0).text]), [caption_key(pack, 0)], seed=0)
+    output = path.generate(path.encode_text([pack.caption(0).text]), [caption_key(pack, 0)], seed=0)
     for stage, side in enumerate((8, 16, 32)):
-        shown = np.asarray(Image.open(world["report"] / "pictures" / f"00-text-{stage}.png")).astype(int)
+        shown = np.asarray(Image.open(world["report"] / "images" / f"00-text-{stage}.png")).astype(int)
         assert shown.shape == (side, side, 3)
-        assert abs(shown - to_uint8(drawing.pictures[stage][0])).max() <= 1
-    other = np.asarray(Image.open(world["report"] / "pictures" / "00-speech-2.png"))
+        assert abs(shown - to_uint8(output.images[stage][0])).max() <= 1
+    other = np.asarray(Image.open(world["report"] / "images" / "00-speech-2.png"))
     assert not np.array_equal(shown, other)
 
 
-def test_the_gallery_shows_the_real_picture_of_the_caption(world):
+def test_the_gallery_shows_the_real_image_of_the_caption(world):
     pack = Pack(Path(load_config(world["text"] / "config.yaml").data.pack) / "test")
-    shown = np.asarray(Image.open(world["report"] / "pictures" / "03-real.png")).astype(int)
-    captions = [index for index in range(90) if index % 3 < 2][::3]  # two of three drawn, every third shown
-    real = next(picture_batches(pack, 32))[pack.caption_picture[captions[3]]]
+    shown = np.asarray(Image.open(world["report"] / "images" / "03-real.png")).astype(int)
+    captions = [index for index in range(90) if index % 3 < 2][
+        ::3
+    ]  # two of three generated, every third shown
+    real = next(image_batches(pack, 32))[pack.caption_image[captions[3]]]
     assert np.array_equal(shown, to_uint8(real))
 
 
@@ -239,14 +241,14 @@ def test_a_second_report_replaces_the_first_and_leaves_other_files(world, tmp_pa
     monkeypatch.setattr(gallery, "SHOWN", 2)
     compare(world["speech"], world["text"], output)
     names = {path.name for path in output.iterdir()}
-    wanted = {"audio", "pictures", "index.html", "results.json", "mine.txt", "seconds.json", RECORD}
+    wanted = {"audio", "images", "index.html", "results.json", "mine.txt", "seconds.json", RECORD}
     assert names == wanted
     assert sorted(path.name for path in (output / "audio").iterdir()) == ["00.wav", "01.wav", "mine.wav"]
-    assert not list((output / "pictures").glob("02-*"))
+    assert not list((output / "images").glob("02-*"))
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
-@pytest.mark.parametrize("theirs", ["audio/mine.flac", "pictures/mine.jpg", "index.html", "results.json"])
+@pytest.mark.parametrize("theirs", ["audio/mine.flac", "images/mine.jpg", "index.html", "results.json"])
 def test_a_folder_of_something_else_is_refused_before_anything_is_measured(
     world, tmp_path, monkeypatch, theirs
 ):
@@ -343,30 +345,30 @@ def test_numbers_of_several_runs_say_of_how_many_they_are_the_mean(world, tmp_pa
     assert all("runs" not in line for line in found["records"]["speech"])
 
 
-def test_without_a_judge_only_retrieval_is_told(world, tmp_path):
+def test_without_a_classifier_only_retrieval_is_told(world, tmp_path):
     def alone(config):
-        return replace(config, evaluation=replace(config.evaluation, judge=""))
+        return replace(config, evaluation=replace(config.evaluation, classifier=""))
 
     runs = [copy_of(world, name, tmp_path / name, alone) for name in ("speech", "text")]
     compare(*runs, tmp_path / "report")
     found = json.loads((tmp_path / "report" / "results.json").read_text())
-    assert found["generation"] == {} and found["data"]["judge"] is None
+    assert found["generation"] == {} and found["data"]["classifier"] is None
     names = {"recall@1", "recall@5", "recall@10", "mAP", "median_rank"}
-    parts = ("by_picture", "own_picture", "own_captions")
+    parts = ("by_image", "exact_image", "exact_captions")
     differ = names - {"median_rank"}  # an interval has each side's, but none their difference
     assert set(found["difference"]) == differ | {f"{part}/{name}" for part in parts for name in differ}
     assert "of the captions find their class first" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_photographs_without_attributes_are_compared_too(tmp_path):
-    runs = write_world(tmp_path, judge_steps=10, attributes=False)
+    runs = write_world(tmp_path, classifier_steps=10, attributes=False)
     compare(runs["speech"], runs["text"], tmp_path / "report")
     found = json.loads((tmp_path / "report" / "results.json").read_text())
-    drawn = {"fid", "kid", "inception_score", "precision", "recall", "mAP", "s2igan_by_judge"}
-    assert set(found["generation"]["speech"]) == drawn
+    generated = {"fid", "kid", "inception_score", "precision", "recall", "mAP", "s2igan_by_classifier"}
+    assert set(found["generation"]["speech"]) == generated
     assert "attribute_accuracy" not in found["protocols"] | found["difference"]
     told = (tmp_path / "report" / "index.html").read_text()
-    assert "Attribute by attribute" not in told and "judge distances" in told
+    assert "Attribute by attribute" not in told and "classifier distances" in told
 
 
 def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_is(world, tmp_path):
@@ -374,8 +376,8 @@ def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_
     export([world["speech"], world["text"]], model)
     before = {path.name: path.read_bytes() for path in model.iterdir()}
     pack = world["speech"].parents[1] / "birds" / "pack"
-    words = [f"data.pack={pack}", f"evaluation.judge={world['judge']}"]
-    names = ["retrieval_by_caption", "attribute_accuracy", "judge_distances"]
+    words = [f"data.pack={pack}", f"evaluation.classifier={world['classifier']}"]
+    names = ["retrieval_by_caption", "attribute_accuracy", "classifier_distances"]
     for processes in (1, 2):
         more = [f"evaluation.cache={tmp_path / str(processes)}", f"evaluation.processes={processes}"]
         settings = settings_of(model, [*words, *more, "evaluation.captions=2"])
@@ -389,7 +391,7 @@ def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_
         settings_of(world["speech"], ["data.pack=x"])
 
 
-def test_a_model_without_an_image_encoder_is_measured_by_what_it_draws(world, capsys):
+def test_a_model_without_an_image_encoder_is_measured_by_what_it_generates(world, capsys):
     path = load(world["speech"], "cpu").path("speech")
     subject = Subject(replace(path, image_encoder=None))
     found = measure(subject, ["retrieval_by_caption", "attribute_accuracy"])

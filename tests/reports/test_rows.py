@@ -5,12 +5,12 @@ from __future__ import annotations
 from s2i.reports.model_card import table
 from s2i.reports.rows import cells, interval_forms, lines, rows
 
-WHEN = {"split": "test", "seed": 0, "weights": "ema", "modality": "speech", "step": 7, "judge": "77"}
-WHO = {"extractor": "a judge", "extractor_hash": "77", "resize": "none", "reference": "real pictures"}
+WHEN = {"split": "test", "seed": 0, "weights": "ema", "modality": "speech", "step": 7, "classifier": "77"}
+WHO = {"extractor": "a classifier", "extractor_hash": "77", "resize": "none", "reference": "real images"}
 
 
-def record(metric: str, value: float, of: str = "run", protocol: str = "drawn", **more) -> dict:
-    counts = {"drawn_pictures": 1200, "classes": 3}
+def record(metric: str, value: float, of: str = "run", protocol: str = "generated", **more) -> dict:
+    counts = {"generated_images": 1200, "classes": 3}
     told = {"metric": metric, "value": value, "interval95": None, "of": of, "protocol": protocol}
     return told | {"counts": counts} | WHEN | WHO | more
 
@@ -31,7 +31,7 @@ def test_a_metric_is_a_row_with_what_it_is_held_against():
             "chance": "0.09123",
             "majority": "",
             "spread": "",
-            "n": "1,200 drawn pictures, 3 classes",
+            "n": "1,200 generated images, 3 classes",
             "note": "",
         },
         {
@@ -40,7 +40,7 @@ def test_a_metric_is_a_row_with_what_it_is_held_against():
             "chance": "",
             "majority": "",
             "spread": "0.5123",
-            "n": "1,200 drawn pictures, 3 classes",
+            "n": "1,200 generated images, 3 classes",
             "note": "read KID",
         },
     ]
@@ -55,12 +55,12 @@ def test_a_value_without_a_run_is_shown_too():
     found = record("mAP", 0.5, "real", left_out={"without a known word": 1200}, read_in_part={"long": 3})
     told = lines([found], str.upper)
     assert told == [
-        "# drawn: DRAWN",
+        "# generated: GENERATED",
         "# from speech, test split, step 7, seed 0, ema weights; left out: 1,200 without a known word;"
         " read in part: 3 long",
-        "# seen by a judge (77), resize: none; held against real pictures",
+        "# seen by a classifier (77), resize: none; held against real images",
         "     real  n",
-        "mAP  0.5   1,200 drawn pictures, 3 classes",
+        "mAP  0.5   1,200 generated images, 3 classes",
     ]
 
 
@@ -76,15 +76,15 @@ def test_the_card_names_a_protocol_once_and_shares_what_all_rows_share():
     )
     assert told == [
         "",
-        "Of all that follows: step 7, split test, weights ema, judge 77.",
+        "Of all that follows: step 7, split test, weights ema, classifier 77.",
         "",
         "| protocol | metric | value | chance | n | seed | extractor |",
         "|---|---|---|---|---|---|---|",
-        "| drawn | mAP | 0.25 | 0.1 | 1,200 drawn pictures, 3 classes | 0 | 77 |",
-        "|  | kid | 0.5 |  | 1,200 drawn pictures, 3 classes | 0 | 77 |",
-        "| heard | mAP | 0.75 |  | 1,200 drawn pictures, 3 classes | 1 | 77 |",
+        "| generated | mAP | 0.25 | 0.1 | 1,200 generated images, 3 classes | 0 | 77 |",
+        "|  | kid | 0.5 |  | 1,200 generated images, 3 classes | 0 | 77 |",
+        "| heard | mAP | 0.75 |  | 1,200 generated images, 3 classes | 1 | 77 |",
     ]
-    assert "Of all that follows: step 7, split test, seed 0, weights ema, judge 77." in table(
+    assert "Of all that follows: step 7, split test, seed 0, weights ema, classifier 77." in table(
         [record("kid", 0)]
     )
     assert table([]) == table([record("kid/red", 0.5)]) == []
@@ -98,4 +98,4 @@ def test_intervals_say_how_they_were_made_and_former_ones_that_they_were_percent
     both = "percentile bootstrap over classes and t over classes"
     assert interval_forms(rows([former, ours])) == both
     [facts] = [line for line in table([former, ours, bare]) if line.startswith("Of all")]
-    assert facts.endswith(f"judge 77, 95 % intervals by {both}.")
+    assert facts.endswith(f"classifier 77, 95 % intervals by {both}.")

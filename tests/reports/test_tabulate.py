@@ -142,12 +142,12 @@ def test_what_cannot_be_tabulated_is_refused(world, tmp_path):
 
 def test_a_spread_chart_places_values_in_proportion():
     rows = [Spread("a", -0.1, (-0.2, 0.0)), Spread("b <&", 0.1, None, True)]
-    drawn = ElementTree.fromstring(spread_chart("title", rows))
+    generated = ElementTree.fromstring(spread_chart("title", rows))
     space = "{http://www.w3.org/2000/svg}"
-    first, second = (float(circle.get("cx")) for circle in drawn.iter(f"{space}circle"))
-    [interval] = [line for line in drawn.iter(f"{space}line") if line.get("class") == "interval"]
+    first, second = (float(circle.get("cx")) for circle in generated.iter(f"{space}circle"))
+    [interval] = [line for line in generated.iter(f"{space}line") if line.get("class") == "interval"]
     low, high = float(interval.get("x1")), float(interval.get("x2"))
     assert np.isclose(first, (low + high) / 2, atol=0.1)
     assert np.isclose(second - first, high - low, atol=0.1)  # both .2
-    [band] = [rect for rect in drawn.iter(f"{space}rect") if rect.get("class") == "band"]
+    [band] = [rect for rect in generated.iter(f"{space}rect") if rect.get("class") == "band"]
     assert np.isclose(float(band.get("x")) + float(band.get("width")), second, atol=0.1)

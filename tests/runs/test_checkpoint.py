@@ -21,7 +21,7 @@ from s2i.runs.checkpoint import (
 )
 
 
-def draw() -> tuple[float, float, float]:
+def generate() -> tuple[float, float, float]:
     return random.random(), float(np.random.normal()), float(torch.randn(()))
 
 
@@ -41,19 +41,19 @@ def test_random_states_are_read_with_weights_only_and_continue_the_same_numbers(
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
     np.random.normal()  # leaves a second number waiting in numpy's state
     write_checkpoint(tmp_path / "some.pt", {"random": random_state()})
-    expected = draw(), draw()
-    draw()
+    expected = generate(), generate()
+    generate()
     set_random_state(torch.load(tmp_path / "some.pt", weights_only=True)["random"])
-    assert (draw(), draw()) == expected
+    assert (generate(), generate()) == expected
 
 
-def test_what_is_drawn_while_measuring_moves_no_generator():
+def test_what_is_generated_while_measuring_moves_no_generator():
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
-    expected = draw()
+    expected = generate()
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
     with random_state_kept():
-        draw()
-    assert draw() == expected
+        generate()
+    assert generate() == expected
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])

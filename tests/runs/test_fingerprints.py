@@ -20,7 +20,7 @@ from s2i.config import Config
 from s2i.config_files import load_config
 from s2i.data import pack as pack_module
 from s2i.data.audio import load_waveform
-from s2i.data.manifest import Picture, read_manifest, write_manifest
+from s2i.data.manifest import ImageRecord, read_manifest, write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
 from s2i.evaluation.records import evaluate, settings_of
@@ -32,7 +32,7 @@ from s2i.reports.single import report
 from s2i.reports.tabulate import tabulate
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
 from s2i.runs.fingerprints import OTHER, UNKNOWN, read_fingerprints
-from s2i.training.classifier import load_judge, train_judge
+from s2i.training.classifier import load_classifier, train_classifier
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from tests.tiny import tiny_training_config
@@ -51,7 +51,7 @@ def fingerprint(folder: Path, name: str = "pack", processes: int = 1, **data: ob
     return Pack(folder / name / "train").fingerprint
 
 
-def change_first(folder: Path, change: Callable[[Picture], Picture]) -> None:
+def change_first(folder: Path, change: Callable[[ImageRecord], ImageRecord]) -> None:
     first, *others = read_manifest(folder / "manifest.jsonl")
     write_manifest(folder / "manifest.jsonl", [change(first), *others])
 
@@ -83,9 +83,9 @@ def test_the_same_data_have_the_same_fingerprint_wherever_and_however_they_are_p
     for file in (*data.glob("*.png"), *data.glob("*.wav")):
         shutil.copyfile(file, elsewhere / "deep" / f"copy-{file.name}")  # another name and another time
 
-    def from_there(picture: Picture) -> Picture:
-        captions = tuple(replace(caption, audio=f"deep/copy-{caption.audio}") for caption in picture.captions)
-        return replace(picture, image=f"deep/copy-{picture.image}", captions=captions)
+    def from_there(image: ImageRecord) -> ImageRecord:
+        captions = tuple(replace(caption, audio=f"deep/copy-{caption.audio}") for caption in image.captions)
+        return replace(image, image=f"deep/copy-{image.image}", captions=captions)
 
     write_manifest(elsewhere / "manifest.jsonl", map(from_there, read_manifest(data / "manifest.jsonl")))
     assert fingerprint(elsewhere) == known
@@ -98,8 +98,8 @@ def test_what_differs_between_machines_is_not_in_a_fingerprint(data, monkeypatch
     monkeypatch.setattr(pack_module, "features", lambda *given: features(*given) * (1 + 1e-3))
     assert fingerprint(data, "other_machine") == known
     assert not torch.equal(Pack(data / "pack/train").mel(0), Pack(data / "other_machine/train").mel(0))
-    for picture in data.glob("*.png"):  # whoever wrote the files
-        Image.open(picture).save(picture, compress_level=0)
+    for image in data.glob("*.png"):  # whoever wrote the files
+        Image.open(image).save(image, compress_level=0)
     for recording in data.glob("*.wav"):
         samples, rate = soundfile.read(recording, dtype="int16")
         soundfile.write(recording, samples, rate, format="FLAC", subtype="PCM_16")  # named .wav as before
@@ -107,9 +107,9 @@ def test_what_differs_between_machines_is_not_in_a_fingerprint(data, monkeypatch
 
 
 def other_pixel(folder: Path) -> None:
-    picture = Image.open(folder / "0.png")
-    picture.putpixel((12, 12), tuple(255 - value for value in picture.getpixel((12, 12))))
-    picture.save(folder / "0.png")
+    image = Image.open(folder / "0.png")
+    image.putpixel((12, 12), tuple(255 - value for value in image.getpixel((12, 12))))
+    image.save(folder / "0.png")
 
 
 def other_sample(folder: Path) -> None:
@@ -120,7 +120,7 @@ def other_sample(folder: Path) -> None:
 
 def other_caption(**changed: object) -> Callable[[Path], None]:
     return lambda folder: change_first(
-        folder, lambda picture: replace(picture, captions=(replace(picture.captions[0], **changed),))
+        folder, lambda image: replace(image, captions=(replace(image.captions[0], **changed),))
     )
 
 
@@ -133,11 +133,11 @@ OTHERS = {
     "a language": other_caption(language="de"),
     "no sound": other_caption(audio=None),
     "another's recording": other_caption(audio="1-0.wav"),
-    "an id": lambda folder: change_first(folder, lambda picture: replace(picture, id="another")),
+    "an id": lambda folder: change_first(folder, lambda image: replace(image, id="another")),
     "a class": lambda folder: change_first(folder, lambda p: replace(p, class_id=20, class_name="bird 20")),
     "a class's name": lambda folder: change_first(folder, lambda p: replace(p, class_name="wren")),
     "a box": lambda folder: change_first(folder, lambda p: replace(p, box=(3.0, 3.0, 12.0, 12.0))),
-    "a split": lambda folder: change_first(folder, lambda picture: replace(picture, split="val")),
+    "a split": lambda folder: change_first(folder, lambda image: replace(image, split="val")),
     "attributes": lambda folder: (folder / "attributes.json").write_text('{"wing": ["red"]}'),
     "the order": lambda folder: write_manifest(
         folder / "manifest.jsonl", reversed(read_manifest(folder / "manifest.jsonl"))
@@ -186,7 +186,7 @@ def test_a_pack_without_a_fingerprint_is_to_be_packed_again(data):
 def test_a_process_that_opens_a_pack_again_takes_no_other_data(data):
     fingerprint(data)
     sent = pickle.dumps(Pack(data / "pack" / "train"))
-    assert len(pickle.loads(sent).pictures) == 4
+    assert len(pickle.loads(sent).records) == 4
     other_pixel(data)
     fingerprint(data)
     with pytest.raises(InputError, match="expected the data of .*found others, packed there since"):
@@ -202,7 +202,7 @@ def trained(tmp_path_factory) -> Path:
     folder = write_trained_encoders(tmp_path_factory.mktemp("trained"))
     train_encoder(replace(config_of(folder, "other-encoder"), seed=1))
     train_gan(config_of(folder, "gan"))
-    train_judge(config_of(folder, "judge"))
+    train_classifier(config_of(folder, "classifier"))
     return folder
 
 
@@ -210,7 +210,7 @@ def trained(tmp_path_factory) -> Path:
 def world(trained, tmp_path) -> Path:
     """The same as `trained`, to be changed."""
     folder = shutil.copytree(trained, tmp_path / "world")
-    for run in ("speech-encoder", "text-encoder", "other-encoder", "gan", "judge"):
+    for run in ("speech-encoder", "text-encoder", "other-encoder", "gan", "classifier"):
         for file in folder.glob(f"{run}/checkpoints/*.pt"):  # as if it had been begun here
             saved = read_checkpoint(file)
             write_checkpoint(file, saved | {"config": moved(saved["config"], trained, folder)})
@@ -226,22 +226,24 @@ def moved(value: object, old: Path, new: Path) -> object:
 
 def config_of(folder: Path, run: str, modality: str = "speech") -> Config:
     config = tiny_training_config(folder / "data", folder / run, modality)
-    judge = replace(config.judge, pack=config.data.pack, channels=(8, 8), features=8, steps=4, batch_size=4)
+    classifier = replace(
+        config.classifier, pack=config.data.pack, channels=(8, 8), features=8, steps=4, batch_size=4
+    )
     gan = replace(config.gan, encoder=str(folder / f"{modality}-encoder"))
-    return replace(config, gan=gan, judge=judge)
+    return replace(config, gan=gan, classifier=classifier)
 
 
 def pack_other_data(folder: Path, splits: tuple[str, ...] = ("train", "val"), changed: str = "train") -> None:
     """One caption of a split is another; the settings are the same."""
-    pictures = read_manifest(folder / "data" / "manifest.jsonl")
-    place = next(place for place, picture in enumerate(pictures) if picture.split == changed)
-    first = replace(pictures[place].captions[0], text="another bird that is red")
-    pictures[place] = replace(pictures[place], captions=(first, *pictures[place].captions[1:]))
-    write_manifest(folder / "data" / "manifest.jsonl", pictures)
+    images = read_manifest(folder / "data" / "manifest.jsonl")
+    place = next(place for place, image in enumerate(images) if image.split == changed)
+    first = replace(images[place].captions[0], text="another bird that is red")
+    images[place] = replace(images[place], captions=(first, *images[place].captions[1:]))
+    write_manifest(folder / "data" / "manifest.jsonl", images)
     build_pack(config_of(folder, "unused"), splits)
 
 
-TRAININGS = {"speech-encoder": train_encoder, "gan": train_gan, "judge": train_judge}
+TRAININGS = {"speech-encoder": train_encoder, "gan": train_gan, "classifier": train_classifier}
 
 
 @pytest.mark.parametrize("run", TRAININGS)
@@ -263,7 +265,7 @@ def test_a_killed_run_does_not_continue_on_other_data(run, world):
         config,
         matching=replace(config.matching, steps=12),
         gan=replace(config.gan, steps=12),
-        judge=replace(config.judge, steps=12),
+        classifier=replace(config.classifier, steps=12),
         run=str(world / "broken"),
     )
     saved = read_checkpoint(world / run / "checkpoints" / "last.pt")  # of steps that are before its end
@@ -317,10 +319,10 @@ def test_a_run_from_before_fingerprints_goes_on_with_a_word_and_knows_its_data_t
 def test_checkpoints_and_records_of_a_training_tell_its_data(world):
     known = read_fingerprints(world / "data" / "pack")
     assert set(known) == {"train", "val"}
-    for run in ("speech-encoder", "gan", "judge"):
+    for run in ("speech-encoder", "gan", "classifier"):
         for file in (world / run / "checkpoints").glob("*.pt"):
             assert read_checkpoint(file)["data"] == known
-    for run in ("speech-encoder", "judge"):
+    for run in ("speech-encoder", "classifier"):
         lines = (world / run / "metrics.jsonl").read_text().splitlines()
         assert lines and all(json.loads(line)["fingerprint"] == known["val"] for line in lines)
 
@@ -330,10 +332,12 @@ def test_checkpoints_and_records_of_a_training_tell_its_data(world):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory) -> dict[str, Path]:
-    return write_world(tmp_path_factory.mktemp("measured"), judge_steps=8)
+    return write_world(tmp_path_factory.mktemp("measured"), classifier_steps=8)
 
 
-def packed_again(measured: dict[str, Path], folder: Path, change: Callable[[list[Picture]], list[Picture]]):
+def packed_again(
+    measured: dict[str, Path], folder: Path, change: Callable[[list[ImageRecord]], list[ImageRecord]]
+):
     """{modality: the path to measure}, its data in another folder, where they are packed from other lines."""
     root = Path(load_config(measured["speech"] / "config.yaml").data.root)
     copied = shutil.copytree(root, folder / "birds", ignore=shutil.ignore_patterns("pack"))
@@ -352,11 +356,11 @@ def packed_again(measured: dict[str, Path], folder: Path, change: Callable[[list
     return found
 
 
-def another_split(pictures: list[Picture]) -> list[Picture]:
+def another_split(images: list[ImageRecord]) -> list[ImageRecord]:
     """A class of test and one of training have changed places."""
-    classes = {split: next(p.class_id for p in pictures if p.split == split) for split in ("train", "test")}
+    classes = {split: next(p.class_id for p in images if p.split == split) for split in ("train", "test")}
     sides = {classes["train"]: "test", classes["test"]: "train"}
-    return [replace(picture, split=sides.get(picture.class_id, picture.split)) for picture in pictures]
+    return [replace(image, split=sides.get(image.class_id, image.split)) for image in images]
 
 
 def test_a_run_is_not_measured_on_classes_that_it_was_trained_on(measured, tmp_path):
@@ -391,20 +395,20 @@ def test_every_command_that_measures_refuses_other_data_and_writes_nothing(comma
 
 
 def test_a_test_split_may_come_or_change_later(measured, tmp_path):
-    def fewer(pictures: list[Picture]) -> list[Picture]:
-        return [p for p in pictures if p.split != "test" or not p.id.endswith("-0")]
+    def fewer(images: list[ImageRecord]) -> list[ImageRecord]:
+        return [p for p in images if p.split != "test" or not p.id.endswith("-0")]
 
     path = packed_again(measured, tmp_path, fewer)["speech"]
     subject = Subject(path)
-    assert len(subject.pack.pictures) == 25 and subject.note == ""
+    assert len(subject.pack.records) == 25 and subject.note == ""
     untested = {split: known for split, known in path.data.items() if split != "test"}
     assert Subject(replace(path, data=untested)).note == ""
 
 
 def test_a_test_split_with_a_class_of_training_is_refused(measured, tmp_path):
-    def mixed(pictures: list[Picture]) -> list[Picture]:
-        seen = next(picture for picture in pictures if picture.split == "train")
-        return [*pictures, replace(seen, id="again", split="test")]
+    def mixed(images: list[ImageRecord]) -> list[ImageRecord]:
+        seen = next(image for image in images if image.split == "train")
+        return [*images, replace(seen, id="again", split="test")]
 
     path = packed_again(measured, tmp_path, mixed)["speech"]
     with pytest.raises(InputError, match="expected classes of test to be unseen, found 1 of 6 in train too"):
@@ -451,34 +455,36 @@ def test_an_exported_model_knows_its_data_and_is_measured_on_others_only_on_purp
     assert capsys.readouterr().err.count(UNKNOWN) == 1 and all(UNKNOWN in line["note"] for line in told)
 
 
-def test_a_judge_of_a_pack_that_is_another_now_does_not_score(measured, tmp_path):
-    judge = shutil.copytree(measured["judge"], tmp_path / "judge")
-    saved = read_checkpoint(judge / "checkpoints" / "last.pt")
-    pack = shutil.copytree(saved["config"]["judge"]["pack"], tmp_path / "judge_pack")
-    saved["config"]["judge"]["pack"] = str(pack)
-    write_checkpoint(judge / "checkpoints" / "last.pt", saved)
-    assert load_judge(judge).data == saved["data"] == read_fingerprints(pack)
+def test_a_classifier_of_a_pack_that_is_another_now_does_not_score(measured, tmp_path):
+    classifier = shutil.copytree(measured["classifier"], tmp_path / "classifier")
+    saved = read_checkpoint(classifier / "checkpoints" / "last.pt")
+    pack = shutil.copytree(saved["config"]["classifier"]["pack"], tmp_path / "classifier_pack")
+    saved["config"]["classifier"]["pack"] = str(pack)
+    write_checkpoint(classifier / "checkpoints" / "last.pt", saved)
+    assert load_classifier(classifier).data == saved["data"] == read_fingerprints(pack)
     facts = json.loads((pack / "train" / "pack.json").read_text())
     (pack / "train" / "pack.json").write_text(json.dumps(facts | {"fingerprint": "another"}))
     with pytest.raises(InputError, match=f"{OTHER_DATA}.*train one anew"):
-        load_judge(judge)
+        load_classifier(classifier)
     shutil.rmtree(pack)  # gone, as on another machine: it is what it was
-    assert load_judge(judge).data == saved["data"]
+    assert load_classifier(classifier).data == saved["data"]
 
 
-def test_a_scorer_of_other_data_does_not_score(measured, tmp_path):
+def test_a_r_precision_encoder_of_other_data_does_not_score(measured, tmp_path):
     path = load(measured["speech"], "cpu").path("speech")
     others = packed_again(measured, tmp_path, another_split)["speech"].config
     settings = replace(others.matching, steps=1, batch_size=8, validate_every=1)
-    scorer = train_encoder(replace(others, run=str(tmp_path / "scorer"), seed=7, matching=settings))
-    subject = Subject(path, replace(path.config.evaluation, scorer=str(scorer)))
+    r_precision_encoder = train_encoder(
+        replace(others, run=str(tmp_path / "r_precision_encoder"), seed=7, matching=settings)
+    )
+    subject = Subject(path, replace(path.config.evaluation, r_precision_encoder=str(r_precision_encoder)))
     with pytest.raises(InputError, match=f"{OTHER_DATA}.*train one on this pack"):
-        subject.extractor("scorer")
+        subject.extractor("r_precision_encoder")
 
 
 def test_runs_over_different_test_data_are_not_tabulated(measured, tmp_path):
-    def fewer(pictures: list[Picture]) -> list[Picture]:
-        return [picture for picture in pictures if not picture.id.endswith("-0")]
+    def fewer(images: list[ImageRecord]) -> list[ImageRecord]:
+        return [image for image in images if not image.id.endswith("-0")]
 
     config = packed_again(measured, tmp_path, fewer)["speech"].config
     write_gan_run(tmp_path / "other", replace(config, run=str(tmp_path / "other")))

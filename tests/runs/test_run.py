@@ -89,7 +89,7 @@ def test_what_decides_nothing_that_is_learnt_may_change(tmp_path):
     assert load_config(tmp_path / "config.yaml") == other
 
 
-@pytest.mark.parametrize("kind", ["encoder", "judge"])
+@pytest.mark.parametrize("kind", ["encoder", "classifier"])
 def test_what_a_training_does_not_read_may_change_without_a_word(kind, tmp_path, capsys):
     open_run(make_config(tmp_path), kind)
     generator = GeneratorConfig(channels=8)
@@ -99,7 +99,7 @@ def test_what_a_training_does_not_read_may_change_without_a_word(kind, tmp_path,
     assert capsys.readouterr().err == ""
     with pytest.raises(InputError, match="gan.steps.*generator.channels|generator.channels.*gan.steps"):
         open_run(other, "gan")
-    with pytest.raises(InputError, match="found generator.stages: 3 -> 2: "):  # how large pictures are
+    with pytest.raises(InputError, match="found generator.stages: 3 -> 2: "):  # how large images are
         open_run(make_config(tmp_path, generator=replace(generator, stages=2)), kind)
 
 

@@ -1,4 +1,4 @@
-"""Index and search: exact neighbours, both spaces, recordings by picture, pages, and what is refused."""
+"""Index and search: exact neighbours, both spaces, recordings by image, pages, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from s2i import cli
-from s2i.data.dataset import centre_crops, read_pictures
+from s2i.data.dataset import centre_crops, read_images
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
@@ -93,8 +93,8 @@ def test_equals_come_in_their_order(tmp_path):
     assert places.tolist() == [0, 1, 2, 3]
 
 
-def test_pictures_are_seen_as_training_saw_them(data, model, index):
-    folder, pictures = data
+def test_images_are_seen_as_training_saw_them(data, model, index):
+    folder, images = data
     config = replace(tiny_model_config("speech"))
     config = replace(
         config,
@@ -104,30 +104,30 @@ def test_pictures_are_seen_as_training_saw_them(data, model, index):
     )
     build_pack(config, ("train",))
     pack = Pack(folder / "p" / "train")
-    seen = read_pictures(pack, np.arange(3), centre_crops(pack, 3), config.picture_size)
+    seen = read_images(pack, np.arange(3), centre_crops(pack, 3), config.packed_size)
     for modality, path in load(model).paths.items():
-        table = Index.open(index)._tables[f"{modality}-pictures"]
+        table = Index.open(index)._tables[f"{modality}-images"]
         expected = F.normalize(path.image_encoder(seen)[0], dim=1)
         torch.testing.assert_close(torch.from_numpy(np.array(table.vectors[:3])), expected)
 
 
-def test_search_orders_all_pictures_by_cosine_for_speech_text_and_picture(data, model, index, tmp_path):
-    folder, pictures = data
+def test_search_orders_all_images_by_cosine_for_speech_text_and_image(data, model, index, tmp_path):
+    folder, images = data
     loaded, recording = load(model), write_recording(tmp_path / "x.wav")
     for query, space in (
         ({"speech": recording}, "speech"),
         ({"text": SENTENCE}, "text"),
-        ({"image": folder / pictures[3].image}, "speech"),
+        ({"image": folder / images[3].image}, "speech"),
     ):
         hits = loaded.search(index, **query, top=5)
         vector = loaded.embed(**query)
-        cosines = np.asarray(Index.open(index)._tables[f"{space}-pictures"].vectors) @ vector
+        cosines = np.asarray(Index.open(index)._tables[f"{space}-images"].vectors) @ vector
         best = np.argsort(-cosines, kind="stable")[:5]
-        assert [hit.id for hit in hits] == [pictures[place].id for place in best]
+        assert [hit.id for hit in hits] == [images[place].id for place in best]
         assert hits[0].score == pytest.approx(cosines.max(), abs=1e-6)
-        found = pictures[best[0]]
+        found = images[best[0]]
         assert (hits[0].class_name, hits[0].caption) == (found.class_name, found.captions[0].text)
-        assert hits[0].picture.resolve() == (folder / found.image).resolve() and hits[0].recording is None
+        assert hits[0].image.resolve() == (folder / found.image).resolve() and hits[0].recording is None
 
 
 def test_a_query_with_words_that_the_model_never_learnt_says_so(model, index, capsys):
@@ -138,67 +138,65 @@ def test_a_query_with_words_that_the_model_never_learnt_says_so(model, index, ca
     assert told in found.err.splitlines() and json.loads(found.out)
 
 
-def test_recordings_are_found_by_picture(data, model, index):
-    folder, pictures = data
+def test_recordings_are_found_by_image(data, model, index):
+    folder, images = data
     loaded = load(model)
-    hits = loaded.search(index, image=folder / pictures[0].image, top=3, among="recordings")
-    vector = loaded.embed(image=folder / pictures[0].image, space="speech")
-    spoken = [(picture, caption) for picture in pictures for caption in picture.captions if caption.audio]
+    hits = loaded.search(index, image=folder / images[0].image, top=3, among="recordings")
+    vector = loaded.embed(image=folder / images[0].image, space="speech")
+    spoken = [(image, caption) for image in images for caption in image.captions if caption.audio]
     path = loaded.path("speech")
     by_hand = [float(loaded.embed(speech=folder / caption.audio) @ vector) for _, caption in spoken]
-    picture, caption = spoken[int(np.argmax(by_hand))]
+    image, caption = spoken[int(np.argmax(by_hand))]
     assert hits[0].score == pytest.approx(max(by_hand), abs=1e-5) and path.encoder is not None
     assert hits[0].recording.resolve() == (folder / caption.audio).resolve()
-    assert hits[0].picture.resolve() == (folder / picture.image).resolve()
+    assert hits[0].image.resolve() == (folder / image.image).resolve()
 
 
-def test_a_folder_is_indexed_to_its_depths_and_broken_pictures_are_named(model, tmp_path, capsys):
-    (tmp_path / "pictures" / "deep").mkdir(parents=True)
+def test_a_folder_is_indexed_to_its_depths_and_broken_images_are_named(model, tmp_path, capsys):
+    (tmp_path / "images" / "deep").mkdir(parents=True)
     for name, shade in (("a.png", 10), ("deep/b.JPG", 200), ("deep/c.webp", 90)):
-        Image.new("RGB", (40, 30), (shade, 0, 255 - shade)).save(tmp_path / "pictures" / name)
-    (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
-    (tmp_path / "pictures" / "notes.txt").write_text("no picture either")
-    made = build_index(load(model), tmp_path / "pictures", tmp_path / "index")
-    assert made.sizes == {"pictures": 3} and made.spaces == ["speech", "text"]
+        Image.new("RGB", (40, 30), (shade, 0, 255 - shade)).save(tmp_path / "images" / name)
+    (tmp_path / "images" / "broken.png").write_bytes(b"no image")
+    (tmp_path / "images" / "notes.txt").write_text("no image either")
+    made = build_index(load(model), tmp_path / "images", tmp_path / "index")
+    assert made.sizes == {"images": 3} and made.spaces == ["speech", "text"]
     assert "broken.png" in capsys.readouterr().err
-    hits = load(model).search(tmp_path / "index", image=tmp_path / "pictures" / "deep" / "b.JPG")
+    hits = load(model).search(tmp_path / "index", image=tmp_path / "images" / "deep" / "b.JPG")
     assert hits[0].id == "deep/b.JPG" and hits[0].score == pytest.approx(1, abs=1e-5)
-    # Moved together with its pictures, an index still finds them.
+    # Moved together with its images, an index still finds them.
     (tmp_path / "elsewhere").mkdir()
-    for name in ("pictures", "index"):
+    for name in ("images", "index"):
         (tmp_path / name).rename(tmp_path / "elsewhere" / name)
     [hit] = load(model).search(tmp_path / "elsewhere" / "index", text=SENTENCE, top=1)
-    assert hit.picture.is_file()
+    assert hit.image.is_file()
 
 
 def test_a_folder_that_is_no_index_is_refused_and_stays(model, tmp_path):
-    pictures, project = tmp_path / "pictures", tmp_path / "project"
-    pictures.mkdir()
-    Image.new("RGB", (40, 30)).save(pictures / "a.png")
+    images, project = tmp_path / "images", tmp_path / "project"
+    images.mkdir()
+    Image.new("RGB", (40, 30)).save(images / "a.png")
     project.mkdir()
     (project / "index.json").write_text("mine")
-    for output, found in ((pictures, "a.png"), (project, "index.json"), (project / "index.json", "a file")):
+    for output, found in ((images, "a.png"), (project, "index.json"), (project / "index.json", "a file")):
         with pytest.raises(InputError, match=f"found {found}"):
-            build_index(load(model), pictures, output)
+            build_index(load(model), images, output)
     assert (project / "index.json").read_text() == "mine"
-    made = (
-        pictures / "birds.index"
-    )  # inside of what is indexed: no picture, so the second call finds the same
+    made = images / "birds.index"  # inside of what is indexed: no image, so the second call finds the same
     for _ in range(2):
-        assert build_index(load(model), pictures, made).sizes == {"pictures": 1}
+        assert build_index(load(model), images, made).sizes == {"images": 1}
     (made / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="found notes.txt there"):
-        build_index(load(model), pictures, made)
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "project"}
+        build_index(load(model), images, made)
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "project"}
 
 
-def test_a_drawn_picture_is_searched_as_it_is(model, index):
+def test_a_generated_image_is_searched_as_it_is(model, index):
     loaded = load(model)
-    [drawn] = loaded.draw(text=SENTENCE)
-    framed = np.asarray(drawn, np.float32) / 127.5 - 1
+    [generated] = loaded.generate(text=SENTENCE)
+    framed = np.asarray(generated, np.float32) / 127.5 - 1
     path = loaded.path("text")
     expected = F.normalize(path.image_encoder(torch.from_numpy(framed).movedim(2, 0)[None])[0], dim=1)[0]
-    np.testing.assert_allclose(loaded.embed(image=drawn, space="text"), expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(loaded.embed(image=generated, space="text"), expected.numpy(), atol=1e-5)
 
 
 def test_an_index_of_another_model_and_what_it_lacks_are_refused(data, model, index, tmp_path):
@@ -213,7 +211,7 @@ def test_an_index_of_another_model_and_what_it_lacks_are_refused(data, model, in
     with pytest.raises(InputError, match="no index.json"):
         load(model).search(tmp_path, text=SENTENCE)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="expected pictures .* found none"):
+    with pytest.raises(InputError, match="expected images .* found none"):
         build_index(load(model), tmp_path / "empty", tmp_path / "new")
     with pytest.raises(InputError, match="or one that s2i index wrote, at .*, found 0-0.wav there"):
         build_index(load(model), data[0], data[0])
@@ -227,14 +225,14 @@ def test_an_index_that_is_cut_short_is_one_line(index, tmp_path):
         (copy / name).write_bytes(change((copy / name).read_bytes()))
         return copy
 
-    for name in ("pictures.jsonl", "recordings.jsonl", "index.json"):
+    for name in ("images.jsonl", "recordings.jsonl", "index.json"):
         with pytest.raises(InputError, match="run s2i index again") as caught:
             Index.open(torn(name, lambda content: content[:-20]))
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="run s2i index again"):
         Index.open(torn("index.json", lambda content: b"[" * 100_000))
-    other = Index.open(torn("pictures.jsonl", lambda content: content.replace(b'"id"', b'"ID"')))
-    with pytest.raises(InputError, match="of pictures.jsonl in .* run s2i index again"):
+    other = Index.open(torn("images.jsonl", lambda content: content.replace(b'"id"', b'"ID"')))
+    with pytest.raises(InputError, match="of images.jsonl in .* run s2i index again"):
         other.nearest(np.eye(16, dtype=np.float32)[0])
 
 
@@ -279,7 +277,7 @@ def test_the_command_prints_lines_or_json_and_writes_a_page(data, model, index, 
         + ["--output", str(tmp_path / "val")]
     )
     assert capsys.readouterr().out.strip() == str(tmp_path / "val")
-    assert Index.open(tmp_path / "val").sizes["pictures"] == sum(p.split == "val" for p in data[1])
+    assert Index.open(tmp_path / "val").sizes["images"] == sum(p.split == "val" for p in data[1])
 
 
 def test_words_on_a_page_are_no_markup(data, model, index, tmp_path):

@@ -52,8 +52,8 @@ def main() -> None:
         in_two_processes(__file__, str(data), str(runs / "two"))
         for modality in MODALITIES:
             print(f"{modality} gan, two processes: {of_run(runs / 'two' / f'{modality}-gan')}")
-        world = write_world(Path(folder) / "world", judge_steps=20)
-        print(f"classifier: {of_run(world['judge'])}")
+        world = write_world(Path(folder) / "world", classifier_steps=20)
+        print(f"classifier: {of_run(world['classifier'])}")
         values = []
         for modality in MODALITIES:
             path = load(world[modality], "cpu").path(modality)

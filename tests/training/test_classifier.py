@@ -1,4 +1,4 @@
-"""The judge: what it learns, what it refuses, and that its scores of a picture are that picture's alone."""
+"""The classifier: what it learns, what it refuses, and that its scores of an image are that image's alone."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import pytest
 import torch
 
 from s2i.config import (
+    ClassifierConfig,
     Config,
     DataConfig,
-    JudgeConfig,
     LogConfig,
 )
-from s2i.data.dataset import picture_batches
+from s2i.data.dataset import image_batches
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
 from s2i.runs.checkpoint import write_checkpoint
 from s2i.training.classifier import (
     CLASS,
-    Judge,
-    JudgeNetwork,
+    Classifier,
+    ClassifierNetwork,
     _loss,
     labels,
-    load_judge,
-    train_judge,
+    load_classifier,
+    train_classifier,
 )
 from tests.tiny import tiny_model_config
 from tests.tiny_data import write_telling_data
 from tests.tiny_runs import SCHEMA, write_birds
 
-SETTINGS = JudgeConfig(channels=(8, 16), features=16, steps=50, batch_size=32)
+SETTINGS = ClassifierConfig(channels=(8, 16), features=16, steps=50, batch_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -44,100 +44,102 @@ def config(tmp_path_factory) -> Config:
     data = DataConfig(root=str(root), manifest=str(root / "manifest.jsonl"), pack=str(root / "pack"))
     made = replace(
         tiny_model_config("speech"),
-        run=str(folder / "judge"),
+        run=str(folder / "classifier"),
         data=data,
-        judge=replace(SETTINGS, pack=data.pack),
+        classifier=replace(SETTINGS, pack=data.pack),
         log=LogConfig(every=10, checkpoint_every=20),
         threads=1,
     )
     build_pack(made, ("train", "val"))
-    train_judge(made)
+    train_classifier(made)
     return made
 
 
 @pytest.fixture(scope="module")
-def judge(config) -> Judge:
-    return load_judge(config.run)
+def classifier(config) -> Classifier:
+    return load_classifier(config.run)
 
 
 @pytest.fixture
 def pack(config) -> Pack:
-    return Pack(Path(config.judge.pack) / "val")
+    return Pack(Path(config.classifier.pack) / "val")
 
 
-def test_it_learns_to_tell_attributes(config, judge, pack):
-    assert judge.heads == SCHEMA
-    opinion = judge.look(picture_batches(pack, pack.image_size))
-    right = labels(pack, judge.heads)
-    shares = {name: float((opinion.answers(name) == right[name]).mean()) for name in SCHEMA}
+def test_it_learns_to_tell_attributes(config, classifier, pack):
+    assert classifier.heads == SCHEMA
+    predictions = classifier.look(image_batches(pack, pack.image_size))
+    right = labels(pack, classifier.heads)
+    shares = {name: float((predictions.answers(name) == right[name]).mean()) for name in SCHEMA}
     assert shares["size"] > 0.9 and min(shares.values()) > 0.6  # chance: 1/2, 1/3
     told = [json.loads(line) for line in (Path(config.run) / "metrics.jsonl").read_text().splitlines()]
     assert {line["metric"]: line["value"] for line in told} == {
-        f"judge_accuracy/{name}": share for name, share in shares.items()
+        f"classifier_accuracy/{name}": share for name, share in shares.items()
     }
 
 
-def test_a_picture_is_judged_the_same_alone_and_in_any_batch(judge, pack):
-    together = judge.look([next(picture_batches(pack, pack.image_size))])
-    alone = judge.look(picture_batches(pack, pack.image_size, batch_size=1))
+def test_a_image_is_judged_the_same_alone_and_in_any_batch(classifier, pack):
+    together = classifier.look([next(image_batches(pack, pack.image_size))])
+    alone = classifier.look(image_batches(pack, pack.image_size, batch_size=1))
     assert np.allclose(together.features, alone.features, atol=1e-4)
     assert np.allclose(together.probabilities["wing"], alone.probabilities["wing"], atol=1e-5)
     assert np.allclose(together.probabilities["wing"].sum(1), 1)
 
 
-def test_pictures_of_another_size_are_resized(judge):
-    opinion = judge.look([torch.zeros(3, 3, 64, 64)])
-    assert opinion.features.shape == (3, 16) and opinion.probabilities["size"].shape == (3, 2)
+def test_images_of_another_size_are_resized(classifier):
+    predictions = classifier.look([torch.zeros(3, 3, 64, 64)])
+    assert predictions.features.shape == (3, 16) and predictions.probabilities["size"].shape == (3, 2)
 
 
-def test_the_same_seed_trains_the_same_judge_and_another_seed_another(config, judge, tmp_path):
-    again = train_judge(replace(config, run=str(tmp_path / "again")))
-    assert load_judge(again).identity == judge.identity
-    other = train_judge(replace(config, run=str(tmp_path / "other"), seed=1))
-    assert load_judge(other).identity != judge.identity
+def test_the_same_seed_trains_the_same_classifier_and_another_seed_another(config, classifier, tmp_path):
+    again = train_classifier(replace(config, run=str(tmp_path / "again")))
+    assert load_classifier(again).identity == classifier.identity
+    other = train_classifier(replace(config, run=str(tmp_path / "other"), seed=1))
+    assert load_classifier(other).identity != classifier.identity
 
 
-def test_an_unfinished_judge_does_not_score(config, tmp_path):
-    run = train_judge(replace(config, run=str(tmp_path / "run"), judge=replace(config.judge, steps=2)))
+def test_an_unfinished_classifier_does_not_score(config, tmp_path):
+    run = train_classifier(
+        replace(config, run=str(tmp_path / "run"), classifier=replace(config.classifier, steps=2))
+    )
     path = run / "checkpoints" / "last.pt"
     saved = torch.load(path, weights_only=True)
     write_checkpoint(path, {**saved, "step": 1})
-    with pytest.raises(InputError, match="found one after step 1 of 2: run s2i train-judge again"):
-        load_judge(run)
+    with pytest.raises(InputError, match="found one after step 1 of 2: run s2i train-classifier again"):
+        load_classifier(run)
 
 
-def test_another_kind_of_run_is_no_judge(tmp_path):
+def test_another_kind_of_run_is_no_classifier(tmp_path):
     write_checkpoint(tmp_path / "checkpoints" / "last.pt", {"kind": "gan"})
-    with pytest.raises(InputError, match="expected a judge"):
-        load_judge(tmp_path)
+    with pytest.raises(InputError, match="expected a classifier"):
+        load_classifier(tmp_path)
 
 
-def test_it_knows_what_it_was_trained_on(config, judge):
-    folder = Path(config.judge.pack)
+def test_it_knows_what_it_was_trained_on(config, classifier):
+    folder = Path(config.classifier.pack)
     packs = {split: Pack(folder / split).fingerprint for split in ("train", "val")}
-    assert judge.data == packs
+    assert classifier.data == packs
 
 
-def test_data_without_attributes_makes_a_judge_of_classes(config, tmp_path):
+def test_data_without_attributes_makes_a_classifier_of_classes(config, tmp_path):
     write_telling_data(tmp_path)
     data = DataConfig(
         root=str(tmp_path), manifest=str(tmp_path / "manifest.jsonl"), pack=str(tmp_path / "pack"), margin=1.0
     )
     smaller = replace(config.generator, stages=2)
-    made = replace(config, data=data, generator=smaller, run=str(tmp_path / "judge"))
-    made = replace(made, judge=replace(config.judge, pack=data.pack, steps=20, batch_size=8))
+    made = replace(config, data=data, generator=smaller, run=str(tmp_path / "classifier"))
+    made = replace(made, classifier=replace(config.classifier, pack=data.pack, steps=20, batch_size=8))
     build_pack(made, ("train", "val"))
-    judge = load_judge(train_judge(made))
-    assert judge.heads == {CLASS: ["red bird", "green bird", "blue bird", "white bird"]}
+    classifier = load_classifier(train_classifier(made))
+    assert classifier.heads == {CLASS: ["red bird", "green bird", "blue bird", "white bird"]}
     pack = Pack(tmp_path / "pack" / "val")
-    opinion = judge.look(picture_batches(pack, pack.image_size))
-    assert (opinion.answers(CLASS) == labels(pack, judge.heads)[CLASS]).mean() > 0.6
+    predictions = classifier.look(image_batches(pack, pack.image_size))
+    assert (predictions.answers(CLASS) == labels(pack, classifier.heads)[CLASS]).mean() > 0.6
 
 
 def test_a_value_that_it_does_not_know_is_no_label_and_has_no_gradient(pack):
     known = {"wing": ["red", "green"]}  # not blue
     right = labels(pack, known)["wing"]
-    blue = np.array([picture.attributes["wing"] == "blue" for picture in pack.pictures])
+    blue = np.array([image.attributes["wing"] == "blue" for image in pack.records])
     assert blue.any() and (right[blue] == -1).all() and (right[~blue] >= 0).all()
     logits = torch.zeros(3, 2, requires_grad=True)
     loss = _loss({"wing": logits}, {"wing": torch.tensor([0, -1, 1])})
@@ -148,9 +150,9 @@ def test_a_value_that_it_does_not_know_is_no_label_and_has_no_gradient(pack):
 
 def test_where_a_colour_lies_reaches_its_heads():
     torch.manual_seed(0)
-    network = JudgeNetwork(SETTINGS, {"wing": ["red", "green"]}, 32).eval()
-    picture = torch.zeros(1, 3, 32, 32)
-    picture[..., :16] = 1
+    network = ClassifierNetwork(SETTINGS, {"wing": ["red", "green"]}, 32).eval()
+    image = torch.zeros(1, 3, 32, 32)
+    image[..., :16] = 1
     with torch.no_grad():
-        here, there = network(picture)[0], network(picture.flip(-1))[0]
+        here, there = network(image)[0], network(image.flip(-1))[0]
     assert not torch.allclose(here, there, atol=1e-3)

@@ -1,5 +1,5 @@
 """A generator that tunes its encoder, begins with an unmatched one, learns from two, steps more often, or is
-matched by other encoders than it draws from."""
+matched by other encoders than it generates from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from s2i.config import Config, GanConfig
 from s2i.errors import InputError
-from s2i.evaluation.r_precision_encoder import load_scorer
+from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.inference.model import load
 from s2i.inference.save import export
 from s2i.runs.checkpoint import load_last, read_checkpoint, write_checkpoint
@@ -34,7 +34,7 @@ def world(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def looker(world) -> Path:
-    """The run of a further speech encoder: narrower, over smaller pictures."""
+    """The run of a further speech encoder: narrower, over smaller images."""
     config = tiny_training_config(world / "data", world / "looker")
     images = replace(config.image_encoder, image_size=8)
     speech = replace(config.speech_encoder, hidden=4)
@@ -85,7 +85,7 @@ def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(
         assert same(unbroken[part], broken[part]), part
 
 
-def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_draws(world, tmp_path):
+def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_generates(world, tmp_path):
     folder = train_gan(make_config(world, tmp_path / "run", encoder_lr=1e-3))
     nets, before = load_last(folder / "checkpoints")["nets"], matched_nets(world, "speech")
     assert same(nets["image_encoder"], before["image_encoder"])
@@ -122,7 +122,7 @@ def test_an_unmatched_encoder_is_another_one_and_stays_frozen(world, tmp_path):
 
 
 @pytest.mark.parametrize("condition", ["mu", "sentence"])
-def test_the_encoder_learns_through_the_pictures_and_not_through_what_judges_them(
+def test_the_encoder_learns_through_the_images_and_not_through_what_judges_them(
     condition, world, tmp_path, monkeypatch
 ):
     objective, encode, sentences = objectives.generator_objective, CaptionSource.encode, []
@@ -136,12 +136,12 @@ def test_the_encoder_learns_through_the_pictures_and_not_through_what_judges_the
         found = torch.autograd.grad(value.sum(), sentences[-1], retain_graph=True, allow_unused=True)
         return found[0] is not None
 
-    def watch(networks, drawing, encoding, told, *rest):
+    def watch(networks, output, encoding, told, *rest):
         assert not encoding.sentence.requires_grad and not encoding.sequence.requires_grad
         assert told.requires_grad == (condition == "mu")  # conditioning augmentation learns through it
-        assert not reaches(drawing.mu) and not reaches(drawing.logvar)
-        assert all(reaches(picture) for picture in drawing.pictures)
-        return objective(networks, drawing, encoding, told, *rest)
+        assert not reaches(output.mu) and not reaches(output.logvar)
+        assert all(reaches(image) for image in output.images)
+        return objective(networks, output, encoding, told, *rest)
 
     monkeypatch.setattr(CaptionSource, "encode", note)
     monkeypatch.setattr(objectives, "generator_objective", watch)
@@ -150,23 +150,23 @@ def test_the_encoder_learns_through_the_pictures_and_not_through_what_judges_the
 
 
 def test_generator_steps_are_so_many_a_batch_from_new_noise(world, tmp_path, monkeypatch):
-    steps, pictures = [], []
-    told_apart, drawn = objectives.discriminator_objective, objectives.generator_objective
+    steps, images = [], []
+    told_apart, generated = objectives.discriminator_objective, objectives.generator_objective
 
     def tell(networks, reals, fakes, *rest):
         steps.append("d")
         return told_apart(networks, reals, fakes, *rest)
 
-    def draw(networks, drawing, *rest):
+    def generate(networks, output, *rest):
         steps.append("g")
-        pictures.append(drawing.pictures[0].detach())
-        return drawn(networks, drawing, *rest)
+        images.append(output.images[0].detach())
+        return generated(networks, output, *rest)
 
     monkeypatch.setattr(objectives, "discriminator_objective", tell)
-    monkeypatch.setattr(objectives, "generator_objective", draw)
+    monkeypatch.setattr(objectives, "generator_objective", generate)
     train_gan(make_config(world, tmp_path / "a", generator_steps=3, steps=2))
     assert steps == ["d", "g", "g", "g"] * 2
-    assert not torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(images[0], images[1])
 
 
 def test_sources_take_turns_and_share_the_penalty():
@@ -177,7 +177,7 @@ def test_sources_take_turns_and_share_the_penalty():
     assert [source_of_step(step, 2, 3) for step in range(0, 12, 3)] == [0, 1, 0, 1]
 
 
-def test_one_generator_on_both_listens_in_turn_and_draws_from_either(world, tmp_path, monkeypatch):
+def test_one_generator_on_both_listens_in_turn_and_generates_from_either(world, tmp_path, monkeypatch):
     heard = []
     encode = CaptionSource.encode
 
@@ -202,9 +202,9 @@ def test_one_generator_on_both_listens_in_turn_and_draws_from_either(world, tmp_
             assert same(dict(path.generator.state_dict()), saved["ema"])
             assert same(dict(path.encoder.state_dict()), matched_nets(world, modality)["caption_encoder"])
             assert same(dict(path.image_encoder.state_dict()), matched_nets(world, modality)["image_encoder"])
-    drawing = load(folder, "cpu").path("text")
-    picture = drawing.draw(drawing.encode_text(["a red bird"]), ["0"]).pictures[-1]
-    assert picture.shape == (1, 3, 16, 16) and torch.isfinite(picture).all()
+    output = load(folder, "cpu").path("text")
+    image = output.generate(output.encode_text(["a red bird"]), ["0"]).images[-1]
+    assert image.shape == (1, 3, 16, 16) and torch.isfinite(image).all()
 
 
 def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
@@ -212,9 +212,9 @@ def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
 ):
     objective, told = objectives.generator_objective, []
 
-    def note(networks, drawing, encoding, condition, class_ids, looks, gan, matching, matched):
+    def note(networks, output, encoding, condition, class_ids, looks, gan, matching, matched):
         told.append((encoding, looks, matching, matched))
-        return objective(networks, drawing, encoding, condition, class_ids, looks, gan, matching, matched)
+        return objective(networks, output, encoding, condition, class_ids, looks, gan, matching, matched)
 
     monkeypatch.setattr(objectives, "generator_objective", note)
     folder = train_gan(make_config(world, tmp_path / "run", matching_model=str(looker), steps=2))
@@ -223,7 +223,7 @@ def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
         assert same(dict(looks.state_dict()), dict(model.image_encoder.state_dict()))
         assert matching.scale == 7.0 and encoding.sentence.shape[1] == 16 and matched.sentence.shape[1] == 8
         assert not matched.sentence.requires_grad and not matched.sequence.requires_grad
-    # What the model draws from, and is searched with, are its own encoders still.
+    # What the model generates from, and is searched with, are its own encoders still.
     path = load(folder, "cpu").path("speech")
     assert same(dict(path.encoder.state_dict()), matched_nets(world, "speech")["caption_encoder"])
     assert same(dict(path.image_encoder.state_dict()), matched_nets(world, "speech")["image_encoder"])
@@ -232,7 +232,7 @@ def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
     assert "The matching model that the generator learnt from" in (tmp_path / "model/README.md").read_text()
     assert str(looker.parent) not in (tmp_path / "model" / "config.json").read_text()
     with pytest.raises(InputError, match="no part in the generator's training"):
-        load_scorer(looker, path)
+        load_r_precision_encoder(looker, path)
 
 
 def test_a_matching_model_reads_as_the_model_itself_reads(world, looker, tmp_path):

@@ -29,20 +29,20 @@ def some_captions(lengths: list[int], width: int = 6) -> tuple[Tensor, Tensor]:
 # Teacher and student
 
 
-PRODUCTS = torch.tensor([[2.0, 1.5, 0.0], [1.0, 1.0, 0.95], [3.0, 0.2, 0.0]])  # picture i, caption j
+PRODUCTS = torch.tensor([[2.0, 1.5, 0.0], [1.0, 1.0, 0.95], [3.0, 0.2, 0.0]])  # image i, caption j
 
 
-def test_joint_embedding_by_hand_asks_less_of_another_picture_of_the_same_class():
-    """Captions' own pictures have 2, 1 and 0; the first two are of one class."""
+def test_joint_embedding_by_hand_asks_less_of_another_image_of_the_same_class():
+    """Captions' own images have 2, 1 and 0; the first two are of one class."""
     found = losses.joint_embedding_loss(PRODUCTS, torch.eye(3), torch.tensor([4, 4, 8]))
     # Caption 0: .1 * (1 - 2) < 0, 1 + 3 - 2; 1: .1 * (1.5 - 1), 1 + .2 - 1; 2: 1 + 0 - 0, 1 + .95 - 0
     assert found.item() == pytest.approx((2 + 0.05 + 0.2 + 1 + 1.95) / 9)
 
 
-def test_joint_embedding_goes_one_way_from_captions_to_pictures():
-    """Swapped, each picture's own caption has 2, 1 and 0."""
+def test_joint_embedding_goes_one_way_from_captions_to_images():
+    """Swapped, each image's own caption has 2, 1 and 0."""
     found = losses.joint_embedding_loss(torch.eye(3), PRODUCTS, torch.tensor([4, 4, 8]))
-    # Picture 0: .1 * (1.5 - 2) < 0, 1 + 0 - 2 < 0; 1: .1 * (1 - 1), 1 + .95 - 1; 2: 1 + 3 - 0, 1 + .2 - 0
+    # Image 0: .1 * (1.5 - 2) < 0, 1 + 0 - 2 < 0; 1: .1 * (1 - 1), 1 + .95 - 1; 2: 1 + 3 - 0, 1 + .2 - 0
     assert found.item() == pytest.approx((0 + 0.95 + 4 + 1.2) / 9)
 
 
@@ -104,8 +104,8 @@ def test_no_mix_of_classes_gives_a_loss_or_gradient_that_is_no_number(classes):
         assert [value.item() for value in both] == [0, 0] and not scores.grad.any()
 
 
-def test_two_captions_of_one_picture_are_no_negatives_of_each_other():
-    """They have one class; where there are no classes, the picture stands for one."""
+def test_two_captions_of_one_image_are_no_negatives_of_each_other():
+    """They have one class; where there are no classes, the image stands for one."""
     scores = torch.zeros(3, 3, requires_grad=True)
     sum(losses.match_both_ways(scores, torch.tensor([7, 7, 9]))).backward()
     assert scores.grad[0, 1] == scores.grad[1, 0] == 0
@@ -120,9 +120,9 @@ def test_masked_batch_matching_equals_its_equation():
     for i in range(4):
         allowed = [j for j in range(4) if j == i or classes[j] != classes[i]]
         over_captions = log(sum(exp(10 * cosines[i][j]) for j in allowed))
-        over_pictures = log(sum(exp(10 * cosines[j][i]) for j in allowed))
+        over_images = log(sum(exp(10 * cosines[j][i]) for j in allowed))
         expected[0] += (over_captions - 10 * cosines[i][i]) / 4
-        expected[1] += (over_pictures - 10 * cosines[i][i]) / 4
+        expected[1] += (over_images - 10 * cosines[i][i]) / 4
     found = losses.batch_matching_loss(image, caption, torch.tensor(classes), scale=10)
     assert [value.item() for value in found] == pytest.approx(expected, abs=1e-5)
 
@@ -150,7 +150,7 @@ def test_batch_matching_takes_cosines_and_knows_no_order():
 def plain_score(
     regions: Tensor, segments: Tensor, gamma1: float, gamma2: float
 ) -> tuple[float, list[list[float]]]:
-    """AttnGAN, eq. 7 to 10, for one picture (D, R) and one caption (D, T), number by number."""
+    """AttnGAN, eq. 7 to 10, for one image (D, R) and one caption (D, T), number by number."""
     count, steps = regions.shape[1], segments.shape[1]
     products = [[float(segments[:, i] @ regions[:, j]) for j in range(count)] for i in range(steps)]
     alphas, pooled = [], 0.0
@@ -210,7 +210,7 @@ def test_region_scores_have_finite_gradients_with_padding_and_silent_segments():
     assert not sequence.grad[1, :, 1:].any()
 
 
-def test_the_region_loss_compares_each_picture_with_the_captions_of_its_group():
+def test_the_region_loss_compares_each_image_with_the_captions_of_its_group():
     regions = torch.randn(6, 6, 4)
     sequence, mask = some_captions([4, 2, 3, 5, 1, 2])
     classes, gammas = torch.tensor([0, 1, 0, 2, 3, 4]), (4.0, 5.0, 10.0)
@@ -294,7 +294,7 @@ def test_adversarial_losses_by_hand(kind, real, expected):
     assert losses.adversarial_loss(logits, real, kind).item() == pytest.approx(expected)
 
 
-def test_a_generator_wants_its_pictures_taken_for_real():
+def test_a_generator_wants_its_images_taken_for_real():
     logits = torch.tensor([-2.0, 0.0, 3.0])
     for kind in ("bce", "least_squares"):
         assert losses.generator_loss(logits, kind) == losses.adversarial_loss(logits, True, kind)
@@ -327,14 +327,12 @@ def test_the_augmentation_loss_is_the_mean_divergence_from_a_standard_normal():
 
 def test_the_squared_gradient_of_a_linear_map_is_the_square_of_its_weights():
     weights, other = torch.randn(3, 2, 2), torch.randn(4)
-    pictures = torch.randn(5, 3, 2, 2, requires_grad=True)
+    images = torch.randn(5, 3, 2, 2, requires_grad=True)
     condition = torch.randn(5, 4, requires_grad=True)
-    outputs = (pictures * weights).sum((1, 2, 3)) + condition @ other
+    outputs = (images * weights).sum((1, 2, 3)) + condition @ other
     expected = weights.square().sum()
-    torch.testing.assert_close(losses.squared_gradient(outputs, [pictures]), expected.expand(5))
-    both = losses.squared_gradient(
-        (pictures * weights).sum((1, 2, 3)) + condition @ other, [pictures, condition]
-    )
+    torch.testing.assert_close(losses.squared_gradient(outputs, [images]), expected.expand(5))
+    both = losses.squared_gradient((images * weights).sum((1, 2, 3)) + condition @ other, [images, condition])
     torch.testing.assert_close(both, (expected + other.square().sum()).expand(5))
 
 

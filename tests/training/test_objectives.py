@@ -24,7 +24,7 @@ from s2i.config import (
 from s2i.config_files import load_config
 from s2i.models.build import build_discriminators, build_generator, build_image_encoder
 from s2i.models.caption_encoding import CaptionEncoding, length_mask
-from s2i.models.generator import Drawing
+from s2i.models.generator import GeneratorOutput
 from s2i.models.posterior import Posterior, mix_colours
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 from s2i.training import objectives
@@ -57,13 +57,13 @@ class LinearDiscriminator(nn.Module):
         self.p, self.u = (nn.Parameter(torch.randn(3 * size * size)) for _ in range(2))
         self.c = nn.Parameter(torch.randn(condition))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return pictures.flatten(1)
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
 
-    def judge(self, hidden: Tensor, condition: Tensor) -> Tensor:
+    def conditional_logits(self, hidden: Tensor, condition: Tensor) -> Tensor:
         return hidden @ self.p + condition @ self.c
 
-    def judge_alone(self, hidden: Tensor) -> Tensor:
+    def unconditional_logits(self, hidden: Tensor) -> Tensor:
         return hidden @ self.u
 
 
@@ -79,12 +79,12 @@ def some_encoding(batch: int = 4) -> CaptionEncoding:
     return CaptionEncoding(torch.randn(batch, 16), torch.randn(batch, 16, 3) * mask.unsqueeze(1), mask)
 
 
-def draw(generator: nn.Module, encoding: CaptionEncoding) -> Drawing:
+def generate(generator: nn.Module, encoding: CaptionEncoding) -> GeneratorOutput:
     batch = len(encoding.sentence)
     return generator(encoding, torch.randn(batch, 6), torch.randn(batch, 4))
 
 
-def pictures(batch: int = 4) -> list[Tensor]:
+def images(batch: int = 4) -> list[Tensor]:
     return [torch.rand(batch, 3, size, size) * 2 - 1 for size in (8, 16)]
 
 
@@ -123,8 +123,8 @@ def test_the_discriminators_terms_by_hand():
     assert total.item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_plain_sum_counts_a_wrong_pairs_picture_as_real_once_more():
-    """S2IGAN: a wrong pair is still a real picture; with pictures of the batch that is real_u again."""
+def test_the_plain_sum_counts_a_wrong_pairs_image_as_real_once_more():
+    """S2IGAN: a wrong pair is still a real image; with images of the batch that is real_u again."""
     published = load_config(S2IGAN).gan.terms
     assert published == DiscriminatorTerms(1.0, 2.0, 1.0, 1.0, 1.0)
 
@@ -134,8 +134,11 @@ def test_a_wrong_pair_takes_the_caption_of_another_class():
     condition = torch.nn.functional.one_hot(CLASSES, 5).float()  # tells the class
     seen: list[Tensor] = []
     for network in networks:
-        judge = network.judge
-        network.judge = lambda hidden, told, judge=judge: (seen.append(told), judge(hidden, told))[1]
+        classifier = network.conditional_logits
+        network.conditional_logits = lambda hidden, told, classifier=classifier: (
+            seen.append(told),
+            classifier(hidden, told),
+        )[1]
     config = GanConfig(terms=DiscriminatorTerms(**{**ONLY, "wrong_c": 1.0}))
     objectives.discriminator_objective(networks, reals, fakes, condition, CLASSES, config)
     wrong = [told.argmax(1) for told in seen if not torch.equal(told, condition)]
@@ -152,15 +155,15 @@ def test_a_batch_of_one_class_has_no_wrong_pairs():
 
 @pytest.mark.parametrize("condition", ["mu", "sentence"])
 def test_the_discriminators_step_gives_the_generator_and_the_encoder_no_gradient(condition):
-    """As the training calls it: drawn pictures and condition come without their history."""
+    """As the training calls it: generated images and condition come without their history."""
     config = replace(CONFIG, discriminator=DiscriminatorConfig(channels=4, condition=condition))
     generator, networks = build_generator(config), build_discriminators(config)
     encoding = some_encoding()
     encoding.sentence.requires_grad_()
-    drawing = draw(generator, encoding)
-    told = drawing.mu if condition == "mu" else encoding.sentence
+    output = generate(generator, encoding)
+    told = output.mu if condition == "mu" else encoding.sentence
     total, terms = objectives.discriminator_objective(
-        networks, pictures(), [p.detach() for p in drawing.pictures], told.detach(), CLASSES, config.gan
+        networks, images(), [p.detach() for p in output.images], told.detach(), CLASSES, config.gan
     )
     total.backward()
     assert all(weight.grad is None for weight in generator.parameters())
@@ -194,7 +197,7 @@ def test_the_matching_aware_penalty_of_a_linear_discriminator_counts_the_conditi
 
 
 @pytest.mark.parametrize("penalty", ["r1", "matching_aware"])
-def test_a_penalty_leaves_the_pictures_and_the_condition_that_it_is_given_alone(penalty):
+def test_a_penalty_leaves_the_images_and_the_condition_that_it_is_given_alone(penalty):
     networks, reals, _, condition = linear_case()
     config = GanConfig(penalty=penalty)
     objectives.penalty_objective(networks, reals, condition, config)[0].backward()
@@ -208,11 +211,11 @@ def test_penalties_reach_the_real_discriminators_weights(penalty, norm):
         CONFIG, discriminator=DiscriminatorConfig(channels=4, norm=norm), gan=GanConfig(penalty=penalty)
     )
     networks = build_discriminators(config)
-    total, _ = objectives.penalty_objective(networks, pictures(), torch.randn(4, 4), config.gan)
+    total, _ = objectives.penalty_objective(networks, images(), torch.randn(4, 4), config.gan)
     total.backward()
     assert total > 0
     for network in networks:
-        first = network.trunk[0]
+        first = network.backbone[0]
         weight = first.parametrizations.weight.original if norm == "spectral" else first.weight
         assert weight.grad.any()
 
@@ -224,10 +227,10 @@ def generator_step(config: Config, classes: Tensor = CLASSES):
     generator, networks = build_generator(config), build_discriminators(config)
     image_encoder = freeze(build_image_encoder(config))
     encoding = some_encoding()
-    drawing = draw(generator, encoding)
+    output = generate(generator, encoding)
     networks.requires_grad_(False)
     total, terms, vectors = objectives.generator_objective(
-        networks, drawing, encoding, drawing.mu, classes, image_encoder, config.gan, config.matching
+        networks, output, encoding, output.mu, classes, image_encoder, config.gan, config.matching
     )
     return generator, networks, image_encoder, total, terms, vectors
 
@@ -251,11 +254,11 @@ def test_the_generators_terms_by_hand():
     config = GanConfig(conditional_weight=2.0, unconditional_weight=3.0, kl_weight=0.5)
     total, terms, vectors = objectives.generator_objective(
         networks,
-        Drawing(fakes, [], mu, logvar),
+        GeneratorOutput(fakes, [], mu, logvar),
         some_encoding(),
         condition,
         CLASSES,
-        None,  # nobody looks at the picture without matching or relation
+        None,  # nobody looks at the image without matching or relation
         config,
         MatchingConfig(),
     )
@@ -274,9 +277,9 @@ def test_conditioning_augmentation_learns_through_the_condition_too():
     networks, _, fakes, _ = linear_case()
     mu = torch.randn(4, 5, requires_grad=True)
     config = GanConfig(kl_weight=0.0)
-    drawing = Drawing(fakes, [], mu, torch.zeros(4, 5))
+    output = GeneratorOutput(fakes, [], mu, torch.zeros(4, 5))
     total, _, _ = objectives.generator_objective(
-        networks, drawing, some_encoding(), mu, CLASSES, None, config, MatchingConfig()
+        networks, output, some_encoding(), mu, CLASSES, None, config, MatchingConfig()
     )
     total.backward()
     assert mu.grad.any()
@@ -290,18 +293,18 @@ def test_the_generator_is_matched_on_its_last_stage_as_the_encoder_was():
     )
     generator, image_encoder = build_generator(config), freeze(build_image_encoder(config))
     encoding = some_encoding()
-    drawing = draw(generator, encoding)
+    output = generate(generator, encoding)
     total, terms, vectors = objectives.generator_objective(
         build_discriminators(config),
-        drawing,
+        output,
         encoding,
-        drawing.mu,
+        output.mu,
         CLASSES,
         image_encoder,
         config.gan,
         config.matching,
     )
-    expected, regions = image_encoder(drawing.pictures[-1])
+    expected, regions = image_encoder(output.images[-1])
     torch.testing.assert_close(vectors, expected)
     batch = sum(losses.batch_matching_loss(vectors, encoding.sentence, CLASSES, 10.0))
     parts = encoding.sequence, encoding.mask, CLASSES, (4.0, 5.0, 10.0)
@@ -339,7 +342,7 @@ def test_relations_have_the_labels_of_the_published_table():
     network = Recorder()
     real, same, fake = torch.randn(3, 4, 16)
     total, terms = objectives.relation_objective(network, real, same, fake, CLASSES, EACH)
-    labels = dict(zip(("identical", "same_class", "drawn", "other_class"), (0, 1, 1, 2), strict=True))
+    labels = dict(zip(("identical", "same_class", "generated", "other_class"), (0, 1, 1, 2), strict=True))
     others = dict(zip(labels, (real, same, fake, real[[1, 2, 3, 0]]), strict=True))
     assert set(terms) == {f"relation/{name}" for name in labels}
     found = dict(zip(labels, network.pairs, strict=True))
@@ -350,13 +353,13 @@ def test_relations_have_the_labels_of_the_published_table():
     assert total.item() == pytest.approx(sum(value.item() for value in terms.values()), rel=1e-5)
 
 
-def test_a_drawn_picture_has_the_same_label_in_both_steps():
-    """The supervisor helps: training it and training the generator, a drawn picture is one of the class."""
+def test_a_generated_image_has_the_same_label_in_both_steps():
+    """The supervisor helps: training it and training the generator, a generated image is one of the class."""
     network = RelationSupervisor(16).eval()
     real, same, fake = torch.randn(3, 4, 16)
     _, terms = objectives.relation_objective(network, real, same, fake, CLASSES, EACH)
     for_generator = objectives.relation_loss(network, real, fake, SAME_CLASS)
-    torch.testing.assert_close(terms["relation/drawn"], for_generator.detach())
+    torch.testing.assert_close(terms["relation/generated"], for_generator.detach())
 
 
 def test_relations_to_another_class_are_left_out_where_there_is_none():
@@ -364,11 +367,11 @@ def test_relations_to_another_class_are_left_out_where_there_is_none():
     vectors = torch.randn(3, 4, 16)
     classes = torch.zeros(4, dtype=torch.int64)
     total, terms = objectives.relation_objective(network, *vectors, classes, EACH)
-    assert set(terms) == {"relation/identical", "relation/same_class", "relation/drawn"}
+    assert set(terms) == {"relation/identical", "relation/same_class", "relation/generated"}
     assert torch.isfinite(total)
 
 
-def test_a_picture_alone_in_its_class_is_not_identical_to_itself():
+def test_a_image_alone_in_its_class_is_not_identical_to_itself():
     """It stands for another one of its class: the same pair under two labels would teach nothing."""
     real, same, fake = torch.randn(3, 4, 16)
     classes = torch.tensor([0, 1, 1, 2])
@@ -379,7 +382,7 @@ def test_a_picture_alone_in_its_class_is_not_identical_to_itself():
     assert [len(first) for first, _ in network.pairs] == [2, 4, 4, 4]
     network = Recorder()
     _, terms = objectives.relation_objective(network, real, real, fake, torch.arange(4), ~EACH)
-    assert set(terms) == {"relation/same_class", "relation/drawn", "relation/other_class"}
+    assert set(terms) == {"relation/same_class", "relation/generated", "relation/other_class"}
 
 
 def test_the_relation_loss_is_the_cross_entropy_of_the_label():
@@ -397,8 +400,8 @@ SEMANTIC = replace(
 
 def test_semantic_terms_are_batch_matching_and_cross_entropy_of_the_discriminators_own_heads():
     network = next(iter(build_discriminators(SEMANTIC, classes=3)))
-    pictures, condition = torch.rand(4, 3, 8, 8), torch.randn(4, SEMANTIC.embedding)
-    hidden = network(pictures)
+    images, condition = torch.rand(4, 3, 8, 8), torch.randn(4, SEMANTIC.embedding)
+    hidden = network(images)
     settings = GanConfig(contrast_weight=1, class_weight=1)
     terms = objectives.semantic_terms(network, hidden, condition, CLASSES, settings)
     seen, told = network.contrast(hidden.flatten(1)), network.contrast_condition(condition)
@@ -418,10 +421,10 @@ def test_semantic_terms_count_on_both_sides_by_their_weights():
     total, terms = objectives.discriminator_objective(networks, reals, reals, condition, CLASSES, weighted)
     added = sum(0.5 * terms[f"d_{size}/contrast"] + 2 * terms[f"d_{size}/class"] for size in (8, 16))
     assert (total - without).item() == pytest.approx(added.item(), rel=1e-4)
-    drawing = Drawing(reals, [], torch.zeros(4, 4), torch.zeros(4, 4))
+    output = GeneratorOutput(reals, [], torch.zeros(4, 4), torch.zeros(4, 4))
     image_encoder = freeze(build_image_encoder(SEMANTIC))
     encoding = CaptionEncoding(condition, condition[..., None], torch.ones(4, 1, dtype=torch.bool))
-    arguments = (networks, drawing, encoding, condition, CLASSES, image_encoder)
+    arguments = (networks, output, encoding, condition, CLASSES, image_encoder)
     without, _, _ = objectives.generator_objective(*arguments, plain, MatchingConfig())
     total, terms, _ = objectives.generator_objective(*arguments, weighted, MatchingConfig())
     added = sum(0.5 * terms[f"g_{size}/contrast"] + 2 * terms[f"g_{size}/class"] for size in (8, 16))
@@ -432,33 +435,33 @@ def test_semantic_terms_count_on_both_sides_by_their_weights():
 
 
 def test_reconstruction_is_the_mean_difference_over_stages_and_the_nats_of_the_found_noise():
-    drawn = [torch.full((4, 3, 2, 2), 0.5), torch.full((4, 3, 4, 4), 0.25)]
-    drawn[0][2:], drawn[1][2:] = 9.0, -9.0  # not drawn again: in no term
+    generated = [torch.full((4, 3, 2, 2), 0.5), torch.full((4, 3, 4, 4), 0.25)]
+    generated[0][2:], generated[1][2:] = 9.0, -9.0  # not resampled: in no term
     reals = [torch.zeros(4, 3, 2, 2), torch.zeros(4, 3, 4, 4)]
     found = (torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.zeros(2, 2))
     config = GanConfig(reconstruction_weight=10, posterior_weight=3)
-    drawing = Drawing(drawn, [], torch.zeros(4, 1), torch.zeros(4, 1))
-    total, terms = objectives.reconstruction_objective(drawing, reals, found, config)
+    output = GeneratorOutput(generated, [], torch.zeros(4, 1), torch.zeros(4, 1))
+    total, terms = objectives.reconstruction_objective(output, reals, found, config)
     assert terms["g/reconstruction"] == pytest.approx(0.375)
-    assert terms["g/posterior_nats"] == pytest.approx(1.0)  # half of 2 squared in one picture of two
+    assert terms["g/posterior_nats"] == pytest.approx(1.0)  # half of 2 squared in one image of two
     assert total == pytest.approx(10 * 0.375 + 3 * 1.0)
 
 
-def test_a_new_posterior_is_the_prior_and_learns_from_picture_and_caption():
+def test_a_new_posterior_is_the_prior_and_learns_from_image_and_caption():
     posterior = Posterior(embedding=16, noise=6)
-    pictures, sentence, mixtures = torch.randn(4, 3, 64, 64), torch.randn(4, 16), torch.randn(4, 3)
-    mu, logvar = posterior(pictures, sentence, mixtures)
+    images, sentence, mixtures = torch.randn(4, 3, 64, 64), torch.randn(4, 16), torch.randn(4, 3)
+    mu, logvar = posterior(images, sentence, mixtures)
     assert mu.shape == logvar.shape == (4, 6) and not mu.any() and not logvar.any()
     nn.init.normal_(posterior.out.weight)
-    mu = posterior(pictures, sentence, mixtures)[0]
-    assert not torch.allclose(posterior(-pictures, sentence, mixtures)[0], mu)
-    assert not torch.allclose(posterior(pictures, -sentence, mixtures)[0], mu)
+    mu = posterior(images, sentence, mixtures)[0]
+    assert not torch.allclose(posterior(-images, sentence, mixtures)[0], mu)
+    assert not torch.allclose(posterior(images, -sentence, mixtures)[0], mu)
 
 
 def test_a_posterior_is_shown_shapes_without_their_colours():
     weights, shape = torch.randn(3), torch.randn(1, 1, 8, 8)
     red, yellow = (torch.tensor(colour).view(1, 3, 1, 1) * shape for colour in ((1.0, 0, 0), (1.0, 1.0, 0)))
-    seen = [mix_colours(picture, weights[None]) for picture in (red, yellow, 0.3 * red - 0.2)]
+    seen = [mix_colours(image, weights[None]) for image in (red, yellow, 0.3 * red - 0.2)]
     expected = (shape - shape.mean()) / shape.std()
     for mixed, weight in zip(seen, (weights[0], weights[0] + weights[1], weights[0]), strict=True):
         torch.testing.assert_close(mixed, weight.sign() * expected, atol=0.02, rtol=0.02)

@@ -112,7 +112,7 @@ def test_an_encoder_from_outside_has_its_say(monkeypatch):
     )
     assert weigh(config, CPU).failure == "its speech encoder doesn't run: no kernel for BFloat16"
     assert choose(config, "", CPU).precision == "fp32"
-    assert not weigh(config, CPU, reads_captions=False, timed=False).failure  # a judge hears nothing
+    assert not weigh(config, CPU, reads_captions=False, timed=False).failure  # a classifier hears nothing
     with pytest.raises(InputError, match="precision=fp32"):
         choose(replace(config, precision="bf16"), "", CPU)
     assert choose(replace(config, precision="fp32"), "", CPU) == Choice("fp32", "as configured")
@@ -202,7 +202,7 @@ def test_a_processor_with_avx2_alone_computes_in_fp32_and_refuses_bf16_on_one_li
 
 def test_the_benchmark_prints_seconds_a_step_of_each_part_in_both_precisions():
     words = ["--config", "recipes/painted_birds/conf/smoke.yaml", "--steps", "2", "--rounds", "1"]
-    small = ["matching.batch_size=4", "gan.batch_size=4", "judge.batch_size=4", "generator.stages=1"]
+    small = ["matching.batch_size=4", "gan.batch_size=4", "classifier.batch_size=4", "generator.stages=1"]
     done = subprocess.run(
         [sys.executable, "tests/benchmarks/precision.py", *words, *small],
         **{"cwd": ROOT, "capture_output": True, "text": True, "check": False},

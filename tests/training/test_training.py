@@ -13,7 +13,7 @@ import torch
 
 from s2i import losses
 from s2i.config import Config, DiscriminatorConfig, LogConfig
-from s2i.data.dataset import CaptionedPictures, centre_crops, read_pictures
+from s2i.data.dataset import CaptionedImages, centre_crops, read_images
 from s2i.data.manifest import write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.data.text import Vocabulary
@@ -94,9 +94,9 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
     assert {"nets", "optimisers", "random", "step"} <= states[0].keys() or name == BEST
     assert log_of(unbroken) == log_of(broken) and [line["step"] for line in log_of(broken)] == [3, 6, 9]
     assert Run(unbroken).read_metrics() == Run(broken).read_metrics()
-    pictures = sorted(path.name for path in (unbroken / "samples").glob("*"))
-    assert pictures == (["step-00000004.png", "step-00000008.png", "step-00000009.png"] * (kind == "gan"))
-    for name in pictures:
+    images = sorted(path.name for path in (unbroken / "samples").glob("*"))
+    assert images == (["step-00000004.png", "step-00000008.png", "step-00000009.png"] * (kind == "gan"))
+    for name in images:
         assert (unbroken / "samples" / name).read_bytes() == (broken / "samples" / name).read_bytes()
 
 
@@ -158,7 +158,7 @@ def test_another_seed_trains_another_network_and_the_same_one_the_same(kind, wor
 
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
-def test_an_encoder_learns_to_find_pictures_that_it_has_not_seen(modality, world, tmp_path):
+def test_an_encoder_learns_to_find_images_that_it_has_not_seen(modality, world, tmp_path):
     config = make_config(world, tmp_path, modality)
     train_encoder(replace(config, matching=replace(config.matching, steps=80, batch_size=8)))
     labels = torch.from_numpy(Pack(world / "data" / "pack" / "val").labels)
@@ -222,8 +222,8 @@ def test_the_vocabulary_has_the_words_of_training_captions_alone(world):
 
 
 def test_a_recording_shorter_than_one_step_is_refused_by_name(tmp_path):
-    pictures = write_telling_data(tmp_path)
-    name = pictures[2].captions[1].audio
+    images = write_telling_data(tmp_path)
+    name = images[2].captions[1].audio
     samples, rate = soundfile.read(tmp_path / name)
     soundfile.write(tmp_path / name, samples[: 220 * 14], rate)
     config = tiny_training_config(tmp_path, tmp_path / "speech-encoder")
@@ -236,12 +236,11 @@ def test_a_recording_shorter_than_one_step_is_refused_by_name(tmp_path):
 
 def test_speech_needs_no_text(tmp_path):
     """An unwritten language has none."""
-    pictures = write_telling_data(tmp_path)
-    pictures = [
-        replace(picture, captions=tuple(replace(c, text=None) for c in picture.captions))
-        for picture in pictures
+    images = write_telling_data(tmp_path)
+    images = [
+        replace(image, captions=tuple(replace(c, text=None) for c in image.captions)) for image in images
     ]
-    write_manifest(tmp_path / "manifest.jsonl", pictures)
+    write_manifest(tmp_path / "manifest.jsonl", images)
     config = tiny_training_config(tmp_path, tmp_path / "speech-encoder")
     build_pack(config, ["train", "val"])
     train_encoder(replace(config, matching=replace(config.matching, steps=1)))
@@ -296,12 +295,12 @@ def test_the_averages_statistics_are_the_running_mean_of_the_live_ones(world, tm
     nets = load_last(train_gan(config) / "checkpoints")["nets"]
     export([tmp_path / "run"], tmp_path / "model")
     path = load(tmp_path / "model", "cpu").path("speech")
-    drawn_with = {"ema": path.generator.state_dict(), "caption_encoder_ema": path.encoder.state_dict()}
+    generated_with = {"ema": path.generator.state_dict(), "caption_encoder_ema": path.encoder.state_dict()}
     for average, statistics in expected.items():
         assert statistics
         for key, value in statistics.items():
             torch.testing.assert_close(nets[average][key], value)
-            assert torch.equal(drawn_with[average][key], nets[average][key])
+            assert torch.equal(generated_with[average][key], nets[average][key])
 
 
 @pytest.mark.parametrize("condition", ["mu", "sentence"])
@@ -325,21 +324,21 @@ def test_in_a_training_the_discriminators_step_has_no_history_and_the_generators
             assert torch.equal(value, dict(networks.named_parameters())[key]), key
         return for_discriminator(networks, reals, fakes, told, class_ids, settings)
 
-    def learn_to_draw(networks, drawing, encoding, told, *rest):
+    def learn_to_generate(networks, output, encoding, told, *rest):
         steps.append("g")
         assert told.requires_grad == (condition == "mu")
-        assert all(picture.requires_grad for picture in drawing.pictures)
+        assert all(image.requires_grad for image in output.images)
         assert not any(weight.requires_grad for weight in networks.parameters())
         after_generator.update({key: value.clone() for key, value in networks.named_parameters()})
-        return for_generator(networks, drawing, encoding, told, *rest)
+        return for_generator(networks, output, encoding, told, *rest)
 
     monkeypatch.setattr(objectives, "discriminator_objective", learn_to_tell)
-    monkeypatch.setattr(objectives, "generator_objective", learn_to_draw)
+    monkeypatch.setattr(objectives, "generator_objective", learn_to_generate)
     train_gan(replace(config, gan=replace(config.gan, steps=3)))
     assert steps == ["d", "g"] * 3
 
 
-def test_the_generator_draws_once_a_step(world, tmp_path, monkeypatch):
+def test_the_generator_generates_once_a_step(world, tmp_path, monkeypatch):
     from s2i.models.generator import StackedGenerator
 
     calls = []
@@ -360,7 +359,7 @@ def test_every_weight_of_an_encoder_that_may_learn_does(class_weight, region_wei
     config = replace(config, matching=matching)
     pack = Pack(world / "data" / "pack" / "train")
     networks = EncoderNetworks(config, 0, len(pack.class_labels))
-    dataset = CaptionedPictures(pack, 0, config.image_size, "speech")
+    dataset = CaptionedImages(pack, 0, config.image_size, "speech")
     networks(dataset[0, np.arange(8)])[0].backward()
     learning = {name for name, weight in networks.named_parameters() if weight.requires_grad}
     assert learning == {name for name, weight in networks.named_parameters() if weight.grad is not None}
@@ -375,21 +374,25 @@ def test_stages_grow_when_their_part_of_the_steps_has_come(world, tmp_path):
     lines = Run(train_gan(replace(config, gan=replace(config.gan, grow=(0.4,))))).read_log()
     for term in ("g_16/conditional", "d_16/real_c"):
         assert [line["step"] for line in lines if term in line] == [5, 6, 7, 8, 9]
-    for term in ("g_8/conditional", "g/matching", "g/relation"):  # the last two: of the largest picture drawn
+    for term in (
+        "g_8/conditional",
+        "g/matching",
+        "g/relation",
+    ):  # the last two: of the largest image generated
         assert all(term in line for line in lines)
     with pytest.raises(InputError, match="gan.grow"):
         train_gan(replace(config, run=str(tmp_path / "b"), gan=replace(config.gan, grow=(0.2, 0.4))))
 
 
-def test_real_pictures_are_cropped_and_flipped_unless_told_not_to(world, tmp_path, monkeypatch):
+def test_real_images_are_cropped_and_flipped_unless_told_not_to(world, tmp_path, monkeypatch):
     given = []
-    real = conditioner.CaptionedPictures.__init__
+    real = conditioner.CaptionedImages.__init__
 
     def noted(self: object, *arguments: object, **named: object) -> None:
         given.append(named["augment"])
         real(self, *arguments, **named)
 
-    monkeypatch.setattr(conditioner.CaptionedPictures, "__init__", noted)
+    monkeypatch.setattr(conditioner.CaptionedImages, "__init__", noted)
     for augment in (True, False):
         config = make_config(world, tmp_path / str(augment))
         train_gan(replace(config, gan=replace(config.gan, steps=1, augment=augment)))
@@ -399,24 +402,24 @@ def test_real_pictures_are_cropped_and_flipped_unless_told_not_to(world, tmp_pat
 def test_samples_come_from_the_average_in_evaluation_mode(world, tmp_path, monkeypatch):
     from s2i.training import samples
 
-    drawn = []
-    draw = samples.SampleGrid.draw
+    generated = []
+    generate = samples.SampleGrid.generate
 
     def watch(self, generator, encoder, step):
-        drawn.append(generator)
-        shown = self.batch.picture_ids.numpy()  # as the class says: of the training split
-        cut = read_pictures(pack, shown, centre_crops(pack, len(shown)), config.image_size)
-        assert torch.equal(self.batch.pictures, cut)
+        generated.append(generator)
+        shown = self.batch.image_ids.numpy()  # as the class says: of the training split
+        cut = read_images(pack, shown, centre_crops(pack, len(shown)), config.image_size)
+        assert torch.equal(self.batch.images, cut)
         assert not generator.training and not encoder.training
-        draw(self, generator, encoder, step)
+        generate(self, generator, encoder, step)
 
-    monkeypatch.setattr(samples.SampleGrid, "draw", watch)
+    monkeypatch.setattr(samples.SampleGrid, "generate", watch)
     config, pack = make_config(world, tmp_path), Pack(world / "data" / "pack" / "train")
     folder = train_gan(config)
-    assert same(dict(drawn[-1].state_dict()), load_last(folder / "checkpoints")["nets"]["ema"])
+    assert same(dict(generated[-1].state_dict()), load_last(folder / "checkpoints")["nets"]["ema"])
 
 
-def test_where_each_picture_is_a_class_of_its_own_none_is_shown_as_identical(tmp_path):
+def test_where_each_image_is_a_class_of_its_own_none_is_shown_as_identical(tmp_path):
     (tmp_path / "data").mkdir()
     write_tiny_data(tmp_path / "data", train=8, val=4, classes=12)
     config = tiny_training_config(tmp_path / "data", tmp_path / "speech-encoder")
@@ -425,7 +428,7 @@ def test_where_each_picture_is_a_class_of_its_own_none_is_shown_as_identical(tmp
     gan = replace(config.gan, encoder=str(encoder), steps=1)
     (line,) = Run(train_gan(replace(config, run=str(tmp_path / "gan"), gan=gan))).read_log()
     terms = {name for name in line if name.startswith("relation/")}
-    assert terms == {"relation/same_class", "relation/drawn", "relation/other_class"}
+    assert terms == {"relation/same_class", "relation/generated", "relation/other_class"}
 
 
 def test_every_term_of_the_losses_is_logged(world, tmp_path):
@@ -434,7 +437,7 @@ def test_every_term_of_the_losses_is_logged(world, tmp_path):
     terms |= {f"d_{s}/penalty" for s in (8, 16)}
     terms |= {f"g_{s}/{k}" for s in (8, 16) for k in ("conditional", "unconditional")}
     terms |= {"g/kl", "g/matching", "g/relation", "g/all", "d/all", "grad_norm/g", "grad_norm/d"}
-    terms |= {f"relation/{k}" for k in ("identical", "same_class", "drawn")}
+    terms |= {f"relation/{k}" for k in ("identical", "same_class", "generated")}
     assert terms <= line.keys()
 
 

@@ -1,49 +1,51 @@
-"""Whether a drawn picture has the attributes that its caption mentions."""
+"""Whether a generated image has the attributes that its caption mentions."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from s2i.errors import InputError
-from s2i.evaluation.score import DRAWN, Score, mean_score, protocol
+from s2i.evaluation.score import GENERATED, Score, mean_score, protocol
 from s2i.evaluation.subject import Subject
 from s2i.training.classifier import CLASS, labels
 
 REFERENCE = "attributes that the captions mention"
 
 
-@protocol("judge", DRAWN, REFERENCE)
+@protocol("classifier", GENERATED, REFERENCE)
 def attribute_accuracy(subject: Subject) -> list[Score]:
-    """The first `evaluation.captions` captions of each picture are drawn once; a judge that was trained on
-    other pictures, and that no training loss sees, names the attributes of the last stage's picture (8-bit,
+    """The first `evaluation.captions` captions of each image are generated once; a classifier that was
+    trained on
+    other images, and that no training loss sees, names the attributes of the last stage's image (8-bit,
     as saved). The share of attributes that the caption mentions which are right, over all mentions; one
-    attribute after the other; `colours`: attributes whose values are one list of colours. real: the judge on
-    the captions' real pictures, centre crops of the drawn ones' size, under the same mentions. chance: 1 /
+    attribute after the other; `colours`: attributes whose values are one list of colours. real: the
+    classifier on
+    the captions' real images, centre crops of the generated ones' size, under the same mentions. chance: 1 /
     number of values, over the same mentions; majority: always answering each attribute's most frequent value
     among these mentions, which is chance with hindsight and never below it. Intervals: t over classes."""
-    return _attribute_accuracy(subject, np.ones(len(subject.drawn_captions), dtype=bool))
+    return _attribute_accuracy(subject, np.ones(len(subject.generated_captions), dtype=bool))
 
 
-@protocol("judge", DRAWN, REFERENCE)
-def attribute_accuracy_unseen_voices(subject: Subject) -> list[Score]:
-    """attribute_accuracy for the drawn captions alone whose speaker is in no caption of the training
+@protocol("classifier", GENERATED, REFERENCE)
+def attribute_accuracy_unseen_speakers(subject: Subject) -> list[Score]:
+    """attribute_accuracy for the generated captions alone whose speaker is in no caption of the training
     split."""
-    if subject.unseen_voices is None:
+    if subject.unseen_speakers is None:
         return []
-    return _attribute_accuracy(subject, subject.unseen_voices[subject.drawn_captions])
+    return _attribute_accuracy(subject, subject.unseen_speakers[subject.generated_captions])
 
 
 def _attribute_accuracy(subject: Subject, chosen: np.ndarray) -> list[Score]:
-    names = judged_attributes(subject)
+    names = known_attributes(subject)
     if not names or not chosen.any():
         return []
-    captions = subject.drawn_captions[chosen]
+    captions = subject.generated_captions[chosen]
     right, mentioned = answers(subject, captions, names)
     if not mentioned.any():
         return []
-    pictures, clusters = subject.pack.caption_picture[captions], subject.labels(captions)
-    said = {"run": subject.opinion_of_drawn, "real": subject.opinion_of_real}
-    rows = {"run": np.flatnonzero(chosen), "real": pictures}
+    images, clusters = subject.pack.caption_image[captions], subject.labels(captions)
+    said = {"run": subject.predictions_of_generated, "real": subject.predictions_of_real}
+    rows = {"run": np.flatnonzero(chosen), "real": images}
     correct = {of: np.stack([said[of].answers(name)[rows[of]] for name in names], 1) == right for of in said}
     schema = subject.pack.attributes
     groups = {"attribute_accuracy": list(range(len(names)))}
@@ -69,19 +71,20 @@ def _attribute_accuracy(subject: Subject, chosen: np.ndarray) -> list[Score]:
     return scores
 
 
-def judged_attributes(subject: Subject) -> list[str]:
-    """Attributes that both the data and the judge know.
+def known_attributes(subject: Subject) -> list[str]:
+    """Attributes that both the data and the classifier know.
 
     Raises InputError where they don't name the same values.
     """
-    if subject.judge is None:
+    if subject.classifier is None:
         return []
-    names = [name for name in subject.pack.attributes if name in subject.judge.heads and name != CLASS]
+    names = [name for name in subject.pack.attributes if name in subject.classifier.heads and name != CLASS]
     for name in names:
-        if subject.judge.heads[name] != subject.pack.attributes[name]:
+        if subject.classifier.heads[name] != subject.pack.attributes[name]:
             raise InputError(
-                f"expected a judge that knows the values of {name} in {subject.pack.folder}, found one of"
-                f" other values in {subject.evaluation.judge}: train it on pictures of the same attributes"
+                f"expected a classifier that knows the values of {name} in {subject.pack.folder}, found"
+                f" one of"
+                f" other values in {subject.evaluation.classifier}: train it on images of the same attributes"
             )
     return names
 
@@ -90,6 +93,6 @@ def answers(subject: Subject, captions: np.ndarray, names: list[str]) -> tuple[n
     """The right value's index and whether the caption mentions it: (N, attributes) int64 and bool."""
     schema = {name: subject.pack.attributes[name] for name in names}
     known = labels(subject.pack, schema)
-    right = np.stack([known[name] for name in names], 1)[subject.pack.caption_picture[captions]]
+    right = np.stack([known[name] for name in names], 1)[subject.pack.caption_image[captions]]
     told = [[name in subject.pack.caption(index).mentions for name in names] for index in captions]
     return right, np.array(told, dtype=bool) & (right >= 0)

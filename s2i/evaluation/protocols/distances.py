@@ -1,4 +1,4 @@
-"""How far the drawn pictures, as a set, are from the real ones: FID, KID, IS, precision, recall."""
+"""How far the generated images, as a set, are from the real ones: FID, KID, IS, precision, recall."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from s2i.evaluation.extractors import FEATURES
 from s2i.evaluation.inception import LOGITS, library
-from s2i.evaluation.score import DRAWN, REAL, Score, few_pictures, mean_score, protocol
+from s2i.evaluation.score import GENERATED, REAL, Score, few_images, mean_score, protocol
 from s2i.evaluation.subject import Subject
 from s2i.metrics import distances
 from s2i.metrics.statistics import cluster_interval
@@ -19,30 +19,34 @@ SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
 SHUFFLE = 2020  # torch-fidelity's seed
 
 
-@protocol("judge", DRAWN, REAL)
-def judge_distances(subject: Subject) -> list[Score]:
-    """Judge-based: features (the layer before the heads) and answers of the judge, not of Inception, so the
-    values compare only with others of the same judge. Drawn pictures (last stage, 8-bit) against all real
-    pictures of the split (centre crops, brought to the drawn ones' size by an antialiased bicubic filter
-    where the pack holds larger ones; a judge of another size resizes both alike). fid: Frechet distance,
-    covariances over N - 1; no interval, as it is biased upward by few pictures: below 2,048 KID leads. kid:
+@protocol("classifier", GENERATED, REAL)
+def classifier_distances(subject: Subject) -> list[Score]:
+    """Classifier-based: features (the layer before the heads) and answers of the classifier, not of
+    Inception, so the
+    values compare only with others of the same classifier. Generated images (last stage, 8-bit) against all
+    real
+    images of the split (centre crops, brought to the generated ones' size by an antialiased bicubic filter
+    where the pack holds larger ones; a classifier of another size resizes both alike). fid: Frechet distance,
+    covariances over N - 1; no interval, as it is biased upward by few images: below 2,048 KID leads. kid:
     unbiased squared MMD over all pairs, kernel (x.y / F + 1)^3. inception_score: exp of the mean KL of the
-    judge's answer from its mean answer, over the whole set at once; with several heads their geometric mean;
-    no interval, as few classes bias it downward. precision, recall: share of drawn pictures within the balls
-    that reach from each real picture to its third nearest other one, and the reverse. real: two random halves
-    of the real pictures (fid, kid, precision, recall), all of them (inception_score). Intervals: t over
+    classifier's answer from its mean answer, over the whole set at once; with several heads their geometric
+    mean;
+    no interval, as few classes bias it downward. precision, recall: share of generated images within the
+    balls
+    that reach from each real image to its third nearest other one, and the reverse. real: two random halves
+    of the real images (fid, kid, precision, recall), all of them (inception_score). Intervals: t over
     classes, of precision and recall with the balls left as they are."""
     if (
-        subject.extractor("judge") is None
-        or len(subject.drawn_captions) < 2
-        or len(subject.pack.pictures) < 4
+        subject.extractor("classifier") is None
+        or len(subject.generated_captions) < 2
+        or len(subject.pack.records) < 4
     ):
         return []
-    drawn, real = subject.opinion_of_drawn, subject.opinion_of_real
-    counts = {"drawn": len(drawn.features), "real": len(real.features)}
+    generated, real = subject.predictions_of_generated, subject.predictions_of_real
+    counts = {"generated": len(generated.features), "real": len(real.features)}
     classes = len(np.unique(subject.pack.labels))
-    labels, drawn_labels = subject.pack.labels, subject.labels(subject.drawn_captions)
-    kid = distances.resampled_kernel_distance(drawn.features, real.features, drawn_labels, labels)
+    labels, generated_labels = subject.pack.labels, subject.labels(subject.generated_captions)
+    kid = distances.resampled_kernel_distance(generated.features, real.features, generated_labels, labels)
     value, interval = float(kid(np.ones((1, classes)))[0]), cluster_interval(kid, classes)
     order = np.random.default_rng(0).permutation(len(real.features))
     first, second = order[::2], order[1::2]
@@ -50,11 +54,11 @@ def judge_distances(subject: Subject) -> list[Score]:
     halves = {"real": len(one), "other_real": len(other)}
     return [
         *_leading(
-            _frechet(drawn.features, real.features, counts, "run"),
+            _frechet(generated.features, real.features, counts, "run"),
             Score("kid", value, counts, "run", interval, statistic=kid),
         ),
-        _inception_score(drawn.probabilities, drawn_labels, classes, "run"),
-        *_coverage(drawn.features, real.features, drawn_labels, labels, counts, "run"),
+        _inception_score(generated.probabilities, generated_labels, classes, "run"),
+        *_coverage(generated.features, real.features, generated_labels, labels, counts, "run"),
         _inception_score(real.probabilities, labels, classes, "real"),
         _frechet(one, other, halves, "real"),
         Score("kid", distances.kernel_distance(one, other), halves, of="real"),
@@ -62,52 +66,54 @@ def judge_distances(subject: Subject) -> list[Score]:
     ]
 
 
-@protocol("inception", DRAWN, REAL)
+@protocol("inception", GENERATED, REAL)
 def inception_distances(subject: Subject) -> list[Score]:
-    """Through torch-fidelity, on features of its inception-v3-compat, which gives TensorFlow's numbers. Drawn
-    pictures (last stage, 8-bit, never through a lossy file) against all real pictures of the split (centre
-    crops, brought to the drawn ones' size by an antialiased bicubic filter where the pack holds larger ones);
+    """Through torch-fidelity, on features of its inception-v3-compat, which gives TensorFlow's numbers.
+    Generated
+    images (last stage, 8-bit, never through a lossy file) against all real images of the split (centre
+    crops, brought to the generated ones' size by an antialiased bicubic filter where the pack holds larger
+    ones);
     both are resized inside the network, as TensorFlow 1 did (bilinear, not antialiased, 299 px). fid: 2048
-    features, covariances over N - 1; below 2,048 pictures it is biased upward and KID leads. kid: mean over
+    features, covariances over N - 1; below 2,048 images it is biased upward and KID leads. kid: mean over
     100 subsets of 1,000 (of all, where there are fewer) of the unbiased squared MMD, kernel (x.y / 2048 +
-    1)^3. inception_score: logits without bias, mean over 10 splits after a shuffle, no picture dropped.
+    1)^3. inception_score: logits without bias, mean over 10 splits after a shuffle, no image dropped.
     precision, recall: k = 3 on the same 2048 features (Kynkaanniemi et al. use VGG-16's, so theirs are other
-    numbers). Seed of shuffle and subsets: 2020. real: two random halves of the real pictures; inception_score
+    numbers). Seed of shuffle and subsets: 2020. real: two random halves of the real images; inception_score
     of all of them. spread: standard deviation over splits or subsets, over N."""
     if subject.extractor("inception") is None:
         return []
     library("inception")
-    drawn, real = subject.drawn("inception"), subject.real("inception")
-    counts = {"drawn": len(drawn[FEATURES]), "real": len(real[FEATURES])}
+    generated, real = subject.generated("inception"), subject.real("inception")
+    counts = {"generated": len(generated[FEATURES]), "real": len(real[FEATURES])}
     order = np.random.default_rng(0).permutation(counts["real"])
     halves = real[FEATURES][order[::2]], real[FEATURES][order[1::2]]
     sizes = {"real": len(halves[0]), "other_real": len(halves[1])}
     return [
-        *_by_torch_fidelity(drawn[FEATURES], real[FEATURES], counts, "run"),
-        *_score_by_torch_fidelity(drawn[LOGITS], "run"),
+        *_by_torch_fidelity(generated[FEATURES], real[FEATURES], counts, "run"),
+        *_score_by_torch_fidelity(generated[LOGITS], "run"),
         *_by_torch_fidelity(*halves, sizes, "real"),
         *_score_by_torch_fidelity(real[LOGITS], "real"),
     ]
 
 
-@protocol("clean", DRAWN, REAL)
+@protocol("clean", GENERATED, REAL)
 def clean_distances(subject: Subject) -> list[Score]:
-    """Resize, features and KID through clean-fid, mode "clean" (Parmar et al. 2022): drawn pictures (last
-    stage, 8-bit) against all real pictures of the split (centre crops, brought to the drawn ones' size by an
-    antialiased bicubic filter where the pack holds larger ones); both are resized by PIL's antialiased
+    """Resize, features and KID through clean-fid, mode "clean" (Parmar et al. 2022): generated images (last
+    stage, 8-bit) against all real images of the split (centre crops, brought to the generated ones' size by
+    an antialiased bicubic filter where the pack holds larger ones); both are resized by PIL's antialiased
     bicubic filter to 299 px without rounding. fid: of these 2048 features, covariances over N - 1; below
-    2,048 pictures it is biased upward and KID leads. kid: mean over 100 subsets of up to 1,000 of the
+    2,048 images it is biased upward and KID leads. kid: mean over 100 subsets of up to 1,000 of the
     unbiased squared MMD, kernel (x.y / 2048 + 1)^3, numpy's generator seeded with 2020. real: two random
-    halves of the real pictures."""
+    halves of the real images."""
     if subject.extractor("clean") is None:
         return []
     library("clean")
-    drawn, real = subject.drawn("clean")[FEATURES], subject.real("clean")[FEATURES]
+    generated, real = subject.generated("clean")[FEATURES], subject.real("clean")[FEATURES]
     order = np.random.default_rng(0).permutation(len(real))
     halves = real[order[::2]], real[order[1::2]]
     sizes = {"real": len(halves[0]), "other_real": len(halves[1])}
     return [
-        *_by_clean_fid(drawn, real, {"drawn": len(drawn), "real": len(real)}, "run"),
+        *_by_clean_fid(generated, real, {"generated": len(generated), "real": len(real)}, "run"),
         *_by_clean_fid(*halves, sizes, "real"),
     ]
 
@@ -129,7 +135,7 @@ def _by_torch_fidelity(first: np.ndarray, second: np.ndarray, counts: dict[str, 
     mean, spread = (kernel[f"kernel_inception_distance_{what}"] for what in ("mean", "std"))
     return [
         *_leading(
-            Score("fid", frechet, counts, of, note=few_pictures(counts)),
+            Score("fid", frechet, counts, of, note=few_images(counts)),
             Score("kid", mean, counts | {"subset": size}, of, spread=spread),
         ),
         Score("precision", found["precision"], counts, of),
@@ -143,7 +149,7 @@ def _score_by_torch_fidelity(logits: np.ndarray, of: str) -> list[Score]:
     if len(logits) < SPLITS:
         return []
     found = isc_features_to_metric(torch.from_numpy(logits), SPLITS, True, SHUFFLE)
-    counts = {"pictures": len(logits), "splits": SPLITS}
+    counts = {"images": len(logits), "splits": SPLITS}
     mean, spread = (found[f"inception_score_{what}"] for what in ("mean", "std"))
     return [Score("inception_score", mean, counts, of, spread=spread)]
 
@@ -155,7 +161,7 @@ def _by_clean_fid(first: np.ndarray, second: np.ndarray, counts: dict[str, int],
         return []
     first, second = first.astype(np.float64), second.astype(np.float64)
     with random_state_kept():
-        np.random.seed(SHUFFLE)  # it draws its subsets from the global generator
+        np.random.seed(SHUFFLE)  # it generates its subsets from the global generator
         kid = kernel_distance(first, second, SUBSETS, SUBSET_SIZE)
     size = min(SUBSET_SIZE, *counts.values())
     # clean-fid's own FID is the same formula, with an argument to SciPy's square root that 1.18 drops.
@@ -163,27 +169,27 @@ def _by_clean_fid(first: np.ndarray, second: np.ndarray, counts: dict[str, int],
 
 
 def _leading(frechet: Score, kernel: Score) -> list[Score]:
-    """FID first; but KID where there are too few pictures for it."""
+    """FID first; but KID where there are too few images for it."""
     return [kernel, frechet] if frechet.note else [frechet, kernel]
 
 
 def _frechet(first: np.ndarray, second: np.ndarray, counts: dict[str, int], of: str) -> Score:
-    return Score("fid", distances.frechet_distance(first, second), counts, of, note=few_pictures(counts))
+    return Score("fid", distances.frechet_distance(first, second), counts, of, note=few_images(counts))
 
 
 def _coverage(
-    drawn: np.ndarray,
+    generated: np.ndarray,
     real: np.ndarray,
-    drawn_labels: np.ndarray,
+    generated_labels: np.ndarray,
     labels: np.ndarray,
     counts: dict[str, int],
     of: str,
 ) -> list[Score]:
     if min(counts.values()) <= NEIGHBOURS:
         return []
-    precise, recalled = distances.precision_and_recall(drawn, real, NEIGHBOURS)
+    precise, recalled = distances.precision_and_recall(generated, real, NEIGHBOURS)
     return [
-        mean_score("precision", precise, drawn_labels, counts, of=of),
+        mean_score("precision", precise, generated_labels, counts, of=of),
         mean_score("recall", recalled, labels, counts, of=of),
     ]
 
@@ -198,4 +204,4 @@ def _inception_score(
 
     value = float(statistic(np.ones((1, classes)))[0])
     # No interval: that of the score of so few classes would not be one of many classes' higher score.
-    return Score("inception_score", value, {"pictures": len(clusters)}, of, statistic=statistic)
+    return Score("inception_score", value, {"images": len(clusters)}, of, statistic=statistic)

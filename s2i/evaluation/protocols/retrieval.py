@@ -1,4 +1,4 @@
-"""Retrieval by the run's own matching model: pictures by caption and captions by picture."""
+"""Retrieval by the run's own matching model: images by caption and captions by image."""
 
 from __future__ import annotations
 
@@ -11,66 +11,64 @@ from s2i.evaluation.subject import Subject
 from s2i.metrics import retrieval
 from s2i.metrics.statistics import median
 
-REAL = "real pictures of the split, centre crops"
+REAL = "real images of the split, centre crops"
 
 
 @protocol("encoders", "", REAL)
 def retrieval_by_caption(subject: Subject) -> list[Score]:
-    """Every caption of the split asks for pictures: all real pictures of the split (centre crops) are
+    """Every caption of the split asks for images: all real images of the split (centre crops) are
     ranked by the cosine of their global vector with the caption's vector, both by the run's own matching
-    model. recall@k: a picture of the caption's class is among the first k; mAP: mean over captions of the
-    average precision, relevant = same class; median_rank: of the first picture of the class, the least rank
+    model. recall@k: an image of the caption's class is among the first k; mAP: mean over captions of the
+    average precision, relevant = same class; median_rank: of the first image of the class, the least rank
     that half of the captions reach. Chance: a random order's expectation (median_rank: its median), in closed
     form. Intervals: t over classes."""
     return _by_caption(subject, np.ones(len(subject.captions), dtype=bool))
 
 
 @protocol("encoders", "", REAL)
-def retrieval_by_caption_unseen_voices(subject: Subject) -> list[Score]:
+def retrieval_by_caption_unseen_speakers(subject: Subject) -> list[Score]:
     """retrieval_by_caption for the captions alone whose speaker is in no caption of the training split."""
-    if subject.unseen_voices is None:
+    if subject.unseen_speakers is None:
         return []
-    return _by_caption(subject, subject.unseen_voices[subject.captions])
+    return _by_caption(subject, subject.unseen_speakers[subject.captions])
 
 
 @protocol("encoders", "", REAL)
-def retrieval_by_caption_seen_voices(subject: Subject) -> list[Score]:
+def retrieval_by_caption_seen_speakers(subject: Subject) -> list[Score]:
     """retrieval_by_caption for the captions alone whose speaker is in the training split too; measured where
     other captions have unseen ones."""
-    if subject.unseen_voices is None:
+    if subject.unseen_speakers is None:
         return []
-    return _by_caption(subject, ~subject.unseen_voices[subject.captions])
+    return _by_caption(subject, ~subject.unseen_speakers[subject.captions])
 
 
 @protocol("encoders", "", "captions of the split")
-def retrieval_by_picture(subject: Subject) -> list[Score]:
-    """The other direction: every real picture of the split (centre crop) that has a caption asks for
+def retrieval_by_image(subject: Subject) -> list[Score]:
+    """The other direction: every real image of the split (centre crop) that has a caption asks for
     captions, all those of the split. recall@k, mAP, median_rank and chance as in retrieval_by_caption,
-    relevant = captions of pictures of the same class. Intervals: t over classes."""
-    asked, told = _captioned(subject), subject.pack.caption_picture[subject.captions]
+    relevant = captions of images of the same class. Intervals: t over classes."""
+    asked, told = _captioned(subject), subject.pack.caption_image[subject.captions]
     labels = subject.pack.labels
     queries = subject.gallery[torch.from_numpy(asked)]
-    return _scores(
-        subject, queries, subject.sentences, labels[asked], labels[told], labels[asked], "pictures"
-    )
+    return _scores(subject, queries, subject.sentences, labels[asked], labels[told], labels[asked], "images")
 
 
 @protocol("encoders", "", REAL)
-def retrieval_of_own_picture(subject: Subject) -> list[Score]:
-    """As retrieval_by_caption, but relevant is the caption's own picture alone, the measure of data without
+def retrieval_of_exact_image(subject: Subject) -> list[Score]:
+    """As retrieval_by_caption, but relevant is the caption's own image alone, the measure of data without
     classes (Flickr8k, Places). mAP is the mean of 1 / its rank. Intervals: t over classes."""
-    own, labels = subject.pack.caption_picture[subject.captions], subject.labels(subject.captions)
-    pictures = np.arange(len(subject.pack.pictures))
-    return _scores(subject, subject.sentences, subject.gallery, own, pictures, labels, "captions")
+    own, labels = subject.pack.caption_image[subject.captions], subject.labels(subject.captions)
+    images = np.arange(len(subject.pack.records))
+    return _scores(subject, subject.sentences, subject.gallery, own, images, labels, "captions")
 
 
 @protocol("encoders", "", "captions of the split")
-def retrieval_of_own_captions(subject: Subject) -> list[Score]:
-    """As retrieval_by_picture, but relevant are the picture's own captions alone; recall@k: one of them is
+def retrieval_of_exact_captions(subject: Subject) -> list[Score]:
+    """As retrieval_by_image, but relevant are the image's own captions alone; recall@k: one of them is
     among the first k. Intervals: t over classes."""
-    asked, told = _captioned(subject), subject.pack.caption_picture[subject.captions]
+    asked, told = _captioned(subject), subject.pack.caption_image[subject.captions]
     queries = subject.gallery[torch.from_numpy(asked)]
-    return _scores(subject, queries, subject.sentences, asked, told, subject.pack.labels[asked], "pictures")
+    return _scores(subject, queries, subject.sentences, asked, told, subject.pack.labels[asked], "images")
 
 
 def _by_caption(subject: Subject, chosen: np.ndarray) -> list[Score]:
@@ -82,7 +80,7 @@ def _by_caption(subject: Subject, chosen: np.ndarray) -> list[Score]:
 
 
 def _captioned(subject: Subject) -> np.ndarray:
-    return np.unique(subject.pack.caption_picture[subject.captions])
+    return np.unique(subject.pack.caption_image[subject.captions])
 
 
 def _scores(
