@@ -50,9 +50,11 @@ def find_sound(stream: FileIO) -> Sound | None:
         sounds = (chunk for chunk in _chunks(stream, size, "big") if chunk[0] == b"SSND")
         return next((_sound(length, size - start) for _, start, length in sounds), None)
     if head[:4] in (b".snd", b"dns."):
+        if size < 24:  # its header alone has as many
+            return Sound(24, size)
         order: _Order = "big" if head[:4] == b".snd" else "little"
         start, length = int.from_bytes(head[4:8], order), int.from_bytes(head[8:12], order)
-        return _sound(length, size - start, (8, order) if length == 0 else None)
+        return _sound(length, max(0, size - start), (8, order) if length == 0 else None)
     return _ogg(stream, size) if head[:4] == b"OggS" else _mp3(stream, size)
 
 
