@@ -1,9 +1,9 @@
-"""Pack -> what a frozen image network sees in it.
+"""Pack -> features of a frozen image network, cached beside it.
 
     python -m data_prep.feature_cache --config FILE [key=value ...]
 
-`s2i train-encoder` does the same where it finds it undone; done here, it is done once for two trainings that
-run side by side. Where `image_encoder.cached_crops` is 0 there is nothing to do.
+`s2i train-encoder` does the same where the cache is missing; made here, it is made once for two trainings that
+run side by side. If `image_encoder.cached_crops` is 0 there is nothing to do.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from s2i.training.loop import resolve_device, set_threads
 
 
 def make_feature_cache(config: Config) -> None:
-    """The views that a training of an encoder reads: several of training images, one of validation's."""
+    """Cache the features that a training of an encoder reads: of several crops of each training image, and of the
+    centre crop of each validation image."""
     require(config, "data.pack")
     if not config.image_encoder.cached_crops:
-        say("image_encoder.cached_crops is 0: no views are kept")
+        say("image_encoder.cached_crops is 0: nothing is cached")
         return
     set_threads(config.threads)
     encoder = build_image_encoder(config).to(resolve_device(config.device))
     require_backbone(connect(encoder, config.image_encoder))
-    for split, count in (("train", config.image_encoder.cached_crops), ("val", 1)):
+    for split, crops in (("train", config.image_encoder.cached_crops), ("val", 1)):
         pack = Pack(Path(config.data.pack) / split, config)
-        cached_crops = open_feature_cache(encoder, pack, config, count)
-        say(f"{cached_crops.folder}: {len(pack.records)} images, views of each: {cached_crops.count}")
+        cache = open_feature_cache(encoder, pack, config, crops)
+        say(f"{cache.folder}: {len(pack.records)} images, crops of each: {cache.crops}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the views of a pack; those that are there already take seconds."""
-    parser = Parser(description="Look at a pack's images with the frozen image network.")
+    """Cache the features of a pack; a cache that is complete takes seconds."""
+    parser = Parser(description="Extract features of a pack's images with the frozen image network.")
     parser.add_argument(
         "--config", required=True, type=given_path, metavar="FILE", help="YAML, as for s2i train-encoder"
     )

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from s2i.data.dataset import centre_crops, image_batches, read_images
+from s2i.data.crops import centre_crops, image_batches, read_images
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.evaluation.subject import Subject, caption_key

@@ -1,11 +1,11 @@
-"""What a frozen image network sees in the images of a pack, worked out once and kept beside them.
+"""Features of a frozen image network of crops of a pack's images, extracted once and kept beside them.
 
     <data.pack>/<split>/feature-cache-<key>/
-      pooled.npy    float16 (views, images, channels)
-      regions.npy   float16 (views, images, channels, regions), where a training compares regions
+      pooled.npy    float16 (crops, images, channels)
+      regions.npy   float16 (crops, images, channels, regions), where a training compares regions
 
-View 0 is an image's centre crop; each further one is a crop and flip of its own. The key is a digest of all
-that the numbers depend on, and a pack that is made anew loses its views with its folder.
+Crop 0 is an image's centre crop; each further one is random, with a random flip. The key is a digest of all
+that the features depend on. A pack that is built again loses its caches with its folder.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.data.dataset import centre_crops, random_crops, read_images
+from s2i.data.crops import centre_crops, random_crops, read_images
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.files.unfinished import PART, discard, lasting_part, lasting_part_folder, sweep
 from s2i.progress import progress
 
-_BATCH = 4  # images looked at together: on one core twice as fast as 32, whose maps outgrow the cache
+_BATCH = 4  # images in a batch: on one core twice as fast as 32, whose maps outgrow the cache
 _ARRAYS = ("pooled.npy", "regions.npy")
-_ROWS = "rows.txt"  # in an unfinished folder: how many rows, view by view and image by image, it holds
+_ROWS = "rows.txt"  # in an unfinished folder: how many rows, crop by crop and image by image, it holds
 _ROWS_A_FLUSH = 256  # some 5 s on one core: what a kill costs
 _FORMAT = 2  # to be raised when the same key is to give other numbers
 
-Look = Callable[[Tensor], tuple[Tensor, Tensor]]  # (B, 3, S, S) -> (B, G), (B, C, R)
+ExtractFeatures = Callable[[Tensor], tuple[Tensor, Tensor]]  # (B, 3, S, S) -> (B, G), (B, C, R)
 
 
 class FeatureCache:
-    """The views of one split, opened for reading. `count`: views of each image."""
+    """The cache of one split, opened for reading. `crops`: how many of each image."""
 
     def __init__(self, folder: Path) -> None:
         """Raises InputError for files that are cut short."""
@@ -52,84 +52,88 @@ class FeatureCache:
             raise InputError(
                 f"expected whole arrays in {folder}, found {' '.join(str(error).split())}: delete the folder"
             ) from error
-        self.count = len(self._pooled)
+        self.crops = len(self._pooled)
 
     def __reduce__(self) -> tuple:
         return FeatureCache, (self.folder,)
 
-    def read(self, images: np.ndarray, cached_crops: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Pooled vectors (B, G) and regions (B, C, R), float32, of one view of each image: (B,), (B,)."""
-        pooled = torch.from_numpy(self._pooled[cached_crops, images]).float()
+    def read(self, images: np.ndarray, crops: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Pooled vectors (B, G) and regions (B, C, R), float32, of one crop of each image.
+
+        `images`, `crops`: (B,) int64, indices in the pack and in an image's crops."""
+        pooled = torch.from_numpy(self._pooled[crops, images]).float()
         if self._regions is None:
             return pooled, None
-        return pooled, torch.from_numpy(self._regions[cached_crops, images]).float()
+        return pooled, torch.from_numpy(self._regions[crops, images]).float()
 
-    def first(self) -> Tensor:
-        """Pooled vectors of view 0 of every image: (images, G) float32."""
+    def centre_crops(self) -> Tensor:
+        """Pooled vectors of the centre crop of every image: (images, G) float32."""
         return torch.from_numpy(self._pooled[0].astype(np.float32))
 
 
-def feature_cache_folder(pack: Pack, told: Iterable[object]) -> Path:
-    """Where the views lie that `told` describes: network, its weights, how many."""
-    made_of = [_FORMAT, pack.fingerprint, *told]
-    return pack.folder / f"feature-cache-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
+def feature_cache_folder(pack: Pack, identity: Iterable[object]) -> Path:
+    """The folder of the cache with this `identity`: the network, its weights, the number of crops."""
+    key = [_FORMAT, pack.fingerprint, *identity]
+    return pack.folder / f"feature-cache-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
 
 
-def write_feature_cache(folder: Path, pack: Pack, count: int, look: Look, regions: bool) -> None:
-    """Make the views of a pack's images; `folder` appears when it is whole.
+def write_feature_cache(
+    folder: Path, pack: Pack, crops: int, extract: ExtractFeatures, regions: bool
+) -> None:
+    """Extract features of crops of a pack's images; `folder` appears when it is complete.
 
-    They go to the disk as they are made, so that memory stays flat, and a killed call's are gone on from.
-    What killed calls have left of other views is removed.
+    They are written as they are extracted, so that memory use stays flat, and a call that was killed is
+    continued. Unfinished caches with another key are removed.
 
     Args:
-        count: views of each image.
-        look: the network, on images at the pack's size.
-        regions: keep maps of regions too.
+        crops: of each image, the centre crop among them.
+        extract: the network, on images at the pack's size.
+        regions: keep features of regions too.
     """
-    for left in folder.parent.glob(f".feature-cache-{'[0-9a-f]' * 16}{PART}"):
-        if left != lasting_part(folder):
-            discard(left)
-    with lasting_part_folder(folder) as made:
-        sweep(made)
-        _look_at_all(made, pack, count, look, regions)
+    for unfinished in folder.parent.glob(f".feature-cache-{'[0-9a-f]' * 16}{PART}"):
+        if unfinished != lasting_part(folder):
+            discard(unfinished)
+    with lasting_part_folder(folder) as building:
+        sweep(building)
+        _extract_all(building, pack, crops, extract, regions)
         try:
-            os.replace(made, folder)
+            os.replace(building, folder)
             (folder / _ROWS).unlink()
         except OSError:
             if not folder.is_dir():  # else another process has made the same meanwhile
                 raise
 
 
-def _look_at_all(made: Path, pack: Pack, count: int, look: Look, regions: bool) -> None:
-    """Write the arrays into a folder, from the row on that a killed call has come to."""
+def _extract_all(building: Path, pack: Pack, count: int, extract: ExtractFeatures, regions: bool) -> None:
+    """Write the arrays into a folder, continuing after the last row that is known to be written."""
     total = len(pack.records)
     crops = [centre_crops(pack, total)]
-    # The same in every training, and in a pack of fewer views.
-    crops += [random_crops(pack, np.random.default_rng(view), total) for view in range(1, count)]
-    batches = [(view, start) for view in range(count) for start in range(0, total, _BATCH)]
-    rows = _read_rows(made)
-    left = [(view, start) for view, start in batches if view * total + start >= rows]
-    label = f"looking at {total} images of {pack.folder}"
+    # A crop depends on its number alone, so caches with fewer crops hold the first of these.
+    crops += [random_crops(pack, np.random.default_rng(number), total) for number in range(1, count)]
+    batches = [(number, start) for number in range(count) for start in range(0, total, _BATCH)]
+    rows = _read_rows(building)
+    remaining = [(number, start) for number, start in batches if number * total + start >= rows]
+    label = f"features of {total} images of {pack.folder}"
     with ExitStack() as stack:
         arrays: list[GrowingArray] = []
-        for view, start in progress(left, len(batches), label, start=len(batches) - len(left)):
-            part = np.arange(start, min(start + _BATCH, total))
+        for number, start in progress(remaining, len(batches), label, start=len(batches) - len(remaining)):
+            indices = np.arange(start, min(start + _BATCH, total))
             with torch.inference_mode():
-                found = look(read_images(pack, part, crops[view][part], pack.image_size))
-            seen = dict(zip(_ARRAYS, found, strict=True)) if regions else {_ARRAYS[0]: found[0]}
-            values = {name: value.cpu().to(torch.float16).numpy() for name, value in seen.items()}
+                features = extract(read_images(pack, indices, crops[number][indices], pack.image_size))
+            kept = dict(zip(_ARRAYS, features, strict=True)) if regions else {_ARRAYS[0]: features[0]}
+            values = {name: value.cpu().to(torch.float16).numpy() for name, value in kept.items()}
             if not arrays:
                 arrays = [
-                    stack.enter_context(GrowingArray(made / name, (count, total, *value.shape[1:]), rows))
+                    stack.enter_context(GrowingArray(building / name, (count, total, *value.shape[1:]), rows))
                     for name, value in values.items()
                 ]
             for array, value in zip(arrays, values.values(), strict=True):
                 array.append(value)
-            rows += len(part)
+            rows += len(indices)
             if rows % _ROWS_A_FLUSH < _BATCH or rows == count * total:
                 for array in arrays:
                     array.flush()
-                _write_rows(made, rows)
+                _write_rows(building, rows)
 
 
 class GrowingArray:
@@ -138,8 +142,8 @@ class GrowingArray:
     def __init__(self, path: Path, shape: tuple[int, ...], rows: int) -> None:
         """`rows`: that stay of a file that is there; what follows them is cut off."""
         header = BytesIO()
-        described = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False}
-        np.lib.format.write_array_header_1_0(header, {**described, "shape": shape})
+        description = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(header, {**description, "shape": shape})
         self._stream = path.open("r+b" if rows else "wb")
         self._stream.write(header.getvalue())
         self._stream.truncate(header.tell() + rows * math.prod(shape[2:]) * np.float16().itemsize)
@@ -161,14 +165,14 @@ class GrowingArray:
         os.fsync(self._stream.fileno())
 
 
-def _read_rows(made: Path) -> int:
+def _read_rows(building: Path) -> int:
     """How many rows are known to be on the disk."""
     try:
-        return int((made / _ROWS).read_text())
+        return int((building / _ROWS).read_text())
     except (OSError, ValueError):
         return 0
 
 
-def _write_rows(made: Path, rows: int) -> None:
-    with write_atomically(made / _ROWS) as stream:
+def _write_rows(building: Path, rows: int) -> None:
+    with write_atomically(building / _ROWS) as stream:
         stream.write(str(rows))

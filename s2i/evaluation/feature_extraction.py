@@ -21,7 +21,7 @@ from torch import Tensor
 
 from s2i.config import MISSING, DataConfig, EvaluationConfig
 from s2i.config_files import config_to_dict
-from s2i.data.dataset import centre_crops, read_images
+from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.errors import InputError

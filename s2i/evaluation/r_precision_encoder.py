@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.data.dataset import evaluation_batches
+from s2i.data.batches import evaluation_batches
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.extractors import Extractor, image_extractor, weights_identity

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from s2i.config import MISSING, EvaluationConfig
-from s2i.data.dataset import Batch, evaluation_batches
+from s2i.data.batches import Batch, evaluation_batches
 from s2i.data.manifest import iterate_manifest
 from s2i.data.pack import Pack
 from s2i.errors import InputError

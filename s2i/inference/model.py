@@ -17,7 +17,7 @@ from torch import Tensor
 
 from s2i.config import Config
 from s2i.data.audio import Recording, features, load_waveform
-from s2i.data.dataset import Batch, pad_mels, pad_tokens
+from s2i.data.batches import Batch, pad_mels, pad_tokens
 from s2i.data.image_values import to_rgb
 from s2i.data.images import frame, load_image, resize, to_tensor, to_uint8
 from s2i.data.text import Vocabulary

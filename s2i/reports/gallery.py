@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from s2i.data.audio import load_waveform
-from s2i.data.dataset import image_batches
+from s2i.data.crops import image_batches
 from s2i.data.images import save_png, to_tensor, to_uint8
 from s2i.data.manifest import Caption
 from s2i.data.pack import Pack

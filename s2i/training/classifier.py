@@ -23,7 +23,7 @@ from s2i.config import (
     ScheduleConfig,
 )
 from s2i.config_files import config_from_dict, require
-from s2i.data.dataset import image_batches, random_crops, read_images
+from s2i.data.crops import image_batches, random_crops, read_images
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.extractors import weights_identity

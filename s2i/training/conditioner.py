@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 from s2i.config import Config
 from s2i.config_files import config_from_dict, config_to_dict
-from s2i.data.dataset import Batch, CaptionedImages
+from s2i.data.batches import Batch
+from s2i.data.dataset import CaptionedImages
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError

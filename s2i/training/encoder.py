@@ -15,14 +15,11 @@ from torch import Tensor, nn
 from s2i import losses
 from s2i.config import Config
 from s2i.config_files import require
-from s2i.data.dataset import (
-    Batch,
-    CaptionedImages,
-    endless_batches,
-    evaluation_batches,
-)
+from s2i.data.batches import Batch, evaluation_batches
+from s2i.data.dataset import CaptionedImages
 from s2i.data.feature_cache import FeatureCache
 from s2i.data.pack import Pack
+from s2i.data.sampler import endless_batches
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.metrics.retrieval import retrieve_by_class
@@ -89,7 +86,7 @@ def train_encoder(config: Config) -> Path:
         refuse_short_recordings(engine.unwrap(networks).caption_encoder, pack)
     words, size = config.text_encoder.words, config.packed_size
     dataset = CaptionedImages(
-        train_pack, config.seed, size, config.modality, vocabulary, words, cached_crops=train_views
+        train_pack, config.seed, size, config.modality, vocabulary, words, feature_cache=train_views
     )
     parts = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
     facts = {"kind": "encoder", "data": data, "vocabulary": vocabulary.to_list() if vocabulary else None}

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from s2i.config import Config
 from s2i.config_files import require
-from s2i.data.dataset import Batch, endless_batches
+from s2i.data.batches import Batch
 from s2i.data.pack import Pack
+from s2i.data.sampler import endless_batches
 from s2i.errors import InputError
 from s2i.models.build import build_discriminators, build_generator, build_posterior, image_sizes
 from s2i.models.caption_encoding import CaptionEncoding

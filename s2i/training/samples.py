@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from s2i.config import Config
-from s2i.data.dataset import evaluation_batches
+from s2i.data.batches import evaluation_batches
 from s2i.data.images import grid, save_png, to_uint8
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary

@@ -18,7 +18,7 @@ from s2i.analysis.word_swaps import (
     generate_interpolation,
     measure_following,
 )
-from s2i.data.dataset import image_batches
+from s2i.data.crops import image_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack
 from s2i.evaluation.subject import Subject, caption_key

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from s2i.config import ClassifierConfig, EvaluationConfig
-from s2i.data.dataset import image_batches
+from s2i.data.crops import image_batches
 from s2i.evaluation.extractors import FEATURES, classifier_extractor
 from s2i.evaluation.feature_extraction import IMAGES_A_BATCH, look_at_real
 from s2i.metrics import distances

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from s2i.config_files import load_config
-from s2i.data.dataset import image_batches
+from s2i.data.crops import image_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.errors import InputError
 from s2i.evaluation.records import PROTOCOLS, evaluate, measure, procedure

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from s2i.config import Config, ImageEncoderConfig
-from s2i.data.dataset import centre_crops, read_images
+from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import resize, to_uint8
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
@@ -249,19 +249,19 @@ def test_a_view_is_what_the_network_sees_in_a_crop_and_is_made_once(world, weigh
     require_backbone(encoder)
     with monkeypatch.context() as patch:
         patch.setattr(cached_features, "write_feature_cache", None)  # a training has made them
-        cached_crops = open_feature_cache(encoder, pack, config, 2)
-    assert cached_crops.count == 2
+        feature_cache = open_feature_cache(encoder, pack, config, 2)
+    assert feature_cache.crops == 2
     images = np.array([5, 0, 2])
     seen = encoder.look(read_images(pack, images, centre_crops(pack, 3), 32))
-    for found, expected in zip(cached_crops.read(images, np.zeros(3, dtype=int)), seen, strict=True):
+    for found, expected in zip(feature_cache.read(images, np.zeros(3, dtype=int)), seen, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
     assert not torch.allclose(
-        cached_crops.read(images, np.ones(3, dtype=int))[0], seen[0], rtol=1e-3, atol=1e-3
+        feature_cache.read(images, np.ones(3, dtype=int))[0], seen[0], rtol=1e-3, atol=1e-3
     )
     assert len(list(pack.folder.glob("feature-cache-*"))) == 1 and not list(
         pack.folder.glob(".feature-cache-*")
     )
-    stored, looked = gallery_vectors(encoder, pack, cached_crops), gallery_vectors(encoder, pack)
+    stored, looked = gallery_vectors(encoder, pack, feature_cache), gallery_vectors(encoder, pack)
     torch.testing.assert_close(stored, looked, rtol=1e-2, atol=1e-2)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from s2i.analysis import memorisation, word_swaps
 from s2i.analysis.robustness import measure_robustness
 from s2i.config_files import load_config
-from s2i.data.dataset import image_batches
+from s2i.data.crops import image_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError

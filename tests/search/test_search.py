@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from s2i import cli
-from s2i.data.dataset import centre_crops, read_images
+from s2i.data.crops import centre_crops, read_images
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load

@@ -16,7 +16,7 @@ from s2i.config import (
     DataConfig,
     LogConfig,
 )
-from s2i.data.dataset import image_batches
+from s2i.data.crops import image_batches
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
 from s2i.runs.checkpoint import write_checkpoint

@@ -13,7 +13,8 @@ import torch
 
 from s2i import losses
 from s2i.config import Config, DiscriminatorConfig, LogConfig
-from s2i.data.dataset import CaptionedImages, centre_crops, read_images
+from s2i.data.crops import centre_crops, read_images
+from s2i.data.dataset import CaptionedImages
 from s2i.data.manifest import write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.data.text import Vocabulary
