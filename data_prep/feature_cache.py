@@ -20,7 +20,7 @@ from s2i.models.build import build_image_encoder
 from s2i.progress import say
 from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.training.cached_features import open_feature_cache
-from s2i.training.loop import resolve_device, set_threads
+from s2i.training.distributed import resolve_device, set_threads
 
 
 def make_feature_cache(config: Config) -> None:

@@ -18,7 +18,7 @@ from s2i.config_files import config_to_dict
 from s2i.models.image_encoder import PretrainedImageEncoder
 
 if TYPE_CHECKING:
-    from s2i.training.classifier import Classifier
+    from s2i.evaluation.classifier import Classifier
 
 FEATURES = "features"  # the output that every extractor has
 

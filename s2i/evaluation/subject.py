@@ -21,6 +21,7 @@ from s2i.data.batches import Batch, evaluation_batches
 from s2i.data.manifest import iterate_manifest
 from s2i.data.pack import Pack
 from s2i.errors import InputError
+from s2i.evaluation.classifier import Classifier, Predictions, load_classifier
 from s2i.evaluation.extractors import (
     FEATURES,
     Extractor,
@@ -37,7 +38,6 @@ from s2i.models.generator import GeneratorOutput
 from s2i.models.noise import caption_noise
 from s2i.progress import progress, say
 from s2i.runs.fingerprints import hold_against_measured
-from s2i.training.classifier import Classifier, Predictions, load_classifier
 from s2i.training.encoder import readable_captions
 
 

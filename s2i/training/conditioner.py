@@ -27,10 +27,11 @@ from s2i.models.relation import RelationSupervisor
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data
 from s2i.runs.pretrained_weights import connect, require_backbone
+from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
 from s2i.training.encoder import BEST, refuse_short_recordings
-from s2i.training.loop import Engine, adam, clip_gradients, set_learning_rate
 from s2i.training.matching_model import MatchingModel, freeze, load_matching_model
+from s2i.training.optim import adam, clip_gradients, set_learning_rate
 
 ENCODER_SECTIONS = ("audio", "speech_encoder", "text_encoder", "image_encoder", "modality")
 ANEW = "train it anew on this pack, into another folder"

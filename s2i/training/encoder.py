@@ -30,8 +30,10 @@ from s2i.runs.fingerprints import data_of_run
 from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.runs.run import alone_in_its_run
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
-from s2i.training.loop import Engine, Training, adam, clip_gradients, set_learning_rate
+from s2i.training.distributed import Engine
+from s2i.training.loop import Training
 from s2i.training.objectives import Terms, matching_objective
+from s2i.training.optim import adam, clip_gradients, set_learning_rate
 
 BEST = "best.pt"
 

@@ -32,8 +32,10 @@ from s2i.runs.fingerprints import data_of_run
 from s2i.runs.run import alone_in_its_run
 from s2i.training import objectives
 from s2i.training.conditioner import OTHER, CaptionSource, load_encoders, source_of_step
+from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
-from s2i.training.loop import Engine, Training, adam, clip_gradients, set_learning_rate
+from s2i.training.loop import Training
+from s2i.training.optim import adam, clip_gradients, set_learning_rate
 from s2i.training.samples import SampleGrid
 
 

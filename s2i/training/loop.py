@@ -1,4 +1,4 @@
-"""What every training loop stands on: device, seeds, optimisers, averaged weights, a run that can be killed.
+"""The course of a training: its steps, log and checkpoints, and a run that may be killed anywhere.
 
 A loop reads:
 
@@ -16,213 +16,34 @@ A loop reads:
             update_average(average, net, training.step, decay)
             training.record({"loss/all": loss, "lr/net": rate, "grad_norm/net": norm})
             if training.every(1000):
-                ...  # measure, draw samples, training.run.metric(...)
+                ...  # measure, generate samples, training.run.metric(...)
             training.save_if_due()
 """
 
 from __future__ import annotations
 
-import atexit
 import math
-import os
-import random
 import signal
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
-from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from s2i.config import Config, OptimiserConfig, ScheduleConfig
 from s2i.config_files import config_to_dict
 from s2i.errors import InputError
-from s2i.processes import cores
 from s2i.progress import say
 from s2i.runs.checkpoint import LAST, load_last, random_state, save_last, set_random_state
-from s2i.runs.run import Run, begun_config, open_run
-from s2i.training.precision import Choice, choose
+from s2i.runs.run import Run, open_run
+from s2i.training.distributed import Engine
 from s2i.training.term_means import TermMeans
 
-PAIR = 2  # trainings side by side, of speech and of text, that share a machine
-STOP_CHECK = 10  # steps between two questions to the other processes whether one was told to stop
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means here. InputError for a GPU that is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("expected a GPU for device=cuda, found none: give device=cpu or device=auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def set_threads(threads: int, shares: int = 1) -> int:
-    """Use `threads` CPU threads, and return them; 0: OMP_NUM_THREADS, or one of so many `shares` of the cores
-    that this process may have."""
-    if threads == 0 and os.environ.get("OMP_NUM_THREADS"):
-        return torch.get_num_threads()  # torch has read it
-    threads = threads or max(1, cores() // shares)
-    torch.set_num_threads(threads)
-    return threads
-
-
-def set_seed(seed: int) -> None:
-    """Seed Python, numpy and torch (all devices)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Where a training computes: a device, alone or with other processes that torchrun started.
-
-    Attributes:
-        config: as it was given, but with the precision and the threads that were chosen; so the run's folder
-            and its checkpoints hold it.
-        choice: of the precision, with its reason.
-    """
-
-    config: Config
-    accelerator: Accelerator
-    choice: Choice
-
-    @classmethod
-    def start(cls, config: Config, reads_captions: bool = True) -> Engine:
-        """Choose device, precision and threads, and seed this process with seed + rank.
-
-        A run that continues keeps precision and threads, where the configuration leaves them open.
-        Raises InputError for a GPU that is not there and for bf16 that doesn't work here.
-        """
-        device = resolve_device(config.device)
-        # A process may train twice (tests, notebooks); accelerate keeps the first one's device and precision.
-        AcceleratorState._reset_state(reset_partial_state=True)
-        processes = PartialState(cpu=device.type == "cpu")
-        begun = begun_config(config)
-        threads = config.threads or (begun.threads if begun and begun.threads <= cores() else 0)
-        # Trainings come in pairs: with two threads each on two cores, a step of each of two GANs side by side
-        # took three to five times as long as with one thread each.
-        threads = set_threads(threads, max(PAIR, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-        kept = begun.precision if begun and begun.precision != "auto" else ""
-        choice = choose(config, kept, processes.device, reads_captions)
-        accelerator = Accelerator(
-            cpu=device.type == "cpu",
-            mixed_precision="bf16" if choice.precision == "bf16" else "no",
-            # With broadcast, two forwards of a net with batch norm before one backward fail on GPUs. Static:
-            # some weights may get no gradient, the same ones each step, such as a vector's by regions alone.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, static_graph=True)],
-        )
-        if accelerator.num_processes > 1:
-            atexit.register(accelerator.end_training)
-        torch.backends.cudnn.deterministic = True
-        set_seed(config.seed + accelerator.process_index)
-        return cls(replace(config, precision=choice.precision, threads=threads), accelerator, choice)
-
-    @property
-    def device(self) -> torch.device:
-        return self.accelerator.device
-
-    @property
-    def rank(self) -> int:
-        return self.accelerator.process_index
-
-    @property
-    def world(self) -> int:
-        return self.accelerator.num_processes
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.accelerator.is_main_process
-
-    def prepare(self, *parts: nn.Module | Optimizer) -> Any:
-        """Nets and optimisers for the precision and the processes; outputs of a prepared net are float32."""
-        return self.accelerator.prepare(*parts)
-
-    def unwrap(self, net: nn.Module) -> nn.Module:
-        """The net that `prepare` may have wrapped."""
-        return self.accelerator.unwrap_model(net)
-
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of a loss, averaged over processes."""
-        self.accelerator.backward(loss)
-
-    def share(self, *nets: nn.Module) -> None:
-        """Give every process the first one's weights and buffers: for nets that are not prepared."""
-        if self.world > 1:
-            for net in nets:
-                for value in (*net.parameters(), *net.buffers()):
-                    torch.distributed.broadcast(value.data, 0)
-
-    def average_gradients(self, net: nn.Module) -> None:
-        """Average a net's gradients over the processes, after all backward passes of a step.
-
-        For nets that are not prepared: the wrapper that `prepare` puts around a net wants each step to be one
-        forward and one backward pass through all of its parameters, which a discriminator's is not.
-        """
-        if self.world > 1:
-            for weight in net.parameters():
-                if weight.grad is not None:
-                    torch.distributed.all_reduce(weight.grad)
-                    weight.grad /= self.world
-
-    def autocast(self) -> AbstractContextManager:
-        """Compute in the configured precision inside, for nets that are not prepared."""
-        return self.accelerator.autocast()
-
-    def first(self) -> AbstractContextManager:
-        """The first process goes through the block alone, the others after it: for what is made once."""
-        return self.accelerator.main_process_first()
-
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; all must ask."""
-        if self.world == 1:
-            return flag
-        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum") > 0)
-
-
-def learning_rate_factor(step: int, steps: int, schedule: ScheduleConfig) -> float:
-    """The factor of `lr` at `step` (from 0) of `steps`.
-
-    linear: 1 until start * steps, then straight to 0 at `steps`. step: times `factor` every `every` steps.
-    Neither falls below `least`. The first `warmup` steps rise straight to that.
-    """
-    factor = 1.0
-    if schedule.kind == "linear" and step > schedule.start * steps:
-        factor = (steps - step) / (steps * (1 - schedule.start))
-    elif schedule.kind == "step":
-        factor = schedule.factor ** (step // schedule.every)
-    return max(factor, schedule.least) * min(1.0, (step + 1) / max(1, schedule.warmup))
-
-
-def adam(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> Adam:
-    """Adam as configured; its learning rate is set each step by `set_learning_rate`."""
-    return Adam(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
-
-
-def set_learning_rate(optimiser: Optimizer, config: OptimiserConfig, step: int, steps: int) -> float:
-    """Set and return the learning rate of `step`."""
-    rate = config.lr * learning_rate_factor(step, steps, config.schedule)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    return rate
-
-
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
-    """Scale gradients down to the norm `limit` (0: leave them); returns the norm before."""
-    parameters = list(parameters)
-    if limit:
-        return nn.utils.clip_grad_norm_(parameters, limit)
-    return nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
+STOP_CHECK = 10  # steps between two checks whether another process has been asked to stop
 
 
 class Training:

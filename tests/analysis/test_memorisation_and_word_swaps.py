@@ -21,12 +21,12 @@ from s2i.analysis.word_swaps import (
 from s2i.data.crops import image_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack
+from s2i.evaluation.classifier import Predictions
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.inference.interpolate import between
 from s2i.inference.model import GenerationPath, load
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
-from s2i.training.classifier import Predictions
 from tests.tiny_runs import write_world
 
 

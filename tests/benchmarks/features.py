@@ -24,10 +24,11 @@ import torch
 
 from s2i.config import ClassifierConfig, EvaluationConfig
 from s2i.data.crops import image_batches
+from s2i.evaluation.classifier import Classifier
 from s2i.evaluation.extractors import FEATURES, classifier_extractor
 from s2i.evaluation.feature_extraction import IMAGES_A_BATCH, look_at_real
 from s2i.metrics import distances
-from s2i.training.classifier import Classifier, ClassifierNetwork
+from s2i.models.classifier import ClassifierNetwork
 
 HEADS = {f"attribute {number}": ["red", "green", "blue", "white", "black", "grey"] for number in range(9)}
 CLASSIFIER = ClassifierConfig(channels=(24, 48, 96, 192), features=256)

@@ -38,9 +38,10 @@ from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.data.pack import build_pack
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.training.classifier import train_classifier
+from s2i.training.distributed import PAIR, resolve_device, set_threads
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
-from s2i.training.loop import PAIR, Training, resolve_device, set_threads
+from s2i.training.loop import Training
 from s2i.training.precision import NATIVE, choose
 
 PRESET = Path(__file__).parents[2] / "recipes" / "painted_birds" / "conf" / "default.yaml"

@@ -14,11 +14,12 @@ from s2i.config_files import load_config
 from s2i.data.crops import image_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.errors import InputError
+from s2i.evaluation.classifier import Predictions
 from s2i.evaluation.records import PROTOCOLS, evaluate, measure, procedure
 from s2i.evaluation.records import record as as_record
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.inference.model import load
-from s2i.training.classifier import Predictions, labels, train_classifier
+from s2i.training.classifier import labels, train_classifier
 from tests.tiny_runs import SCHEMA, write_gan_run, write_world
 
 # Without an R-precision encoder and Inception's weights.

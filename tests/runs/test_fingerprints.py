@@ -23,6 +23,7 @@ from s2i.data.audio import load_waveform
 from s2i.data.manifest import ImageRecord, read_manifest, write_manifest
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
+from s2i.evaluation.classifier import load_classifier
 from s2i.evaluation.records import evaluate, settings_of
 from s2i.evaluation.subject import Subject
 from s2i.inference.model import load
@@ -32,7 +33,7 @@ from s2i.reports.single import report
 from s2i.reports.tabulate import tabulate
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
 from s2i.runs.fingerprints import OTHER, UNKNOWN, read_fingerprints
-from s2i.training.classifier import load_classifier, train_classifier
+from s2i.training.classifier import train_classifier
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from tests.tiny import tiny_training_config

@@ -19,16 +19,10 @@ from s2i.config import (
 from s2i.data.crops import image_batches
 from s2i.data.pack import Pack, build_pack
 from s2i.errors import InputError
+from s2i.evaluation.classifier import Classifier, load_classifier
+from s2i.models.classifier import ClassifierNetwork
 from s2i.runs.checkpoint import write_checkpoint
-from s2i.training.classifier import (
-    CLASS,
-    Classifier,
-    ClassifierNetwork,
-    _loss,
-    labels,
-    load_classifier,
-    train_classifier,
-)
+from s2i.training.classifier import CLASS, _loss, labels, train_classifier
 from tests.tiny import tiny_model_config
 from tests.tiny_data import write_telling_data
 from tests.tiny_runs import SCHEMA, write_birds

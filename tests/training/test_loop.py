@@ -21,16 +21,10 @@ from s2i.config import (
 from s2i.errors import InputError
 from s2i.runs.checkpoint import load_last
 from s2i.training import precision
+from s2i.training.distributed import Engine, resolve_device
 from s2i.training.ema import average_decay, averaged, update_average
-from s2i.training.loop import (
-    Engine,
-    Training,
-    adam,
-    clip_gradients,
-    learning_rate_factor,
-    resolve_device,
-    set_learning_rate,
-)
+from s2i.training.loop import Training
+from s2i.training.optim import adam, clip_gradients, learning_rate_factor, set_learning_rate
 from s2i.training.precision import Evidence
 from tests.tiny import same
 from tests.torchrun import in_two_processes

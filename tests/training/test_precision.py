@@ -18,7 +18,7 @@ from s2i.errors import InputError
 from s2i.runs.checkpoint import load_last
 from s2i.runs.run import open_run
 from s2i.training import precision
-from s2i.training.loop import Engine
+from s2i.training.distributed import Engine
 from s2i.training.precision import Choice, Evidence, choose, decide, first_failure, weakest, weigh
 from tests.training.test_loop import make_config, train
 
@@ -153,18 +153,18 @@ def test_a_run_keeps_what_it_was_begun_in_and_says_it_once(tmp_path, monkeypatch
 def test_a_run_goes_on_with_its_threads_where_there_are_as_many_cores(tmp_path, monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("s2i.training.loop.cores", lambda: 3)
+    monkeypatch.setattr("s2i.training.distributed.cores", lambda: 3)
     try:
         train(make_config(tmp_path, threads=2), until=13)
         config = make_config(tmp_path, threads=0)
         assert Engine.start(config).config.threads == 2
         assert Engine.start(replace(config, threads=1)).config.threads == 1
         new = replace(config, run=str(tmp_path / "new"))
-        monkeypatch.setattr("s2i.training.loop.cores", lambda: 7)
+        monkeypatch.setattr("s2i.training.distributed.cores", lambda: 7)
         assert Engine.start(new).config.threads == 3  # another training beside it has room
         monkeypatch.setenv("LOCAL_WORLD_SIZE", "7")
         assert Engine.start(new).config.threads == 1
-        monkeypatch.setattr("s2i.training.loop.cores", lambda: 1)
+        monkeypatch.setattr("s2i.training.distributed.cores", lambda: 1)
         assert Engine.start(config).config.threads == 1
     finally:
         torch.set_num_threads(before)

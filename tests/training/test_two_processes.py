@@ -14,9 +14,10 @@ from s2i.config import Config, LogConfig
 from s2i.data.pack import build_pack
 from s2i.runs.checkpoint import load_last
 from s2i.runs.run import Run
+from s2i.training.distributed import Engine
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
-from s2i.training.loop import Engine, Training
+from s2i.training.loop import Training
 from tests.tiny import same, tiny_training_config
 from tests.tiny_data import write_telling_data
 from tests.tiny_trainings import Killed

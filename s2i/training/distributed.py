@@ -1,0 +1,157 @@
+"""Where a training computes: device, precision, threads, seeds, and the processes of a distributed one."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from s2i.config import Config
+from s2i.errors import InputError
+from s2i.processes import cores
+from s2i.runs.run import begun_config
+from s2i.training.precision import Choice, choose
+
+PAIR = 2  # trainings side by side, of speech and of text, that share a machine
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu` or `cuda` means here. InputError for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("expected a GPU for device=cuda, found none: give device=cpu or device=auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def set_threads(threads: int, shares: int = 1) -> int:
+    """Use `threads` CPU threads, and return them; 0: OMP_NUM_THREADS, or one of so many `shares` of the cores
+    that this process may have."""
+    if threads == 0 and os.environ.get("OMP_NUM_THREADS"):
+        return torch.get_num_threads()  # torch has read it
+    threads = threads or max(1, cores() // shares)
+    torch.set_num_threads(threads)
+    return threads
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy and torch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where a training computes: a device, alone or with other processes that torchrun started.
+
+    Attributes:
+        config: as it was given, but with the precision and the threads that were chosen; so the run's folder
+            and its checkpoints hold it.
+        choice: of the precision, with its reason.
+    """
+
+    config: Config
+    accelerator: Accelerator
+    choice: Choice
+
+    @classmethod
+    def start(cls, config: Config, reads_captions: bool = True) -> Engine:
+        """Choose device, precision and threads, and seed this process with seed + rank.
+
+        A run that continues keeps precision and threads, where the configuration leaves them open.
+        Raises InputError for a GPU that is not there and for bf16 that doesn't work here.
+        """
+        device = resolve_device(config.device)
+        # A process may train twice (tests, notebooks); accelerate keeps the first one's device and precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        processes = PartialState(cpu=device.type == "cpu")
+        begun = begun_config(config)
+        threads = config.threads or (begun.threads if begun and begun.threads <= cores() else 0)
+        # Trainings come in pairs: with two threads each on two cores, a step of each of two GANs side by side
+        # took three to five times as long as with one thread each.
+        threads = set_threads(threads, max(PAIR, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        kept = begun.precision if begun and begun.precision != "auto" else ""
+        choice = choose(config, kept, processes.device, reads_captions)
+        accelerator = Accelerator(
+            cpu=device.type == "cpu",
+            mixed_precision="bf16" if choice.precision == "bf16" else "no",
+            # With broadcast, two forwards of a net with batch norm before one backward fail on GPUs. Static:
+            # some weights may get no gradient, the same ones each step, such as a vector's by regions alone.
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, static_graph=True)],
+        )
+        if accelerator.num_processes > 1:
+            atexit.register(accelerator.end_training)
+        torch.backends.cudnn.deterministic = True
+        set_seed(config.seed + accelerator.process_index)
+        return cls(replace(config, precision=choice.precision, threads=threads), accelerator, choice)
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def rank(self) -> int:
+        return self.accelerator.process_index
+
+    @property
+    def world(self) -> int:
+        return self.accelerator.num_processes
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.accelerator.is_main_process
+
+    def prepare(self, *parts: nn.Module | Optimizer) -> Any:
+        """Nets and optimisers for the precision and the processes; outputs of a prepared net are float32."""
+        return self.accelerator.prepare(*parts)
+
+    def unwrap(self, net: nn.Module) -> nn.Module:
+        """The net that `prepare` may have wrapped."""
+        return self.accelerator.unwrap_model(net)
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of a loss, averaged over processes."""
+        self.accelerator.backward(loss)
+
+    def share(self, *nets: nn.Module) -> None:
+        """Give every process the first one's weights and buffers: for nets that are not prepared."""
+        if self.world > 1:
+            for net in nets:
+                for value in (*net.parameters(), *net.buffers()):
+                    torch.distributed.broadcast(value.data, 0)
+
+    def average_gradients(self, net: nn.Module) -> None:
+        """Average a net's gradients over the processes, after all backward passes of a step.
+
+        For nets that are not prepared: the wrapper that `prepare` puts around a net wants each step to be one
+        forward and one backward pass through all of its parameters, which a discriminator's is not.
+        """
+        if self.world > 1:
+            for weight in net.parameters():
+                if weight.grad is not None:
+                    torch.distributed.all_reduce(weight.grad)
+                    weight.grad /= self.world
+
+    def autocast(self) -> AbstractContextManager:
+        """Compute in the configured precision inside, for nets that are not prepared."""
+        return self.accelerator.autocast()
+
+    def first(self) -> AbstractContextManager:
+        """The first process goes through the block alone, the others after it: for what is made once."""
+        return self.accelerator.main_process_first()
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; all must ask."""
+        if self.world == 1:
+            return flag
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum") > 0)

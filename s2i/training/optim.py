@@ -1,0 +1,45 @@
+"""Adam, learning-rate schedules and clipping of gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from s2i.config import OptimiserConfig, ScheduleConfig
+
+
+def learning_rate_factor(step: int, steps: int, schedule: ScheduleConfig) -> float:
+    """The factor of `lr` at `step` (from 0) of `steps`.
+
+    linear: 1 until start * steps, then straight to 0 at `steps`. step: times `factor` every `every` steps.
+    Neither falls below `least`. The first `warmup` steps rise straight to that.
+    """
+    factor = 1.0
+    if schedule.kind == "linear" and step > schedule.start * steps:
+        factor = (steps - step) / (steps * (1 - schedule.start))
+    elif schedule.kind == "step":
+        factor = schedule.factor ** (step // schedule.every)
+    return max(factor, schedule.least) * min(1.0, (step + 1) / max(1, schedule.warmup))
+
+
+def adam(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> Adam:
+    """Adam as configured; its learning rate is set each step by `set_learning_rate`."""
+    return Adam(parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+
+
+def set_learning_rate(optimiser: Optimizer, config: OptimiserConfig, step: int, steps: int) -> float:
+    """Set and return the learning rate of `step`."""
+    rate = config.lr * learning_rate_factor(step, steps, config.schedule)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
+    """Scale gradients down to the norm `limit` (0: leave them); returns the norm before."""
+    parameters = list(parameters)
+    if limit:
+        return nn.utils.clip_grad_norm_(parameters, limit)
+    return nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
