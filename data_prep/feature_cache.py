@@ -2,8 +2,8 @@
 
     python -m data_prep.feature_cache --config FILE [key=value ...]
 
-`s2i train-encoder` does the same where the cache is missing; made here, it is made once for two trainings that
-run side by side. If `image_encoder.cached_crops` is 0 there is nothing to do.
+`s2i train-encoder` does the same where the cache is missing; made here, it is made once for two trainings
+that run side by side. If `image_encoder.cached_crops` is 0 there is nothing to do.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from s2i.training.distributed import resolve_device, set_threads
 
 
 def make_feature_cache(config: Config) -> None:
-    """Cache the features that a training of an encoder reads: of several crops of each training image, and of the
-    centre crop of each validation image."""
+    """Cache the features that a training of an encoder reads: of several crops of each training image, and of
+    the centre crop of each validation image."""
     require(config, "data.pack")
     if not config.image_encoder.cached_crops:
         say("image_encoder.cached_crops is 0: nothing is cached")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from s2i.config_files import load_config
 from s2i.data.manifest import SPLITS
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import Parser, exit_on_input_error
 from s2i.files.paths import given_path
 from s2i.processes import cores

@@ -20,7 +20,8 @@ from s2i.config import (
 )
 from s2i.config_files import config_to_dict, save_config
 from s2i.data.manifest import Caption, ImageRecord, write_manifest
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.data.text import Vocabulary
 from s2i.models.build import build_caption_encoder, build_generator, build_image_encoder
 from s2i.runs.checkpoint import write_checkpoint

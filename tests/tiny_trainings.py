@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.training.encoder import train_encoder
 from tests.tiny import tiny_training_config
 from tests.tiny_data import write_telling_data

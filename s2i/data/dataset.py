@@ -123,7 +123,7 @@ class CaptionedImages(Dataset):
         choice = self._first[:-1] + (random.random(total) * np.diff(self._first)).astype(np.int64)
         captions = self._usable[np.minimum(choice, len(self._usable) - 1)]
         crops, same_class_crops = self._sample_crops(random, total), self._sample_crops(random, total)
-        # Uniform over the class's other images, which lie together in _by_class, by a skip from its own place.
+        # Uniform over the class's other images, which lie together in _by_class: skip from the own place on.
         sizes = self._class_sizes[self.pack.labels]
         starts = (np.cumsum(self._class_sizes) - self._class_sizes)[self.pack.labels]
         position = np.empty(total, dtype=np.int64)

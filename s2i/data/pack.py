@@ -8,34 +8,25 @@
       attributes.json  the attribute schema, where the manifest has one
       pack.json        counts, classes, what the pack was made from, and its fingerprint; written last
 
-A caption without audio has zero frames. What a modality can use are the captions that have what it needs,
-audio or a written word; the others keep their place and are never generated (`Pack.usable`).
+A caption without audio has zero frames. A modality uses the captions that have audio or a written word; the
+others keep their index and are never sampled (`Pack.usable`).
 
 The fingerprint is a hash of what the pack holds: every line of its index but for where files lay, the pixels
-as packed, the samples of the recordings, the settings. It is worked out while packing. Neither the folder nor
-the number of processes is in it, nor what differs between machines: the bytes that an encoder of files makes
-of pixels and samples, the last bits of a Fourier transform. What was trained or measured on a pack keeps it
+as packed, the samples of the recordings, the settings. It is computed while packing. It depends neither on
+the folder nor on the number of processes, nor on what differs between machines: the bytes of encoded files,
+the last bits of a Fourier transform. Runs and results keep the fingerprint of their data
 (`s2i.runs.fingerprints`).
 
-Stale packs. `build_pack` looks at everything: the split's lines, size and time of every source file, the
-audio settings, side and crop. Opening a pack for a run must not ask after 100,000 files, so it compares the
-settings and the hash of the manifest, where that still lies there; a recording changed under the same name
-is noticed by `build_pack` alone. A change to any line of the manifest therefore asks for `build_pack`,
-which takes seconds for the splits that did not change.
+Opening a pack for a run must not stat 100,000 files, so `Pack` compares the settings and the hash of the
+manifest, where that is still there. A recording changed under the same name is noticed by
+`s2i.data.pack_builder` alone, which compares size and time of every source file.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import os
-import re
-import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,42 +34,15 @@ import numpy as np
 import torch
 
 from s2i.config import MISSING, Config
-from s2i.config_files import require
-from s2i.data.audio import features, load_waveform
-from s2i.data.images import load_image, resize, square_crop, with_margin
-from s2i.data.manifest import (
-    Caption,
-    ImageRecord,
-    format_line,
-    iterate_manifest,
-    read_attributes,
-    read_manifest,
-    write_manifest,
-)
+from s2i.data.images import with_margin
+from s2i.data.manifest import Caption, ImageRecord, read_attributes, read_manifest
 from s2i.data.text import has_word
 from s2i.errors import InputError
-from s2i.files.atomic import parse_json, sha256_of, write_atomically
-from s2i.files.locks import only_process
-from s2i.files.output_folder import refuse_foreign
-from s2i.files.unfinished import PART, discard, lasting_part, lasting_part_folder, sweep
-from s2i.processes import in_processes
-from s2i.progress import progress, say
+from s2i.files.atomic import parse_json, sha256_of
 
 VERSION = 2  # of the layout and of how sources are read; a pack of another version is stale
-OWN = re.compile(  # what a pack's folder holds
-    r"(images|mels|offsets)\.npy|index\.jsonl|(attributes|pack)\.json|feature-cache-[0-9a-f]{16}/(pooled\.npy|regions\.npy|rows\.txt)"
-)
-_TOLD = {
-    "fingerprint",
-    "manifest",
-    "images",
-    "captions",
-    "frames",
-    "image_size",
-    "side",
-    "audio",
-}  # at least
-CHUNK = 32  # images that one process packs before it writes; a killed build loses at most this a process
+# The least that pack.json holds.
+_FACTS = {"fingerprint", "manifest", "images", "captions", "frames", "image_size", "side", "audio"}
 
 
 class Pack:
@@ -99,26 +63,26 @@ class Pack:
         Raises InputError for a pack that is missing, cut short or stale.
         """
         self.folder = Path(folder)
-        made_from = read_pack_facts(self.folder)
+        facts = read_pack_facts(self.folder)
         if expected is not None:
-            _refuse_stale(self.folder, made_from, expected)
-        self.fingerprint: str = made_from["fingerprint"]
-        self.split: str = made_from["split"]
-        self.image_size: int = made_from["image_size"]
-        self.side: int = made_from["side"]
+            _refuse_stale(self.folder, facts, expected)
+        self.fingerprint: str = facts["fingerprint"]
+        self.split: str = facts["split"]
+        self.image_size: int = facts["image_size"]
+        self.side: int = facts["side"]
         self.records: list[ImageRecord] = read_manifest(self.folder / "index.jsonl")
         counts = np.array([len(image.captions) for image in self.records], dtype=np.int64)
         self.first_caption = np.concatenate([[0], np.cumsum(counts)])
         self.caption_image = np.repeat(np.arange(len(counts)), counts)
         self.caption_count = int(self.first_caption[-1])
 
-        self.images = self._open("images.npy", (made_from["images"], self.side, self.side, 3))
-        self._mels = self._open("mels.npy", (made_from["frames"], made_from["audio"]["mels"]))
-        self._offsets = np.array(self._open("offsets.npy", (made_from["captions"] + 1,)))
-        found = (len(self.records), self.caption_count, int(self._offsets[-1]))
-        counted = (made_from["images"], made_from["captions"], made_from["frames"])
-        if found != counted:
-            raise _cut_short(self.folder, f"{counted} images, captions, frames", f"{found}")
+        self.images = self._open("images.npy", (facts["images"], self.side, self.side, 3))
+        self._mels = self._open("mels.npy", (facts["frames"], facts["audio"]["mels"]))
+        self._offsets = np.array(self._open("offsets.npy", (facts["captions"] + 1,)))
+        counts_found = (len(self.records), self.caption_count, int(self._offsets[-1]))
+        counts_expected = (facts["images"], facts["captions"], facts["frames"])
+        if counts_found != counts_expected:
+            raise _cut_short(self.folder, f"{counts_expected} images, captions, frames", f"{counts_found}")
         self.mel_lengths = np.diff(self._offsets)
         self.has_speech = bool(self.mel_lengths.any())
 
@@ -147,23 +111,23 @@ class Pack:
             yield from (caption.text for caption in image.captions if caption.text is not None)
 
     def usable(self, modality: str) -> np.ndarray:
-        """Indices, rising, of the captions that have what "speech" or "text" needs, audio or a word: int64.
+        """Rising int64 indices of the captions that "speech" or "text" can use: with audio, with a word.
 
         Raises InputError where there is none.
         """
-        usable = np.flatnonzero(self.mel_lengths) if modality == "speech" else self._worded
+        usable = np.flatnonzero(self.mel_lengths) if modality == "speech" else self._captions_with_words
         if len(usable) == 0:
-            what = "audio" if modality == "speech" else "text"
+            needed = "audio" if modality == "speech" else "text"
             raise InputError(
-                f"expected captions with {what} in {self.folder}, found none: add it and pack again"
+                f"expected captions with {needed} in {self.folder}, found none: add it and pack again"
             )
         return usable
 
     @cached_property
-    def _worded(self) -> np.ndarray:
+    def _captions_with_words(self) -> np.ndarray:
         captions = (caption for image in self.records for caption in image.captions)
-        found = (caption.text is not None and has_word(caption.text) for caption in captions)
-        return np.flatnonzero(np.fromiter(found, dtype=bool, count=self.caption_count))
+        has_words = (caption.text is not None and has_word(caption.text) for caption in captions)
+        return np.flatnonzero(np.fromiter(has_words, dtype=bool, count=self.caption_count))
 
     def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.folder / name
@@ -177,70 +141,17 @@ class Pack:
 
 
 def _open_again(folder: Path, fingerprint: str) -> Pack:
-    """For another process; refused where the pack was replaced since."""
+    """In a loader process. Raises InputError where the pack has been replaced since."""
     pack = Pack(folder)
     if pack.fingerprint != fingerprint:
         raise InputError(
-            f"expected the data of {fingerprint[:12]} in {folder}, found others, packed there since"
+            f"expected the data of {fingerprint[:12]} in {folder}, found other data, packed there since"
             f" ({pack.fingerprint[:12]}): call the command again"
         )
     return pack
 
 
-def build_pack(config: Config, splits: Iterable[str], processes: int = 1) -> None:
-    """Pack each of `splits` into its folder under `data.pack`; a pack of the same sources is left as it is.
-
-    Finished chunks are kept beside the pack until it is complete, so a killed build continues. The pack
-    appears by one rename. Memory use does not grow with the data set; the disk holds the pack twice until
-    the end. Raises InputError for bad sources, naming the file, and where another process packs the split.
-    """
-    require(config, "data.root", "data.manifest", "data.pack")
-    for split in splits:
-        with only_process(config.data.pack, f".{split}.lock"):
-            _build_split(config, split, processes)
-
-
-def _build_split(config: Config, split: str, processes: int) -> None:
-    folder = Path(config.data.pack) / split
-    made_from = _look_at_sources(config, split)
-    counted = f"{made_from['images']} images and {made_from['captions']} captions"
-    place = folder.with_name(f"{split}-{made_from['sources'][:16]}")
-    is_current = _is_current(folder, made_from)
-    for left in folder.parent.glob(f".{split}-{'[0-9a-f]' * 16}{PART}"):
-        if is_current or left != lasting_part(place):
-            discard(left)  # of a build that ended, or of sources that have changed since
-    if is_current:
-        say(f"{folder}: {counted}, packed before")
-        return
-    _refuse_other_folder(folder)
-    with lasting_part_folder(place) as building:
-        sweep(building)
-        if not (building / "whole" / "pack.json").exists():
-            _pack_chunks(config, split, made_from["images"], building, processes)
-            _join_chunks(config, split, made_from, building)
-        if folder.exists():
-            _refuse_other_folder(folder)  # again: something may have come meanwhile
-            shutil.rmtree(building / "replaced", ignore_errors=True)
-            os.replace(folder, building / "replaced")
-        os.replace(building / "whole", folder)
-    say(f"{folder}: {counted} packed")
-
-
-def _refuse_other_folder(folder: Path) -> None:
-    """What is no pack is not replaced: CUB's published tree has folders of the same names."""
-    is_own = (lambda name: OWN.fullmatch(name) is not None) if _is_pack(folder) else None
-    refuse_foreign(folder, "a pack", is_own, "choose another data.pack")
-
-
-def _is_pack(folder: Path) -> bool:
-    """Whether a folder holds a pack, whole or cut short."""
-    try:
-        return "fingerprint" in read_pack_facts(folder)
-    except InputError:
-        return all((folder / name).is_file() for name in ("images.npy", "mels.npy", "index.jsonl"))
-
-
-def _settings(config: Config) -> dict[str, Any]:
+def pack_settings(config: Config) -> dict[str, Any]:
     """The part of a configuration that a pack's content depends on."""
     size = config.packed_size
     if size < config.image_size:
@@ -258,226 +169,41 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _audio_settings(config: Config) -> dict[str, Any]:
-    """Without where weights lie, and without what a log-mel has no use for."""
+    """Without the path of the weights, and without the keys that a log-mel does not use."""
     audio = asdict(config.audio)
-    of_networks = ("front_end", "layer", "weights", "sha256")
-    unused = of_networks if config.audio.front_end == "log_mel" else ("weights",)
+    network_keys = ("front_end", "layer", "weights", "sha256")
+    unused = network_keys if config.audio.front_end == "log_mel" else ("weights",)
     return {name: value for name, value in audio.items() if name not in unused}
 
 
-def _look_at_sources(config: Config, split: str) -> dict[str, Any]:
-    """What a pack of `split` is made from: settings, hash of the manifest, counts, and `sources`, a hash of
-    all that tells whether a source has changed, times among it."""
-    root, manifest = Path(config.data.root), Path(config.data.manifest)
-    settings = _settings(config)
-    sources = hashlib.sha256(json.dumps([split, settings]).encode())
-    images = captions = 0
-    classes: set[str] = set()
-    for image in _images_of(manifest, split):
-        images += 1
-        captions += len(image.captions)
-        classes.add(image.class_name)
-        sources.update(repr(image).encode())
-        for name in (image.image, *(caption.audio for caption in image.captions if caption.audio)):
-            try:
-                found = os.stat(root / name)
-            except OSError as error:
-                raise InputError(
-                    f"expected the files of image {image.id!r} of {manifest}, found no {root / name}:"
-                    " check data.root or make the data first"
-                ) from error
-            sources.update(f"{name} {found.st_size} {found.st_mtime_ns}".encode())
-    if images == 0:
-        raise InputError(f"expected images of split {split!r} in {manifest}, found none: check --splits")
-    sources.update(json.dumps(read_attributes(manifest)).encode())
-    weights = ""
-    if config.audio.weights:
-        try:
-            weights = sha256_of(config.audio.weights)
-        except OSError as error:
-            raise InputError(
-                f"expected weights of {config.audio.front_end} in {config.audio.weights}, found:"
-                f" {error.strerror}: change audio.weights"
-            ) from error
-        sources.update(weights.encode())
-    return {
-        **settings,
-        "split": split,
-        "sources": sources.hexdigest(),
-        "manifest": sha256_of(manifest),
-        "weights": weights,
-        "images": images,
-        "captions": captions,
-        "classes": sorted(classes),
-    }
-
-
-def _is_current(folder: Path, made_from: dict[str, Any]) -> bool:
-    """Whether `folder` is a whole pack of these very sources; notes it where only other splits changed."""
-    try:
-        found = read_pack_facts(folder)
-        if found["sources"] != made_from["sources"]:
-            return False
-        Pack(folder)
-    except InputError:
-        return False
-    if found["manifest"] != made_from["manifest"]:
-        _write_made_from(folder, {**found, "manifest": made_from["manifest"]})
-    return True
-
-
-def _pack_chunks(config: Config, split: str, total: int, building: Path, processes: int) -> None:
-    """Write the chunks that are not there yet."""
-    missing = [path for path in _chunk_files(building, total) if not path.exists()]
-    done = total - sum(_chunk_length(path, total) for path in missing)
-    finished = in_processes(_pack_chunk, _chunk_jobs(config, split, building), processes)
-    each_image = (None for length in finished for _ in range(length))
-    for _ in progress(each_image, total, f"packing {split}", start=done):
-        pass
-
-
-def _chunk_jobs(
-    config: Config, split: str, building: Path
-) -> Iterator[tuple[Config, list[ImageRecord], Path]]:
-    images = _images_of(Path(config.data.manifest), split)
-    number = 0
-    while chunk := list(islice(images, CHUNK)):
-        path = _chunk_file(building, number)
-        if not path.exists():
-            yield config, chunk, path
-        number += 1
-
-
-def _pack_chunk(config: Config, records: list[ImageRecord], path: Path) -> int:
-    """Read the sources of some images and write them as one chunk; returns how many images."""
-    root, side = Path(config.data.root), _settings(config)["side"]
-    images = np.empty((len(records), side, side, 3), dtype=np.uint8)
-    mels: list[np.ndarray] = [np.empty((0, config.audio.mels), dtype=np.float16)]
-    lengths: list[int] = []
-    digests = np.empty((len(records), 32), dtype=np.uint8)
-    for row, image in enumerate(records):
-        crop = square_crop(load_image(root / image.image), image.box, config.data.box_scale)
-        images[row] = np.asarray(resize(crop, side))
-        digest = hashlib.sha256(images[row])
-        for caption in image.captions:
-            if caption.audio is None:
-                lengths.append(0)
-                continue
-            mel = features(load_waveform(root / caption.audio, config.audio, digest), config.audio)
-            mels.append(mel.numpy().astype(np.float16))
-            lengths.append(len(mel))
-        digests[row] = np.frombuffer(digest.digest(), dtype=np.uint8)
-    arrays = {"mels": np.concatenate(mels), "lengths": np.array(lengths, dtype=np.int64)}
-    with write_atomically(path, "wb") as stream:
-        np.savez(stream, images=images, digests=digests, **arrays)
-    return len(records)
-
-
-def _join_chunks(config: Config, split: str, made_from: dict[str, Any], building: Path) -> None:
-    """The whole pack from its chunks, each read once an array, so that memory stays flat."""
-    whole, manifest = building / "whole", Path(config.data.manifest)
-    chunks = _chunk_files(building, made_from["images"])
-    lengths = np.concatenate([_from_chunk(path, "lengths") for path in chunks])
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    count, side, frames = made_from["images"], made_from["side"], int(offsets[-1])
-    images = (_from_chunk(path, "images") for path in chunks)
-    mels = (_from_chunk(path, "mels") for path in chunks)
-    _write_array(whole / "images.npy", np.uint8, (count, side, side, 3), images)
-    _write_array(whole / "mels.npy", np.float16, (frames, config.audio.mels), mels)
-    _write_array(whole / "offsets.npy", np.int64, offsets.shape, [offsets])
-    write_manifest(whole / "index.jsonl", _images_of(manifest, split))
-    attributes = read_attributes(manifest)
-    if attributes:
-        with write_atomically(whole / "attributes.json") as stream:
-            json.dump(attributes, stream, ensure_ascii=False)
-    digests = np.concatenate([_from_chunk(path, "digests") for path in chunks])
-    fingerprint = _fingerprint(made_from, attributes, _images_of(manifest, split), digests)
-    _write_made_from(whole, {**made_from, "frames": frames, "fingerprint": fingerprint})
-
-
-def _fingerprint(
-    made_from: dict[str, Any],
-    attributes: dict[str, list[str]],
-    images: Iterable[ImageRecord],
-    digests: np.ndarray,
-) -> str:
-    """Of a pack's content; `digests`: (images, 32), of each image's pixels and recordings."""
-    settings = {name: made_from[name] for name in ("version", "image_size", "side", "box_scale", "audio")}
-    found = hashlib.sha256(json.dumps([settings, made_from["weights"], attributes]).encode())
-    for image, digest in zip(images, digests, strict=True):
-        captions = tuple(replace(caption, audio=caption.audio and "") for caption in image.captions)
-        found.update(format_line(replace(image, image="", captions=captions)).encode())
-        found.update(digest.tobytes())
-    return found.hexdigest()
-
-
-def _images_of(manifest: Path, split: str) -> Iterator[ImageRecord]:
-    return (image for image in iterate_manifest(manifest) if image.split == split)
-
-
-def _chunk_file(building: Path, number: int) -> Path:
-    return building / f"{number:06d}.npz"
-
-
-def _chunk_files(building: Path, total: int) -> list[Path]:
-    return [_chunk_file(building, number) for number in range(math.ceil(total / CHUNK))]
-
-
-def _chunk_length(path: Path, total: int) -> int:
-    return min(CHUNK, total - int(path.stem) * CHUNK)
-
-
-def _from_chunk(path: Path, name: str) -> np.ndarray:
-    with np.load(path) as chunk:
-        return chunk[name]
-
-
-def _write_array(path: Path, kind: type, shape: tuple[int, ...], parts: Iterable[np.ndarray]) -> None:
-    """An .npy file written part by part; a memmap would count every page written as memory used."""
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
-    with write_atomically(path, "wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, header)
-        for part in parts:
-            stream.write(part.tobytes())
-
-
 def read_pack_facts(folder: Path) -> dict[str, Any]:
-    """The pack.json of a pack, which takes no longer to read than that. Raises InputError as `Pack` does."""
+    """The content of a pack's pack.json, without opening its arrays. Raises InputError as `Pack` does."""
     path = folder / "pack.json"
     try:
-        made_from = parse_json(path.read_bytes())
+        facts = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(
             f"expected a pack in {folder}, found no whole pack.json: run data_prep/pack.py"
         ) from error
-    if not isinstance(made_from, dict) or made_from.get("version") != VERSION:
+    if not isinstance(facts, dict) or facts.get("version") != VERSION:
         raise InputError(
             f"expected a pack of version {VERSION} in {folder}, found another: run data_prep/pack.py"
         )
-    lacking = _TOLD - made_from.keys()
+    lacking = _FACTS - facts.keys()
     if lacking:
         raise _cut_short(folder, f"{', '.join(sorted(lacking))} in pack.json", "none")
-    return made_from
+    return facts
 
 
-def _write_made_from(folder: Path, made_from: dict[str, Any]) -> None:
-    with write_atomically(folder / "pack.json") as stream:
-        json.dump(made_from, stream, indent=1)
-
-
-def _refuse_stale(folder: Path, made_from: dict[str, Any], expected: Config) -> None:
-    for name, value in _settings(expected).items():
-        if made_from[name] != value:
+def _refuse_stale(folder: Path, facts: dict[str, Any], expected: Config) -> None:
+    for name, value in pack_settings(expected).items():
+        if facts[name] != value:
             raise InputError(
-                f"expected a pack made with {name} {value}, found {made_from[name]} in {folder}:"
+                f"expected a pack made with {name} {value}, found {facts[name]} in {folder}:"
                 " it is stale, run data_prep/pack.py with this configuration"
             )
     manifest = expected.data.manifest
-    if (
-        manifest != MISSING
-        and Path(manifest).is_file()
-        and sha256_of(Path(manifest)) != made_from["manifest"]
-    ):
+    if manifest != MISSING and Path(manifest).is_file() and sha256_of(Path(manifest)) != facts["manifest"]:
         raise InputError(
             f"expected a pack of {manifest} as it is now, found one of another state in {folder}:"
             " it is stale, run data_prep/pack.py with this configuration"

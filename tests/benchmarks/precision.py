@@ -35,7 +35,7 @@ from PIL import Image
 from s2i.config import Config, DataConfig
 from s2i.config_files import load_config
 from s2i.data.manifest import Caption, ImageRecord, write_manifest
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.training.classifier import train_classifier
 from s2i.training.distributed import PAIR, resolve_device, set_threads

@@ -14,7 +14,7 @@ import pytest
 
 from data_prep import painted_birds, synthesize_speech
 from s2i.config_files import save_config
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import BAD_INPUT, INTERRUPTED, InputError
 from s2i.processes import in_processes
 from tests.tiny import tiny_training_config

@@ -19,7 +19,8 @@ from s2i.config import AudioConfig
 from s2i.config_files import load_config, with_front_end
 from s2i.data import front_end
 from s2i.data.audio import features, load_waveform
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
 from s2i.inference.save import export

@@ -16,11 +16,12 @@ from PIL import Image
 from data_prep import pack as command
 from s2i.config import Config
 from s2i.config_files import save_config
-from s2i.data import pack as pack_module
+from s2i.data import pack_builder
 from s2i.data.audio import features, load_waveform
 from s2i.data.images import load_image, resize, square_crop
 from s2i.data.manifest import write_manifest
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.files.unfinished import lasting_part, lasting_part_folder
 from tests.tiny_data import tiny_config, write_tiny_data
@@ -79,7 +80,7 @@ def test_attributes_of_the_manifest_go_along(tmp_path):
 
 def test_a_pack_of_the_same_sources_is_not_built_again(packed, tmp_path, monkeypatch):
     _, config = packed
-    monkeypatch.setattr(pack_module, "load_image", lambda path: pytest.fail("an image was read again"))
+    monkeypatch.setattr(pack_builder, "load_image", lambda path: pytest.fail("an image was read again"))
     build_pack(config, ["train", "val"])
 
 
@@ -212,7 +213,7 @@ def test_a_stopped_build_leaves_no_pack_and_continues_to_the_same_bytes(packed, 
     _, config = packed
     unbroken = content(tmp_path / "pack" / "train")
     config = changed(config, "data", pack=str(tmp_path / "again"))
-    monkeypatch.setattr(pack_module, "CHUNK", 2)
+    monkeypatch.setattr(pack_builder, "CHUNK", 2)
     read: list[Path] = []
 
     def stop_at_the_sixth(path: Path) -> Image.Image:
@@ -221,12 +222,12 @@ def test_a_stopped_build_leaves_no_pack_and_continues_to_the_same_bytes(packed, 
             raise KeyboardInterrupt
         return load_image(path)
 
-    monkeypatch.setattr(pack_module, "load_image", stop_at_the_sixth)
+    monkeypatch.setattr(pack_builder, "load_image", stop_at_the_sixth)
     with pytest.raises(KeyboardInterrupt):
         build_pack(config, ["train"])
     assert not (tmp_path / "again" / "train").exists()
     del read[:]
-    monkeypatch.setattr(pack_module, "load_image", lambda path: read.append(path) or load_image(path))
+    monkeypatch.setattr(pack_builder, "load_image", lambda path: read.append(path) or load_image(path))
     build_pack(config, ["train"])
     assert [path.stem for path in read] == [str(number) for number in range(4, 12)]
     assert content(tmp_path / "again" / "train") == unbroken
@@ -240,14 +241,14 @@ def test_a_build_stopped_at_its_last_rename_only_renames(packed, tmp_path, monke
     building = lasting_part(folder.parent / f"val-{made_from['sources'][:16]}")
     building.mkdir()
     folder.rename(building / "whole")
-    monkeypatch.setattr(pack_module, "load_image", lambda path: pytest.fail("an image was read again"))
+    monkeypatch.setattr(pack_builder, "load_image", lambda path: pytest.fail("an image was read again"))
     build_pack(config, ["val"])
     assert len(Pack(folder, config).records) == 4 and not building.exists()
 
 
 def test_two_processes_write_the_same_bytes_as_one(packed, tmp_path, monkeypatch):
     _, config = packed
-    monkeypatch.setattr(pack_module, "CHUNK", 5)
+    monkeypatch.setattr(pack_builder, "CHUNK", 5)
     build_pack(changed(config, "data", pack=str(tmp_path / "two")), ["train"], processes=2)
     assert content(tmp_path / "two" / "train") == content(tmp_path / "pack" / "train")
 

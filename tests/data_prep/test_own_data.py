@@ -19,7 +19,7 @@ from data_prep.own_data import name_classes, split_classes
 from s2i.cli import main
 from s2i.config_files import load_config
 from s2i.data.manifest import check_manifest, read_manifest
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.evaluation.records import evaluate
 from s2i.reports.single import report

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from s2i.data.feature_cache import write_feature_cache
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.training.encoder import train_encoder
 from tests.tiny import tiny_training_config
 from tests.tiny_data import write_tiny_data

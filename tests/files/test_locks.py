@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from s2i.config_files import save_config
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.files.locks import LOCK, only_process
 from s2i.training.encoder import train_encoder

@@ -12,7 +12,7 @@ import pytest
 from s2i import cli
 from s2i.config_files import override
 from s2i.data.manifest import check_manifest
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
 from s2i.inference.save import export

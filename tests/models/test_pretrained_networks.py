@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from s2i.config import Config, ImageEncoderConfig
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import resize, to_uint8
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
 from s2i.inference.save import export

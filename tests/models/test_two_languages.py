@@ -9,7 +9,8 @@ import pytest
 
 from data_prep import synthesize_speech
 from s2i.data.manifest import Caption, read_manifest, write_manifest
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.training.encoder import train_encoder
 from tests.tiny import tiny_training_config

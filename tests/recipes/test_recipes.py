@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from s2i.config import Config, DataConfig, LogConfig
 from s2i.config_files import load_config
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.models.build import (
     build_caption_encoder,
     build_discriminators,

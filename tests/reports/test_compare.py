@@ -19,7 +19,8 @@ from s2i.analysis.robustness import measure_robustness
 from s2i.config_files import load_config
 from s2i.data.crops import image_batches
 from s2i.data.images import to_uint8
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.evaluation.records import evaluate, measure, settings_of
 from s2i.evaluation.subject import Subject, caption_key

@@ -18,10 +18,11 @@ from PIL import Image
 from s2i.analysis.robustness import measure_robustness
 from s2i.config import Config
 from s2i.config_files import load_config
-from s2i.data import pack as pack_module
+from s2i.data import pack_builder
 from s2i.data.audio import load_waveform
 from s2i.data.manifest import ImageRecord, read_manifest, write_manifest
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.evaluation.classifier import load_classifier
 from s2i.evaluation.records import evaluate, settings_of
@@ -90,13 +91,13 @@ def test_the_same_data_have_the_same_fingerprint_wherever_and_however_they_are_p
 
     write_manifest(elsewhere / "manifest.jsonl", map(from_there, read_manifest(data / "manifest.jsonl")))
     assert fingerprint(elsewhere) == known
-    monkeypatch.setattr(pack_module, "CHUNK", 1)
+    monkeypatch.setattr(pack_builder, "CHUNK", 1)
     assert fingerprint(data, "chunks", processes=2) == known
 
 
 def test_what_differs_between_machines_is_not_in_a_fingerprint(data, monkeypatch):
-    known, features = fingerprint(data), pack_module.features
-    monkeypatch.setattr(pack_module, "features", lambda *given: features(*given) * (1 + 1e-3))
+    known, features = fingerprint(data), pack_builder.features
+    monkeypatch.setattr(pack_builder, "features", lambda *given: features(*given) * (1 + 1e-3))
     assert fingerprint(data, "other_machine") == known
     assert not torch.equal(Pack(data / "pack/train").mel(0), Pack(data / "other_machine/train").mel(0))
     for image in data.glob("*.png"):  # whoever wrote the files

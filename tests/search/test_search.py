@@ -14,7 +14,8 @@ from PIL import Image
 
 from s2i import cli
 from s2i.data.crops import centre_crops, read_images
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
 from s2i.inference.save import export

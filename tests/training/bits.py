@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch  # noqa: E402
 
 from s2i.config_files import load_config  # noqa: E402
-from s2i.data.pack import build_pack  # noqa: E402
+from s2i.data.pack_builder import build_pack  # noqa: E402
 from s2i.evaluation.records import PROTOCOLS, measure  # noqa: E402
 from s2i.evaluation.subject import Subject  # noqa: E402
 from s2i.inference.model import load  # noqa: E402

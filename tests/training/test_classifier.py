@@ -17,7 +17,8 @@ from s2i.config import (
     LogConfig,
 )
 from s2i.data.crops import image_batches
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.evaluation.classifier import Classifier, load_classifier
 from s2i.models.classifier import ClassifierNetwork

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from s2i.config import ClassifierConfig, Config, EvaluationConfig
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.evaluation.records import evaluate
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.training.classifier import train_classifier

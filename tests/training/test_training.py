@@ -16,7 +16,8 @@ from s2i.config import Config, DiscriminatorConfig, LogConfig
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.dataset import CaptionedImages
 from s2i.data.manifest import write_manifest
-from s2i.data.pack import Pack, build_pack
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.inference.model import load

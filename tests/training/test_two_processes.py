@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from s2i.config import Config, LogConfig
-from s2i.data.pack import build_pack
+from s2i.data.pack_builder import build_pack
 from s2i.runs.checkpoint import load_last
 from s2i.runs.run import Run
 from s2i.training.distributed import Engine
