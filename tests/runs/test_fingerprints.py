@@ -191,7 +191,7 @@ def test_a_process_that_opens_a_pack_again_takes_no_other_data(data):
     assert len(pickle.loads(sent).records) == 4
     other_pixel(data)
     fingerprint(data)
-    with pytest.raises(InputError, match="expected the data of .*found others, packed there since"):
+    with pytest.raises(InputError, match="expected the data of .*found other data, packed there since"):
         pickle.loads(sent)
 
 
