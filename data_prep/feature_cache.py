@@ -14,13 +14,14 @@ from pathlib import Path
 from s2i.config import Config
 from s2i.config_files import load_config, require
 from s2i.data.pack import Pack
+from s2i.devices import resolve_device
 from s2i.errors import Parser, exit_on_input_error
 from s2i.files.paths import given_path
 from s2i.models.build import build_image_encoder
 from s2i.progress import say
 from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.training.cached_features import open_feature_cache
-from s2i.training.distributed import resolve_device, set_threads
+from s2i.training.distributed import set_threads
 
 
 def make_feature_cache(config: Config) -> None:

@@ -130,7 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     finding.add_argument("--index", required=True, type=given_path, metavar="DIR", help="of s2i index")
     finding.add_argument("--top", type=_number(1), default=10, metavar="K", help="how many (default: 10)")
     finding.add_argument(
-        "--among", choices=("images", "recordings"), default="images", help="(default: images)"
+        "--gallery",
+        choices=("images", "recordings"),
+        default="images",
+        help="what to search (default: images)",
     )
     finding.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
     finding.add_argument("--html", type=given_path, metavar="PAGE", help="write a page of thumbnails too")

@@ -118,25 +118,26 @@ def search(model: Path, index: Path, as_json: bool, html: Path | None, device: s
     """Print what an index holds nearest to a query."""
     from s2i.inference.model import load
 
-    given = query["speech"] or query["image"]
+    query_file = query["speech"] or query["image"]
     if html is not None:
         from s2i.files.output_folder import check_output_file
 
         if html.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"expected a page that ends in .html, found {html}: name it so")
-        check_output_file(html, filter(None, [given]))
+        check_output_file(html, filter(None, [query_file]))
     hits = load(model, device).search(index, **query)
     if html is not None:
         from s2i.search.page import write_page
 
-        write_page(html, str(given or query["text"]), hits, given)
+        write_page(html, str(query_file or query["text"]), hits, query_file)
     if as_json:
-        told = [{key: str(v) if isinstance(v, Path) else v for key, v in vars(hit).items()} for hit in hits]
-        _print_json(told)
+        _print_json(
+            [{key: str(v) if isinstance(v, Path) else v for key, v in vars(hit).items()} for hit in hits]
+        )
         return
     for hit in hits:
-        told = (hit.recording or hit.image, hit.class_name, hit.caption)
-        print("  ".join([f"{hit.score:.3f}", *(str(word) for word in told if word)]))
+        columns = (hit.recording or hit.image, hit.class_name, hit.caption)
+        print("  ".join([f"{hit.score:.3f}", *(str(column) for column in columns if column)]))
 
 
 def evaluate(
@@ -198,7 +199,7 @@ def report(run: Path, output: Path) -> None:
 
 def export(runs: list[Path], folder: Path, half: bool) -> None:
     """Write a model folder; prints it."""
-    from s2i.inference.save import export
+    from s2i.reports.export import export
 
     export(runs, folder, half)
     print(folder)

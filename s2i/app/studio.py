@@ -17,7 +17,8 @@ from s2i.data.images import load_image, resize, to_uint8
 from s2i.data.sound_files import check_recording
 from s2i.errors import InputError
 from s2i.inference.attention_maps import heat, heat_over, segment_labels, segment_times
-from s2i.inference.model import GenerationPath, Model
+from s2i.inference.model import Model
+from s2i.inference.path import GenerationPath
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.search.index import Index
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from s2i.config_files import config_to_dict
 from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.runs.weight_fingerprint import weight_fingerprint
 
 if TYPE_CHECKING:
     from s2i.evaluation.classifier import Classifier
@@ -41,12 +42,7 @@ class Extractor:
 
 def weights_identity(*networks: nn.Module | None) -> str:
     """A short hash of all weights and buffers, in order; the same on every device."""
-    found = hashlib.sha256()
-    for network in networks:
-        for name, value in network.state_dict().items() if network is not None else ():
-            found.update(name.encode())
-            found.update(value.cpu().numpy().tobytes())
-    return found.hexdigest()[:12]
+    return weight_fingerprint(*networks)[:12]
 
 
 def classifier_extractor(classifier: Classifier) -> Extractor:

@@ -18,7 +18,7 @@ from s2i.data.batches import evaluation_batches
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.extractors import Extractor, image_extractor, weights_identity
-from s2i.inference.model import GenerationPath
+from s2i.inference.path import GenerationPath
 from s2i.progress import progress
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data

@@ -33,7 +33,7 @@ from s2i.evaluation.feature_extraction import Features, look_at_captions, look_a
 from s2i.evaluation.inception import PUBLISHED, inception_extractor
 from s2i.evaluation.r_precision_encoder import RPrecisionEncoder, load_r_precision_encoder
 from s2i.evaluation.score import GENERATED
-from s2i.inference.model import GenerationPath
+from s2i.inference.path import GenerationPath
 from s2i.models.generator import GeneratorOutput
 from s2i.models.noise import caption_noise
 from s2i.progress import progress, say

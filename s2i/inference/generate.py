@@ -15,7 +15,8 @@ from s2i.data.images import grid, save_png, to_uint8
 from s2i.errors import InputError
 from s2i.files.output_folder import check_output_file, refuse_folder
 from s2i.inference.attention_maps import attention_overlay, enlarge, segment_labels
-from s2i.inference.model import GenerationPath, load
+from s2i.inference.model import load
+from s2i.inference.path import GenerationPath
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from s2i.progress import progress

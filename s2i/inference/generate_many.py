@@ -18,7 +18,8 @@ from s2i.errors import InputError
 from s2i.files.atomic import parse_json, read_lines, sha256_of
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.generate import check_attention, generate_pages
-from s2i.inference.model import GenerationPath, load
+from s2i.inference.model import load
+from s2i.inference.path import GenerationPath
 from s2i.progress import progress, say
 
 SETTINGS = "settings.json"  # in the output: what its images were generated with,

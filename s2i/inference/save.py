@@ -1,4 +1,4 @@
-"""The `export` command: trained runs -> a folder of safetensors, `config.json` and a card; no pickle."""
+"""Writing a model's folder: safetensors, `config.json` and a card; no pickle."""
 
 from __future__ import annotations
 
@@ -16,44 +16,15 @@ from s2i.config import Config
 from s2i.config_files import config_to_dict
 from s2i.errors import InputError
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.model import GenerationPath, load
+from s2i.inference.model import load
+from s2i.inference.path import GenerationPath
 from s2i.inference.stored import FORMAT, IMAGE_NETWORK, MODALITIES
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.progress import say
-from s2i.reports.model_card import describe_run
 from s2i.runs.pretrained_weights import comes_from_a_file
 from s2i.settings import declared
 
 FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
-
-
-def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -> None:
-    """Write the path of each run into one model folder, whole or not at all.
-
-    Args:
-        runs: GAN runs, one a modality; their averaged generator is what is kept.
-        folder: made, or replaced where it is an exported model.
-        half: store weights as float16, half the size; they are read back into float32.
-
-    Raises:
-        InputError: a run can't be read, two have one modality, or `folder` is something else.
-    """
-    found: dict[str, tuple[Path, GenerationPath]] = {}
-    for run in map(Path, runs):
-        if os.path.realpath(run) == os.path.realpath(folder):
-            raise InputError(f"expected another folder to write than {run}, which is read: name another")
-        for modality, path in load(run, "cpu").paths.items():
-            if modality in found:
-                raise InputError(
-                    f"expected one run from {modality}, found two:"
-                    f" {found[modality][0]} and {run}: leave one out"
-                )
-            found[modality] = run, path
-    if not found:
-        raise InputError("expected at least one run to export, found none: name a run of s2i train-gan")
-    sections = [line for modality, made in found.items() for line in describe_run(modality, *made)]
-    paths = {modality: path for modality, (_, path) in found.items()}
-    write_model(folder, paths, "s2i export", sections, half)
 
 
 def write_model(
@@ -68,9 +39,9 @@ def write_model(
     Args:
         folder: made, or replaced where it is an exported model.
         paths: by modality.
-        command: what made it, and
-        sections: lines on where each path comes from, for the card.
-        half: as `export`.
+        command: that made it, for the card.
+        sections: lines of the card on the origin of each path.
+        half: store weights as float16, half the size; they are read back into float32.
 
     Raises:
         InputError: `folder` is something else, or can't be written.

@@ -11,7 +11,7 @@ from torch import nn
 
 from s2i.config import Config, ImageEncoderConfig, TextEncoderConfig
 from s2i.errors import InputError
-from s2i.inference.model import GenerationPath
+from s2i.inference.path import GenerationPath
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import PretrainedNetwork
 from s2i.models.text_encoder import TextEncoder

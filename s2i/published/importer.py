@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from s2i.errors import InputError
-from s2i.inference.model import GenerationPath
+from s2i.inference.path import GenerationPath
 from s2i.inference.save import write_model
 from s2i.published.attngan import read_attngan
 from s2i.published.s2igan import read_s2igan

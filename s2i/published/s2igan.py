@@ -10,7 +10,7 @@ import torch
 
 from s2i.config import AudioConfig, Config, ImageEncoderConfig, SpeechEncoderConfig
 from s2i.errors import InputError
-from s2i.inference.model import GenerationPath
+from s2i.inference.path import GenerationPath
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import KINDS
 from s2i.models.relation import RelationSupervisor

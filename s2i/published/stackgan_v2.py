@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from s2i.config import Config, TextEncoderConfig
-from s2i.inference.model import GenerationPath
+from s2i.inference.path import GenerationPath
 from s2i.published.paths import make_path
 from s2i.published.s2igan import SPEECH_ENCODER, speech_path
 from s2i.published.stacked import read_generator

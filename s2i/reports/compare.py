@@ -27,7 +27,8 @@ from s2i.evaluation.records import PROTOCOLS, Score, measure, procedure, record,
 from s2i.evaluation.subject import Subject
 from s2i.files.atomic import read_json, write_atomically
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.model import GenerationPath, load
+from s2i.inference.model import load
+from s2i.inference.path import GenerationPath
 from s2i.progress import say
 from s2i.reports.analyses import ROBUSTNESS_CHART
 from s2i.reports.gallery import write_gallery

@@ -9,7 +9,7 @@ from typing import Any
 
 from s2i.config import MISSING
 from s2i.files.atomic import read_json
-from s2i.inference.model import GenerationPath
+from s2i.inference.path import GenerationPath
 from s2i.reports.rows import Record, cells, interval_forms, leading, rows
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.run import Run

@@ -25,7 +25,8 @@ from s2i.evaluation.records import measure, procedure
 from s2i.evaluation.subject import Subject
 from s2i.files.atomic import read_json
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.model import GenerationPath, load
+from s2i.inference.model import load
+from s2i.inference.path import GenerationPath
 from s2i.metrics.statistics import FORM, paired_difference
 from s2i.progress import say
 from s2i.reports.charts import Spread, spread_chart

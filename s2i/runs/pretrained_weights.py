@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from functools import cache, partial
@@ -18,6 +17,7 @@ from s2i.errors import InputError
 from s2i.files.atomic import sha256_of
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import KINDS, PretrainedNetwork
+from s2i.runs.weight_fingerprint import weight_fingerprint
 
 # torchvision names its files by the first digits of their hash: inception_v3_google-0cc3c7bd.pth
 NAMED_BY_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
@@ -56,16 +56,9 @@ def comes_from_a_file(encoder: PretrainedImageEncoder) -> bool:
 
 
 def fingerprint(backbone: PretrainedNetwork) -> Tensor:
-    """SHA-256 of a backbone's weights as float16 and their names: uint8 (32,).
-
-    Of float16, so that a model exported in half the size knows its backbone again.
-    """
-    found = hashlib.sha256()
-    for name, value in backbone.network.state_dict().items():
-        if value.is_floating_point():  # not batch norm's counters
-            found.update(name.encode())
-            found.update(value.cpu().to(torch.float16).numpy().tobytes())
-    return torch.frombuffer(bytearray(found.digest()), dtype=torch.uint8)
+    """Fingerprint of a backbone's weights, in float16, as a buffer that its encoder keeps: uint8 (32,)."""
+    digits = weight_fingerprint(backbone.network, half=True, floating_alone=True)
+    return torch.frombuffer(bytearray.fromhex(digits), dtype=torch.uint8)
 
 
 def _fetch(

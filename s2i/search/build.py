@@ -1,4 +1,4 @@
-"""The `index` command: vectors of a folder's or manifest's images, and of its recordings, for searching."""
+"""The `index` command: embeddings of the images and recordings of a folder or manifest."""
 
 from __future__ import annotations
 
@@ -23,40 +23,44 @@ from s2i.data.manifest import ImageRecord, iterate_manifest
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.model import GenerationPath, Model
 from s2i.processes import cores
 from s2i.progress import progress, say
+from s2i.search.embedder import EmbeddingModel, EmbeddingPath
 from s2i.search.index import FORMAT, NETWORKS, Index
 from s2i.search.nearest import write_table
 
-IMAGES = 64  # looked at together
-RECORDINGS = 16  # listened to together; neighbours in a manifest are of much the same length
+IMAGES = 64  # in a batch
+RECORDINGS = 16  # in a batch; neighbours in a manifest are of much the same length
 
 Item = dict[str, Any]
 
 
 def build_index(
-    model: Model, source: str | Path, output: str | Path, root: str | Path | None = None, split: str = ""
+    model: EmbeddingModel,
+    source: str | Path,
+    output: str | Path,
+    root: str | Path | None = None,
+    split: str = "",
 ) -> Index:
     """Index every image of a folder, or the images and recordings of a manifest.
 
     Args:
-        model: images are put beside the captions of each of its paths that has an image encoder, recordings
-            beside the images of its path from speech.
+        model: images are embedded by each of its paths with an image encoder, recordings by its path from
+            speech.
         source: a folder, searched to its depths, or a manifest (.jsonl).
         output: folder to write; an index there is replaced when the new one is whole.
         root: that a manifest's paths start from; by default its own folder.
         split: of a manifest, "train", "val" or "test" alone; "": all.
 
     Raises:
-        InputError: nothing to index, a bad manifest, or a model that can't compare. Images of a folder that
-            can't be read are named on stderr and left out; in a manifest they are an error.
+        InputError: nothing to index, a bad manifest, or a model without an image encoder. Unreadable images
+            of a folder are named on stderr and left out; those of a manifest are an error.
     """
     source, output = Path(source), Path(os.path.abspath(output))
     folder = OutputFolder(output, "s2i index", nothing_else=True)
     paths = [path for path in model.paths.values() if path.image_encoder is not None]
     if not paths:
-        next(iter(model.paths.values())).fingerprint("image_encoder")  # says what is missing
+        next(iter(model.paths.values())).fingerprint("image_encoder")  # raises the InputError
     if source.is_dir():
         root, items, recordings = source, _items_of_folder(source), []
     else:
@@ -65,9 +69,9 @@ def build_index(
         items = [_item_of_image(image) for image in chosen]
         recordings = [item for image in chosen for item in _items_of_recordings(image)]
     if not items:
-        told = f"images of {split}" if split else "images"
-        raise InputError(f"expected {told} in {source}, found none: check --split")
-    listening = [path for path in paths if path.config.modality == "speech" and path.encoder is not None]
+        expected = f"images of {split}" if split else "images"
+        raise InputError(f"expected {expected} in {source}, found none: check --split")
+    speech_paths = [path for path in paths if path.config.modality == "speech" and path.encoder is not None]
     try:
         with folder.replaced(last="index.json") as made:
             writer = _Writer(made, "images", paths)
@@ -76,19 +80,19 @@ def build_index(
                 raise InputError(
                     f"expected images that can be read in {source}, found none: give another folder"
                 )
-            described = {
+            description = {
                 "format": FORMAT,
                 "root": os.path.relpath(root, output),
                 "sizes": {"images": writer.count},
                 "fingerprints": writer.finish(),
             }
-            if recordings and listening:
-                writer = _Writer(made, "recordings", listening)
-                _write_recordings(writer, listening[0], root, recordings)
-                described["sizes"]["recordings"] = writer.count
-                described["fingerprints"] |= writer.finish()
+            if recordings and speech_paths:
+                writer = _Writer(made, "recordings", speech_paths)
+                _write_recordings(writer, speech_paths[0], root, recordings)
+                description["sizes"]["recordings"] = writer.count
+                description["fingerprints"] |= writer.finish()
             with write_atomically(made / "index.json") as stream:
-                json.dump(described, stream, indent=1)
+                json.dump(description, stream, indent=1)
     except OSError as error:
         raise InputError(f"expected to write {output}, found: {error.strerror or error}: mend it") from error
     return Index.open(output)
@@ -100,13 +104,12 @@ def _items_of_folder(folder: Path) -> list[Item]:
 
 
 def _item_of_image(image: ImageRecord) -> Item:
-    told = [caption.text for caption in image.captions if caption.text]
     return {
         "id": image.id,
         "image": image.image,
         "box": image.box,
         "class_name": image.class_name,
-        "caption": told[0] if told else None,
+        "caption": next((caption.text for caption in image.captions if caption.text), None),
     }
 
 
@@ -118,21 +121,21 @@ def _items_of_recordings(image: ImageRecord) -> Iterator[Item]:
 
 
 class _Writer:
-    """The lines and vectors of one kind of thing, written as they come; memory use doesn't grow with them."""
+    """Writes the lines and vectors of one gallery as they come; memory use doesn't grow with them."""
 
-    def __init__(self, folder: Path, kind: str, paths: Sequence[GenerationPath]) -> None:
-        self._folder, self._kind, self._paths = folder, kind, paths
+    def __init__(self, folder: Path, gallery: str, paths: Sequence[EmbeddingPath]) -> None:
+        self._folder, self._gallery, self._paths = folder, gallery, paths
         self._ends = [0]
-        self._lines = (folder / f"{kind}.jsonl").open("wb")
+        self._lines = (folder / f"{gallery}.jsonl").open("wb")
         for path in paths:
             self._table(path).mkdir()
         self._vectors = [(self._table(path) / "raw").open("wb") for path in paths]
 
-    def _table(self, path: GenerationPath) -> Path:
-        return self._folder / f"{path.config.modality}-{self._kind}"
+    def _table(self, path: EmbeddingPath) -> Path:
+        return self._folder / f"{path.config.modality}-{self._gallery}"
 
     def add(self, items: Sequence[Item], vectors: Sequence[Tensor]) -> None:
-        """Some things, and their unit vectors (N, D) by each of the paths."""
+        """Add N items and their unit vectors (N, D) of each path."""
         for item in items:
             line = {key: value for key, value in item.items() if key != "box"}
             self._ends.append(self._ends[-1] + self._lines.write(json.dumps(line).encode() + b"\n"))
@@ -143,8 +146,8 @@ class _Writer:
         """Close the files and make the tables; fingerprints of the networks, by the name of their table."""
         for stream in (self._lines, *self._vectors):
             stream.close()
-        np.save(self._folder / f"{self._kind}.offsets.npy", np.array(self._ends, np.int64))
-        found = {}
+        np.save(self._folder / f"{self._gallery}.offsets.npy", np.array(self._ends, np.int64))
+        fingerprints = {}
         for path in self._paths:
             table = self._table(path)
             raw = np.memmap(table / "raw", np.float32, "r").reshape(len(self._ends) - 1, -1)
@@ -152,8 +155,8 @@ class _Writer:
             del raw
             (table / "raw").unlink()
             write_table(table)
-            found[table.name] = path.fingerprint(NETWORKS[self._kind])
-        return found
+            fingerprints[table.name] = path.fingerprint(NETWORKS[self._gallery])
+        return fingerprints
 
     @property
     def count(self) -> int:
@@ -161,7 +164,7 @@ class _Writer:
 
 
 def _write_images(
-    writer: _Writer, paths: Sequence[GenerationPath], root: Path, items: list[Item], skip: bool
+    writer: _Writer, paths: Sequence[EmbeddingPath], root: Path, items: list[Item], skip: bool
 ) -> None:
     def decode(item: Item) -> Image.Image | None:
         try:
@@ -175,18 +178,18 @@ def _write_images(
     with ThreadPoolExecutor(min(8, cores())) as pool:  # PIL lets other threads run meanwhile
         for batch in _batches(progress(items, len(items), "images indexed"), IMAGES):
             images = list(pool.map(decode, batch))
-            found = [(item, image) for item, image in zip(batch, images, strict=True) if image is not None]
-            if found:
-                vectors = [_vectors_of_images(path, found) for path in paths]
-                writer.add([item for item, _ in found], vectors)
+            readable = [(item, image) for item, image in zip(batch, images, strict=True) if image is not None]
+            if readable:
+                vectors = [_embed_images(path, readable) for path in paths]
+                writer.add([item for item, _ in readable], vectors)
 
 
-def _vectors_of_images(path: GenerationPath, found: list[tuple[Item, Image.Image]]) -> Tensor:
-    framed = np.stack([path.frame_image(image, item["box"]) for item, image in found])
+def _embed_images(path: EmbeddingPath, images: list[tuple[Item, Image.Image]]) -> Tensor:
+    framed = np.stack([path.frame_image(image, item["box"]) for item, image in images])
     return path.encode_images(to_tensor(torch.from_numpy(framed)))
 
 
-def _write_recordings(writer: _Writer, path: GenerationPath, root: Path, items: list[Item]) -> None:
+def _write_recordings(writer: _Writer, path: EmbeddingPath, root: Path, items: list[Item]) -> None:
     for batch in _batches(progress(items, len(items), "recordings indexed"), RECORDINGS):
         waveforms = [load_waveform(root / item["recording"], path.config.audio) for item in batch]
         writer.add(batch, [F.normalize(path.encode_speech(waveforms).sentence, dim=1)])

@@ -1,11 +1,11 @@
 """An index of images and recordings, opened for searching. `s2i.search.build` makes one.
 
     <index>/
-      index.json             what it was made of, and how many of each there are; written last
-      images.jsonl         an image a line: id, path, class and caption where the manifest has them
+      index.json             its sources, sizes and the fingerprints of its model; written last
+      images.jsonl           an image a line: id, path, class and caption where the manifest has them
       recordings.jsonl       a recording a line, where the manifest has some
-      <kind>.offsets.npy     int64 (N + 1): line i is bytes offsets[i] to offsets[i + 1]
-      <space>-<kind>/        vectors in the space of the model's speech or text path, see `s2i.search.nearest`
+      <gallery>.offsets.npy  int64 (N + 1): line i is bytes offsets[i] to offsets[i + 1]
+      <space>-<gallery>/     vectors in the space of the model's speech or text path, see `s2i.search.nearest`
 
 Nothing is read as a whole, so opening an index of any size takes milliseconds. Paths start from the images'
 root, which is kept relative to the index, so that both can be moved together.
@@ -16,25 +16,23 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json
+from s2i.search.embedder import EmbeddingPath
 from s2i.search.nearest import VectorTable
 
-if TYPE_CHECKING:
-    from s2i.inference.model import GenerationPath
-
 FORMAT = 1  # of the folder
-KINDS = ("images", "recordings")
-NETWORKS = {"images": "image_encoder", "recordings": "encoder"}  # which of a path's made the vectors
+GALLERIES = ("images", "recordings")
+NETWORKS = {"images": "image_encoder", "recordings": "encoder"}  # of a path, that embeds them
 
 
 @dataclass(frozen=True)
 class Hit:
-    """Something found: an image, or a recording with the image that it describes."""
+    """One result of a search: an image, or a recording with the image that it describes."""
 
     id: str
     image: Path
@@ -45,21 +43,21 @@ class Hit:
 
 
 class Index:
-    """What `s2i index` wrote. `sizes`: {kind: how many}; `spaces`: of "speech" and "text", those it has."""
+    """What `s2i index` writes. `sizes`: {gallery: how many}; `spaces`: of its vectors, "speech", "text"."""
 
-    def __init__(self, folder: Path, described: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, description: dict[str, Any]) -> None:
         self.folder = folder
-        self.root = Path(os.path.normpath(folder / described["root"]))
-        self.sizes: dict[str, int] = described["sizes"]
-        self._fingerprints: dict[str, str] = described["fingerprints"]
+        self.root = Path(os.path.normpath(folder / description["root"]))
+        self.sizes: dict[str, int] = description["sizes"]
+        self._fingerprints: dict[str, str] = description["fingerprints"]
         self._tables = {name: VectorTable(folder / name) for name in self._fingerprints}
         self._offsets = {
-            kind: np.load(folder / f"{kind}.offsets.npy", mmap_mode="r")
-            for kind in KINDS
-            if self.sizes.get(kind)
+            gallery: np.load(folder / f"{gallery}.offsets.npy", mmap_mode="r")
+            for gallery in GALLERIES
+            if self.sizes.get(gallery)
         }
-        for kind, offsets in self._offsets.items():
-            lines = folder / f"{kind}.jsonl"
+        for gallery, offsets in self._offsets.items():
+            lines = folder / f"{gallery}.jsonl"
             if lines.stat().st_size != offsets[-1]:
                 raise ValueError(f"{lines.name} of {lines.stat().st_size} bytes in place of {offsets[-1]}")
         self.spaces = sorted({name.partition("-")[0] for name in self._tables})
@@ -75,54 +73,52 @@ class Index:
                 f" make one with s2i index --output {folder}"
             )
         try:
-            described = parse_json(path.read_bytes())
-            if described["format"] != FORMAT:
-                raise ValueError(f"format {described['format']}")
-            return cls(folder, described)
+            description = parse_json(path.read_bytes())
+            if description["format"] != FORMAT:
+                raise ValueError(f"format {description['format']}")
+            return cls(folder, description)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            found = " ".join(str(error).split())
+            problem = " ".join(str(error).split())
             raise InputError(
-                f"expected an index of format {FORMAT} in {folder}, found {found}: run s2i index again"
+                f"expected an index of format {FORMAT} in {folder}, found {problem}: run s2i index again"
             ) from error
 
-    def check(self, path: GenerationPath, among: str = "images") -> None:
-        """Refuse a model other than the one that the index was made with, or what the index doesn't hold."""
+    def check(self, path: EmbeddingPath, gallery: str = "images") -> None:
+        """Raise InputError for another model than made the index, or for a gallery that it lacks."""
         space = path.config.modality
-        if among not in KINDS or not self.sizes.get(among):
+        if gallery not in GALLERIES or not self.sizes.get(gallery):
             raise InputError(
-                f"expected {among} in the index {self.folder}, found {' and '.join(self.sizes)} alone:"
+                f"expected {gallery} in the index {self.folder}, found {' and '.join(self.sizes)} alone:"
                 " index a manifest that has them"
             )
-        name = f"{space}-{among}"
+        name = f"{space}-{gallery}"
         if name not in self._tables:
             raise InputError(
-                f"expected {among} beside {space} in the index {self.folder}, found those beside"
-                f" {' and '.join(self.spaces)} alone: run s2i index again, with a model that has both"
+                f"expected {gallery} in the embedding space of {space} in the index {self.folder}, found only"
+                f" {' and '.join(self.spaces)}: run s2i index again, with a model that has both"
             )
-        if path.fingerprint(NETWORKS[among]) != self._fingerprints[name]:
+        if path.fingerprint(NETWORKS[gallery]) != self._fingerprints[name]:
             raise InputError(
                 f"expected the model that the index {self.folder} was made with, found another:"
                 " run s2i index with this one"
             )
 
     def nearest(
-        self, vector: np.ndarray, top: int = 10, space: str = "speech", among: str = "images"
+        self, vector: np.ndarray, top: int = 10, space: str = "speech", gallery: str = "images"
     ) -> list[Hit]:
-        """What lies nearest to a vector by cosine, best first.
+        """The nearest neighbours of a vector by cosine, best first.
 
         Args:
             vector: (D,) of length 1, in the space of the model's path from "speech" or "text".
             top: how many; fewer where the index has fewer.
-            among: "images" or "recordings".
+            gallery: "images" or "recordings".
         """
-        places, cosines = self._tables[f"{space}-{among}"].nearest(vector, top)
-        return [
-            self._hit(among, int(place), float(score)) for place, score in zip(places, cosines, strict=True)
-        ]
+        rows, cosines = self._tables[f"{space}-{gallery}"].nearest(vector, top)
+        return [self._hit(gallery, int(row), float(score)) for row, score in zip(rows, cosines, strict=True)]
 
-    def _hit(self, kind: str, place: int, score: float) -> Hit:
-        first, last = (int(offset) for offset in self._offsets[kind][place : place + 2])
-        with (self.folder / f"{kind}.jsonl").open("rb") as stream:
+    def _hit(self, gallery: str, row: int, score: float) -> Hit:
+        first, last = (int(offset) for offset in self._offsets[gallery][row : row + 2])
+        with (self.folder / f"{gallery}.jsonl").open("rb") as stream:
             stream.seek(first)
             line = stream.read(last - first)
         try:
@@ -138,6 +134,6 @@ class Index:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"expected line {place + 1} of {kind}.jsonl in {self.folder} as s2i index wrote it, found"
+                f"expected line {row + 1} of {gallery}.jsonl in {self.folder} as s2i index wrote it, found"
                 f" {line[:40]!r}: run s2i index again"
             ) from error

@@ -10,8 +10,8 @@ With v = head + lost + rest, and q likewise, by Cauchy and Schwarz
 
     <q, v> <= <q_head, v_head> + |q_lost| |v_head| + |q_head + q_lost| |v_lost| + |q_rest| |v_rest|,
 
-of which one product of small whole numbers is all that has to be done for each vector. A vector is read whole
-only if this bound reaches the k-th best cosine found so far, so the result is that of comparing all.
+which takes one product of small whole numbers a vector. A vector is read in full only if this bound reaches
+the k-th best cosine so far, so the result is exact.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ class VectorTable:
         return len(self.vectors)
 
     def nearest(self, vector: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
-        """The `top` vectors of largest cosine, best first; equals in their order.
+        """The `top` vectors of largest cosine, best first; equal ones in the order of their rows.
 
         Args:
             vector: (D,), of length 1.
 
         Returns:
-            their places (K,) int64 and cosines (K,) float32, K the lesser of `top` and all.
+            their rows (K,) int64 and cosines (K,) float32, K the lesser of `top` and all.
         """
         top = min(top, len(self))
         vector = np.asarray(vector, np.float32)
         bounds = self._upper_bounds(vector)
         first = bounds.topk(min(4 * top + 64, len(self))).indices.numpy()
         least = np.partition(self._cosines(first, vector), -top)[-top]
-        places = torch.nonzero(bounds >= float(least) - ROUNDING)[:, 0].numpy()
-        cosines = self._cosines(places, vector)
-        order = np.lexsort((places, -cosines.round(6)))[:top]  # equal vectors differ by rounding
-        return places[order], cosines[order]
+        rows = torch.nonzero(bounds >= float(least) - ROUNDING)[:, 0].numpy()
+        cosines = self._cosines(rows, vector)
+        order = np.lexsort((rows, -cosines.round(6)))[:top]  # equal vectors differ by rounding
+        return rows[order], cosines[order]
 
     def _upper_bounds(self, vector: np.ndarray) -> torch.Tensor:
         """What no vector's cosine exceeds: (N,)."""
@@ -78,10 +78,10 @@ class VectorTable:
         weights = torch.tensor([float(lost), float(np.linalg.norm(inside)), float(rest)])
         return self._bounds[:, 0] * products * float(scale) + self._bounds[:, 1:] @ weights
 
-    def _cosines(self, places: np.ndarray, vector: np.ndarray) -> np.ndarray:
-        if 4 * len(places) > len(self):  # reading all in order is the faster way then
-            return np.asarray(self.vectors @ vector)[places]
-        return np.asarray(self.vectors[places]) @ vector
+    def _cosines(self, rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        if 4 * len(rows) > len(self):  # reading all in order is the faster way then
+            return np.asarray(self.vectors @ vector)[rows]
+        return np.asarray(self.vectors[rows]) @ vector
 
 
 def write_table(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a search found as a page of thumbnails that needs nothing beside it."""
+"""The results of a search as one self-contained page of thumbnails."""
 
 from __future__ import annotations
 
@@ -44,39 +44,38 @@ small {{ color: #555; }}
 """
 
 
-def write_page(path: str | Path, query: str, hits: Sequence[Hit], given: Path | None = None) -> None:
-    """Write what was found as one HTML file, thumbnails and recordings inside: whole, or not at all.
+def write_page(path: str | Path, query: str, hits: Sequence[Hit], query_file: Path | None = None) -> None:
+    """Write results as one HTML file with thumbnails and recordings inside, completely or not at all.
 
     Args:
-        query: what was looked for, in words.
-        given: the image or recording that was looked for.
+        query: the title's words.
+        query_file: the image or recording that was the query, if any.
 
     Raises InputError for an image that is no longer where it was indexed.
     """
-    items = "\n".join(_item(place, hit) for place, hit in enumerate(hits, 1))
-    page = PAGE.format(title=escape(f"Nearest to {query}"), query=_show(given), items=items)
+    items = "\n".join(_item(rank, hit) for rank, hit in enumerate(hits, 1))
+    page = PAGE.format(title=escape(f"Nearest to {query}"), query=_query(query_file), items=items)
     with write_atomically(path) as stream:
         stream.write(page)
 
 
-def _item(place: int, hit: Hit) -> str:
-    told = f"<p>{escape(hit.caption)}</p>" if hit.caption else ""
+def _item(rank: int, hit: Hit) -> str:
+    caption = f"<p>{escape(hit.caption)}</p>" if hit.caption else ""
     name = f"{escape(hit.class_name)}, " if hit.class_name else ""
     sound = _audio(hit.recording) if hit.recording else ""
-    shown = _thumbnail(hit.image, f"{place}: {hit.caption or hit.class_name or hit.id}")
-    return (
-        f"<li>{shown}{sound}{told}<p><small>{place}. {name}{escape(hit.id)}, {hit.score:.3f}</small></p></li>"
-    )
+    thumbnail = _thumbnail(hit.image, f"{rank}: {hit.caption or hit.class_name or hit.id}")
+    label = f"{rank}. {name}{escape(hit.id)}, {hit.score:.3f}"
+    return f"<li>{thumbnail}{sound}{caption}<p><small>{label}</small></p></li>"
 
 
-def _show(given: Path | None) -> str:
-    if given is None:
+def _query(file: Path | None) -> str:
+    if file is None:
         return ""
     try:
-        check_recording(given, longest=inf)
+        check_recording(file, longest=inf)
     except InputError:
-        return f'<p style="max-width: 12rem">{_thumbnail(given, "what was looked for")}</p>'
-    return f"<p>{_audio(given)}</p>"
+        return f'<p style="max-width: 12rem">{_thumbnail(file, "the query")}</p>'
+    return f"<p>{_audio(file)}</p>"
 
 
 def _thumbnail(path: Path, words: str) -> str:

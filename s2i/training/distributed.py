@@ -17,19 +17,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from s2i.config import Config
-from s2i.errors import InputError
+from s2i.devices import resolve_device
 from s2i.processes import cores
 from s2i.runs.run import begun_config
 from s2i.training.precision import Choice, choose
 
 PAIR = 2  # trainings side by side, of speech and of text, that share a machine
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means here. InputError for a GPU that is not there."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("expected a GPU for device=cuda, found none: give device=cpu or device=auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def set_threads(threads: int, shares: int = 1) -> int:

@@ -24,7 +24,8 @@ from s2i.data.pack import Pack
 from s2i.evaluation.classifier import Predictions
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.inference.interpolate import between
-from s2i.inference.model import GenerationPath, load
+from s2i.inference.model import load
+from s2i.inference.path import GenerationPath
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from tests.tiny_runs import write_world

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from s2i.inference.model import load
-from s2i.inference.save import export
+from s2i.reports.export import export
 from s2i.search.build import build_index
 from tests import browser
 from tests.browser import click, find, wait, wait_for

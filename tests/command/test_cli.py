@@ -65,7 +65,7 @@ def calls(monkeypatch) -> list:
         settings_of=lambda run, overrides: {"evaluation": f"settings of {run} with {' '.join(overrides)}"},
     )
     stand_in("s2i.reports.compare", "compare")
-    stand_in("s2i.inference.save", "export")
+    stand_in("s2i.reports.export", "export")
     return found
 
 

@@ -23,7 +23,7 @@ from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
-from s2i.inference.save import export
+from s2i.reports.export import export
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from tests.tiny import tiny_training_config

@@ -15,7 +15,7 @@ from s2i.errors import InputError, InputWarning
 from s2i.inference.attention_maps import STRIP, attention_overlay, heat, heat_over, segment_labels
 from s2i.inference.generate import generate
 from s2i.inference.model import load
-from s2i.inference.save import export
+from s2i.reports.export import export
 from tests.tiny import SENTENCES, tiny_model_config, write_recording, write_tiny_run
 
 RATE = 22050

@@ -23,8 +23,8 @@ from s2i.inference.generate_many import generate_many
 from s2i.inference.interpolate import between, interpolate
 from s2i.inference.microphone import record
 from s2i.inference.model import load
-from s2i.inference.save import export
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.reports.export import export
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
 
 

@@ -16,8 +16,8 @@ from s2i.data.audio import load_waveform
 from s2i.errors import InputError
 from s2i.inference.attention_maps import segment_times
 from s2i.inference.model import load
-from s2i.inference.save import export
 from s2i.models.noise import caption_noise
+from s2i.reports.export import export
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
 

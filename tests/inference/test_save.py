@@ -12,7 +12,7 @@ from s2i.errors import InputError
 from s2i.files.output_folder import RECORD
 from s2i.inference import save as export_module
 from s2i.inference.model import load
-from s2i.inference.save import export
+from s2i.reports.export import export
 from s2i.runs.checkpoint import write_checkpoint
 from tests.tiny import write_tiny_run
 

@@ -15,9 +15,9 @@ from s2i.data.manifest import check_manifest
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
-from s2i.inference.save import export
 from s2i.models.build import build_caption_encoder
 from s2i.plugins import find_outside
+from s2i.reports.export import export
 from s2i.runs.run import Run
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan

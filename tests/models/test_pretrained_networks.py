@@ -19,11 +19,11 @@ from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
-from s2i.inference.save import export
 from s2i.inference.stored import IMAGE_NETWORK
 from s2i.models.build import build_image_encoder
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import KINDS, PretrainedNetwork
+from s2i.reports.export import export
 from s2i.runs import pretrained_weights
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.pretrained_weights import connect, fingerprint, require_backbone

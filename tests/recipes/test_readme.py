@@ -12,7 +12,7 @@ import torch
 import s2i
 from s2i import cli
 from s2i.inference.model import load
-from s2i.inference.save import export
+from s2i.reports.export import export
 from tests.tiny import write_recording, write_tiny_run
 
 ROOT = Path(__file__).parents[2]

@@ -26,11 +26,11 @@ from s2i.evaluation.records import evaluate, measure, settings_of
 from s2i.evaluation.subject import Subject, caption_key
 from s2i.files.output_folder import RECORD
 from s2i.inference.model import load
-from s2i.inference.save import export
 from s2i.reports import compare as module
 from s2i.reports import gallery
 from s2i.reports.charts import Curve, bar_chart, line_chart
 from s2i.reports.compare import compare
+from s2i.reports.export import export
 from s2i.reports.single import report
 from s2i.reports.tabulate import tabulate
 from tests.tiny_runs import write_gan_run, write_world

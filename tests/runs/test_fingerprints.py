@@ -28,8 +28,8 @@ from s2i.evaluation.classifier import load_classifier
 from s2i.evaluation.records import evaluate, settings_of
 from s2i.evaluation.subject import Subject
 from s2i.inference.model import load
-from s2i.inference.save import export
 from s2i.reports.compare import compare
+from s2i.reports.export import export
 from s2i.reports.single import report
 from s2i.reports.tabulate import tabulate
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint

@@ -18,7 +18,7 @@ from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
-from s2i.inference.save import export
+from s2i.reports.export import export
 from s2i.search.build import build_index
 from s2i.search.index import Index
 from s2i.search.nearest import VectorTable, write_table
@@ -142,7 +142,7 @@ def test_a_query_with_words_that_the_model_never_learnt_says_so(model, index, ca
 def test_recordings_are_found_by_image(data, model, index):
     folder, images = data
     loaded = load(model)
-    hits = loaded.search(index, image=folder / images[0].image, top=3, among="recordings")
+    hits = loaded.search(index, image=folder / images[0].image, top=3, gallery="recordings")
     vector = loaded.embed(image=folder / images[0].image, space="speech")
     spoken = [(image, caption) for image in images for caption in image.captions if caption.audio]
     path = loaded.path("speech")
@@ -204,7 +204,7 @@ def test_an_index_of_another_model_and_what_it_lacks_are_refused(data, model, in
     other = load(write_tiny_run(tmp_path / "other", seed=1))
     with pytest.raises(InputError, match="expected the model that the index .* found another"):
         other.search(index, image=data[0] / data[1][0].image)
-    with pytest.raises(InputError, match="beside text .* found those beside speech alone"):
+    with pytest.raises(InputError, match="in the embedding space of text .* found only speech"):
         build_index(
             load(write_tiny_run(tmp_path / "speech")), data[0] / "manifest.jsonl", tmp_path / "speech-only"
         )
@@ -240,9 +240,9 @@ def test_an_index_that_is_cut_short_is_one_line(index, tmp_path):
 def test_a_model_without_an_image_encoder_says_so(model, data, tmp_path):
     loaded = load(model)
     bare = replace(loaded, paths={"speech": replace(loaded.path("speech"), image_encoder=None)})
-    with pytest.raises(InputError, match="found one without an image encoder"):
+    with pytest.raises(InputError, match="with an image encoder, found one without"):
         build_index(bare, data[0], tmp_path / "index")
-    with pytest.raises(InputError, match="found one without an image encoder"):
+    with pytest.raises(InputError, match="with an image encoder, found one without"):
         bare.embed(image=data[0] / data[1][0].image)
 
 

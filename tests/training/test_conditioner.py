@@ -14,7 +14,7 @@ from s2i.config import Config, GanConfig
 from s2i.errors import InputError
 from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.inference.model import load
-from s2i.inference.save import export
+from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last, read_checkpoint, write_checkpoint
 from s2i.training import objectives
 from s2i.training.conditioner import CaptionSource, source_of_step

@@ -21,9 +21,9 @@ from s2i.data.pack_builder import build_pack
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.inference.model import load
-from s2i.inference.save import export
 from s2i.metrics.retrieval import chance_by_class
 from s2i.models.build import build_caption_encoder, build_image_encoder
+from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last, read_checkpoint
 from s2i.runs.run import Run
 from s2i.training import conditioner, objectives

@@ -1,0 +1,129 @@
+"""From captions of one modality to images: the encoders and the generator of a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from s2i.config import Config
+from s2i.data.audio import features
+from s2i.data.batches import Batch, pad_mels, pad_tokens
+from s2i.data.images import frame
+from s2i.data.text import Vocabulary
+from s2i.errors import InputError
+from s2i.models.build import CaptionEncoder
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.generator import GeneratorOutput, StackedGenerator
+from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
+from s2i.models.noise import caption_noise
+from s2i.runs.fingerprints import Fingerprints
+from s2i.runs.weight_fingerprint import weight_fingerprint
+
+
+@dataclass(frozen=True)
+class GenerationPath:
+    """Images from captions of one modality. The networks are frozen, in float32 and in eval mode."""
+
+    config: Config
+    vocabulary: Vocabulary | None  # None for speech
+    step: int  # optimiser steps of the generator's training; 0: unknown, as of published weights
+    device: torch.device
+    encoder: CaptionEncoder | None  # None: a published generator that came without one
+    image_encoder: ImageEncoder | PretrainedImageEncoder | None  # None: imported without one
+    generator: StackedGenerator
+    data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
+    folder: Path | None = None  # of the run or the exported model; None: never read from one
+
+    @torch.no_grad()
+    def encode_speech(self, waveforms: Sequence[Tensor]) -> CaptionEncoding:
+        """Encode recordings, each (N,) at `config.audio.sample_rate`.
+
+        Raises InputError for one that is too short for a single step of the encoder.
+        """
+        self._expect("speech")
+        audio = self.config.audio
+        mels = [features(waveform, audio) for waveform in waveforms]
+        shortest = self.encoder.shortest()
+        for waveform, mel in zip(waveforms, mels, strict=True):
+            if len(mel) < shortest:
+                raise InputError(
+                    f"expected speech of more than {(shortest - 1) * audio.hop:.2f} s,"
+                    f" found {len(waveform) / audio.sample_rate:.2f} s: record a whole sentence"
+                )
+        padded, lengths = pad_mels(mels)
+        return self.encoder(padded.to(self.device), lengths.to(self.device))
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> CaptionEncoding:
+        """Encode sentences. Raises InputError for one that is empty or has no known word."""
+        self._expect("text")
+        words = self.config.text_encoder.words
+        padded, lengths = pad_tokens([self.vocabulary.encode(text, words) for text in texts])
+        return self.encoder(padded.to(self.device), lengths.to(self.device))
+
+    @torch.no_grad()
+    def encode(self, batch: Batch) -> CaptionEncoding:
+        """Encode the captions of a batch from a pack."""
+        self._expect(self.config.modality)
+        return self.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device))
+
+    @torch.no_grad()
+    def generate(self, encoding: CaptionEncoding, keys: Sequence[str], seed: int = 0) -> GeneratorOutput:
+        """Generate each of B captions once.
+
+        Args:
+            encoding: of B captions.
+            keys: B names; an image's noise is a function of (seed, its key), see `caption_noise`.
+        """
+        widths = (self.config.generator.noise, self.config.generator.condition)
+        noise, condition_noise = (part.to(self.device) for part in caption_noise(keys, seed, widths))
+        return self.generator(encoding, noise, condition_noise)
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Embed images beside this path's captions: (B, 3, H, W) in [-1, 1] -> (B, D) of length 1.
+
+        Raises InputError for a model without an image encoder.
+        """
+        return F.normalize(self._image_encoder()(images.to(self.device))[0].float(), dim=1)
+
+    def frame_image(
+        self, image: Image.Image, box: tuple[float, float, float, float] | None = None
+    ) -> np.ndarray:
+        """Crop and resize a photograph as those that the image encoder was trained on: uint8 (S, S, 3)."""
+        data = self.config.data
+        return np.asarray(frame(image, box, data.box_scale, data.margin, self.config.packed_size))
+
+    def fingerprint(self, network: str) -> str:
+        """SHA-256, in hexadecimal digits, of the weights of "encoder", "image_encoder" or "generator".
+
+        Of their float16, so that a run and what is exported from it, in full or half size, are the same.
+        """
+        if network == "encoder":
+            self._expect(self.config.modality)
+        chosen = self._image_encoder() if network == "image_encoder" else getattr(self, network)
+        return weight_fingerprint(chosen, half=True)
+
+    def _image_encoder(self) -> ImageEncoder | PretrainedImageEncoder:
+        if self.image_encoder is None:
+            raise InputError(
+                "expected a model with an image encoder, found one without: it can"
+                " generate images but not embed them; train one with s2i train-encoder and s2i train-gan"
+            )
+        return self.image_encoder
+
+    def _expect(self, modality: str) -> None:
+        if self.config.modality != modality:
+            raise TypeError(f"expected a path from {modality}, found one from {self.config.modality}")
+        if self.encoder is None:
+            raise InputError(
+                f"expected a model that encodes {modality}, found a generator alone:"
+                " import it again with the encoder that it was trained on"
+            )
