@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import random
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -123,14 +124,14 @@ class Engine:
                 for value in (*net.parameters(), *net.buffers()):
                     torch.distributed.broadcast(value.data, 0)
 
-    def average_gradients(self, net: nn.Module) -> None:
-        """Average a net's gradients over the processes, after all backward passes of a step.
+    def average_gradients(self, weights: Iterable[nn.Parameter]) -> None:
+        """Average the gradients of weights over the processes, after all backward passes of a step.
 
         For nets that are not prepared: the wrapper that `prepare` puts around a net wants each step to be one
         forward and one backward pass through all of its parameters, which a discriminator's is not.
         """
         if self.world > 1:
-            for weight in net.parameters():
+            for weight in weights:
                 if weight.grad is not None:
                     torch.distributed.all_reduce(weight.grad)
                     weight.grad /= self.world

@@ -32,7 +32,7 @@ from s2i.runs.run import alone_in_its_run
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.distributed import Engine
 from s2i.training.loop import Training
-from s2i.training.objectives import Terms, matching_objective
+from s2i.training.matching_loss import matching_loss
 from s2i.training.optim import adam, clip_gradients, set_learning_rate
 
 BEST = "best.pt"
@@ -52,14 +52,14 @@ class EncoderNetworks(nn.Module):
         if not config.matching.class_weight:
             self.classifier.requires_grad_(False)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Terms]:
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch and its terms: batch matching, region-segment and class ("distinctive") loss."""
         encoding = self.caption_encoder(batch.inputs, batch.lengths)
         if batch.images is None:
             vectors, regions = self.image_encoder.project(batch.pooled, batch.regions)
         else:
             vectors, regions = self.image_encoder(batch.images)
-        total, terms = matching_objective(vectors, regions, encoding, batch.class_ids, self.config.matching)
+        total, terms = matching_loss(vectors, regions, encoding, batch.class_ids, self.config.matching)
         if self.config.matching.class_weight:
             value = losses.class_loss(
                 self.classifier(vectors), self.classifier(encoding.sentence), batch.class_ids

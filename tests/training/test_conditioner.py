@@ -16,8 +16,8 @@ from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last, read_checkpoint, write_checkpoint
-from s2i.training import objectives
-from s2i.training.conditioner import CaptionSource, source_of_step
+from s2i.training import gan_step
+from s2i.training.conditioner import Conditioner, conditioner_of_step
 from s2i.training.encoder import BEST, train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.loop import Training
@@ -125,7 +125,7 @@ def test_an_unmatched_encoder_is_another_one_and_stays_frozen(world, tmp_path):
 def test_the_encoder_learns_through_the_images_and_not_through_what_judges_them(
     condition, world, tmp_path, monkeypatch
 ):
-    objective, encode, sentences = objectives.generator_objective, CaptionSource.encode, []
+    for_generator, encode, sentences = gan_step.generator_losses, Conditioner.encode, []
 
     def note(self, batch):
         encoding = encode(self, batch)
@@ -136,56 +136,66 @@ def test_the_encoder_learns_through_the_images_and_not_through_what_judges_them(
         found = torch.autograd.grad(value.sum(), sentences[-1], retain_graph=True, allow_unused=True)
         return found[0] is not None
 
-    def watch(networks, output, encoding, told, *rest):
-        assert not encoding.sentence.requires_grad and not encoding.sequence.requires_grad
-        assert told.requires_grad == (condition == "mu")  # conditioning augmentation learns through it
+    def watch(networks, generated, *rest):
+        output = generated.output
+        # conditioning augmentation learns through the condition, the encoder does not
+        assert generated.condition.requires_grad == (condition == "mu")
         assert not reaches(output.mu) and not reaches(output.logvar)
         assert all(reaches(image) for image in output.images)
-        return objective(networks, output, encoding, told, *rest)
+        seen = []
 
-    monkeypatch.setattr(CaptionSource, "encode", note)
-    monkeypatch.setattr(objectives, "generator_objective", watch)
-    config = make_config(world, tmp_path, encoder_lr=1e-3, steps=2)
+        def added(output, encoding, class_ids):
+            seen.append(encoding.sentence.requires_grad or encoding.sequence.requires_grad)
+            return output.images[-1].mean()
+
+        monkeypatch.setattr(gan_step, "find_outside", lambda *_: added)
+        terms = for_generator(networks, generated, *rest)
+        assert seen == [False]
+        return terms
+
+    monkeypatch.setattr(Conditioner, "encode", note)
+    monkeypatch.setattr(gan_step, "generator_losses", watch)
+    config = make_config(world, tmp_path, encoder_lr=1e-3, steps=2, added_loss="some:loss")
     train_gan(replace(config, discriminator=replace(config.discriminator, condition=condition)))
 
 
 def test_generator_steps_are_so_many_a_batch_from_new_noise(world, tmp_path, monkeypatch):
     steps, images = [], []
-    told_apart, generated = objectives.discriminator_objective, objectives.generator_objective
+    for_discriminators, for_generator = gan_step.discriminator_losses, gan_step.generator_losses
 
-    def tell(networks, reals, fakes, *rest):
+    def discriminate(*arguments):
         steps.append("d")
-        return told_apart(networks, reals, fakes, *rest)
+        return for_discriminators(*arguments)
 
-    def generate(networks, output, *rest):
+    def generate(networks, generated, *rest):
         steps.append("g")
-        images.append(output.images[0].detach())
-        return generated(networks, output, *rest)
+        images.append(generated.output.images[0].detach())
+        return for_generator(networks, generated, *rest)
 
-    monkeypatch.setattr(objectives, "discriminator_objective", tell)
-    monkeypatch.setattr(objectives, "generator_objective", generate)
+    monkeypatch.setattr(gan_step, "discriminator_losses", discriminate)
+    monkeypatch.setattr(gan_step, "generator_losses", generate)
     train_gan(make_config(world, tmp_path / "a", generator_steps=3, steps=2))
     assert steps == ["d", "g", "g", "g"] * 2
     assert not torch.equal(images[0], images[1])
 
 
-def test_sources_take_turns_and_share_the_penalty():
-    assert [source_of_step(step, 1, 8) for step in range(4)] == [0, 0, 0, 0]
-    turns = [source_of_step(step, 2, 4) for step in range(12)]
+def test_conditioners_take_turns_and_share_the_penalty():
+    assert [conditioner_of_step(step, 1, 8) for step in range(4)] == [0, 0, 0, 0]
+    turns = [conditioner_of_step(step, 2, 4) for step in range(12)]
     assert turns == [0, 1, 0, 1, 1, 0, 1, 0, 0, 1, 0, 1] and turns[::4] == [0, 1, 0]
-    assert [source_of_step(step, 2, 1) for step in range(4)] == [0, 1, 0, 1]
-    assert [source_of_step(step, 2, 3) for step in range(0, 12, 3)] == [0, 1, 0, 1]
+    assert [conditioner_of_step(step, 2, 1) for step in range(4)] == [0, 1, 0, 1]
+    assert [conditioner_of_step(step, 2, 3) for step in range(0, 12, 3)] == [0, 1, 0, 1]
 
 
 def test_one_generator_on_both_listens_in_turn_and_generates_from_either(world, tmp_path, monkeypatch):
     heard = []
-    encode = CaptionSource.encode
+    encode = Conditioner.encode
 
     def listen(self, batch):
         heard.append((self.config.modality, batch.tokens is not None))
         return encode(self, batch)
 
-    monkeypatch.setattr(CaptionSource, "encode", listen)
+    monkeypatch.setattr(Conditioner, "encode", listen)
     folder = train_gan(of_both(world, tmp_path / "run"))
     # One penalty every 2 steps: the turns move on by one after each.
     assert [modality for modality, _ in heard[:4]] == ["speech", "text", "text", "speech"]
@@ -210,17 +220,25 @@ def test_one_generator_on_both_listens_in_turn_and_generates_from_either(world, 
 def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
     world, looker, tmp_path, monkeypatch
 ):
-    objective, told = objectives.generator_objective, []
+    for_generator, embed, calls = gan_step.generator_losses, gan_step.embed_images, []
 
-    def note(networks, output, encoding, condition, class_ids, looks, gan, matching, matched):
-        told.append((encoding, looks, matching, matched))
-        return objective(networks, output, encoding, condition, class_ids, looks, gan, matching, matched)
+    def note(networks, generated, embeddings, matching_encoding, class_ids, gan, matching):
+        calls.append((generated.encoding, matching, matching_encoding))
+        return for_generator(networks, generated, embeddings, matching_encoding, class_ids, gan, matching)
 
-    monkeypatch.setattr(objectives, "generator_objective", note)
-    folder = train_gan(make_config(world, tmp_path / "run", matching_model=str(looker), steps=2))
+    def check(conditioner, generated, batch, settings):
+        embeddings = embed(conditioner, generated, batch, settings)
+        vectors, _ = model.image_encoder(generated.output.images[-1])
+        torch.testing.assert_close(embeddings.generated, vectors)
+        torch.testing.assert_close(embeddings.real, model.image_encoder(batch.images)[0])
+        return embeddings
+
+    monkeypatch.setattr(gan_step, "generator_losses", note)
+    monkeypatch.setattr(gan_step, "embed_images", check)
     model = load_matching_model(looker, "gan.matching_model", torch.device("cpu"))
-    for encoding, looks, matching, matched in told:
-        assert same(dict(looks.state_dict()), dict(model.image_encoder.state_dict()))
+    folder = train_gan(make_config(world, tmp_path / "run", matching_model=str(looker), steps=2))
+    assert len(calls) == 2
+    for encoding, matching, matched in calls:
         assert matching.scale == 7.0 and encoding.sentence.shape[1] == 16 and matched.sentence.shape[1] == 8
         assert not matched.sentence.requires_grad and not matched.sequence.requires_grad
     # What the model generates from, and is searched with, are its own encoders still.

@@ -26,7 +26,7 @@ from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last, read_checkpoint
 from s2i.runs.run import Run
-from s2i.training import conditioner, objectives
+from s2i.training import conditioner, gan_step
 from s2i.training.encoder import BEST, EncoderNetworks, retrieval_scores, train_encoder
 from s2i.training.gan import growing_stages, train_gan
 from s2i.training.loop import Training
@@ -313,29 +313,33 @@ def test_in_a_training_the_discriminators_step_has_no_history_and_the_generators
     config = replace(config, discriminator=DiscriminatorConfig(channels=4, condition=condition))
     steps: list[str] = []
     after_generator: dict[str, torch.Tensor] = {}
-    for_discriminator, for_generator = (
-        objectives.discriminator_objective,
-        objectives.generator_objective,
-    )
+    for_discriminator, for_generator = gan_step.discriminator_losses, gan_step.generator_losses
 
-    def learn_to_tell(networks, reals, fakes, told, class_ids, settings):
+    def learn_to_discriminate(networks, reals, fakes, told, *rest):
         steps.append("d")
         assert not told.requires_grad and not any(fake.requires_grad for fake in fakes)
         assert all(weight.requires_grad for weight in networks.parameters())
         for key, value in after_generator.items():  # the generator's step changed no weight
             assert torch.equal(value, dict(networks.named_parameters())[key]), key
-        return for_discriminator(networks, reals, fakes, told, class_ids, settings)
+        return for_discriminator(networks, reals, fakes, told, *rest)
 
-    def learn_to_generate(networks, output, encoding, told, *rest):
+    def learn_to_generate(networks, generated, *rest):
         steps.append("g")
-        assert told.requires_grad == (condition == "mu")
-        assert all(image.requires_grad for image in output.images)
+        assert generated.condition.requires_grad == (condition == "mu")
+        assert all(image.requires_grad for image in generated.output.images)
         assert not any(weight.requires_grad for weight in networks.parameters())
         after_generator.update({key: value.clone() for key, value in networks.named_parameters()})
-        return for_generator(networks, output, encoding, told, *rest)
+        return for_generator(networks, generated, *rest)
 
-    monkeypatch.setattr(objectives, "discriminator_objective", learn_to_tell)
-    monkeypatch.setattr(objectives, "generator_objective", learn_to_generate)
+    record = Training.record
+
+    def without_history(self, terms) -> None:
+        assert not any(isinstance(term, torch.Tensor) and term.requires_grad for term in terms.values())
+        record(self, terms)
+
+    monkeypatch.setattr(gan_step, "discriminator_losses", learn_to_discriminate)
+    monkeypatch.setattr(gan_step, "generator_losses", learn_to_generate)
+    monkeypatch.setattr(Training, "record", without_history)
     train_gan(replace(config, gan=replace(config.gan, steps=3)))
     assert steps == ["d", "g"] * 3
 
@@ -430,7 +434,7 @@ def test_where_each_image_is_a_class_of_its_own_none_is_shown_as_identical(tmp_p
     gan = replace(config.gan, encoder=str(encoder), steps=1)
     (line,) = Run(train_gan(replace(config, run=str(tmp_path / "gan"), gan=gan))).read_log()
     terms = {name for name in line if name.startswith("relation/")}
-    assert terms == {"relation/same_class", "relation/generated", "relation/other_class"}
+    assert terms == {"relation/same_class", "relation/generated", "relation/other_class", "relation/all"}
 
 
 def test_every_term_of_the_losses_is_logged(world, tmp_path):

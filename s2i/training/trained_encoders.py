@@ -1,0 +1,92 @@
+"""The trained encoders that a GAN training begins with: its own, and those of `gan.matching_model`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from s2i.config import Config
+from s2i.config_files import config_from_dict, config_to_dict
+from s2i.data.text import Vocabulary
+from s2i.errors import InputError
+from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
+from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
+from s2i.runs.checkpoint import read_checkpoint
+from s2i.runs.fingerprints import refuse_other_data
+from s2i.runs.pretrained_weights import connect, require_backbone
+from s2i.training.encoder import BEST
+from s2i.training.matching_model import MatchingModel, freeze, load_matching_model
+
+ENCODER_SECTIONS = ("audio", "speech_encoder", "text_encoder", "image_encoder", "modality")
+RETRAIN = "train it anew on this pack, into another folder"
+Encoders = tuple[CaptionEncoder, ImageEncoder | PretrainedImageEncoder, Vocabulary | None]
+
+
+def load_encoders(config: Config) -> Encoders:
+    """Frozen caption and image encoder of `config.gan.encoder`, and its vocabulary.
+
+    With `gan.encoder_start` "random" the caption encoder keeps its initial weights.
+    Raises InputError where that run's encoders are others than this configuration describes, or were trained
+    on other data.
+    """
+    path = Path(config.gan.encoder) / "checkpoints" / BEST
+    state = read_checkpoint(path)
+    theirs, ours = config_to_dict(config_from_dict(state["config"], str(path))), config_to_dict(config)
+    for section in ENCODER_SECTIONS:
+        if _decisive(theirs.get(section)) != _decisive(ours.get(section)):
+            raise InputError(
+                f"expected the {section} of {config.gan.encoder} ({theirs.get(section)}), found"
+                f" {ours.get(section)} in this configuration: give both trainings the same"
+            )
+    refuse_other_data(state.get("data"), config.data.pack, f"gan.encoder {config.gan.encoder}", RETRAIN)
+    vocabulary = Vocabulary.from_list(state["vocabulary"]) if state["vocabulary"] else None
+    encoder = build_caption_encoder(config, len(vocabulary or ()))
+    image_encoder = build_image_encoder(config)
+    if config.gan.encoder_start == "matched":
+        encoder.load_state_dict(state["nets"]["caption_encoder"])
+    image_encoder.load_state_dict(state["nets"]["image_encoder"])
+    connect(image_encoder, config.image_encoder)
+    if (config.gan.matching_weight or config.gan.relation_weight) and not config.gan.matching_model:
+        require_backbone(image_encoder)
+    return freeze(encoder), freeze(image_encoder), vocabulary
+
+
+def load_gan_matching_model(
+    config: Config, vocabulary: Vocabulary | None, device: torch.device
+) -> MatchingModel:
+    """The encoders of `gan.matching_model`, frozen.
+
+    Raises InputError where that run was trained on other data, or reads another form of it.
+    """
+    model = load_matching_model(config.gan.matching_model, "gan.matching_model", device)
+    refuse_other_data(model.data, config.data.pack, f"gan.matching_model {model.folder}", RETRAIN)
+    ours, theirs = _inputs(config, vocabulary), _inputs(model.config, model.vocabulary)
+    for name in ours:
+        if ours[name] != theirs[name]:
+            raise InputError(
+                f"expected gan.matching_model to read the {name} that gan.encoder reads, found another in"
+                f" {model.folder}: train both on the same pack, from the same modality"
+            )
+    require_backbone(model.image_encoder)
+    return model
+
+
+def _inputs(config: Config, vocabulary: Vocabulary | None) -> dict[str, Any]:
+    """The settings that decide what a caption encoder reads."""
+    if config.modality == "speech":
+        return {"modality": "speech", "audio": replace(config.audio, weights="")}
+    return {
+        "modality": "text",
+        "vocabulary": vocabulary.to_list(),
+        "text_encoder.words": config.text_encoder.words,
+    }
+
+
+def _decisive(section: Any) -> Any:
+    """A section without the path of a file, whose contents are known by their fingerprint."""
+    if not isinstance(section, dict):
+        return section
+    return {key: value for key, value in section.items() if key != "weights"}
