@@ -69,7 +69,7 @@ def _generate(driver: browser.Driver, text: str, seeds: str) -> None:
     field = browser.wait(driver, "#s2i-seeds :is(input, textarea)")
     field.clear()
     field.send_keys(seeds)
-    browser.click(driver, "#s2i-draw")
+    browser.click(driver, "#s2i-generate")
     browser.wait(driver, "s2i-answer", 120)
     driver.execute_script(
         "const audio = document.querySelector('s2i-answer audio');"

@@ -1,5 +1,4 @@
-"""Everything that the page drew as one ZIP: images, the recording, and the settings to generate them
-again."""
+"""An answer as one ZIP: images, the recording, and the settings that generate them again."""
 
 from __future__ import annotations
 
@@ -21,27 +20,27 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # ZIP's earliest: the same answer has the same by
 
 
 def pack_answer(answer: Answer, model: Model) -> bytes:
-    """A ZIP of every stage's image (PNG), what was heard (WAV) and `settings.json`."""
+    """A ZIP of every stage's image (PNG), the recording (WAV) and `settings.json`."""
     files: dict[str, bytes] = {}
     images = []
-    for side in answer.sides:
-        for generated in side.generated_images:
+    for each in answer.modalities:
+        for generated in each.generated_images:
             for stage in generated.stages:
-                name = image_name(side.modality, generated.seed, len(stage))
+                name = image_name(each.modality, generated.seed, len(stage))
                 files[name] = png(stage)
-                told = {"modality": side.modality, "seed": generated.seed, "pixels": len(stage)}
-                images.append({"file": name, **told})
+                settings = {"modality": each.modality, "seed": generated.seed, "pixels": len(stage)}
+                images.append({"file": name, **settings})
     if answer.timeline is not None:
         files[RECORDING] = answer.timeline.wav(exact=True)
     files["settings.json"] = json.dumps(
         {
             "model": model.origin.name,
-            "steps": {side.modality: model.paths[side.modality].step for side in answer.sides},
+            "steps": {each.modality: model.paths[each.modality].step for each in answer.modalities},
             "recording": RECORDING if answer.timeline is not None else None,
             "text": answer.request.text.strip() or None,
             "seeds": list(answer.request.seeds),
             "images": images,
-            "again": _commands(answer, model.origin),
+            "commands": _commands(answer, model.origin),
         },
         ensure_ascii=False,
         indent=1,
@@ -64,12 +63,12 @@ def png(image: np.ndarray) -> bytes:
 
 
 def _commands(answer: Answer, origin: Path) -> list[str]:
-    given = {"speech": f"--speech={RECORDING}", "text": f"--text={answer.request.text.strip()}"}
+    options = {"speech": f"--speech={RECORDING}", "text": f"--text={answer.request.text.strip()}"}
     return [
         shlex.join(
-            ["s2i", "generate", "--model", origin.name, given[side.modality]]
-            + ["--seed", str(seed), "--stages", "--output", f"{side.modality}-seed-{seed}.png"]
+            ["s2i", "generate", "--model", origin.name, options[each.modality]]
+            + ["--seed", str(seed), "--stages", "--output", f"{each.modality}-seed-{seed}.png"]
         )
-        for side in answer.sides
+        for each in answer.modalities
         for seed in answer.request.seeds
     ]

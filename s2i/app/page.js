@@ -1,4 +1,4 @@
-// Players of an answer: the cursor over the recording, where each segment or word looked, which seed is shown.
+// Players of an answer: the cursor over the recording, the attention of each segment or word, the seed shown.
 class S2iAnswer extends HTMLElement {
   connectedCallback() {
     for (const player of this.querySelectorAll(".s2i-player")) this.start(player);
@@ -11,36 +11,36 @@ class S2iAnswer extends HTMLElement {
       this.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
   }
 
-  // Shows where the images of one seed looked, in every player.
+  // Shows the attention maps of one seed's images, in every player.
   pick(seed) {
     for (const pick of this.querySelectorAll(".s2i-pick")) {
       const chosen = pick.dataset.seed === seed;
       pick.setAttribute("aria-pressed", chosen);
       const player = chosen && this.querySelector(`.s2i-player[data-side="${pick.dataset.side}"]`);
       if (!player) continue;
-      player.style.setProperty("--looks", `url('${pick.dataset.looks}')`);
+      player.style.setProperty("--attention", `url('${pick.dataset.attention}')`);
       player.querySelector(".s2i-seed").textContent = `seed ${seed}`;
     }
   }
 
   start(player) {
     const tiles = [...player.querySelectorAll(".s2i-tile")];
-    const look = player.querySelector(".s2i-look");
+    const attention = player.querySelector(".s2i-attention");
     const show = (tile) => {
-      if (!look || !tile || tile === shown) return;
+      if (!attention || !tile || tile === shown) return;
       shown = tile;
       for (const other of tiles) {
         other.setAttribute("aria-pressed", other === tile);
         other.tabIndex = other === tile ? 0 : -1;
       }
-      look.querySelector("i").style.backgroundPosition = tile.firstElementChild.style.backgroundPosition;
-      look.querySelector("output").textContent = tile.getAttribute("aria-label");
+      attention.querySelector("i").style.backgroundPosition = tile.firstElementChild.style.backgroundPosition;
+      attention.querySelector("output").textContent = tile.getAttribute("aria-label");
     };
     let shown = null;
     show(tiles[0]);
     const audio = player.querySelector("audio");
     if (audio) this.follow(player, audio, tiles, show);
-    tiles.forEach((tile, place) => {
+    tiles.forEach((tile, index) => {
       const choose = () => {
         if (audio) audio.currentTime = Number(tile.dataset.start);
         show(tile);
@@ -48,7 +48,7 @@ class S2iAnswer extends HTMLElement {
       tile.addEventListener("click", choose);
       if (!audio) tile.addEventListener("pointerenter", choose);
       tile.addEventListener("keydown", (event) => {
-        const to = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: tiles.length - 1 }[event.key];
+        const to = { ArrowLeft: index - 1, ArrowRight: index + 1, Home: 0, End: tiles.length - 1 }[event.key];
         if (to === undefined || !tiles[to]) return;
         event.preventDefault();
         tiles[to].focus();

@@ -30,11 +30,11 @@ from s2i.search.index import Index
 if TYPE_CHECKING:
     import gradio
 
-FIRST_PORT, LAST_PORT = 7860, 7959  # tried in turn where none is asked for
-WAITING = 32  # requests in the queue, at most: the next is told to come again
+FIRST_PORT, LAST_PORT = 7860, 7959  # tried in turn where no port is given
+WAITING = 32  # requests in the queue, at most; further ones are refused
 LARGEST_UPLOAD = "20mb"
 KEPT = 3600  # s that uploads and archives are kept
-# The browser itself refuses whatever is not from here. gradio builds functions from strings: unsafe-eval.
+# The browser refuses to load anything from elsewhere. gradio builds functions from strings: unsafe-eval.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:;"
     " style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:;"
@@ -54,27 +54,27 @@ def serve(
 
     Args:
         model: an exported model's folder or a GAN run.
-        index: what `s2i index` made with it: its nearest real images are shown too.
+        index: made by `s2i index` with this model, to show the nearest real images too.
         host: address to listen at; 0.0.0.0: every one of this machine.
-        port: None: the first that is free from 7860 on.
+        port: None: the first free one from 7860 on.
         device: "auto", "cpu" or "cuda".
 
     Raises:
         InputError: gradio is missing, the port is taken, or the model or the index can't be read.
     """
     if find_spec("gradio") is None:
-        raise InputError("expected gradio, which generates the page, found none: pip install -e '.[app]'")
-    chosen = _free_port(host, port)
+        raise InputError("expected gradio, which serves the page, found none: pip install -e '.[app]'")
+    free_port = _free_port(host, port)
     studio = Studio(load(model, device), None if index is None else Index.open(index))
     with tempfile.TemporaryDirectory(prefix="s2i-app-") as folder:
-        # Before gradio is imported: it reads them then.
+        # Before gradio is imported, which reads them.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder, HF_HUB_OFFLINE="1")
         page = build_page(studio, Path(folder))
-        page.launch(server_name=host, server_port=chosen, prevent_thread_lock=True, **launch_options())
-        shown = "127.0.0.1" if host == "0.0.0.0" else host
-        print(f"http://{shown}:{chosen}", flush=True)
+        page.launch(server_name=host, server_port=free_port, prevent_thread_lock=True, **launch_options())
+        address = "127.0.0.1" if host == "0.0.0.0" else host
+        print(f"http://{address}:{free_port}", flush=True)
         say("s2i: the page is up; Ctrl-C ends it")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what visitors sent goes then too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then too
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -88,34 +88,34 @@ def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
     import gradio
 
     model = studio.model
-    speaks, reads = "speech" in model.paths, "text" in model.paths
+    has_speech, has_text = "speech" in model.paths, "text" in model.paths
     with gradio.Blocks(title="s2i", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
         gradio.HTML(_heading(model), elem_id="s2i-head", js_on_load=None)
-        with gradio.Row(elem_classes="s2i-desk"):
-            with gradio.Column(scale=3, min_width=280, elem_classes="s2i-asking"):
+        with gradio.Row(elem_classes="s2i-layout"):
+            with gradio.Column(scale=3, min_width=280, elem_classes="s2i-controls"):
                 recording = gradio.Audio(
                     sources=["microphone", "upload"],
                     type="filepath",
-                    label=f"Say what to generate (up to {LONGEST:g} s)",
+                    label=f"Spoken description (up to {LONGEST:g} s)",
                     editable=False,
                     buttons=[],
-                    visible=speaks,
+                    visible=has_speech,
                     elem_id="s2i-recording",
                 )
                 text = gradio.Textbox(
-                    label="or type it; give both to compare them"
-                    if speaks and reads
-                    else "Type what to generate",
+                    label="or a written one; give both to compare them"
+                    if has_speech and has_text
+                    else "Written description",
                     placeholder="a small red bird with a black wing",
                     max_length=MOST_CHARACTERS,
                     lines=2,
                     max_lines=4,
                     submit_btn=False,
-                    visible=reads,
+                    visible=has_text,
                     elem_id="s2i-text",
                 )
-                spoken = gradio.Button(
-                    "Speak what is typed", size="sm", visible=speaks and reads, elem_id="s2i-speak"
+                speak_text = gradio.Button(
+                    "Speak the text", size="sm", visible=has_speech and has_text, elem_id="s2i-speak"
                 )
                 seeds = gradio.Textbox(
                     label="Seeds",
@@ -124,42 +124,43 @@ def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
                     max_length=80,
                     elem_id="s2i-seeds",
                 )
-                generate = gradio.Button("Generate", variant="primary", elem_id="s2i-draw")
+                generate = gradio.Button("Generate", variant="primary", elem_id="s2i-generate")
                 others = gradio.Button("Generate other seeds", elem_id="s2i-others")
                 archive = gradio.DownloadButton("Save images and settings", visible=False, elem_id="s2i-save")
-            with gradio.Column(scale=7, min_width=280, elem_classes="s2i-generated"):
+            with gradio.Column(scale=7, min_width=280, elem_classes="s2i-results"):
                 status = gradio.HTML(elem_id="s2i-status", js_on_load=None)
-                answer = gradio.HTML(_welcome(model), elem_id="s2i-result", js_on_load=None)
+                result = gradio.HTML(_welcome(model), elem_id="s2i-result", js_on_load=None)
 
-        def answered(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
-            request = Request(Path(recorded) if recorded else None, typed or "", parse_seeds(chosen))
-            found = studio.answer(request)
-            kept = _keep(pack_answer(found, model), folder)
-            return "", render(found), gradio.update(value=kept, visible=True)
+        def answer_request(recorded: str | None, typed: str, seed_words: str) -> tuple[Any, ...]:
+            request = Request(Path(recorded) if recorded else None, typed or "", parse_seeds(seed_words))
+            answer = studio.answer(request)
+            path = _store_archive(pack_answer(answer, model), folder)
+            return "", render(answer), gradio.update(value=path, visible=True)
 
-        def generate_now(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
-            return _told(lambda: answered(recorded, typed, chosen), recorded, (gradio.skip(), gradio.skip()))
+        def generate_now(recorded: str | None, typed: str, seed_words: str) -> tuple[Any, ...]:
+            unchanged = (gradio.skip(), gradio.skip())
+            return _or_failure(lambda: answer_request(recorded, typed, seed_words), recorded, unchanged)
 
-        def generate_others(recorded: str | None, typed: str, chosen: str) -> tuple[Any, ...]:
-            def generated() -> tuple[Any, ...]:
-                following = next_seeds(parse_seeds(chosen))
-                return *answered(recorded, typed, following), following
+        def generate_others(recorded: str | None, typed: str, seed_words: str) -> tuple[Any, ...]:
+            def work() -> tuple[Any, ...]:
+                following = next_seeds(parse_seeds(seed_words))
+                return *answer_request(recorded, typed, following), following
 
-            return _told(generated, recorded, (gradio.skip(), gradio.skip(), gradio.skip()))
+            return _or_failure(work, recorded, (gradio.skip(), gradio.skip(), gradio.skip()))
 
         def speak_now(typed: str) -> tuple[Any, ...]:
-            return _told(lambda: ("", _speak(typed or "")), None, (gradio.skip(),))
+            return _or_failure(lambda: ("", _speak(typed or "")), None, (gradio.skip(),))
 
-        given, shown = [recording, text, seeds], [status, answer, archive]
+        inputs, outputs = [recording, text, seeds], [status, result, archive]
         options = {"api_visibility": "private", "concurrency_id": "generation"}
-        gradio.on([generate.click, text.submit, seeds.submit], generate_now, given, shown, **options)
-        others.click(generate_others, given, [*shown, seeds], **options)
-        spoken.click(speak_now, text, [status, recording], **options)
+        gradio.on([generate.click, text.submit, seeds.submit], generate_now, inputs, outputs, **options)
+        others.click(generate_others, inputs, [*outputs, seeds], **options)
+        speak_text.click(speak_now, text, [status, recording], **options)
     return page.queue(max_size=WAITING, default_concurrency_limit=1)
 
 
 def launch_options() -> dict[str, Any]:
-    """What the page looks like, and how it is served: nothing from the network, no more than it needs."""
+    """The page's appearance and how it is served: nothing is loaded from elsewhere."""
     import gradio
     from starlette.middleware import Middleware
 
@@ -179,20 +180,20 @@ def launch_options() -> dict[str, Any]:
         "share": False,
         "quiet": True,
         "max_file_size": LARGEST_UPLOAD,
-        "app_kwargs": {"middleware": [Middleware(KeptLocal)]},
+        "app_kwargs": {"middleware": [Middleware(LocalOnly)]},
     }
 
 
-class KeptLocal:
-    """ASGI: sends `POLICY` with every answer, and takes gradio's links to elsewhere out of the page."""
+class LocalOnly:
+    """ASGI: sends `POLICY` with every response, and removes gradio's links to other sites from the page."""
 
     def __init__(self, app: Callable) -> None:
         self.app = app
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
-        """Pass a request on, and its answer back."""
+        """Pass a request on, and its response back."""
         begun: list[dict] = []
-        parts: list[bytes] = []
+        chunks: list[bytes] = []
 
         async def forward(message: dict) -> None:
             if message["type"] == "http.response.start":
@@ -205,10 +206,10 @@ class KeptLocal:
                     begun.append(message)
                     return
             elif begun and message["type"] == "http.response.body":
-                parts.append(message.get("body", b""))
+                chunks.append(message.get("body", b""))
                 if message.get("more_body"):
                     return
-                body = without_links(b"".join(parts).decode()).encode()
+                body = without_links(b"".join(chunks).decode()).encode()
                 start = begun.pop()
                 start["headers"] = [pair for pair in start["headers"] if pair[0] != b"content-length"]
                 start["headers"].append((b"content-length", str(len(body)).encode()))
@@ -229,21 +230,21 @@ def _is_page(headers: list[tuple[bytes, bytes]]) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers)
 
 
-def _told(work: Callable[[], tuple[Any, ...]], recorded: str | None, unchanged: tuple) -> tuple[Any, ...]:
-    """What `work` gives, or, first, the sentence that says why it could not, and the rest unchanged."""
+def _or_failure(
+    work: Callable[[], tuple[Any, ...]], recorded: str | None, unchanged: tuple
+) -> tuple[Any, ...]:
+    """The result of `work`, or an error's sentence and `unchanged` for the other outputs."""
     try:
         return work()
     except InputError as error:
         return failure(as_sentence(str(error), recorded)), *unchanged
     except Exception:
-        traceback.print_exc()  # for who runs the server: the visitor can't mend it
-        return failure(
-            "Something went wrong in the program itself; its operator sees what. Try again."
-        ), *unchanged
+        traceback.print_exc()  # for the operator of the server
+        return failure("The program failed; the error is in the server's log. Try again."), *unchanged
 
 
 def as_sentence(message: str, recorded: str | None) -> str:
-    """An InputError's line for a visitor, who knows no file of this machine."""
+    """An InputError's line for a visitor, without the paths of this machine."""
     for name in (recorded, recorded and Path(recorded).name):
         if name:
             message = message.removeprefix(f"{name}: ").replace(name, "the recording")
@@ -260,7 +261,7 @@ def _speak(text: str) -> tuple[int, np.ndarray]:
     return rate, (samples * 32767).astype(np.int16)
 
 
-def _keep(archive: bytes, folder: Path) -> str:
+def _store_archive(archive: bytes, folder: Path) -> str:
     path = folder / "archives" / hashlib.sha256(archive).hexdigest()[:16] / "s2i-images.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(archive)
@@ -268,7 +269,7 @@ def _keep(archive: bytes, folder: Path) -> str:
 
 
 def _free_port(host: str, port: int | None) -> int:
-    """The port asked for or the first free one. Raises InputError where there is none."""
+    """The given port or the first free one. Raises InputError where there is none."""
     for candidate in [port] if port is not None else range(FIRST_PORT, LAST_PORT + 1):
         try:
             with socket.socket() as listener:
@@ -277,8 +278,8 @@ def _free_port(host: str, port: int | None) -> int:
             return candidate
         except (OSError, OverflowError) as error:
             reason = error
-    asked = port if port is not None else f"{FIRST_PORT} to {LAST_PORT}"
-    raise InputError(f"expected a free port at {host}, found {reason} for {asked}: choose another --port")
+    tried = port if port is not None else f"{FIRST_PORT} to {LAST_PORT}"
+    raise InputError(f"expected a free port at {host}, found {reason} for {tried}: choose another --port")
 
 
 def _heading(model: Model) -> str:
@@ -290,9 +291,9 @@ def _heading(model: Model) -> str:
 
 
 def _welcome(model: Model) -> str:
-    speaks, reads = "speech" in model.paths, "text" in model.paths
-    ways = [*(["record or upload"] if speaks else []), *(["type"] if reads else [])]
-    told = f"{' or '.join(ways).capitalize()} a sentence and press <b>Generate</b>."
-    if speaks and reads:
-        told += " Given both, each seed is generated twice, from the same noise: by speech and by text."
-    return f'<div class="s2i-welcome"><p>{told}</p></div>'
+    has_speech, has_text = "speech" in model.paths, "text" in model.paths
+    inputs = [*(["record or upload"] if has_speech else []), *(["type"] if has_text else [])]
+    text = f"{' or '.join(inputs).capitalize()} a sentence and press <b>Generate</b>."
+    if has_speech and has_text:
+        text += " Given both, each seed is generated twice, from the same noise: by speech and by text."
+    return f'<div class="s2i-welcome"><p>{text}</p></div>'

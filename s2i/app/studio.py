@@ -1,4 +1,4 @@
-"""What a visitor asks for and what a model answers, within bounds. Knows neither gradio nor HTML."""
+"""Requests of visitors, with their limits, and a model's answers. Independent of gradio and HTML."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MOST_IMAGES = 8
 LARGEST_SEED = 999_999
 NEIGHBOURS = 6  # real images shown for each sentence
 NEIGHBOUR_SIDE = 128  # px
-LOOK_SIDE = 128  # px, at most, of an image under heat: one a segment, so their bytes add up
+ATTENTION_SIDE = 128  # px, at most, of an attention map: there is one a segment, so their bytes add up
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a visitor asks for: a recording, a sentence or both, and the seeds to generate each with."""
+    """A recording, a sentence or both, and the seeds to generate each with."""
 
     recording: Path | None
     text: str
@@ -42,32 +42,32 @@ class Request:
 
 @dataclass(frozen=True)
 class GeneratedImage:
-    """One caption, generated from one seed's noise."""
+    """The image of one caption and one seed."""
 
     seed: int
     stages: list[np.ndarray]  # uint8 (S, S, 3) each, smallest first
-    looks: list[np.ndarray]  # uint8 (S, S, 3), one a segment or word: where it looked; empty: no attention
+    attention: list[np.ndarray]  # uint8 (S, S, 3), the image under the attention map of each segment or word
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A real image near what the sentence means to the model."""
+    """A real image near the sentence in the embedding space."""
 
     image: np.ndarray  # uint8 (S, S, 3), S = NEIGHBOUR_SIDE
-    name: str  # its class, or its name in the index
+    name: str  # its class, or its id in the index
     caption: str  # "" where none is written
     cosine: float
 
 
 @dataclass(frozen=True)
-class Side:
-    """What one modality made of the request."""
+class ModalityAnswer:
+    """The images from one modality of the request."""
 
     modality: str
     segments: list[Segment]  # one a step of the caption's sequence
     generated_images: list[GeneratedImage]  # one a seed
-    unknown: list[str] = field(default_factory=list)  # words of the text that the model never learnt
-    unread: list[str] = field(default_factory=list)  # words after the last that the model reads
+    unknown: list[str] = field(default_factory=list)  # words that are not in the vocabulary
+    unread: list[str] = field(default_factory=list)  # words beyond the longest sentence
     neighbours: list[Neighbour] = field(default_factory=list)  # nearest first; empty without an index
 
 
@@ -76,21 +76,21 @@ class Answer:
     """Everything that the page shows for a request."""
 
     request: Request
-    sides: list[Side]
+    modalities: list[ModalityAnswer]
     timeline: Timeline | None  # of the recording
 
 
 def parse_seeds(words: str) -> tuple[int, ...]:
     """Seeds as a person writes them: "0-3, 7" -> (0, 1, 2, 3, 7), each once.
 
-    Raises InputError for anything else, none, more than `MOST_PICTURES`, or one that is too large.
+    Raises InputError for anything else, none, more than `MOST_IMAGES`, or one that is too large.
     """
     seeds: dict[int, None] = {}
     for part in re.split(r"[,;\s]+", re.sub(r"\s*[-\u2013]\s*", "-", words.strip())):
-        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
-        if not found:
+        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        if not match:
             raise InputError(f"expected seeds such as 0-3 or 2, 5, 11, found {part!r}: write whole numbers")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if not first <= last <= LARGEST_SEED:
             raise InputError(
                 f"expected seeds from 0 to {LARGEST_SEED}, the smaller first, found {part!r}: choose others"
@@ -110,20 +110,20 @@ def next_seeds(seeds: Sequence[int]) -> str:
 
 
 class Studio:
-    """A model, with an index of real images or without, that answers requests."""
+    """Answers requests with a model and, if there is one, an index of real images."""
 
     def __init__(self, model: Model, index: Index | None = None) -> None:
-        """Raises InputError for an index that another model made, or that holds no images."""
+        """Raises InputError for an index of another model, or without images."""
         self.model, self.index = model, index
         if index is not None:
-            compared = [path for name, path in model.paths.items() if name in index.spaces]
-            for path in compared or model.paths.values():
+            indexed = [path for name, path in model.paths.items() if name in index.spaces]
+            for path in indexed or model.paths.values():
                 index.check(path)
 
     def answer(self, request: Request) -> Answer:
-        """Generate what is asked for: from speech, from text, or from both with the same noise.
+        """Generate from speech, from text, or from both with the same noise.
 
-        A seed's image is the one that `s2i generate --seed` generates. Raises InputError for a request that
+        A seed's image is that of `s2i generate --seed`. Raises InputError for a request that
         has neither, is out of bounds, or that the model can't encode.
         """
         text = request.text.strip()
@@ -135,7 +135,7 @@ class Studio:
             )
         if not 1 <= len(request.seeds) <= MOST_IMAGES:
             raise InputError(f"expected 1 to {MOST_IMAGES} seeds, found {len(request.seeds)}")
-        sides, timeline = [], None
+        answers, timeline = [], None
         if request.recording is not None:
             path = self.model.path("speech")
             check_recording(request.recording, LONGEST)
@@ -144,19 +144,23 @@ class Studio:
             timeline = trace(waveform, path.config.audio)
             segments = divide(int(encoding.mask.sum()), segment_times(path.config), timeline.seconds)
             generated_images = _generate(path, encoding, request.seeds, len(segments))
-            sides.append(Side("speech", segments, generated_images, neighbours=self._nearest(path, encoding)))
+            answers.append(
+                ModalityAnswer("speech", segments, generated_images, neighbours=self._nearest(path, encoding))
+            )
         if text:
             path = self.model.path("text")
             encoding = path.encode_text([text])
-            sides.append(self._read(path, encoding, text, request.seeds))
-        return Answer(request, sides, timeline)
+            answers.append(self._answer_text(path, encoding, text, request.seeds))
+        return Answer(request, answers, timeline)
 
-    def _read(self, path: GenerationPath, encoding: CaptionEncoding, text: str, seeds: Sequence[int]) -> Side:
+    def _answer_text(
+        self, path: GenerationPath, encoding: CaptionEncoding, text: str, seeds: Sequence[int]
+    ) -> ModalityAnswer:
         unread = path.vocabulary.unread(text, path.config.text_encoder.words)
         steps = int(encoding.mask.sum())
         read = " ".join(path.vocabulary.read(text))
         segments = [Segment(label) for label in segment_labels(path.config, steps, read)]
-        return Side(
+        return ModalityAnswer(
             "text",
             segments,
             _generate(path, encoding, seeds, len(segments)),
@@ -186,16 +190,16 @@ def _generate(
 ) -> list[GeneratedImage]:
     generated_images = []
     for seed in seeds:
-        output = path.generate(encoding, [str(seed)])  # alone, and with this key: as `generate` generates it
-        looks = []
+        output = path.generate(encoding, [str(seed)])  # alone and with this key, as the command does
+        maps = []
         if output.attention:
             image, attention = output.images[-1][0].cpu(), output.attention[-1][0].cpu()
-            looks = [_fit(heat_over(image, strength)) for strength in heat(attention[:steps])]
-        generated_images.append(GeneratedImage(seed, [to_uint8(stage[0]) for stage in output.images], looks))
+            maps = [_fit(heat_over(image, strength)) for strength in heat(attention[:steps])]
+        generated_images.append(GeneratedImage(seed, [to_uint8(stage[0]) for stage in output.images], maps))
     return generated_images
 
 
 def _fit(image: np.ndarray) -> np.ndarray:
-    if len(image) <= LOOK_SIDE:
+    if len(image) <= ATTENTION_SIDE:
         return image
-    return np.asarray(Image.fromarray(image).resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX))
+    return np.asarray(Image.fromarray(image).resize((ATTENTION_SIDE, ATTENTION_SIDE), Image.Resampling.BOX))

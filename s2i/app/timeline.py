@@ -1,4 +1,4 @@
-"""A recording as the player shows it: its waveform, its log-mel and the seconds of each segment."""
+"""A recording for the player: its waveform, its log-mel and the seconds of each segment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A recording, as the model heard it."""
+    """A recording at the model's sample rate."""
 
     samples: np.ndarray  # float32 (N,) in [-1, 1]
     rate: int  # Hz: the model's
@@ -42,7 +42,7 @@ class Timeline:
         return len(self.samples) / self.rate
 
     def wav(self, exact: bool = False) -> bytes:
-        """A WAV file of 16 bits, or, twice as large, of the very samples that the model read."""
+        """A WAV file of 16 bits, or, twice as large, of the model's float32 samples."""
         stream = io.BytesIO()
         subtype = "FLOAT" if exact else "PCM_16"
         soundfile.write(stream, self.samples, self.rate, format="WAV", subtype=subtype)
@@ -53,28 +53,28 @@ def trace(waveform: Tensor, config: AudioConfig) -> Timeline:
     """The timeline of a recording, (N,) at `config.sample_rate`."""
     samples = waveform.numpy()
     columns = np.array_split(samples, min(COLUMNS, len(samples)))
-    extremes = np.array([(part.min(), part.max()) for part in columns], np.float32).clip(-1, 1)
-    # What a pretrained front end makes is no spectrogram: the usual one is shown instead.
-    shown = config if config.front_end == "log_mel" else AudioConfig(sample_rate=config.sample_rate)
-    return Timeline(samples, config.sample_rate, extremes, shade(log_mel(waveform, shown)))
+    extremes = np.array([(column.min(), column.max()) for column in columns], np.float32).clip(-1, 1)
+    # The features of a pretrained front end are no spectrogram: show the default log-mel instead.
+    spectrogram = config if config.front_end == "log_mel" else AudioConfig(sample_rate=config.sample_rate)
+    return Timeline(samples, config.sample_rate, extremes, shade(log_mel(waveform, spectrogram)))
 
 
 def shade(mel: Tensor) -> np.ndarray:
     """Log-mel (T, M) -> uint8 (M, T, 3), `RANGE` below the loudest to the loudest, high bins on top."""
     level = ((mel - mel.max()) / RANGE + 1).clamp(0, 1) * (len(SHADES) - 1)
     lower = level.floor().clamp(max=len(SHADES) - 2)
-    part = (level - lower).unsqueeze(-1)
-    shades, place = torch.from_numpy(SHADES), lower.long()
-    colours = shades[place] * (1 - part) + shades[place + 1] * part
+    weight = (level - lower).unsqueeze(-1)
+    shades, index = torch.from_numpy(SHADES), lower.long()
+    colours = shades[index] * (1 - weight) + shades[index + 1] * weight
     return colours.round().to(torch.uint8).transpose(0, 1).flip(0).contiguous().numpy()
 
 
-def divide(count: int, each: float, seconds: float) -> list[Segment]:
-    """`count` segments of `each` s, the last as long as the recording of `seconds` lasts.
+def divide(count: int, duration: float, seconds: float) -> list[Segment]:
+    """`count` segments of `duration` s, the last until the end of the recording of `seconds`.
 
-    The encoder's kernels and strides leave a rest at the end: it belongs to the last segment.
+    The encoder's kernels and strides leave a remainder at the end, which belongs to the last segment.
     """
-    starts = [each * place for place in range(count)]
+    starts = [duration * index for index in range(count)]
     ends = [*starts[1:], max(seconds, starts[-1])] if starts else []
     return [
         Segment(f"{start:.2f} to {end:.2f} s", start, end) for start, end in zip(starts, ends, strict=True)

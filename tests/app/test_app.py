@@ -20,7 +20,7 @@ from s2i.app import page
 from s2i.app.archive import pack_answer
 from s2i.app.render import failure, render
 from s2i.app.studio import (
-    LOOK_SIDE,
+    ATTENTION_SIDE,
     MOST_CHARACTERS,
     Request,
     Studio,
@@ -105,8 +105,8 @@ def test_next_seeds_follow_the_largest():
     assert len(parse_seeds(next_seeds((999_990, 999_991)))) == 2
 
 
-def test_each_seed_generates_what_generate_generates(model, answer, speech, tmp_path):
-    for side, given in zip(answer.sides, ("--speech", "--text"), strict=True):
+def test_each_seed_gives_the_image_of_the_generate_command(model, answer, speech, tmp_path):
+    for side, given in zip(answer.modalities, ("--speech", "--text"), strict=True):
         told = str(speech) if given == "--speech" else SENTENCES[0]
         for generated, seed in zip(side.generated_images, (4, 1), strict=True):
             words = ["--model", str(model.origin), given, told, "--seed", str(seed), "--device", "cpu"]
@@ -116,7 +116,7 @@ def test_each_seed_generates_what_generate_generates(model, answer, speech, tmp_
             assert [stage.shape for stage in generated.stages] == [(8, 8, 3), (16, 16, 3), (32, 32, 3)]
 
 
-def test_speech_and_text_draw_from_the_same_noise(model, monkeypatch):
+def test_speech_and_text_generate_from_the_same_noise(model, monkeypatch):
     noises = {}
     for modality, path in model.paths.items():
         hook = path.generator.register_forward_pre_hook(
@@ -134,23 +134,23 @@ def test_speech_and_text_draw_from_the_same_noise(model, monkeypatch):
         assert torch.equal(noise, other_noise) and torch.equal(condition, other_condition)
 
 
-def test_looks_are_the_last_attention_one_a_segment(model, answer):
+def test_there_is_one_attention_map_of_the_last_stage_a_segment(model, answer):
     path = model.paths["text"]
     output = path.generate(path.encode_text(SENTENCES[:1]), ["1"])
     maps = heat(output.attention[-1][0])
-    looks = answer.sides[1].generated_images[1].looks
-    assert len(looks) == len(answer.sides[1].segments) == len(SENTENCES[0].split())
-    for look, strength in zip(looks, maps, strict=True):
-        assert np.array_equal(look, heat_over(output.images[-1][0], strength))
-    assert [segment.label for segment in answer.sides[1].segments] == SENTENCES[0].split()
+    images = answer.modalities[1].generated_images[1].attention
+    assert len(images) == len(answer.modalities[1].segments) == len(SENTENCES[0].split())
+    for image, strength in zip(images, maps, strict=True):
+        assert np.array_equal(image, heat_over(output.images[-1][0], strength))
+    assert [segment.label for segment in answer.modalities[1].segments] == SENTENCES[0].split()
 
 
 def test_segments_of_speech_cover_the_recording(answer):
-    segments = answer.sides[0].segments
+    segments = answer.modalities[0].segments
     assert segments[0].start == 0 and segments[-1].end == pytest.approx(1.5, abs=1e-4)
     assert all(first.end == second.start for first, second in zip(segments, segments[1:], strict=False))
     assert segments[1].label == "0.16 to 0.32 s" and segments[1].start == pytest.approx(0.16)
-    assert len(segments) == len(answer.sides[0].generated_images[0].looks)
+    assert len(segments) == len(answer.modalities[0].generated_images[0].attention)
 
 
 def test_a_rest_belongs_to_the_last_segment_and_none_is_shorter_than_nothing():
@@ -163,7 +163,7 @@ def test_the_nearest_real_images_are_those_that_search_finds(model, speech, fold
     write_tiny_data(folder)
     index = build_index(model, folder / "manifest.jsonl", folder / "index")
     answer = Studio(model, index).answer(Request(speech, SENTENCES[0], (0,)))
-    for side, given in zip(answer.sides, ({"speech": speech}, {"text": SENTENCES[0]}), strict=True):
+    for side, given in zip(answer.modalities, ({"speech": speech}, {"text": SENTENCES[0]}), strict=True):
         hits = model.search(index, top=6, **given)
         assert [near.name for near in side.neighbours] == [hit.class_name for hit in hits]
         assert [near.cosine for near in side.neighbours] == pytest.approx(
@@ -179,14 +179,14 @@ def test_the_nearest_real_images_are_those_that_search_finds(model, speech, fold
         Studio(load(other), index)
 
 
-def test_unknown_and_unread_words_are_told(model):
+def test_unknown_and_unread_words_are_named(model):
     words = model.paths["text"].config.text_encoder.words
     text = "a zebra & " + "red " * (words + 2) + "zebra"
-    (side,) = Studio(model).answer(Request(None, text, (0,))).sides
+    (side,) = Studio(model).answer(Request(None, text, (0,))).modalities
     assert side.unknown == ["zebra"]
     assert side.unread == ["red"] * 4 + ["zebra"]
     shown = render(Studio(model).answer(Request(None, text, (0,))))
-    assert "never learnt: zebra." in shown and "not read: red red red red zebra." in shown
+    assert "Not in the model's vocabulary: zebra." in shown and "so ignored: red red red red zebra." in shown
 
 
 def test_large_images_under_heat_are_made_smaller(answer, monkeypatch):
@@ -196,7 +196,7 @@ def test_large_images_under_heat_are_made_smaller(answer, monkeypatch):
     assert studio._fit(image) is image
     large = np.repeat(np.repeat(image, 8, 0), 8, 1)
     assert np.array_equal(studio._fit(large), np.repeat(np.repeat(image, 4, 0), 4, 1))
-    assert len(studio._fit(large)) == LOOK_SIDE
+    assert len(studio._fit(large)) == ATTENTION_SIDE
 
 
 def test_the_waveform_has_each_columns_extremes():
@@ -250,7 +250,7 @@ def test_a_model_without_attention_shows_what_was_heard_and_read(folder, speech)
     export(runs, folder / "plain")
     shown = render(Studio(load(folder / "plain")).answer(Request(speech, SENTENCES[0], (0,))))
     assert "s2i-mel" in shown and ">small</span>" in shown
-    assert "s2i-pick" not in shown and "s2i-tile" not in shown and "--looks" not in shown
+    assert "s2i-pick" not in shown and "s2i-tile" not in shown and "--attention" not in shown
 
 
 def test_the_archive_holds_every_image_and_generates_it_again(model, answer, folder, tmp_path, monkeypatch):
@@ -266,7 +266,7 @@ def test_the_archive_holds_every_image_and_generates_it_again(model, answer, fol
         assert image.shape == (told["pixels"], told["pixels"], 3)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").symlink_to(folder / "model")
-    for command, side in zip(settings["again"][::2], answer.sides, strict=True):
+    for command, side in zip(settings["commands"][::2], answer.modalities, strict=True):
         _, *words = shlex.split(command)
         words.remove("--stages")
         cli.main([*words, "--device", "cpu"])
@@ -289,7 +289,7 @@ def test_requests_out_of_bounds_are_refused(model, folder, speech, tmp_path):
         studio.answer(Request(long, "", (0,)))
     with pytest.raises(InputError, match="path from text"):
         Studio(load(folder / "speech")).answer(Request(None, "a bird", (0,)))
-    (side,) = studio.answer(Request(speech, "", (0,))).sides
+    (side,) = studio.answer(Request(speech, "", (0,))).modalities
     assert side.modality == "speech"
     generated = model.paths["speech"].generate(
         model.paths["speech"].encode_speech([_waveform(speech)]), ["0"]
@@ -304,7 +304,7 @@ def test_without_gradio_a_line_says_how_to_get_it(monkeypatch, capsys, folder):
     printed = capsys.readouterr()
     assert caught.value.code == 2 and printed.out == ""
     assert printed.err == (
-        "s2i: error: expected gradio, which generates the page, found none: pip install -e '.[app]'\n"
+        "s2i: error: expected gradio, which serves the page, found none: pip install -e '.[app]'\n"
     )
 
 

@@ -50,7 +50,7 @@ def page(driver, address):
     """The page, newly opened at a desktop's width."""
     browser.resize(driver, 1280, 900)
     driver.get(address)
-    wait(driver, "#s2i-draw")
+    wait(driver, "#s2i-generate")
     wait(driver, "#s2i-recording .record-button")
     return driver
 
@@ -63,11 +63,15 @@ def test_a_spoken_and_a_typed_sentence_are_generated_side_by_side_and_saved(page
     wait(page, "#s2i-recording .play-pause-button")
     longest = time.monotonic() - began  # a busy machine presses the button late
     wait(page, "#s2i-text textarea").send_keys(SENTENCES[0])
-    click(page, "#s2i-draw")
+    click(page, "#s2i-generate")
     wait(page, "s2i-answer")
     assert len(find(page, ".s2i-card")) == 4
     assert len(find(page, ".s2i-speech .s2i-stages img")) == len(find(page, ".s2i-text .s2i-stages img")) == 8
-    assert len(find(page, ".s2i-near .s2i-speech li")) == len(find(page, ".s2i-near .s2i-text li")) == 6
+    assert (
+        len(find(page, ".s2i-neighbours .s2i-speech li"))
+        == len(find(page, ".s2i-neighbours .s2i-text li"))
+        == 6
+    )
     heard = float(find(page, ".s2i-player.s2i-speech")[0].get_attribute("data-seconds"))
     assert 1.0 < heard < longest
 
@@ -84,13 +88,13 @@ def test_a_spoken_and_a_typed_sentence_are_generated_side_by_side_and_saved(page
 
 
 def follow_the_cursor(page):
-    """Where each segment looked changes with the recording's time, and from seed to seed."""
+    """The attention map changes with the recording's time, and from seed to seed."""
     player = find(page, ".s2i-player.s2i-speech")[0]
     tiles = player.find_elements("css selector", ".s2i-tile")
-    look = player.find_element("css selector", ".s2i-look i")
-    before = look.value_of_css_property("background-position")
+    attention = player.find_element("css selector", ".s2i-attention i")
+    before = attention.value_of_css_property("background-position")
     page.execute_script("arguments[0].querySelector('audio').currentTime = 0.9", player)
-    wait_for(lambda: look.value_of_css_property("background-position") != before)
+    wait_for(lambda: attention.value_of_css_property("background-position") != before)
     pressed = [tile.get_attribute("aria-pressed") for tile in tiles]
     assert pressed.index("true") == 5 and pressed.count("true") == 1  # .80 to .96 s
     assert player.find_element("css selector", "output").text == "0.80 to 0.96 s"
@@ -98,11 +102,12 @@ def follow_the_cursor(page):
         "return parseFloat(arguments[0].querySelector('.s2i-cursor').style.left)", player
     )
     assert left == pytest.approx(90 / float(player.get_attribute("data-seconds")), abs=0.5)
-    sheet = look.value_of_css_property("background-image")
+    sheet = attention.value_of_css_property("background-image")
     find(page, ".s2i-card .s2i-speech .s2i-pick")[2].click()
     assert player.find_element("css selector", ".s2i-seed").text == "seed 2"
     assert (
-        sheet.startswith('url("data:image/jpeg') and look.value_of_css_property("background-image") != sheet
+        sheet.startswith('url("data:image/jpeg')
+        and attention.value_of_css_property("background-image") != sheet
     )
 
 
@@ -135,7 +140,7 @@ def test_by_keyboard_alone(page):
     press("a small bird")
     reach("#s2i-seeds")
     ActionChains(page).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).send_keys("5").perform()
-    reach("#s2i-draw")
+    reach("#s2i-generate")
     press(Keys.ENTER)
     wait(page, "s2i-answer")
     reach(".s2i-words .s2i-tile")
@@ -147,14 +152,14 @@ def test_by_keyboard_alone(page):
 
 
 def test_failures_are_sentences_and_the_page_goes_on(page, folder):
-    click(page, "#s2i-draw")
+    click(page, "#s2i-generate")
     assert "expected a recording or a sentence" in wait(page, ".s2i-failure").text.lower()
     (folder / "words.wav").write_text("a bird is not a sound")
     click(page, "#s2i-recording [aria-label='Upload file']")
     wait_for(lambda: find(page, UPLOAD))
     find(page, UPLOAD)[0].send_keys(str(folder / "words.wav"))
     wait(page, "#s2i-recording audio")
-    click(page, "#s2i-draw")
+    click(page, "#s2i-generate")
     wait_for(lambda: "something else in the recording" in wait(page, ".s2i-failure").text)
     assert str(folder) not in wait(page, ".s2i-failure").text
 
@@ -170,7 +175,7 @@ def test_two_visitors_at_once_each_get_their_own(page, address):
             wait(page, "#s2i-text textarea").send_keys(words)
         for handle in (first, second):  # the second while the first is generated, or waits
             page.switch_to.window(handle)
-            click(page, "#s2i-draw")
+            click(page, "#s2i-generate")
         for handle, words in ((first, "blue"), (second, "red")):
             page.switch_to.window(handle)
             wait(page, "s2i-answer")
@@ -187,9 +192,9 @@ def test_nothing_is_wider_than_a_phone(page, width):
     click(page, "#s2i-speak")
     wait(page, "#s2i-recording .play-pause-button")
     browser.resize(page, width, 700)
-    click(page, "#s2i-draw")
+    click(page, "#s2i-generate")
     wait(page, "s2i-answer .s2i-player.s2i-speech")
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
-    for selector in (".s2i-card", ".s2i-look", ".s2i-line", "#s2i-draw"):
+    for selector in (".s2i-card", ".s2i-attention", ".s2i-line", "#s2i-generate"):
         box = find(page, selector)[0].rect
         assert box["x"] >= 0 and box["x"] + box["width"] <= width
