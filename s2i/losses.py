@@ -28,6 +28,7 @@ def match_both_ways(scores: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
     """
     scores = scores.float().masked_fill(same_class_mask(class_ids), float("-inf"))
     target = torch.arange(len(scores), device=scores.device)
+    # -log P(caption given image), -log P(image given caption)
     return F.cross_entropy(scores, target), F.cross_entropy(scores.t(), target)
 
 
@@ -42,6 +43,7 @@ def batch_matching_loss(
         scale: gamma (S2IGAN: 10), gamma3 (AttnGAN: 10).
     """
     with _float32(image):
+        # S_ij = cos(v_i, s_j)
         cosines = F.normalize(image.float(), dim=1) @ F.normalize(caption.float(), dim=1).t()
     return match_both_ways(scale * cosines, class_ids)
 
@@ -68,14 +70,16 @@ def region_scores(
     words = sequence.transpose(1, 2).reshape(captions * steps, -1)  # (C T, D)
     padding = ~mask[None, :, :, None]
     with _float32(regions):
-        products = (words @ regions).unflatten(1, (captions, steps))  # (B, C, T, R)
-        over_words = products.masked_fill(padding, float("-inf")).softmax(2)
-        attention = (gamma1 * over_words).softmax(3)
+        products = (words @ regions).unflatten(1, (captions, steps))  # eq. 7; (B, C, T, R)
+        over_words = products.masked_fill(padding, float("-inf")).softmax(2)  # eq. 8
+        attention = (gamma1 * over_words).softmax(3)  # eq. 9
         gram = regions.transpose(1, 2) @ regions  # (B, R, R)
         flat = attention.reshape(images, captions * steps, -1)
         squared = ((flat @ gram) * flat).sum(2).unflatten(1, (captions, steps))
     lengths = sequence.square().sum(1).clamp(min=1e-8).sqrt()  # (C, T)
+    # cos(c_i, e_i)
     cosines = (attention * products).sum(3) / (squared.clamp(min=1e-8).sqrt() * lengths)
+    # eq. 10, not divided by gamma2
     pooled = (gamma2 * cosines).masked_fill(padding[..., 0], float("-inf")).logsumexp(2)
     return pooled, attention
 
@@ -98,7 +102,7 @@ def region_loss(
     for start in range(0, len(regions), size):
         part = slice(start, start + size)
         scores, _ = region_scores(regions[part], sequence[part], mask[part], gammas[0], gammas[1])
-        ways.append(match_both_ways(gammas[2] * scores, class_ids[part]))
+        ways.append(match_both_ways(gammas[2] * scores, class_ids[part]))  # eq. 11-12
     first, second = zip(*ways, strict=True)
     return torch.stack(first).mean(), torch.stack(second).mean()
 
@@ -111,10 +115,10 @@ def adversarial_loss(logits: Tensor, real: bool, kind: str) -> Tensor:
     """
     logits = logits.float()
     if kind == "bce":
-        return F.softplus(-logits if real else logits).mean()
+        return F.softplus(-logits if real else logits).mean()  # -log D(x), -log(1 - D(x))
     if kind == "hinge":
-        return F.relu(1 - logits if real else 1 + logits).mean()
-    return (logits - float(real)).square().mean()
+        return F.relu(1 - logits if real else 1 + logits).mean()  # hinge
+    return (logits - float(real)).square().mean()  # least squares
 
 
 def generator_loss(logits: Tensor, kind: str) -> Tensor:
@@ -136,12 +140,12 @@ def squared_gradient(outputs: Tensor, inputs: list[Tensor]) -> Tensor:
 
 def r1_penalty(squared: Tensor) -> Tensor:
     """R1 (Mescheder et al. 2018, eq. 9, without its gamma / 2): mean squared gradient on real images."""
-    return squared.mean()
+    return squared.mean()  # eq. 9
 
 
 def matching_aware_penalty(squared: Tensor) -> Tensor:
     """DF-GAN's matching-aware penalty, without its weight: mean of the gradient's norm to the sixth power."""
-    return squared.pow(3).mean()
+    return squared.pow(3).mean()  # norm to the sixth power
 
 
 def wrong_partner(class_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,8 +182,8 @@ def joint_embedding_loss(
         scores = image.float() @ caption.float().t()
     excess = scores - scores.diagonal()  # of image i over caption j's own
     others = class_ids.unsqueeze(0) != class_ids.unsqueeze(1)
-    hinges = F.relu(excess + margin) * others
-    hinges = hinges + same_class_weight * F.relu(excess) * same_class_mask(class_ids)
+    hinges = F.relu(excess + margin) * others  # of another class
+    hinges = hinges + same_class_weight * F.relu(excess) * same_class_mask(class_ids)  # of the same class
     return hinges.sum() / len(scores) ** 2
 
 
@@ -210,7 +214,7 @@ def class_loss(image_logits: Tensor, caption_logits: Tensor, class_ids: Tensor) 
         image_logits, caption_logits: (B, K); class_ids: (B,).
     """
     image = F.cross_entropy(image_logits.float(), class_ids)
-    return image + F.cross_entropy(caption_logits.float(), class_ids)
+    return image + F.cross_entropy(caption_logits.float(), class_ids)  # eq. 5
 
 
 def _float32(values: Tensor) -> torch.autocast:

@@ -90,10 +90,10 @@ class SegmentAttention(nn.Module):
         Returns:
             context (B, C, H, W) and attention (B, T, H, W), which sums to one over valid T at each place.
         """
-        keys = self.project(sequence)  # (B, C, T)
+        keys = self.project(sequence)  # eq. 4; (B, C, T)
         scores = torch.einsum("bchw,bct->bthw", hidden, keys).float()
-        attention = scores.masked_fill(~mask[..., None, None], float("-inf")).softmax(1)
-        context = torch.einsum("bthw,bct->bchw", attention.to(keys.dtype), keys)
+        attention = scores.masked_fill(~mask[..., None, None], float("-inf")).softmax(1)  # eq. 5
+        context = torch.einsum("bthw,bct->bchw", attention.to(keys.dtype), keys)  # eq. 6
         return context, attention
 
 
@@ -112,5 +112,5 @@ class ConditioningAugmentation(nn.Module):
 
     def forward(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
         """(B, D) -> mu (B, C), log variance (B, C); float32."""
-        mu, logvar = F.glu(self.linear(sentence).float(), 1).chunk(2, 1)
+        mu, logvar = F.glu(self.linear(sentence).float(), 1).chunk(2, 1)  # mu, log sigma^2
         return mu, logvar

@@ -60,6 +60,7 @@ class Discriminator(nn.Module):
         convolution = self.joint[0]
         own, told = convolution.weight.split((hidden.shape[1], condition.shape[1]), 1)
         joined = F.conv2d(hidden, own, convolution.bias, padding=1)
+        # D(x, c)
         joined = joined + convolve_constant(condition.to(hidden.dtype), told, hidden.shape[2:])
         return self.conditional(self.joint[1:](joined)).flatten()
 

@@ -51,6 +51,7 @@ class FirstStage(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         """(B, condition + noise) -> (B, channels, base_size, base_size)."""
+        # h_0 = F_0(c, z)
         hidden = F.glu(self.norm(self.linear(code)), 1).unflatten(1, (self.widest, 4, 4))
         for block in self.blocks:
             hidden = block(hidden, code)
@@ -94,11 +95,11 @@ class NextStage(nn.Module):
             parts.append(condition[..., None, None].expand(-1, -1, *hidden.shape[2:]))
         inner = torch.cat(parts, 1)
         if self.join is not None:
-            inner = self.gate(self.join_norm(self.join(inner), code))
+            inner = self.gate(self.join_norm(self.join(inner), code))  # tiled condition
         for block in self.residuals:
             inner = block(inner, code)
         if self.config.dense:
-            inner = torch.cat((inner, hidden), 1)
+            inner = torch.cat((inner, hidden), 1)  # dense stacking
         return self.upsample(inner, code), attention
 
 
@@ -137,6 +138,7 @@ class StackedGenerator(nn.Module):
             stages: generate so many of the stages alone; None: all.
         """
         mu, logvar = self.augmentation(encoding.sentence)
+        # c = mu + sigma eps
         condition = mu if condition_noise is None else mu + (0.5 * logvar).exp() * condition_noise
         code = torch.cat((condition, noise), 1)
         hidden = self.first(code)
@@ -147,7 +149,7 @@ class StackedGenerator(nn.Module):
             before, colours = colours, head(hidden).float()
             if self.config.accumulate:
                 colours = colours + F.interpolate(before, scale_factor=2, mode="bilinear")
-            images.append(colours.tanh())
+            images.append(colours.tanh())  # x_i = tanh(conv(h_i))
             if attention is not None:
                 attentions.append(attention)
         return GeneratorOutput(images, attentions, mu, logvar)

@@ -64,6 +64,7 @@ def mix_colours(images: Tensor, mixtures: Tensor) -> Tensor:
     Returns:
         (B, 1, H, W).
     """
+    # one mixture of the colours
     mixed = torch.einsum("bchw,bc->bhw", images, mixtures / mixtures.norm(dim=1, keepdim=True))
     mixed = mixed - mixed.mean((1, 2), keepdim=True)
     return (mixed / (mixed.std((1, 2), keepdim=True) + 1e-3)).unsqueeze(1)

@@ -71,9 +71,10 @@ class AttentionPooling(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """(B, T, D), (B, T) -> (B, D)."""
-        scores = self.out(self.hidden(states).tanh()).float()
+        scores = self.out(self.hidden(states).tanh()).float()  # W2 tanh(W1 h)
+        # softmax over valid time steps
         weights = scores.masked_fill(~mask.unsqueeze(-1), float("-inf")).softmax(1)
-        return (weights.to(states.dtype) * states).sum(1)
+        return (weights.to(states.dtype) * states).sum(1)  # sum over time of weight times state
 
 
 class Pooling(nn.Module):

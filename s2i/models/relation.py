@@ -22,4 +22,4 @@ class RelationSupervisor(nn.Module):
 
     def forward(self, real: Tensor, other: Tensor) -> Tensor:
         """(B, D), (B, D) -> (B, outputs)."""
-        return self.layers(torch.cat((real, other), 1))
+        return self.layers(torch.cat((real, other), 1))  # W2 relu(bn(W1 [v, v']))

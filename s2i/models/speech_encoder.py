@@ -111,7 +111,7 @@ class SpeechEncoder(nn.Module):
         for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             hidden = convolution(hidden)
             lengths = self._convolved(number, lengths)
-            hidden = norm(hidden, length_mask(lengths, hidden.shape[2]))
+            hidden = norm(hidden, length_mask(lengths, hidden.shape[2]))  # convolution and batch norm
             if self.config.activation == "relu":
                 hidden = hidden.relu()
             if number + 1 in self.config.max_pools:
@@ -119,7 +119,7 @@ class SpeechEncoder(nn.Module):
                 hidden, lengths = F.max_pool1d(F.pad(hidden, (1, 1)), 3, 2), self._pooled(number, lengths)
                 hidden = hidden * length_mask(lengths, hidden.shape[2]).unsqueeze(1)
         hidden, lengths = average_steps(hidden, lengths, self.config.pool)
-        states, final, mask = self.recurrent(hidden.transpose(1, 2), lengths)
+        states, final, mask = self.recurrent(hidden.transpose(1, 2), lengths)  # bidirectional GRU
         sentence = self.pooling(states, final, mask)
         sequence, lengths = average_steps(states.transpose(1, 2), lengths, self.config.segment)
         return CaptionEncoding(sentence, sequence, length_mask(lengths, sequence.shape[2]))

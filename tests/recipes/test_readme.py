@@ -1,4 +1,4 @@
-"""The README's own words: its Python runs, its commands are understood, its links lead somewhere."""
+"""The README: its Python runs, its commands parse, the links and anchors of every page exist."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "s2i" / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    s2i (.+)$", README, re.MULTILINE)
+PAGES = [
+    ROOT / folder / "README.md"
+    for folder in (
+        *(".", "s2i", "s2i/models", "s2i/evaluation", "data_prep", "checkpoints"),
+        *("recipes/painted_birds", "recipes/cub"),
+    )
+]
 
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A folder in which what the pages name is there: a model, a recording, an index."""
+    """A folder that holds what the pages name: a model, a recording."""
     runs = [write_tiny_run(tmp_path / "speech"), write_tiny_run(tmp_path / "text", "text")]
     export(runs, tmp_path / "checkpoints" / "painted_birds")
     write_recording(tmp_path / "x.wav")
@@ -35,37 +42,52 @@ def _python(page):
     return [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "import s2i\n" in block]
 
 
-def test_three_lines_of_python_draw(clone):
+def test_three_lines_of_python_generate(clone):
     [block] = _python(README)
     assert len([line for line in block.splitlines() if line]) == 3
-    found: dict = {}
-    exec(block, found)
-    assert [image.size for image in found["images"]] == [(32, 32)]
+    variables: dict = {}
+    exec(block, variables)
+    assert [image.size for image in variables["images"]] == [(32, 32)]
     again = load("checkpoints/painted_birds").generate(speech="x.wav", seed=1)
-    assert found["images"][0].tobytes() == again[0].tobytes()
+    assert variables["images"][0].tobytes() == again[0].tobytes()
 
 
-def test_all_of_python_runs_as_the_page_has_it(clone):
+def test_the_python_of_the_package_page_runs(clone):
     bird = s2i.load("checkpoints/painted_birds")
     (clone / "images").mkdir()
     for number, image in enumerate(bird.generate(text="a small red bird", count=3)):
         image.save(clone / "images" / f"{number}.png")
     cli.main("index images --model checkpoints/painted_birds --output birds.index".split())
     [block] = _python(PAGE)
-    found: dict = {}
+    variables: dict = {}
     with torch.random.fork_rng():
-        exec(block, found)
-    assert len(found["images"]) == 4 and len(found["hits"]) == 3
-    assert found["vector"].shape == (16,) and abs(float((found["vector"] ** 2).sum()) - 1) < 1e-5
+        exec(block, variables)
+    assert len(variables["images"]) == 4 and len(variables["hits"]) == 3
+    vector = variables["vector"]
+    assert vector.shape == (16,) and abs(float((vector**2).sum()) - 1) < 1e-5
+
+
+def test_the_readme_has_commands():
+    assert len(COMMANDS) >= 6
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_are_understood(command):
+def test_commands_parse(command):
     assert cli._parser().parse_args(shlex.split(command)).command
 
 
-def test_links_lead_somewhere():
-    assert len(COMMANDS) >= 6
-    for page in (ROOT / "README.md", ROOT / "s2i" / "README.md", ROOT / "s2i" / "models" / "README.md"):
-        links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
-        assert links and all((page.parent / link).exists() for link in links)
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.parent.relative_to(ROOT)) for page in PAGES])
+def test_files_and_headings_that_links_name_exist(page):
+    links = re.findall(r"\]\(([^):#]*)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8"))
+    assert links
+    for path, anchor in links:
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        if anchor:
+            assert anchor in _anchors(target.read_text(encoding="utf-8")), (path, anchor)
+
+
+def _anchors(page):
+    """The anchors of a page's headings, as GitHub forms them."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
