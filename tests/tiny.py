@@ -128,13 +128,13 @@ def write_tiny_run(folder: Path, modality: str = "speech", attention: bool = Tru
     (folder / "env.json").write_text(
         json.dumps({"commit": "c0ffee", "command": "s2i train-gan --config x.yaml"})
     )
-    told = {
+    common = {
         "metric": "kid",
         "protocol": "classifier_distances",
         "counts": {"generated": 1200},
         "modality": modality,
     }
-    lines = [{**told, "step": step, "value": step / 8, "interval95": [0.25, 1 / 3]} for step in (3, 6)]
+    lines = [{**common, "step": step, "value": step / 8, "interval95": [0.25, 1 / 3]} for step in (3, 6)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 

@@ -109,8 +109,8 @@ def write_birds(
                 name = f"{split}-{species}-{number}"
                 _generate(known, random).save(root / f"{name}.png")
                 spoken = [_speak(root, name, place, split, known, random) for place in range(captions)]
-                told = (name, f"{name}.png", None, species, f"bird {species}", split)
-                images.append(ImageRecord(*told, tuple(spoken), known))
+                fields = (name, f"{name}.png", None, species, f"bird {species}", split)
+                images.append(ImageRecord(*fields, tuple(spoken), known))
             species += 1
     if attributes:
         (root / "attributes.json").write_text(json.dumps(SCHEMA))
@@ -136,11 +136,11 @@ def _generate(attributes: dict[str, str], random: np.random.Generator) -> Image.
 def _speak(
     root: Path, name: str, place: int, split: str, attributes: dict[str, str], random: np.random.Generator
 ) -> Caption:
-    told = ("wing", "belly") if place % 2 else ("wing", "size")
-    text = "a bird with " + " and ".join(f"{attributes[part]} {part}" for part in told)
+    mentions = ("wing", "belly") if place % 2 else ("wing", "size")
+    text = "a bird with " + " and ".join(f"{attributes[part]} {part}" for part in mentions)
     seconds = random.uniform(0.5, 0.9)
     tone = 0.3 * np.sin(np.arange(int(22050 * seconds)) * random.uniform(0.05, 0.3))
     path = f"{name}-{place}.wav"
     soundfile.write(root / path, tone, 22050)
     speaker = "unseen" if split == "test" and place == 1 else f"voice {place % 2}"
-    return Caption(text, path, speaker, "en", told)
+    return Caption(text, path, speaker, "en", mentions)

@@ -65,8 +65,8 @@ def write_noise(folder: Path, size: int) -> None:
             soundfile.write(folder / name, samples, 22050)
             captions.append(Caption(" ".join(WORDS[: random.integers(8, 16)]), name, "voice", "en"))
         split, class_id = ("train" if number < TRAIN else "val"), number % CLASSES
-        told = (str(number), f"{number}.png", None, class_id, f"class {class_id}", split)
-        images.append(ImageRecord(*told, tuple(captions)))
+        fields = (str(number), f"{number}.png", None, class_id, f"class {class_id}", split)
+        images.append(ImageRecord(*fields, tuple(captions)))
     write_manifest(folder / "manifest.jsonl", images)
 
 
@@ -156,8 +156,8 @@ def benchmark(config: Config, steps: int, rounds: int) -> None:
 
 
 def _columns(fp32: float, bf16: float) -> str:
-    told = (f"{value:.3f}" if value < math.inf else "fails" for value in (fp32, bf16))
-    return "".join(f"{text:>9}" for text in told) + f"{fp32 / bf16:8.2f}"
+    cells = (f"{value:.3f}" if value < math.inf else "fails" for value in (fp32, bf16))
+    return "".join(f"{text:>9}" for text in cells) + f"{fp32 / bf16:8.2f}"
 
 
 def main() -> None:

@@ -47,10 +47,10 @@ def calls(monkeypatch) -> list:
 
     who = {"extractor": "a network", "extractor_hash": "0a1b", "resize": "none", "reference": "images"}
     when = {"modality": "speech", "split": "test", "step": 7, "seed": 0, "weights": "ema"}
-    told = {"metric": "mAP", "protocol": "by_class", "counts": {"captions": 1200}, **who, **when}
+    common = {"metric": "mAP", "protocol": "by_class", "counts": {"captions": 1200}, **who, **when}
     metrics = [
-        {"value": 0.512391, "interval95": [0.5, 0.53331], "of": "run", **told},
-        {"value": 0.1, "interval95": None, "of": "chance", **told},
+        {"value": 0.512391, "interval95": [0.5, 0.53331], "of": "run", **common},
+        {"value": 0.1, "interval95": None, "of": "chance", **common},
     ]
     stand_in("s2i.training.encoder", "train_encoder")
     stand_in("s2i.training.gan", "train_gan")
@@ -201,9 +201,11 @@ def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
         "mAP  0.5124 [0.5, 0.5333]  0.1     1,200 captions",
     ]
     cli.main(["evaluate", "run", "--json", "--protocol", "a", "b", "evaluation.captions=2"])
-    told, chance = json.loads(capsys.readouterr().out)
+    measured, chance = json.loads(capsys.readouterr().out)
     assert (
-        chance["value"] == 0.1 and told["value"] == 0.512391 and told["procedure"] == "how by_class is done"
+        chance["value"] == 0.1
+        and measured["value"] == 0.512391
+        and measured["procedure"] == "how by_class is done"
     )
     assert [arguments for _, arguments, _ in calls] == [(Path("run"), ["a", "b"])] * 2
     settings = {"evaluation": "settings of run with evaluation.captions=2"}
@@ -213,9 +215,10 @@ def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
 def test_evaluate_takes_other_settings_and_weights(capsys, calls):
     cli.main(["evaluate", "run", "evaluation.captions=10", "--inception-weights", "w.pth"])
     cli.main(["evaluate", "run", "--inception-weights", "w.pth", "evaluation.captions=10"])
-    told = "evaluation.captions=10 evaluation.inception_weights=w.pth"
+    settings = "evaluation.captions=10 evaluation.inception_weights=w.pth"
     for _, arguments, options in calls:
-        assert arguments == (Path("run"), []) and options == {"evaluation": f"settings of run with {told}"}
+        assert arguments == (Path("run"), [])
+        assert options == {"evaluation": f"settings of run with {settings}"}
     capsys.readouterr()
     assert "unrecognized arguments: captions" in refused(capsys, "evaluate", "run", "--json", "captions")
     assert "unrecognized arguments: a=b" in refused(capsys, "export", "a", "b", "--half", "a=b")

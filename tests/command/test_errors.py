@@ -27,7 +27,7 @@ def status_of(raised: BaseException) -> int:
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "message"),
     [
         (InputError("one\nline"), "one line"),
         (OSError(errno.ENOSPC, "No space left on device", "/a/file"), "/a/file, found: No space left"),
@@ -44,10 +44,10 @@ def status_of(raised: BaseException) -> int:
         ),
     ],
 )
-def test_what_the_machine_refuses_is_one_line(capsys, raised, told):
+def test_what_the_machine_refuses_is_one_line(capsys, raised, message):
     assert status_of(raised) == BAD_INPUT
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("s2i: error: ") and told in lines[0]
+    assert len(lines) == 1 and lines[0].startswith("s2i: error: ") and message in lines[0]
     assert len(lines[0]) < 300
 
 
@@ -83,8 +83,8 @@ def test_a_reader_that_has_gone_is_no_error(config_file, gone):
     words = ["show-config", "--config", str(config_file)] if gone == "stdout" else ["show-config"]
     done = run(words, **{gone: writing})
     os.close(writing)
-    told = done.stderr if gone == "stdout" else done.stdout
-    assert done.returncode in (READER_GONE, BAD_INPUT) and told == b""
+    output = done.stderr if gone == "stdout" else done.stdout
+    assert done.returncode in (READER_GONE, BAD_INPUT) and output == b""
     assert (done.returncode == READER_GONE == 141) == (gone == "stdout")
 
 

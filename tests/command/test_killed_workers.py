@@ -27,7 +27,7 @@ def die_at(last: int, job: int) -> int:
     return job
 
 
-def die_drawing(output: Path, settings: painted_birds.Settings, planned: int) -> int:
+def die_in_a_worker(output: Path, settings: painted_birds.Settings, planned: int) -> int:
     return die_at(3, planned)
 
 
@@ -43,7 +43,7 @@ def test_a_killed_synthesising_process_is_one_line():
 
 
 def test_a_killed_generating_process_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(painted_birds, "_make_image", die_drawing)
+    monkeypatch.setattr(painted_birds, "_make_image", die_in_a_worker)
     with pytest.raises(InputError, match="one was ended from outside"):
         list(painted_birds._make_all(tmp_path, painted_birds.Settings(), range(40), 2))
 
@@ -84,9 +84,9 @@ def children(process: subprocess.Popen) -> list[int]:
 def test_a_killed_loader_process_ends_the_training_in_one_line(training):
     found = children(training)
     os.kill(found[0], signal.SIGKILL)
-    _, told = training.communicate(timeout=60)
-    *_, last = told.decode().splitlines()
-    assert training.returncode == BAD_INPUT and "Traceback" not in told.decode()
+    _, output = training.communicate(timeout=60)
+    *_, last = output.decode().splitlines()
+    assert training.returncode == BAD_INPUT and "Traceback" not in output.decode()
     assert last.startswith("s2i: error: expected every loader process to live")
     for number in found:
         with pytest.raises(ProcessLookupError):
@@ -95,7 +95,7 @@ def test_a_killed_loader_process_ends_the_training_in_one_line(training):
 
 def test_an_interrupt_from_the_keyboard_saves_and_is_one_line(training, tmp_path):
     os.killpg(training.pid, signal.SIGINT)  # as a terminal does: the loader processes get it too
-    _, told = training.communicate(timeout=60)
-    assert training.returncode == INTERRUPTED and "Traceback" not in told.decode()
-    assert told.decode().splitlines()[-1] == "s2i: interrupted; the same command continues"
+    _, output = training.communicate(timeout=60)
+    assert training.returncode == INTERRUPTED and "Traceback" not in output.decode()
+    assert output.decode().splitlines()[-1] == "s2i: interrupted; the same command continues"
     assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()

@@ -29,9 +29,9 @@ def _with(config: Any, key: str, number: float) -> Any:
 
 
 def _outside(key: str) -> list[float]:
-    told = SETTINGS[key]
-    low = told.above if told.at_least is None else told.at_least - 1
-    high = told.below if told.below is not None else told.at_most + 1
+    setting = SETTINGS[key]
+    low = setting.above if setting.at_least is None else setting.at_least - 1
+    high = setting.below if setting.below is not None else setting.at_most + 1
     return [low, high, -1, math.nan, math.inf, -math.inf]
 
 
@@ -53,7 +53,7 @@ def test_numbers_outside_their_range_are_refused(key):
             check_values(_with(Config(), key, number), "here")
 
 
-def test_the_message_tells_key_range_unit_and_what_was_found(tmp_path):
+def test_the_message_states_key_range_unit_and_the_value_found(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("audio: {window: -2}")
     expected = f"{path}: expected audio.window of more than 0, at most 10 s, found -2.0: change it"
@@ -71,7 +71,7 @@ def test_models_and_checkpoints_are_held_against_the_ranges_too():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["image_encoder.channels=[8]"], "image_encoder.channels of two numbers"),
         (["image_encoder.image_size=8"], "found \\[32, 64, 128, 256\\]"),
@@ -90,22 +90,22 @@ def test_models_and_checkpoints_are_held_against_the_ranges_too():
         (["seed=2.5"], "seed"),
     ],
 )
-def test_values_that_no_training_can_use_are_one_line(tmp_path, words, told):
+def test_values_that_no_training_can_use_are_one_line(tmp_path, words, message):
     path = tmp_path / "config.yaml"
     path.write_text("")
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         load_config(path, words)
     assert "\n" not in str(caught.value)
 
 
 def test_a_nul_in_the_file_is_one_line(tmp_path):
     path = tmp_path / "config.yaml"
-    for text, told in (
+    for text, message in (
         ('run: "a\\0b"', "with a NUL in it for run"),
         ('audio: {sha256: "a\\0b"}', "audio.sha256 as UTF-8 without NUL"),
     ):
         path.write_text(text)
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             load_config(path)
 
 

@@ -108,7 +108,7 @@ def test_second_images_are_any_other_of_the_same_class(pack):
     assert seen == set(np.flatnonzero(pack.class_ids == pack.class_ids[5])) - {5}
 
 
-def test_a_image_alone_in_its_class_is_its_own_second(tmp_path):
+def test_an_image_alone_in_its_class_is_its_own_second(tmp_path):
     write_tiny_data(tmp_path, train=3, val=0, classes=3)
     build_pack(tiny_config(tmp_path), ["train"])
     dataset = speech(Pack(tmp_path / "pack" / "train"))
@@ -198,7 +198,7 @@ def test_fewer_images_than_a_batch_is_refused(pack):
         endless_batches(speech(pack), batch_size=14, seed=1, world=2)
 
 
-def test_images_smaller_than_asked_for_are_refused(pack):
+def test_images_smaller_than_requested_are_refused(pack):
     with pytest.raises(InputError, match="64 px"):
         speech(pack, image_size=64)
 

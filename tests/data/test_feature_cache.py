@@ -82,7 +82,7 @@ def test_bytes_after_the_last_known_row_are_not_trusted(pack, monkeypatch):
     assert content(torn) == content(whole)
 
 
-def test_what_killed_builds_of_other_views_have_left_is_swept(pack):
+def test_leftovers_of_killed_builds_of_other_caches_are_swept(pack):
     left, kept = pack.folder / "feature-cache-eeeeeeeeeeeeeeee", pack.folder / ".feature-cache-mine"
     kept.mkdir()
 

@@ -194,8 +194,8 @@ def test_pack_holds_the_features_and_is_stale_for_another_network_or_layer(confi
 def test_pack_of_log_mels_knows_nothing_of_networks(config, tmp_path):
     plain = replace(config, audio=AudioConfig())
     build_pack(plain, ["train"])
-    told = (tmp_path / "data/pack/train/pack.json").read_text()
-    assert all(f'"{name}"' in told for name in ("mels", "hop")) and '"front_end"' not in told
+    description = (tmp_path / "data/pack/train/pack.json").read_text()
+    assert all(f'"{name}"' in description for name in ("mels", "hop")) and '"front_end"' not in description
     assert set(asdict(AudioConfig())) >= {"front_end", "layer", "weights", "sha256"}
 
 

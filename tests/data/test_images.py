@@ -36,7 +36,7 @@ def coordinates(width: int, height: int) -> Image.Image:
 @pytest.mark.parametrize(
     ("mode", "suffix"), [("L", "jpg"), ("CMYK", "jpg"), ("P", "png"), ("RGBA", "png"), ("1", "png")]
 )
-def test_a_image_of_any_mode_becomes_rgb(tmp_path, mode, suffix):
+def test_an_image_of_any_mode_becomes_rgb(tmp_path, mode, suffix):
     noise(8, 9).convert(mode).save(tmp_path / f"image.{suffix}")
     image = load_image(tmp_path / f"image.{suffix}")
     assert image.mode == "RGB" and image.size == (9, 8)
@@ -52,7 +52,7 @@ def test_a_photograph_stands_upright_as_viewers_show_it(tmp_path):
     assert upright.shape == (40, 20, 3) and upright[:18].min() > 200 and upright[22:].max() < 50
 
 
-def test_a_image_of_16_bits_keeps_its_brightness(tmp_path):
+def test_an_image_of_16_bits_keeps_its_brightness(tmp_path):
     Image.fromarray(np.full((4, 4), 0x8000, dtype=np.uint16)).save(tmp_path / "deep.png")
     assert np.unique(np.asarray(load_image(tmp_path / "deep.png"))).tolist() == [128]
 
@@ -99,7 +99,7 @@ DEEP = {
     ("name", "order"),  # PIL opens no other uint32
     [(name, order) for name in DEEP for order in "<>" if order == "<" or not name.startswith("uint32")],
 )
-def test_a_image_of_more_than_8_bits_keeps_its_greys(tmp_path, name, order):
+def test_an_image_of_more_than_8_bits_keeps_its_greys(tmp_path, name, order):
     (tmp_path / "deep.tif").write_bytes(tiff(*DEEP[name], order))
     found = np.asarray(load_image(tmp_path / "deep.tif"))
     assert (found == ramp()[:, :, None]).all()
@@ -122,7 +122,7 @@ def test_a_tiff_of_12_bits_has_its_own_white(tmp_path):
     assert np.asarray(load_image(tmp_path / "a.tif"))[0, ::2, 0].tolist() == list(range(256))
 
 
-def test_a_range_that_a_float_tiff_tells_is_its_own(tmp_path):
+def test_a_float_tiff_has_the_range_that_it_declares(tmp_path):
     values = ramp().astype(np.float32) * 3.7 - 200.25
     (tmp_path / "a.tif").write_bytes(tiff(values, 3, least=-200.25, most=255 * 3.7 - 200.25))
     assert (np.asarray(load_image(tmp_path / "a.tif")) == ramp()[:, :, None]).all()
@@ -243,7 +243,7 @@ def test_of_several_images_in_a_file_the_first_is_read(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("ending", FOREIGN_IMAGES)
-def test_a_image_that_cannot_be_decoded_is_refused_with_a_reason(tmp_path, ending):
+def test_an_image_that_cannot_be_decoded_is_refused_with_a_reason(tmp_path, ending):
     (tmp_path / f"a{ending}").write_bytes(np.random.default_rng(0).bytes(1000))
     with pytest.raises(InputError, match=f"{ending}, which can't be decoded here in .*: convert it to JPEG"):
         load_image(tmp_path / f"a{ending}")

@@ -144,11 +144,11 @@ def test_a_bad_line_is_refused_with_file_line_and_reason(tmp_path, bad, message)
 
 
 def test_letters_beyond_the_basic_plane_and_escapes_are_text(tmp_path):
-    told = {**CAPTION, "text": "a \U0001f426, \\ud83d and \u00e9"}
+    caption = {**CAPTION, "text": "a \U0001f426, \\ud83d and \u00e9"}
     path = tmp_path / "m.jsonl"
-    path.write_text(line(captions=[told]))
+    path.write_text(line(captions=[caption]))
     assert "\\ud83d\\udc26" in path.read_text()  # a pair is one letter
-    assert read_manifest(path)[0].captions[0].text == told["text"]
+    assert read_manifest(path)[0].captions[0].text == caption["text"]
 
 
 def test_a_huge_class_id_costs_nothing(tmp_path):

@@ -320,7 +320,7 @@ def test_a_pack_sent_to_another_process_takes_only_its_folder(packed, tmp_path):
     assert torch.equal(pickle.loads(sent).mel(3), pack.mel(3))
 
 
-def test_the_command_packs_the_splits_that_it_is_asked_for(tmp_path):
+def test_the_command_packs_the_requested_splits(tmp_path):
     write_tiny_data(tmp_path)
     save_config(tiny_config(tmp_path), tmp_path / "conf.yaml")
     command.main(
@@ -335,7 +335,7 @@ def test_the_command_packs_the_splits_that_it_is_asked_for(tmp_path):
     [b"[" * 100_000, b'{"version": 1}', b'{"version": 1, "images"', b"\xff"],
     ids=["deep", "lacking", "cut", "no text"],
 )
-def test_a_pack_json_that_is_cut_or_lacks_what_it_tells_is_refused(packed, tmp_path, content):
+def test_a_truncated_or_incomplete_pack_json_is_refused(packed, tmp_path, content):
     folder = tmp_path / "copy"
     shutil.copytree(Path(packed[1].data.pack) / "val", folder)
     (folder / "pack.json").write_bytes(content)

@@ -128,7 +128,7 @@ def test_every_recording_is_read_so_and_the_whole_one_can_be_had():
 
 
 @pytest.mark.parametrize("kind", ["digital", "noise around", "noise", "offset"])
-def test_silence_around_a_sentence_does_not_change_what_a_shipped_model_hears(kind):
+def test_silence_around_a_sentence_does_not_change_the_embedding_of_a_shipped_model(kind):
     model = s2i.load(MODEL)
     for voice, sentence in SENTENCES.items():
         waveform, rate = speak(sentence, voice)

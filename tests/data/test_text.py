@@ -55,8 +55,8 @@ def test_what_is_not_read_is_told(vocabulary):
     unread = vocabulary.unread("a purpel red elefant, purpel red bird's wing", 4)
     assert unread.unknown == ("purpel", "elefant")
     assert unread.beyond == ("purpel", "red", "bird's", "wing")
-    told = "the model never learnt purpel, elefant; it reads 4 words, so not: purpel red bird's wing"
-    assert str(unread) == told
+    message = "the model never learnt purpel, elefant; it reads 4 words, so not: purpel red bird's wing"
+    assert str(unread) == message
     assert str(vocabulary.unread("a red bird", 3)) == ""
     assert "(3 more)" in str(vocabulary.unread("bird " * 27, 4))
     texts = ["a red bird", "a red elefant bird", "red " * 5, "elefant " * 5]

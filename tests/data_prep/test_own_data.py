@@ -109,7 +109,7 @@ def test_table_gives_classes_text_and_a_comparison(tmp_path, capsys):
     assert "s2i compare" in capsys.readouterr().out
 
 
-def test_a_image_of_two_classes_is_refused_by_its_rows(tmp_path):
+def test_an_image_of_two_classes_is_refused_by_its_rows(tmp_path):
     names = [f"bird {number}" for number in range(10)]
     write(tmp_path, *names, recordings=(*names, "again"))
     rows = [f"{name}.png,{name}.wav,kind {place // 2}" for place, name in enumerate(names)]

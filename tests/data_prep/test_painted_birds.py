@@ -152,15 +152,15 @@ def test_captions_tell_the_truth_and_exactly_what_they_mention():
         text, mentions = describe(attributes, rng)
         words = text.removesuffix(".").replace("-", " ").replace(",", "").split()
         colours = {{"gray": "grey", "violet": "purple"}.get(word, word) for word in words} & set(COLOURS)
-        told = [name for name in mentions if name in COLOURED_PARTS]
-        assert colours == {attributes[name] for name in told}, text
+        mentioned = [name for name in mentions if name in COLOURED_PARTS]
+        assert colours == {attributes[name] for name in mentioned}, text
         heard = {ADJECTIVES[word] for word in words if word in ADJECTIVES}
         assert heard == {(name, attributes[name]) for name in mentions if name not in COLOURED_PARTS}, text
         parts = {name for name, nouns in HEARD.items() if nouns & set(words)}
         implied = {"bill"} if "bill_shape" in mentions else set()
         if "pattern" in mentions:
             implied |= {"spotted": {"belly"}, "wing-barred": {"wing"}}.get(attributes["pattern"], set())
-        assert parts == set(told) | implied, text
+        assert parts == set(mentioned) | implied, text
         assert 4 <= len(mentions) <= 6 and len(words) <= LONGEST, text
         assert " a a" not in text and " a e" not in text and " a o" not in text, text
 

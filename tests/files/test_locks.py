@@ -69,8 +69,8 @@ def test_a_killed_owner_is_recognised_though_its_child_lives_on(tmp_path, holder
 
 def test_a_living_process_of_the_number_in_a_left_lock_is_not_taken_for_its_owner(tmp_path):
     with only_process(tmp_path):
-        told = json.loads((tmp_path / LOCK).read_text())
-    (tmp_path / LOCK).write_text(json.dumps({**told, "pid": os.getppid()}))  # it lives, and is another
+        owner = json.loads((tmp_path / LOCK).read_text())
+    (tmp_path / LOCK).write_text(json.dumps({**owner, "pid": os.getppid()}))  # it lives, and is another
     with only_process(tmp_path):
         pass
 

@@ -49,9 +49,9 @@ def test_a_folder_is_replaced_by_the_command_that_wrote_it_alone(tmp_path):
         "audio/mine.wav": "mine",
         "audio/b.wav": "mine",
     }
-    told = [json.loads(line) for line in (out / RECORD).read_text().splitlines()]
-    assert told[0] == {"command": REPORT}
-    assert [line["file"] for line in told[1:]] == ["images/a.png", "index.html"]
+    recorded = [json.loads(line) for line in (out / RECORD).read_text().splitlines()]
+    assert recorded[0] == {"command": REPORT}
+    assert [line["file"] for line in recorded[1:]] == ["images/a.png", "index.html"]
     with pytest.raises(InputError, match="found one that s2i report wrote"):
         OutputFolder(out, "s2i compare")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

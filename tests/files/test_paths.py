@@ -20,7 +20,7 @@ SCRIPTS = ("check", "cub", "own_data", "pack", "painted_birds", "synthesize_spee
 # What no path is, though it is a word.
 WORDS = {"text", "overrides", "split", "device", "among", "protocols", "host", "system", "captions", "voice"}
 WORDS |= {"languages", "voices", "held_out_voices", "splits", "classes", "help", "json", "sub"}
-LOCAL = [key for key, told in declared(Config).items() if told.local]
+LOCAL = [key for key, setting in declared(Config).items() if setting.local]
 NEEDED = ["run", "data.root", "data.manifest", "data.pack", "gan.encoder", "classifier.pack"]
 
 

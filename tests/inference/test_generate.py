@@ -89,10 +89,10 @@ def test_labels_are_words_or_seconds(model):
 
 
 def test_labels_count_from_the_recordings_beginning(model, tmp_path, monkeypatch):
-    told = []
+    captured = []
     monkeypatch.setattr(
         "s2i.inference.generate.attention_overlay",
-        lambda image, attention, labels: told.append(labels[0]) or Image.new("RGB", (8, 8)),
+        lambda image, attention, labels: captured.append(labels[0]) or Image.new("RGB", (8, 8)),
     )
     time = np.arange(16000) / 16000
     voice = 0.3 * np.sin(2 * np.pi * 300 * time)
@@ -100,10 +100,10 @@ def test_labels_count_from_the_recordings_beginning(model, tmp_path, monkeypatch
         soundfile.write(tmp_path / f"{name}.wav", samples, 16000)
         outputs = (tmp_path / f"{name}.png", tmp_path / f"{name}-where.png")
         generate(model, tmp_path / f"{name}.wav", None, outputs[0], attention=outputs[1])
-    assert told[0].startswith("0.00 - ") and told[1].startswith("1.99 - ")
+    assert captured[0].startswith("0.00 - ") and captured[1].startswith("1.99 - ")
 
 
-def test_heat_lies_where_the_segment_looked():
+def test_heat_lies_where_the_segment_attends():
     strength = torch.zeros(4, 4)
     strength[1, 2] = 1
     overlay = heat_over(torch.zeros(3, 32, 32), strength).astype(int)
@@ -176,20 +176,20 @@ LONG = "a zebra " + "red " * LONGEST
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a purpel elefant with a wing", "the model never learnt purpel, elefant"),
         (LONG, f"the model never learnt zebra; it reads {LONGEST} words, so not: red red"),
         (SENTENCES[0], ""),
     ],
 )
-def test_words_that_are_not_read_are_one_line_of_the_command(model, tmp_path, capsys, text, told):
+def test_words_that_are_not_read_are_one_line_of_the_command(model, tmp_path, capsys, text, message):
     words = ["--model", str(model), "--device", "cpu", "--text", text]
     cli.main(["generate", *words, "--output", str(tmp_path / "y.png")])
     lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert len(lines) == bool(told) and (tmp_path / "y.png").is_file()
-    if told:
-        assert lines[0] == f"s2i: warning: {text[:60]!r} is read in part: {told}"
+    assert len(lines) == bool(message) and (tmp_path / "y.png").is_file()
+    if message:
+        assert lines[0] == f"s2i: warning: {text[:60]!r} is read in part: {message}"
 
 
 def test_words_that_are_not_read_are_a_warning_of_the_library(model):

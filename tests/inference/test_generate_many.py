@@ -44,7 +44,7 @@ def recordings(tmp_path_factory):
     return folder
 
 
-def test_each_recording_of_a_folder_gets_the_image_that_it_gets_alone(model, recordings, tmp_path):
+def test_each_recording_of_a_folder_gives_the_same_image_as_alone(model, recordings, tmp_path):
     options = {"count": 2, "seed": 5, "stages": True}
     found = generate_many(model, recordings, tmp_path / "out", attention=tmp_path / "where", **options)
     names = ("a", "b", "deep/c")
@@ -103,8 +103,8 @@ def test_a_sentence_that_has_changed_is_generated_again(model, tmp_path):
         stream.write('{"name": "2", "o')  # a kill while it was written
     after = [file.read_bytes() for file in generate_many(model, lines, output)]
     assert before[0] != after[0] and before[1] == after[1]
-    told = [json.loads(line) for line in (output / "sentences.jsonl").read_text().splitlines()]
-    assert [line["name"] for line in told] == ["1", "2", "1"]
+    written = [json.loads(line) for line in (output / "sentences.jsonl").read_text().splitlines()]
+    assert [line["name"] for line in written] == ["1", "2", "1"]
     with pytest.raises(InputError, match="found .*out twice"):
         list(generate_many(model, lines, output, attention=output))
 
@@ -198,16 +198,16 @@ def test_lines_that_are_read_in_part_or_not_at_all_are_named(model, tmp_path, ca
     words = ["generate", "--model", str(model), "--device", "cpu", "--texts", str(tmp_path / "s.txt")]
     with pytest.raises(SystemExit):
         cli.main([*words, "--output", str(tmp_path / "out")])
-    told = capsys.readouterr().err.splitlines()
-    assert "s2i: warning: s.txt, line 3: 'a red zebra' is read in part: the model never learnt zebra" in told
-    assert [line for line in told if line.startswith("left out: s.txt, line 4: expected words")]
+    lines = capsys.readouterr().err.splitlines()
+    assert "s2i: warning: s.txt, line 3: 'a red zebra' is read in part: the model never learnt zebra" in lines
+    assert [line for line in lines if line.startswith("left out: s.txt, line 4: expected words")]
     captions = Caption("a red bird", None, None, "en"), Caption("a blue quagga bird", None, None, "en")
     manifest = _manifest(tmp_path, *captions)
     with pytest.warns(InputWarning, match="m.jsonl, caption 1 of x/1: .* never learnt quagga"):
         list(generate_many(model, manifest, tmp_path / "many"))
 
 
-def test_the_way_begins_and_ends_with_what_each_recording_generates(model, recordings, tmp_path):
+def test_an_interpolation_begins_and_ends_with_the_image_of_each_recording(model, recordings, tmp_path):
     ends = [recordings / "a.wav", recordings / "deep" / "c.wav"]
     interpolate(model, *ends, tmp_path / "strip.png", frames=4, seed=3)
     strip = np.asarray(Image.open(tmp_path / "strip.png"))
@@ -261,7 +261,7 @@ def _sounddevice(monkeypatch, samples=None, error=None):
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
 
 
-def test_what_the_microphone_hears_is_generated(model, tmp_path, monkeypatch, capsys):
+def test_a_recording_from_the_microphone_is_generated(model, tmp_path, monkeypatch, capsys):
     tone = 0.3 * np.sin(np.cumsum(np.random.default_rng(0).uniform(0.02, 0.2, 16000)))
     _sounddevice(monkeypatch, tone.astype(np.float32)[:, None])
     words = ["generate", "--model", str(model), "--record", "1", "--output", str(tmp_path / "y.png")]
@@ -291,7 +291,7 @@ def test_settings_are_readable(model, recordings, tmp_path):
     assert (known["seed"], known["count"], known["stages"]) == (4, 1, False)
 
 
-def test_a_folder_that_is_being_generated_into_is_left_to_who_generates(model, tmp_path):
+def test_a_folder_that_another_call_is_writing_is_refused(model, tmp_path):
     (tmp_path / "lines.txt").write_text("a red bird\n")
     with only_process(tmp_path / "out"):
         with pytest.raises(InputError, match="at work there"):

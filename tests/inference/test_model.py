@@ -83,7 +83,7 @@ def test_generating_uses_the_averaged_generator_in_eval_mode(speech_run, wavefor
     assert all(torch.equal(value, average[key]) for key, value in path.generator.state_dict().items())
 
 
-def test_a_image_depends_neither_on_its_batch_nor_on_its_place(speech_run, waveforms):
+def test_an_image_depends_neither_on_its_batch_nor_on_its_place(speech_run, waveforms):
     path = load(speech_run).path("speech")
     together = path.generate(path.encode_speech(waveforms), list("abc"), seed=5)
     assert [tuple(part.shape) for part in together.images] == [(3, 3, size, size) for size in (8, 16, 32)]

@@ -43,7 +43,7 @@ def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
         assert file.read_bytes() == (tmp_path / "b/model" / file.name).read_bytes()
 
 
-def test_the_card_tells_data_commands_commit_sizes_and_the_latest_metrics(runs, tmp_path):
+def test_the_card_states_data_commands_commit_sizes_and_the_latest_metrics(runs, tmp_path):
     export(runs, tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
     for said in (

@@ -413,7 +413,7 @@ def test_the_image_encoder_gives_a_vector_and_regions_of_any_image_size():
     )
 
 
-def test_a_images_vector_is_the_same_alone_and_in_a_batch():
+def test_an_images_vector_is_the_same_alone_and_in_a_batch():
     encoder = ImageEncoder(ImageEncoderConfig(image_size=16, channels=(4, 6)), 10).eval()
     shake_norms(encoder)
     images = torch.rand(4, 3, 16, 16) * 2 - 1
@@ -445,7 +445,7 @@ def test_every_layout_generates_each_stage_in_range_and_learns_in_all_its_weight
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_in_evaluation_a_image_depends_on_nothing_else_in_its_batch(name):
+def test_in_evaluation_an_image_depends_on_nothing_else_in_its_batch(name):
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS[name]), 16).eval()
     shake_norms(generator)
     encoding, (noise, condition_noise) = some_encoding(4), noises(4)
@@ -457,7 +457,7 @@ def test_in_evaluation_a_image_depends_on_nothing_else_in_its_batch(name):
             torch.testing.assert_close(many[row], one[0], atol=1e-5, rtol=0)
 
 
-def test_a_image_does_not_depend_on_how_far_its_caption_is_padded():
+def test_an_image_does_not_depend_on_how_far_its_caption_is_padded():
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS["AttnGAN"]), 16).eval()
     encoding, noise = some_encoding(3), noises(3)
     wider = CaptionEncoding(
@@ -484,7 +484,7 @@ def test_attention_sums_to_one_over_valid_segments_and_is_zero_on_padding():
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_fewer_stages_draw_the_first_images_of_all(name):
+def test_fewer_stages_generate_the_first_images_of_all(name):
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS[name]), 16).eval()
     encoding, noise = some_encoding(2), noises(2)
     whole = generator(encoding, *noise)
@@ -601,7 +601,7 @@ def test_modulation_begins_as_a_plain_norm_and_then_follows_the_condition():
 
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
 @pytest.mark.parametrize("size", [8, 16, 64])
-def test_a_discriminator_gives_one_logit_a_image_from_each_head(norm, size):
+def test_a_discriminator_gives_one_logit_an_image_from_each_head(norm, size):
     network = Discriminator(DiscriminatorConfig(channels=4, most_channels=16, norm=norm), size, 6)
     hidden = network(torch.rand(3, 3, size, size) * 2 - 1)
     assert hidden.shape[2:] == (4, 4)

@@ -243,7 +243,7 @@ def test_images_smaller_than_the_generated_ones_are_refused(world, weights, tmp_
 # Views
 
 
-def test_a_view_is_what_the_network_sees_in_a_crop_and_is_made_once(world, weights, monkeypatch):
+def test_cached_features_are_those_of_the_crop_and_are_computed_once(world, weights, monkeypatch):
     config = make_config(world, world / "x", weights)
     pack = Pack(world / "data" / "pack" / "train", config)
     encoder = make_encoder(config.image_encoder)
@@ -266,7 +266,7 @@ def test_a_view_is_what_the_network_sees_in_a_crop_and_is_made_once(world, weigh
     torch.testing.assert_close(stored, looked, rtol=1e-2, atol=1e-2)
 
 
-def test_views_of_a_network_that_learns_are_refused(world, tmp_path):
+def test_a_feature_cache_of_a_trainable_network_is_refused(world, tmp_path):
     config = tiny_training_config(world / "data", tmp_path / "run")
     config = replace(
         config,
@@ -278,7 +278,7 @@ def test_views_of_a_network_that_learns_are_refused(world, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_encoder_trains_without_views_too(world, weights, tmp_path):
+def test_an_encoder_trains_without_a_feature_cache_too(world, weights, tmp_path):
     config = make_config(world, tmp_path / "run", weights)
     config = replace(config, image_encoder=replace(config.image_encoder, cached_crops=0))
     config = replace(config, matching=replace(config.matching, steps=1))

@@ -138,7 +138,7 @@ def test_a_text_encoder_reads_as_the_published_one(layers):
         torch.testing.assert_close(encoding.sentence[row], sentence[0])
 
 
-def test_a_speech_encoder_hears_as_the_published_one_whatever_the_padding():
+def test_a_speech_encoder_gives_the_published_embedding_whatever_the_padding():
     theirs = published.SpeechEncoder(HIDDEN, mels=20, kernel=4, layers=3).eval()
     ours = read_speech_encoder(Weights(theirs.state_dict(), "here"))
     mels, lengths = torch.randn(2, 60, 20), torch.tensor([60, 43])
@@ -218,7 +218,7 @@ def write_image_encoder(path: Path, width: int) -> dict[str, torch.Tensor]:
     return values
 
 
-def test_an_imported_image_encoder_sees_what_the_published_one_sees_and_stays_with_the_model(files, tmp_path):
+def test_an_imported_image_encoder_gives_the_published_features_and_stays_with_the_model(files, tmp_path):
     values = write_image_encoder(tmp_path / "image_encoder200.pth", 2 * HIDDEN)
     main(command("attngan", [*files["attngan"], tmp_path / "image_encoder200.pth"], tmp_path / "first"))
     (tmp_path / "image_encoder200.pth").unlink()

@@ -97,7 +97,7 @@ def test_data_speech_and_packs_come_of_the_root_which_is_left_alone(tree):
     assert stamps == {path: path.stat().st_mtime_ns for path in pack.folder.iterdir()}
 
 
-def test_smalls_drawings_are_looked_at_by_encoders_of_their_own():
+def test_small_has_matching_encoders_of_its_own():
     commands = planned("--preset", "small", "--stage", "3", "--stop-stage", "6")
     cached_crops = [values(words) for words in commands if "data_prep.feature_cache" in words]
     runs = {values(words)["run"]: values(words) for words in commands if "run" in values(words)}

@@ -448,13 +448,14 @@ def test_an_exported_model_knows_its_data_and_is_measured_on_others_only_on_purp
     others = packed_again(measured, tmp_path, another_split)["speech"].config.data.pack
     with pytest.raises(InputError, match=f"{OTHER_DATA}.*evaluation.other_data=true"):
         measure(others)
-    told = measure(others, "evaluation.other_data=true")
-    assert all(line["note"].startswith(OTHER) for line in told)
+    scores = measure(others, "evaluation.other_data=true")
+    assert all(line["note"].startswith(OTHER) for line in scores)
     del described["data"]
     (tmp_path / "model" / "config.json").write_text(json.dumps({"format": 1, "paths": {"speech": described}}))
     capsys.readouterr()
-    told = measure(others)
-    assert capsys.readouterr().err.count(UNKNOWN) == 1 and all(UNKNOWN in line["note"] for line in told)
+    scores = measure(others)
+    assert capsys.readouterr().err.count(UNKNOWN) == 1
+    assert all(UNKNOWN in line["note"] for line in scores)
 
 
 def test_a_classifier_of_a_pack_that_is_another_now_does_not_score(measured, tmp_path):

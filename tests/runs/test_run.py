@@ -83,8 +83,12 @@ def test_a_value_given_to_a_run_that_had_none_is_a_difference(tmp_path):
 
 def test_what_decides_nothing_that_is_learnt_may_change(tmp_path):
     open_run(make_config(tmp_path))
-    told = {"log": LogConfig(every=1), "data": DataConfig(workers=2), "evaluation": EvaluationConfig(seed=3)}
-    other = make_config(tmp_path, device="cpu", threads=3, **told)
+    changes = {
+        "log": LogConfig(every=1),
+        "data": DataConfig(workers=2),
+        "evaluation": EvaluationConfig(seed=3),
+    }
+    other = make_config(tmp_path, device="cpu", threads=3, **changes)
     open_run(other)
     assert load_config(tmp_path / "config.yaml") == other
 

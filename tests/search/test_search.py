@@ -135,8 +135,8 @@ def test_a_query_with_words_that_the_model_never_learnt_says_so(model, index, ca
     words = ["search", "--model", str(model), "--device", "cpu", "--index", str(index), "--json"]
     cli.main([*words, "--text", "a purpel red bird"])
     found = capsys.readouterr()
-    told = "s2i: warning: 'a purpel red bird' is read in part: the model never learnt purpel"
-    assert told in found.err.splitlines() and json.loads(found.out)
+    warning = "s2i: warning: 'a purpel red bird' is read in part: the model never learnt purpel"
+    assert warning in found.err.splitlines() and json.loads(found.out)
 
 
 def test_recordings_are_found_by_image(data, model, index):
@@ -256,13 +256,13 @@ def test_the_command_prints_lines_or_json_and_writes_a_page(data, model, index, 
     recording, page = write_recording(tmp_path / "x.wav"), tmp_path / "page.html"
     words = ["search", "--model", str(model), "--index", str(index), "--top", "3", "--device", "cpu"]
     cli.main([*words, "--speech", str(recording), "--json", "--html", str(page)])
-    told = json.loads(capsys.readouterr().out)
-    assert [hit["id"] for hit in told] == [
+    printed_hits = json.loads(capsys.readouterr().out)
+    assert [hit["id"] for hit in printed_hits] == [
         hit.id for hit in load(model).search(index, speech=recording, top=3)
     ]
     text = page.read_text()
     assert text.count("<img ") == 3 and text.count("<audio ") == 1 and "http" not in text
-    assert all(hit["id"] in text for hit in told)
+    assert all(hit["id"] in text for hit in printed_hits)
     cli.main([*words, "--text", SENTENCE, "--html", str(page)])
     said = capsys.readouterr()
     assert said.out.count("\n") == 3 and f"{page} is replaced" in said.err
