@@ -20,19 +20,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> None:
     parser = _parser()
-    known, rest = parser.parse_known_args(arguments)
+    known, others = parser.parse_known_args(arguments)
     given = vars(known)
-    # argparse takes no second run of words once an option has come between.
-    if rest and ("overrides" not in given or not all(_is_override(word) for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        given["overrides"] += rest
+    # argparse accepts no positional words after an option has come between.
+    if others and ("overrides" not in given or not all(_is_override(word) for word in others)):
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    if others:
+        given["overrides"] += others
     command = given.pop("command")
     command(**given)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="s2i", description="Images from speech: train, draw, measure.")
+    parser = Parser(prog="s2i", description="Generate images from speech: train, generate, evaluate.")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, command: Any, description: str) -> argparse.ArgumentParser:
@@ -41,18 +41,28 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     for name, command, description in (
-        ("train-encoder", commands.train_encoder, "train a speech or text encoder against images"),
-        ("train-gan", commands.train_gan, "train a generator on a trained encoder"),
-        ("train-classifier", commands.train_classifier, "train a network that only scores images"),
-        ("show-config", commands.show_config, "print the complete configuration of a run as YAML"),
+        (
+            "train-encoder",
+            commands.train_encoder,
+            "train a speech or text encoder by matching captions with images",
+        ),
+        ("train-gan", commands.train_gan, "train a generator on a trained caption encoder"),
+        ("train-classifier", commands.train_classifier, "train the classifier that scores generated images"),
+        ("show-config", commands.show_config, "print a complete configuration as YAML"),
     ):
         training = add(name, command, description)
         training.add_argument(
-            "--config", required=True, type=given_path, metavar="FILE", help="YAML; names only changes"
+            "--config",
+            required=True,
+            type=given_path,
+            metavar="FILE",
+            help="YAML: the keys that differ from the defaults",
         )
-        training.add_argument("overrides", nargs="*", metavar="key=value", help="further changes")
+        training.add_argument(
+            "overrides", nargs="*", metavar="key=value", help="further keys, such as seed=1"
+        )
 
-    output = add("generate", commands.generate, "generate images of a sentence, spoken or written")
+    output = add("generate", commands.generate, "generate images from a spoken or written sentence")
     output.add_argument(
         "--model", required=True, type=given_path, metavar="DIR", help="exported model or GAN run"
     )
@@ -61,48 +71,55 @@ def _parser() -> argparse.ArgumentParser:
         "--speech",
         type=given_path,
         metavar="WAV",
-        help="a recording; or a folder or manifest (.jsonl) of them, of which each gets an image",
+        help="a recording; or a folder or manifest (.jsonl) of recordings, one image each",
     )
     sentence.add_argument("--text", metavar="WORDS", help="the sentence")
     sentence.add_argument("--texts", type=given_path, metavar="FILE", help="a file of sentences, one a line")
-    sentence.add_argument("--record", type=_seconds, metavar="SECONDS", help="listen to the microphone")
+    sentence.add_argument("--record", type=_seconds, metavar="SECONDS", help="record from the microphone")
     sentence.add_argument(
         "--interpolate",
         type=given_path,
         nargs=2,
         metavar=("A.wav", "B.wav"),
-        help="the way between two recordings",
+        help="interpolate between two recordings",
     )
     output.add_argument(
         "--output",
         required=True,
         type=given_path,
         metavar="PNG",
-        help="file to write; for many sentences a folder",
+        help="output file; a folder for many sentences",
     )
     output.add_argument(
-        "--count", type=_number(1, 10_000), default=1, metavar="N", help="images (default: 1)"
+        "--count", type=_number(1, 10_000), default=1, metavar="N", help="number of images (default: 1)"
     )
-    output.add_argument("--seed", type=_number(0), default=0, metavar="S", help="of the noise (default: 0)")
-    output.add_argument("--stages", action="store_true", help="show the image of every stage")
+    output.add_argument(
+        "--seed", type=_number(0), default=0, metavar="S", help="seed of the noise (default: 0)"
+    )
+    output.add_argument("--stages", action="store_true", help="show the images of all stages")
     output.add_argument(
         "--attention",
         type=given_path,
         metavar="PNG",
-        help="file, or folder, for where each segment or word looked",
+        help="output file, or folder, for the attention map of each segment or word",
     )
     output.add_argument(
-        "--frames", type=_number(2, 10_000), metavar="N", help="of --interpolate (default: 9)"
+        "--frames",
+        type=_number(2, 10_000),
+        metavar="N",
+        help="number of images of --interpolate (default: 9)",
     )
     output.add_argument(
         "--root",
         type=given_path,
         metavar="DIR",
-        help="where a manifest's paths start (default: its own folder)",
+        help="root of the manifest's paths (default: its folder)",
     )
-    output.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    output.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)"
+    )
 
-    indexing = add("index", commands.index, "prepare images, and recordings, for searching")
+    indexing = add("index", commands.index, "index images and recordings for search")
     indexing.add_argument(
         "source", type=given_path, metavar="SOURCE", help="folder of images, or manifest (.jsonl)"
     )
@@ -110,44 +127,54 @@ def _parser() -> argparse.ArgumentParser:
         "--model", required=True, type=given_path, metavar="DIR", help="exported model or GAN run"
     )
     indexing.add_argument(
-        "--output", required=True, type=given_path, metavar="DIR", help="index folder to write"
+        "--output", required=True, type=given_path, metavar="DIR", help="output folder of the index"
     )
     indexing.add_argument(
         "--root",
         type=given_path,
         metavar="DIR",
-        help="that a manifest's paths start from (default: its own folder)",
+        help="root of the manifest's paths (default: its folder)",
     )
-    indexing.add_argument("--split", choices=("train", "val", "test"), default="", help="of a manifest alone")
-    indexing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    indexing.add_argument(
+        "--split", choices=("train", "val", "test"), default="", help="split of the manifest (default: all)"
+    )
+    indexing.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)"
+    )
 
-    finding = add("search", commands.search, "find what lies nearest to a sentence or an image")
-    finding.add_argument("--model", required=True, type=given_path, metavar="DIR", help="that made the index")
-    wanted = finding.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--speech", type=given_path, metavar="WAV", help="a recording of a sentence")
-    wanted.add_argument("--text", metavar="WORDS", help="a sentence")
-    wanted.add_argument("--image", type=given_path, metavar="FILE", help="an image")
-    finding.add_argument("--index", required=True, type=given_path, metavar="DIR", help="of s2i index")
-    finding.add_argument("--top", type=_number(1), default=10, metavar="K", help="how many (default: 10)")
+    finding = add("search", commands.search, "retrieve images or recordings with a sentence or an image")
+    finding.add_argument(
+        "--model", required=True, type=given_path, metavar="DIR", help="the model of the index"
+    )
+    query = finding.add_mutually_exclusive_group(required=True)
+    query.add_argument("--speech", type=given_path, metavar="WAV", help="a spoken query")
+    query.add_argument("--text", metavar="WORDS", help="a written query")
+    query.add_argument("--image", type=given_path, metavar="FILE", help="an image query")
+    finding.add_argument("--index", required=True, type=given_path, metavar="DIR", help="output of s2i index")
+    finding.add_argument(
+        "--top", type=_number(1), default=10, metavar="K", help="number of results (default: 10)"
+    )
     finding.add_argument(
         "--gallery",
         choices=("images", "recordings"),
         default="images",
-        help="what to search (default: images)",
+        help="gallery to search (default: images)",
     )
-    finding.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
-    finding.add_argument("--html", type=given_path, metavar="PAGE", help="write a page of thumbnails too")
-    finding.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    finding.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+    finding.add_argument(
+        "--html", type=given_path, metavar="PAGE", help="also write the results as an HTML page"
+    )
+    finding.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)"
+    )
 
-    measuring = add("evaluate", commands.evaluate, "measure a run, or a model, by named protocols")
-    measuring.add_argument(
-        "run", type=given_path, metavar="RUN", help="run folder; or exported or imported model"
-    )
+    measuring = add("evaluate", commands.evaluate, "evaluate a run or a model with named protocols")
+    measuring.add_argument("run", type=given_path, metavar="RUN", help="run, or exported or imported model")
     measuring.add_argument(
         "overrides",
         nargs="*",
         metavar="evaluation.key=value",
-        help="instead of the run's own settings; data.pack=DIR for a model, which knows no data",
+        help="overrides of the run's settings; a model needs data.pack=DIR",
     )
     measuring.add_argument(
         "--protocol",
@@ -156,30 +183,30 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         dest="protocols",
         metavar="NAME",
-        help="(default: all that the run can be measured by)",
+        help="protocols (default: all that apply to the run)",
     )
     measuring.add_argument(
         "--inception-weights",
         type=given_path,
         metavar="PATH",
-        help="file or folder of Inception's weights, or the word download (default: the run's setting)",
+        help="weights of Inception: file, folder or `download` (default: the run's setting)",
     )
-    measuring.add_argument("--json", action="store_true", dest="as_json", help="print a list of JSON objects")
+    measuring.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
 
     comparing = add(
-        "compare", commands.compare, "report the same captions generated from speech and from text"
+        "compare", commands.compare, "compare generation from speech and from text on the same captions"
     )
     comparing.add_argument("speech_run", type=given_path, metavar="SPEECH_RUN", help="GAN run from speech")
     comparing.add_argument("text_run", type=given_path, metavar="TEXT_RUN", help="GAN run from text")
     comparing.add_argument(
-        "overrides", nargs="*", metavar="evaluation.key=value", help="instead of the speech run's settings"
+        "overrides", nargs="*", metavar="evaluation.key=value", help="overrides of the speech run's settings"
     )
     comparing.add_argument(
         "--output",
         required=True,
         type=given_path,
         metavar="DIR",
-        help="folder for index.html and results.json",
+        help="output folder: index.html, results.json",
     )
 
     for side in ("speech", "text"):
@@ -189,61 +216,66 @@ def _parser() -> argparse.ArgumentParser:
             default=[],
             type=given_path,
             metavar="RUN",
-            help=f"a further run from {side}, of another seed; may be given again",
+            help=f"another {side} run with another seed; repeatable",
         )
 
-    comparing.set_defaults(recogniser="")  # not as the argument's: it would be taken for a path
+    comparing.set_defaults(recogniser="")  # not the argument's own default, which would be parsed as a path
     comparing.add_argument(
         "--recogniser",
         type=given_path,
         default=argparse.SUPPRESS,
         metavar="FILE",
-        help="weights of torchaudio's WAV2VEC2_ASR_BASE_960H, or `download`: recognition, then text, beside"
-        " the two",
+        help="also evaluate the cascade of speech recognition and text: weights of torchaudio's"
+        " WAV2VEC2_ASR_BASE_960H, or `download`",
     )
 
-    straining = add("robustness", commands.robustness, "measure a run in noise, in rooms, with other voices")
-    straining.add_argument("run", type=given_path, metavar="RUN", help="GAN run from speech")
-    straining.add_argument("--noise", type=given_path, metavar="DIR", help="recordings of noise")
-    straining.add_argument("--rooms", type=given_path, metavar="DIR", help="impulse responses of rooms")
-    straining.add_argument(
+    robustness = add(
+        "robustness", commands.robustness, "evaluate a speech run with noise, reverberation and other voices"
+    )
+    robustness.add_argument("run", type=given_path, metavar="RUN", help="GAN run from speech")
+    robustness.add_argument("--noise", type=given_path, metavar="DIR", help="noise recordings")
+    robustness.add_argument("--rooms", type=given_path, metavar="DIR", help="room impulse responses")
+    robustness.add_argument(
         "--recordings",
         type=given_path,
         metavar="MANIFEST",
-        help="the data's, as people spoke its captions",
+        help="captions of the data read by people",
     )
-    straining.add_argument(
-        "--output", type=given_path, metavar="DIR", help="(default: RUN/robustness, where compare finds it)"
-    )
-
-    tabulating = add("tabulate", commands.tabulate, "hold runs against the first: an ablation's table")
-    tabulating.add_argument(
-        "runs", nargs="+", type=given_path, metavar="RUN", help="GAN runs, the base first"
-    )
-    tabulating.add_argument(
-        "--output", required=True, type=given_path, metavar="DIR", help="folder for the table"
-    )
-    tabulating.add_argument(
-        "--published", type=given_path, metavar="JSON", help="published orderings, a run's name"
+    robustness.add_argument(
+        "--output",
+        type=given_path,
+        metavar="DIR",
+        help="output folder (default: RUN/robustness, which compare reads)",
     )
 
-    reporting = add("report", commands.report, "report one run: its numbers and its images")
+    tabulating = add("tabulate", commands.tabulate, "tabulate an ablation study: runs against a base run")
+    tabulating.add_argument(
+        "runs", nargs="+", type=given_path, metavar="RUN", help="GAN runs, the base run first"
+    )
+    tabulating.add_argument(
+        "--output", required=True, type=given_path, metavar="DIR", help="output folder of the table"
+    )
+    tabulating.add_argument(
+        "--published", type=given_path, metavar="JSON", help="published results, by the names of runs"
+    )
+
+    reporting = add("report", commands.report, "report the metrics and images of one run")
     reporting.add_argument("run", type=given_path, metavar="RUN", help="GAN run")
     reporting.add_argument(
         "--output",
         required=True,
         type=given_path,
         metavar="DIR",
-        help="folder for index.html and results.json",
+        help="output folder: index.html, results.json",
     )
 
-    exporting = add("export", commands.export, "write the generation part of runs as one model folder")
-    exporting.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="GAN run, one a modality")
-    exporting.add_argument("folder", type=given_path, metavar="DIR", help="model folder to write")
-    exporting.add_argument("--half", action="store_true", help="store the weights in half the size (float16)")
+    exporting = add("export", commands.export, "export runs as one model folder")
+    exporting.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="GAN runs, one a modality")
+    exporting.add_argument("folder", type=given_path, metavar="DIR", help="output folder of the model")
+    exporting.add_argument("--half", action="store_true", help="store weights as float16")
 
-    importing = add("import", commands.import_published, "turn published weights into a model folder")
-    importing.add_argument("system", choices=("attngan", "s2igan", "stackgan-v2"), help="who published them")
+    importing = add("import", commands.import_published, "convert published weights into a model folder")
+    importing.add_argument("system", choices=("attngan", "s2igan", "stackgan-v2"), help="their system")
     importing.add_argument(
         "files",
         nargs="+",
@@ -253,10 +285,10 @@ def _parser() -> argparse.ArgumentParser:
         " (captions.pickle, or .txt with one word a line)",
     )
     importing.add_argument(
-        "--output", required=True, type=given_path, metavar="DIR", help="model folder to write"
+        "--output", required=True, type=given_path, metavar="DIR", help="output folder of the model"
     )
 
-    showing = add("app", commands.app, "show a web page to speak to")
+    showing = add("app", commands.app, "serve a web page for speech or text input")
     showing.add_argument(
         "--model",
         type=given_path,
@@ -268,18 +300,20 @@ def _parser() -> argparse.ArgumentParser:
         "--index",
         type=given_path,
         metavar="DIR",
-        help="index whose nearest real images are shown (s2i index)",
+        help="index of s2i index, to show nearest real images",
     )
     showing.add_argument(
-        "--port", type=_number(1), metavar="N", help="(default: the first free from 7860 on)"
+        "--port", type=_number(1), metavar="N", help="port (default: the first free one from 7860 on)"
     )
     showing.add_argument(
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="0.0.0.0 shows it to other machines too (default: 127.0.0.1)",
+        help="address to listen at; 0.0.0.0: all of this machine (default: 127.0.0.1)",
     )
-    showing.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    showing.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What each command of `s2i` does: options in, results to stdout. Each imports what it needs when called."""
+"""The commands of `s2i`: options in, results to stdout. Each imports its modules when it is called."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def generate(
     root: Path | None,
     **options: Any,
 ) -> None:
-    """Generate one sentence, many, or the way between two; prints each file written."""
-    for given in filter(None, (speech, texts, *(interpolate or ()))):  # known without loading anything
-        # To os.path, what can't be a file's name, such as a sentence of 300 letters, is one that isn't there.
+    """Generate from one sentence, from many, or between two recordings; prints each file written."""
+    for given in filter(None, (speech, texts, *(interpolate or ()))):  # before anything is loaded
+        # os.path takes what can't be a file's name, such as a sentence of 300 letters, for a missing file.
         if not os.path.exists(given) or (given.is_dir() and given != speech):
             raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
     if interpolate:
@@ -89,18 +89,18 @@ def generate(
     from s2i.inference.generate import check_outputs, generate
 
     if record is not None:
-        from s2i.inference.microphone import record as listen
+        from s2i.inference.microphone import record as record_speech
         from s2i.inference.stored import read_model
 
-        check_outputs([options["output"], *filter(None, [options["attention"]])])  # before anybody speaks
+        check_outputs([options["output"], *filter(None, [options["attention"]])])  # before recording
         read_model(options["model"])
-        speech = listen(record)
+        speech = record_speech(record)
     for path in generate(speech=speech, **options):
         print(path)
 
 
 def _only(options: dict[str, Any], name: str, *others: str) -> None:
-    """Refuse options that mean nothing beside --`name`."""
+    """Refuse options that have no effect with --`name`."""
     for other in others:
         if options[other] is True or options[other] not in (None, False, 1):
             raise InputError(f"expected --{name} without --{other}, found both: leave out --{other}")
@@ -115,7 +115,7 @@ def index(model: Path, device: str, **options: Any) -> None:
 
 
 def search(model: Path, index: Path, as_json: bool, html: Path | None, device: str, **query: Any) -> None:
-    """Print what an index holds nearest to a query."""
+    """Print the nearest neighbours of a query in an index."""
     from s2i.inference.model import load
 
     query_file = query["speech"] or query["image"]
@@ -143,7 +143,7 @@ def search(model: Path, index: Path, as_json: bool, html: Path | None, device: s
 def evaluate(
     run: Path, overrides: list[str], protocols: list[str], inception_weights: Path | None, as_json: bool
 ) -> None:
-    """Print a run's numbers, each below its protocol."""
+    """Print a run's metrics, each below its protocol."""
     from s2i.evaluation import records
     from s2i.reports.rows import lines
 
@@ -154,17 +154,16 @@ def evaluate(
     settings = records.settings_of(run, overrides) if overrides else {}
     metrics = records.evaluate(run, names, **settings)
     if as_json:
-        told = [metric | {"procedure": records.procedure(metric["protocol"])} for metric in metrics]
-        _print_json(told)
+        _print_json([metric | {"procedure": records.procedure(metric["protocol"])} for metric in metrics])
         return
     for line in lines(metrics, records.procedure):
         print(line)
 
 
-def _print_json(told: list[dict[str, Any]]) -> None:
-    """In the letters themselves, where stdout has them."""
-    has_them = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
-    print(json.dumps(told, ensure_ascii=not has_them, indent=2))
+def _print_json(values: list[dict[str, Any]]) -> None:
+    """Print JSON, non-ASCII characters unescaped where stdout's encoding has them."""
+    is_unicode = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+    print(json.dumps(values, ensure_ascii=not is_unicode, indent=2))
 
 
 def compare(output: Path, **runs: Any) -> None:
@@ -176,7 +175,7 @@ def compare(output: Path, **runs: Any) -> None:
 
 
 def robustness(**given: Any) -> None:
-    """Measure a run in every condition; prints the table's file."""
+    """Evaluate a run in every condition; prints the table's file."""
     from s2i.analysis.robustness import measure_robustness
 
     print(measure_robustness(**given))
