@@ -60,7 +60,7 @@ def take_recordings(
             f" belong to none ({listed(lost)}): rename or remove them, or match by --table"
         )
     for recording in (recording for each in found.values() for recording in each.values()):
-        check_recording(recording.path, AudioConfig().longest)
+        check_recording(recording.path, AudioConfig().max_seconds)
     filled = [fill_captions(image, found.get(image.id, {}), root) for image in images]
     _say_missing(filled, manifest, source, allow_missing)
     write_manifest(output, filled)

@@ -46,20 +46,20 @@ class AudioConfig:
     sha256: str = ""  # of the weights, or its first digits; empty: not checked
     # any other rate is resampled
     sample_rate: int = setting(22050, at_least=1000, at_most=384_000, unit="Hz")
-    mels: int = setting(40, at_least=1, at_most=4096)  # numbers a frame
+    mel_bins: int = setting(40, at_least=1, at_most=4096)  # numbers a frame
     window: float = setting(0.025, above=0, at_most=10, unit="s")  # also the FFT length: 551 samples
     hop: float = setting(0.010, above=0, at_most=10, unit="s")
-    floor: float = setting(1e-6, above=0, at_most=1)  # added before the logarithm
-    normalise: bool = True  # mean and variance of each mel bin over the utterance (CMVN)
-    longest: float = setting(60.0, above=0, at_most=86_400, unit="s")  # a longer recording is refused
-    # of the silence before and after what is said; `longest` keeps all. Utterances are normalised as wholes,
-    # so more of it would change every frame. Built-in voices leave so much
+    log_floor: float = setting(1e-6, above=0, at_most=1)  # added before the logarithm
+    cmvn: bool = True  # mean and variance of each mel bin over the utterance (CMVN)
+    max_seconds: float = setting(60.0, above=0, at_most=86_400, unit="s")  # a longer recording is refused
+    # of the silence before and after what is said; `max_seconds` keeps all. Utterances are normalised as
+    # wholes, so more of it would change every frame. Built-in voices leave so much
     kept_silence: float = setting(0.01, at_least=0, at_most=86_400, unit="s")
 
 
 @dataclass(frozen=True)
 class SpeechEncoderConfig:
-    """CNN + BiGRU + attention pooling (S2IGAN's SEN). The embedding has 2 * hidden numbers."""
+    """CNN + BiGRU + attention pooling (S2IGAN's SEN). The embedding has 2 * hidden_dim numbers."""
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     channels: tuple[int, ...] = setting((64, 128), at_least=1)  # one convolution each
@@ -73,29 +73,31 @@ class SpeechEncoderConfig:
     activation: Literal["none", "relu"] = "none"  # the published network has none
     pool: int = setting(1, at_least=1)  # convolution steps averaged before the GRU
     cell: Literal["gru", "lstm"] = "gru"
-    hidden: int = setting(512, at_least=1)  # of each direction
+    hidden_dim: int = setting(512, at_least=1)  # of each direction
     layers: int = setting(2, at_least=1, at_most=64)
     dropout: float = setting(0.0, at_least=0, below=1)  # between recurrent layers
     pooling: Literal["attention", "mean"] = "attention"
-    attention: int = setting(128, at_least=1)  # width of the attention's hidden layer
+    attention_dim: int = setting(128, at_least=1)  # width of the attention's hidden layer
     segment: int = setting(8, at_least=1)  # GRU steps averaged into one segment of the sequence
-    length: Literal["free", "unit", "root"] = "free"  # of the sentence vector: as pooled, 1, sqrt(2 hidden)
+    # of the sentence vector to length 1, or to the square root of its dimension
+    normalize: Literal["none", "l2", "l2_sqrt_dim"] = "none"
 
 
 @dataclass(frozen=True)
 class TextEncoderConfig:
-    """BiLSTM (AttnGAN's). The embedding has 2 * hidden numbers."""
+    """BiLSTM (AttnGAN's). The embedding has 2 * hidden_dim numbers."""
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     # longest caption in words, the rest is cut; of CUB's one in a thousand is longer than 45
-    words: int = setting(50, at_least=1, at_most=10_000)
-    embedding: int = setting(300, at_least=1)
+    max_words: int = setting(50, at_least=1, at_most=10_000)
+    embedding_dim: int = setting(300, at_least=1)
     dropout: float = setting(0.0, at_least=0, below=1)  # of the words, and between recurrent layers
-    hidden: int = setting(128, at_least=1)  # of each direction
+    hidden_dim: int = setting(128, at_least=1)  # of each direction
     layers: int = setting(1, at_least=1, at_most=64)
     pooling: Literal["last", "attention", "mean"] = "last"
-    attention: int = setting(128, at_least=1)  # width of the attention's hidden layer
-    length: Literal["free", "unit", "root"] = "free"  # of the sentence vector: as pooled, 1, sqrt(2 hidden)
+    attention_dim: int = setting(128, at_least=1)  # width of the attention's hidden layer
+    # of the sentence vector to length 1, or to the square root of its dimension
+    normalize: Literal["none", "l2", "l2_sqrt_dim"] = "none"
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ class ImageEncoderConfig:
     # small: trained from scratch with the caption encoder; the others: torchvision's networks, frozen
     kind: Literal["small", "inception_v3", "resnet50", "googlenet", "mobilenet_v2"] = "small"
     # at its input (published: 299 for inception_v3, 224 for the other frozen ones)
-    image_size: int = setting(64, at_least=1, at_most=8192, unit="px")
-    unit: bool = False  # L2-normalise the global vector (S2IGAN)
+    input_size: int = setting(64, at_least=1, at_most=8192, unit="px")
+    normalize: Literal["none", "l2"] = "none"  # of the global vector (S2IGAN: l2)
     # Of kind small:
     # one halving each; regions come from the last but one
     channels: tuple[int, ...] = setting((32, 64, 128, 256), at_least=1)
@@ -114,7 +116,8 @@ class ImageEncoderConfig:
     # file, .pth or .safetensors; empty: torchvision's own ImageNet weights, downloaded once
     weights: str = setting("", local="path", changeable=True)
     sha256: str = ""  # of that file, or its first 8 digits or more; empty: not checked
-    images: Literal["published", "imagenet", "symmetric"] = "published"  # mean and deviation, or [-1, 1]
+    # of pixels: as torchvision's own weights want them; mean and deviation of ImageNet; [-1, 1]
+    input_normalization: Literal["published", "imagenet", "symmetric"] = "published"
     # regions are averaged to so many rows and columns; 0: as they come (17 or 14)
     region_side: int = setting(0, at_least=0, at_most=1024)
     project: bool = True  # false: the pooled vector itself is the global vector (Li et al.)
@@ -130,7 +133,7 @@ class ScheduleConfig:
     start: float = setting(0.6, at_least=0, at_most=1)  # linear: falls to zero from this part of the steps on
     every: int = setting(1000, at_least=1, unit="steps")  # step: steps between two falls
     factor: float = setting(0.1, at_least=0, at_most=1)  # step: each fall
-    least: float = setting(0.0, at_least=0, at_most=1)  # never below this factor
+    min_factor: float = setting(0.0, at_least=0, at_most=1)  # never below this factor
     warmup: int = setting(0, at_least=0, unit="steps")  # steps of linear rise
 
 
@@ -184,23 +187,23 @@ class GeneratorConfig:
     base_size: int = setting(
         64, at_least=4, at_most=1024, unit="px", read_by=("encoder", "gan", "classifier")
     )
-    noise: int = setting(100, at_least=1)
-    condition: int = setting(128, at_least=1)  # numbers after conditioning augmentation
+    noise_dim: int = setting(100, at_least=1)
+    condition_dim: int = setting(128, at_least=1)  # numbers after conditioning augmentation
     # standard deviation of conditioning augmentation before training
-    spread: float = setting(1.0, above=0)
-    # at the end of stage 0; each later stage has half, down to `least_channels`
+    init_std: float = setting(1.0, above=0)
+    # at the end of stage 0; each later stage has half, down to `min_channels`
     channels: int = setting(64, at_least=1)
-    least_channels: int = setting(16, at_least=1)
+    min_channels: int = setting(16, at_least=1)
     keep_channels: bool = False  # AttnGAN: every stage as wide as the first
     residual_blocks: int = setting(2, at_least=0, at_most=64)
     attention: bool = False  # later stages look at segments or words (AttnGAN)
     tile: bool = True  # later stages see the condition at each place (StackGAN-v2, S2IGAN)
     dense: bool = False  # the incoming map joins again before each upsampling (S2IGAN)
     add_context: bool = False  # attention's context is added to the map, not set beside it: half the width
-    gate: Literal["glu", "relu"] = "glu"  # non-linearity; relu halves the convolutions before it
-    modulate: bool = False  # batch norms take scale and shift from condition and noise
+    activation: Literal["glu", "relu"] = "glu"  # non-linearity; relu halves the convolutions before it
+    conditional_batch_norm: bool = False  # batch norms take scale and shift from condition and noise
     upsample: Literal["nearest", "bilinear"] = "nearest"
-    accumulate: bool = False  # a stage's image adds to the one before, enlarged (StyleGAN2's skips)
+    image_skips: bool = False  # a stage's image adds to the one before, enlarged (StyleGAN2's skips)
 
 
 @dataclass(frozen=True)
@@ -208,9 +211,10 @@ class DiscriminatorConfig:
     """One network a stage, each with a conditional and an unconditional head."""
 
     channels: int = setting(64, at_least=1)
-    most_channels: int = setting(2048, at_least=1)
-    matched: bool = False  # a smaller image's network starts as wide as a larger one's is at that size
-    condition: Literal["mu", "sentence"] = "mu"  # what the conditional head sees: S2IGAN mu, AttnGAN sentence
+    max_channels: int = setting(2048, at_least=1)
+    match_widths: bool = False  # a smaller image's network starts as wide as a larger one's is at that size
+    # what the conditional head sees: S2IGAN mu, AttnGAN sentence
+    condition_on: Literal["mu", "sentence"] = "mu"
     norm: Literal["batch", "spectral", "none"] = "batch"
     contrast: bool = False  # a head that finds each image's caption in the batch (XMC-GAN)
     classify: bool = False  # a head that names each image's class (AC-GAN)
@@ -283,7 +287,7 @@ class ClassifierConfig:
     # what it is trained on; where there are birds to spare, not a generator's images
     pack: str = setting(MISSING, local="path")
     channels: tuple[int, ...] = setting((32, 64, 128, 256), at_least=1)
-    features: int = setting(256, at_least=1)
+    feature_dim: int = setting(256, at_least=1)
     steps: int = setting(1500, at_least=1)
     batch_size: int = setting(64, at_least=2)
     lr: float = setting(2e-3, at_least=0)
@@ -345,20 +349,20 @@ class Config:
     log: LogConfig = section(LogConfig, changeable=True)
 
     @property
-    def image_size(self) -> int:
+    def generated_size(self) -> int:
         """Side, in px, of the largest image that the generator generates."""
         return self.generator.base_size * 2 ** (self.generator.stages - 1)
 
     @property
     def packed_size(self) -> int:
         """Side, in px, of the images in the pack without their margin: what an image encoder looks at."""
-        return self.data.packed_size or self.image_size
+        return self.data.packed_size or self.generated_size
 
     @property
-    def embedding(self) -> int:
+    def embedding_dim(self) -> int:
         """Numbers in a caption's embedding (D)."""
         encoder = self.speech_encoder if self.modality == "speech" else self.text_encoder
-        return 2 * encoder.hidden
+        return 2 * encoder.hidden_dim
 
     def of_each_modality(self) -> list[Config]:
         """This run as each modality that its generator learns from sees it; its own first."""

@@ -70,7 +70,7 @@ def with_front_end(audio: AudioConfig) -> AudioConfig:
         window, hop = window + (kernel - 1) * hop, hop * stride
     rate = int(bundle.sample_rate)
     width = bundle._params["encoder_embed_dim"]
-    return replace(audio, sample_rate=rate, mels=width, window=window / rate, hop=hop / rate)
+    return replace(audio, sample_rate=rate, mel_bins=width, window=window / rate, hop=hop / rate)
 
 
 def override(config: Config, overrides: Sequence[str], sections: Sequence[str] = ()) -> Config:
@@ -206,10 +206,10 @@ def _check_together(config: Config, origin: str) -> None:
         raise InputError(
             f"{origin}: expected generator.base_size of 4, 8, 16, 32, ... px, found {size}: change it"
         )
-    if image.kind == "small" and (halvings < 2 or image.image_size < 2**halvings):
+    if image.kind == "small" and (halvings < 2 or image.input_size < 2**halvings):
         raise InputError(
             f"{origin}: expected image_encoder.channels of two numbers or more, each of which halves an image"
-            f" of {image.image_size} px, found {list(image.channels)}: change either"
+            f" of {image.input_size} px, found {list(image.channels)}: change either"
         )
     if not config.classifier.channels:
         raise InputError(

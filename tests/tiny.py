@@ -39,21 +39,21 @@ def tiny_model_config(modality: str, attention: bool = True) -> Config:
         data=DataConfig(root="somewhere", manifest="data/manifest.jsonl", pack="data/pack"),
         gan=GanConfig(encoder="no/such/run"),
         speech_encoder=SpeechEncoderConfig(
-            channels=(8, 8), hidden=8, layers=1, attention=4, segment=4, length="unit"
+            channels=(8, 8), hidden_dim=8, layers=1, attention_dim=4, segment=4, normalize="l2"
         ),
-        text_encoder=TextEncoderConfig(embedding=8, dropout=0.5, hidden=8),
-        image_encoder=ImageEncoderConfig(image_size=16, channels=(8, 8), unit=True),
+        text_encoder=TextEncoderConfig(embedding_dim=8, dropout=0.5, hidden_dim=8),
+        image_encoder=ImageEncoderConfig(input_size=16, channels=(8, 8), normalize="l2"),
         generator=GeneratorConfig(
             stages=3,
             base_size=8,
-            noise=6,
-            condition=4,
+            noise_dim=6,
+            condition_dim=4,
             channels=8,
-            least_channels=8,
+            min_channels=8,
             residual_blocks=1,
             attention=attention,
             dense=True,
-            modulate=True,
+            conditional_batch_norm=True,
         ),
     )
 

@@ -48,7 +48,7 @@ def write_world(folder: Path, classifier_steps: int = 60, attributes: bool = Tru
         classifier=ClassifierConfig(
             pack=str(folder / "classifier_birds" / "pack"),
             channels=(8, 16),
-            features=16,
+            feature_dim=16,
             steps=classifier_steps,
         ),
         log=LogConfig(every=20),

@@ -17,7 +17,7 @@ case "$preset" in # presets that need the same images and audio share a pack
     small)
         pack="$work/pack-224"
         # At 224 px the encoders' MobileNet-v2 costs several times the rest of a generator's step.
-        matching_model=(image_encoder.image_size=96 image_encoder.region_side=0)
+        matching_model=(image_encoder.input_size=96 image_encoder.region_side=0)
         ;;
     small128) pack="$work/pack-256" ;;
     attngan4) pack="$work/pack-512" ;;

@@ -96,7 +96,7 @@ def word_edits(said: Sequence[str], written: Sequence[str]) -> int:
 def measure_cascade(speech: Subject, text: Subject, recogniser: Recogniser) -> dict[str, Any]:
     """Numbers of the cascade beside those of speech and of the captions' own text, for results.json."""
     captions, path = speech.generated_captions, text.path
-    words = path.config.text_encoder.words
+    words = path.config.text_encoder.max_words
     said = [speech.pack.caption(int(index)).text or "" for index in captions]
     written = _write(speech, captions, recogniser)
     readable = [_readable(path.vocabulary, sentence) for sentence in written]

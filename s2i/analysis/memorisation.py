@@ -79,7 +79,7 @@ def search_memory(subject: Subject, shown: np.ndarray) -> Memory | None:
     folder = Path(config.data.pack) / "train"
     if not (folder / "pack.json").is_file():
         return None
-    train, size = Pack(folder), config.image_size
+    train, size = Pack(folder), config.generated_size
     known = torch.cat([small(batch) for batch in image_batches(train, size)])
     known = torch.cat([known, known.flip(3)]).flatten(1)
     generated, kept = [], {}
@@ -182,7 +182,7 @@ def _pairs(vectors: Tensor) -> np.ndarray:
 
 def _real_spread(subject: Subject) -> float | None:
     """Mean distance of two real images of one class; None where no class has two."""
-    batches = image_batches(subject.pack, subject.path.config.image_size)
+    batches = image_batches(subject.pack, subject.path.config.generated_size)
     vectors = torch.cat([small(batch) for batch in batches]).flatten(1)
     labels = subject.pack.labels
     spreads = [

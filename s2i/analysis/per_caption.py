@@ -47,7 +47,7 @@ def measure_hits(
         encoded: batches of them: places in `captions`, and an encoding of whatever stands for the caption.
     """
     names, classifier = known_attributes(subject), subject.classifier
-    sentences = torch.empty(len(captions), subject.path.config.embedding)
+    sentences = torch.empty(len(captions), subject.path.config.embedding_dim)
     features = torch.empty(len(captions), classifier.width) if classifier else None
     said = np.zeros((len(captions), len(names)), dtype=np.int64)
     for places, encoding in encoded:

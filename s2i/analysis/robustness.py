@@ -307,7 +307,7 @@ def _sounds(folder: str | Path | None, audio: AudioConfig) -> list[Tensor]:
         return []
     files = find_recordings(folder)
     say(f"{folder}: {len(files)} recordings")
-    whole = replace(audio, kept_silence=audio.longest)  # a room's echo dies away below any speech
+    whole = replace(audio, kept_silence=audio.max_seconds)  # a room's echo dies away below any speech
     return [load_waveform(path, whole) for path in files]
 
 

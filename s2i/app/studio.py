@@ -156,7 +156,7 @@ class Studio:
     def _answer_text(
         self, path: GenerationPath, encoding: CaptionEncoding, text: str, seeds: Sequence[int]
     ) -> ModalityAnswer:
-        unread = path.vocabulary.unread(text, path.config.text_encoder.words)
+        unread = path.vocabulary.unread(text, path.config.text_encoder.max_words)
         steps = int(encoding.mask.sum())
         read = " ".join(path.vocabulary.read(text))
         segments = [Segment(label) for label in segment_labels(path.config, steps, read)]

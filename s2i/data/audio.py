@@ -51,13 +51,14 @@ def load_waveform(recording: Recording, config: AudioConfig, digest: Digest | No
     if isinstance(recording, tuple):
         samples, rate = _as_floats(*recording)
         where = "the recording"
-        if len(samples) > config.longest * rate:
+        if len(samples) > config.max_seconds * rate:
             raise InputError(
-                f"expected at most {config.longest:g} s of speech, found {len(samples) / rate:.0f} s: cut it"
+                f"expected at most {config.max_seconds:g} s of speech,"
+                f" found {len(samples) / rate:.0f} s: cut it"
             )
     else:
         where = str(recording)
-        samples, rate = read_recording(recording, config.longest)
+        samples, rate = read_recording(recording, config.max_seconds)
         if digest is not None:
             _tell(digest, Path(recording), samples, rate)
     seconds = len(samples) / rate
@@ -105,7 +106,7 @@ def _refuse_silence(waveform: Tensor, where: str) -> None:
 
 def seconds_before(recording: Recording, config: AudioConfig) -> float:
     """How many seconds of a recording lie before what `load_waveform` gives of it; raises as that does."""
-    whole = load_waveform(recording, replace(config, kept_silence=config.longest))
+    whole = load_waveform(recording, replace(config, kept_silence=config.max_seconds))
     return spoken_part(whole, config.sample_rate, config.kept_silence)[0] / config.sample_rate
 
 
@@ -149,7 +150,7 @@ def features(waveform: Tensor, config: AudioConfig) -> Tensor:
 
         rows = [extract(row, config) for row in waveform.reshape(-1, waveform.shape[-1])]
         found = torch.stack(rows).view(*waveform.shape[:-1], *rows[0].shape)
-    return normalise(found) if config.normalise else found
+    return normalise(found) if config.cmvn else found
 
 
 def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:
@@ -165,11 +166,11 @@ def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:
             f"expected at least one window of speech ({window} samples), found {waveform.shape[-1]}:"
             " record or make it again"
         )
-    spectrum = mel_spectrum(config.sample_rate, window, config.mels)
+    spectrum = mel_spectrum(config.sample_rate, window, config.mel_bins)
     waveform = waveform.to("cpu", torch.float32)
     silence = waveform.new_zeros(*waveform.shape[:-1], window // 2)
     padded = torch.cat([silence, waveform, silence], dim=-1)  # half the time of torch's pad
-    return spectrum(padded.unfold(-1, window, hop)).add_(config.floor).log_()
+    return spectrum(padded.unfold(-1, window, hop)).add_(config.log_floor).log_()
 
 
 def normalise(mel: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def evaluation_batches(
     batch_size: int,
     modality: Literal["speech", "text"],
     vocabulary: Vocabulary | None = None,
-    words: int = TextEncoderConfig.words,
+    words: int = TextEncoderConfig.max_words,
     image_size: int | None = None,
 ) -> Iterator[Batch]:
     """Each of `captions` (indices in the pack) once, with its image's centre crop of `image_size` px

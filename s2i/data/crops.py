@@ -28,8 +28,8 @@ def read_images(pack: Pack, images: np.ndarray, crops: np.ndarray, image_size: i
         crops: (B, 3) of top, left (px of the stored image) and flipped (0 or 1); each is as large as the
             pack's images are without their margin, and resized where `image_size` is another.
     """
-    cut = torch.from_numpy(cut_images(pack.images, images, crops, pack.image_size))
-    if image_size != pack.image_size:  # antialiased bicubic, as PIL's that made the pack
+    cut = torch.from_numpy(cut_images(pack.images, images, crops, pack.packed_size))
+    if image_size != pack.packed_size:  # antialiased bicubic, as PIL's that made the pack
         cut = F.interpolate(
             cut.movedim(-1, -3), (image_size, image_size), mode="bicubic", antialias=True
         ).movedim(-3, -1)
@@ -50,11 +50,11 @@ def cut_images(images: np.ndarray, indices: np.ndarray, crops: np.ndarray, size:
 
 def random_crops(pack: Pack, random: np.random.Generator, count: int) -> np.ndarray:
     """Anywhere in the margin, each flipped with probability 1/2: (count, 3) of top, left, flipped."""
-    positions = pack.side - pack.image_size + 1
+    positions = pack.side - pack.packed_size + 1
     return np.column_stack([random.integers(positions, size=(count, 2)), random.integers(2, size=count)])
 
 
 def centre_crops(pack: Pack, count: int) -> np.ndarray:
     """The middle of each image: (count, 3) of top, left, flipped."""
-    start = (pack.side - pack.image_size) // 2
+    start = (pack.side - pack.packed_size) // 2
     return np.tile(np.array([start, start, 0], dtype=np.int64), (count, 1))

@@ -50,7 +50,7 @@ class CaptionedImages(Dataset):
         image_size: int,
         modality: Literal["speech", "text"],
         vocabulary: Vocabulary | None = None,
-        words: int = TextEncoderConfig.words,
+        words: int = TextEncoderConfig.max_words,
         same_class: bool = False,
         augment: bool = True,
         feature_cache: FeatureCache | None = None,
@@ -61,9 +61,9 @@ class CaptionedImages(Dataset):
 
         Raises InputError for images smaller than `image_size` or no usable caption.
         """
-        if image_size > pack.image_size:
+        if image_size > pack.packed_size:
             raise InputError(
-                f"expected images of {image_size} px or more in {pack.folder}, found {pack.image_size}:"
+                f"expected images of {image_size} px or more in {pack.folder}, found {pack.packed_size}:"
                 " run data_prep/pack.py with this configuration"
             )
         self.pack, self.seed, self.image_size, self.modality = pack, seed, image_size, modality

@@ -119,7 +119,7 @@ def _extract_all(building: Path, pack: Pack, count: int, extract: ExtractFeature
         for number, start in progress(remaining, len(batches), label, start=len(batches) - len(remaining)):
             indices = np.arange(start, min(start + _BATCH, total))
             with torch.inference_mode():
-                features = extract(read_images(pack, indices, crops[number][indices], pack.image_size))
+                features = extract(read_images(pack, indices, crops[number][indices], pack.packed_size))
             kept = dict(zip(_ARRAYS, features, strict=True)) if regions else {_ARRAYS[0]: features[0]}
             values = {name: value.cpu().to(torch.float16).numpy() for name, value in kept.items()}
             if not arrays:

@@ -228,7 +228,7 @@ def _file_problems(image: ImageRecord, root: Path, listen: bool) -> list[str]:
                 if listen:
                     load_waveform(root / caption.audio, AudioConfig())
                 else:
-                    check_recording(root / caption.audio, AudioConfig().longest)
+                    check_recording(root / caption.audio, AudioConfig().max_seconds)
             except InputError as error:
                 found.append(str(error))
     return found

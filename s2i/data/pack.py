@@ -40,9 +40,9 @@ from s2i.data.text import has_word
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json, sha256_of
 
-VERSION = 2  # of the layout and of how sources are read; a pack of another version is stale
+VERSION = 3  # of the layout and of how sources are read; a pack of another version is stale
 # The least that pack.json holds.
-_FACTS = {"fingerprint", "manifest", "images", "captions", "frames", "image_size", "side", "audio"}
+_FACTS = {"fingerprint", "manifest", "images", "captions", "frames", "packed_size", "side", "audio"}
 
 
 class Pack:
@@ -53,7 +53,7 @@ class Pack:
     the captions of image p are first_caption[p] to first_caption[p + 1]; `mel_lengths`: int64 (captions,)
     in frames, 0 without audio; `has_speech`: some caption has audio; `class_ids`: int64 (images,) as in
     the manifest; `class_labels`: {class id: label}, labels 0 to K - 1 in order of the ids; `labels`: int64
-    (images,); `attributes`: {name: its values in order}; `image_size`: px of an image without its margin;
+    (images,); `attributes`: {name: its values in order}; `packed_size`: px of an image without its margin;
     `side`: px as stored; `split`; `fingerprint`: of what it holds, SHA-256 in hexadecimal digits.
     """
 
@@ -68,7 +68,7 @@ class Pack:
             _refuse_stale(self.folder, facts, expected)
         self.fingerprint: str = facts["fingerprint"]
         self.split: str = facts["split"]
-        self.image_size: int = facts["image_size"]
+        self.packed_size: int = facts["packed_size"]
         self.side: int = facts["side"]
         self.records: list[ImageRecord] = read_manifest(self.folder / "index.jsonl")
         counts = np.array([len(image.captions) for image in self.records], dtype=np.int64)
@@ -77,7 +77,7 @@ class Pack:
         self.caption_count = int(self.first_caption[-1])
 
         self.images = self._open("images.npy", (facts["images"], self.side, self.side, 3))
-        self._mels = self._open("mels.npy", (facts["frames"], facts["audio"]["mels"]))
+        self._mels = self._open("mels.npy", (facts["frames"], facts["audio"]["mel_bins"]))
         self._offsets = np.array(self._open("offsets.npy", (facts["captions"] + 1,)))
         counts_found = (len(self.records), self.caption_count, int(self._offsets[-1]))
         counts_expected = (facts["images"], facts["captions"], facts["frames"])
@@ -154,14 +154,14 @@ def _open_again(folder: Path, fingerprint: str) -> Pack:
 def pack_settings(config: Config) -> dict[str, Any]:
     """The part of a configuration that a pack's content depends on."""
     size = config.packed_size
-    if size < config.image_size:
+    if size < config.generated_size:
         raise InputError(
-            f"expected data.packed_size of the largest generated image's {config.image_size} px or more,"
+            f"expected data.packed_size of the largest generated image's {config.generated_size} px or more,"
             f" found {size}: raise it, or leave it out"
         )
     return {
         "version": VERSION,
-        "image_size": size,
+        "packed_size": size,
         "side": with_margin(size, config.data.margin),
         "box_scale": config.data.box_scale,
         "audio": _audio_settings(config),

@@ -38,6 +38,16 @@ from s2i.progress import progress, say
 _FILES = re.compile(  # in a pack's folder
     r"(images|mels|offsets)\.npy|index\.jsonl|(attributes|pack)\.json|feature-cache-[0-9a-f]{16}/(pooled\.npy|regions\.npy|rows\.txt)"
 )
+FINGERPRINT_VERSION = 2  # of how sources are read
+# A fingerprint identifies data, whatever its settings are called: it is taken under the names that it was
+# first taken under, since exported models carry it.
+_FINGERPRINT_NAMES = {
+    "packed_size": "image_size",
+    "mel_bins": "mels",
+    "log_floor": "floor",
+    "cmvn": "normalise",
+    "max_seconds": "longest",
+}
 CHUNK = 32  # images that one process packs before it writes; a killed build loses at most this a process
 
 
@@ -182,7 +192,7 @@ def _pack_chunk(config: Config, records: list[ImageRecord], path: Path) -> int:
     """Read the sources of some images and write them as one chunk; returns how many images."""
     root, side = Path(config.data.root), pack_settings(config)["side"]
     images = np.empty((len(records), side, side, 3), dtype=np.uint8)
-    mels: list[np.ndarray] = [np.empty((0, config.audio.mels), dtype=np.float16)]
+    mels: list[np.ndarray] = [np.empty((0, config.audio.mel_bins), dtype=np.float16)]
     lengths: list[int] = []
     digests = np.empty((len(records), 32), dtype=np.uint8)
     for row, image in enumerate(records):
@@ -213,7 +223,7 @@ def _join_chunks(config: Config, split: str, facts: dict[str, Any], building: Pa
     images = (_from_chunk(path, "images") for path in chunks)
     mels = (_from_chunk(path, "mels") for path in chunks)
     _write_array(whole / "images.npy", np.uint8, (count, side, side, 3), images)
-    _write_array(whole / "mels.npy", np.float16, (frames, config.audio.mels), mels)
+    _write_array(whole / "mels.npy", np.float16, (frames, config.audio.mel_bins), mels)
     _write_array(whole / "offsets.npy", np.int64, offsets.shape, [offsets])
     write_manifest(whole / "index.jsonl", _images_of(manifest, split))
     attributes = read_attributes(manifest)
@@ -232,13 +242,19 @@ def _fingerprint(
     digests: np.ndarray,
 ) -> str:
     """Of a pack's content; `digests`: (images, 32), of each image's pixels and recordings."""
-    settings = {name: facts[name] for name in ("version", "image_size", "side", "box_scale", "audio")}
+    sizes = _fingerprint_names({name: facts[name] for name in ("packed_size", "side", "box_scale")})
+    audio = _fingerprint_names(facts["audio"])
+    settings = {"version": FINGERPRINT_VERSION, **sizes, "audio": audio}
     digest = hashlib.sha256(json.dumps([settings, facts["weights"], attributes]).encode())
     for image, content in zip(images, digests, strict=True):
         captions = tuple(replace(caption, audio=caption.audio and "") for caption in image.captions)
         digest.update(format_line(replace(image, image="", captions=captions)).encode())
         digest.update(content.tobytes())
     return digest.hexdigest()
+
+
+def _fingerprint_names(settings: dict[str, Any]) -> dict[str, Any]:
+    return {_FINGERPRINT_NAMES.get(name, name): value for name, value in settings.items()}
 
 
 def _images_of(manifest: Path, split: str) -> Iterator[ImageRecord]:

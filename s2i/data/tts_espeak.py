@@ -30,7 +30,7 @@ _RATE, _PITCH = 1, 3
 _RATES = (80, 450)  # words a minute that espeak-ng can speak
 _KEPT_SILENCE = 0.05  # s before the first sound and after the last
 _SILENCE = 0.002  # of full scale: below it nothing is heard
-_LONGEST = AudioConfig().longest  # s: what is longer would be refused by whoever reads it
+_LONGEST = AudioConfig().max_seconds  # s: what is longer would be refused by whoever reads it
 
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 # The library keeps its state in globals: one sentence at a time in a process.

@@ -91,6 +91,6 @@ def load_classifier(folder: str | Path, device: torch.device | str = "cpu") -> C
     refuse_other_data(
         data, config.classifier.pack, f"the classifier {folder}", "train one anew, into another folder"
     )
-    network = ClassifierNetwork(config.classifier, saved["heads"], saved["image_size"])
+    network = ClassifierNetwork(config.classifier, saved["heads"], saved["input_size"])
     network.load_state_dict(saved["nets"]["classifier"])
     return Classifier(network, saved["heads"], data, device)

@@ -47,7 +47,7 @@ def weights_identity(*networks: nn.Module | None) -> str:
 
 def classifier_extractor(classifier: Classifier) -> Extractor:
     """The classifier's features and, for each head, its probabilities as "probabilities of <head>"."""
-    size = classifier.network.image_size
+    size = classifier.network.input_size
 
     def look(images: Tensor) -> dict[str, Tensor]:
         predictions = classifier.look([images])

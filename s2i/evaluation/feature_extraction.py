@@ -68,7 +68,7 @@ def look_at_real(
     part = "" if images is None else f"-{_hash(','.join(map(str, images.tolist())))[:8]}"
     total = len(chosen)
     # The own encoders see what they were trained on, which may be larger than what is generated.
-    size = pack.image_size if extractor.name == "encoders" else subject.path.config.image_size
+    size = pack.packed_size if extractor.name == "encoders" else subject.path.config.generated_size
     made_from = {**_made_from(subject, extractor, pack), "image_size": size}
     name = f"real-{pack.folder.name}{part}-{extractor.name}"
     store = FeatureStore(_shared_folder(subject), name, made_from, total, extractor.outputs)
@@ -94,7 +94,7 @@ def look_at_captions(subject: Subject) -> Features:
         "weights": weights_identity(path.encoder),
     }
     name = f"captions-{subject.evaluation.split}-{path.config.modality}"
-    outputs = {FEATURES: path.config.embedding}
+    outputs = {FEATURES: path.config.embedding_dim}
     store = FeatureStore(_folder_of_generated(subject), name, made_from, len(captions), outputs, True)
     missing = store.missing
     if len(missing):
@@ -142,7 +142,7 @@ def _stores_of_generated(subject: Subject, names: Iterable[str], which: str) -> 
     config, captions = subject.path.config, subject.captions_of(which)
     generated_from = {
         **_read_by(subject, captions),
-        "image_size": config.image_size,
+        "generated_size": config.generated_size,
         "weights": weights_identity(subject.path.encoder, subject.path.generator),
         "generator": config_to_dict(config.generator),
         "seed": subject.evaluation.seed,

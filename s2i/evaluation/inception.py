@@ -158,7 +158,7 @@ def _make_clean(path: Path, device: torch.device) -> _Made:
 
 
 def _make_imagenet(path: Path, device: torch.device) -> _Made:
-    config = ImageEncoderConfig(kind="inception_v3", image_size=_SIDE, weights=str(path))
+    config = ImageEncoderConfig(kind="inception_v3", input_size=_SIDE, weights=str(path))
     with torch.random.fork_rng(devices=[]):
         network = connect(PretrainedImageEncoder(config, embedding=1), config).to(device)
     require_backbone(network)

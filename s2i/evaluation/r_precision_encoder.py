@@ -40,7 +40,7 @@ class RPrecisionEncoder:
             "r_precision_encoder",
             f"image encoder of {model.folder.name} ({model.config.modality})",
             model.image_encoder,
-            model.config.embedding,
+            model.config.embedding_dim,
         )
 
     def readable(self, pack: Pack) -> np.ndarray:
@@ -51,9 +51,9 @@ class RPrecisionEncoder:
     def read(self, pack: Pack, captions: np.ndarray, batch_size: int) -> Tensor:
         """Vectors of captions, rising indices in the pack: (N, D)."""
         config = self.model.config
-        vectors = torch.empty(len(captions), config.embedding)
+        vectors = torch.empty(len(captions), config.embedding_dim)
         batches = evaluation_batches(
-            pack, captions, batch_size, config.modality, self.model.vocabulary, config.text_encoder.words
+            pack, captions, batch_size, config.modality, self.model.vocabulary, config.text_encoder.max_words
         )
         for batch in progress(batches, -(-len(captions) // batch_size), "scorer: encoding captions"):
             found = self.model.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device)).sentence

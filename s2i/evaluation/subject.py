@@ -106,7 +106,7 @@ class Subject:
             "read_in_part": self.read_in_part,
             "generated_captions": len(self.generated_captions),
             "classes": len(np.unique(self.pack.labels)),
-            "image_size": self.path.config.image_size,
+            "generated_size": self.path.config.generated_size,
             "fingerprint": self.pack.fingerprint,
             **({"note": self.note} if self.note else {}),
             "seed": self.evaluation.seed,
@@ -253,7 +253,7 @@ class Subject:
                 yield places, batch, self.path.generate(encoding, keys, self.evaluation.seed)
                 continue
             images = [self.pack.records[self.pack.caption_image[index]].id for index in indices]
-            widths = (config.noise, config.condition)
+            widths = (config.noise_dim, config.condition_dim)
             noise, _ = caption_noise(images, self.evaluation.seed, widths)
             _, condition = caption_noise(keys, self.evaluation.seed, widths)
             with torch.no_grad():
@@ -280,7 +280,7 @@ class Subject:
         encoder, config = self.path.image_encoder, self.path.config
         if encoder is None:
             return None
-        return image_extractor(name, "the run's own encoders", encoder, config.embedding)
+        return image_extractor(name, "the run's own encoders", encoder, config.embedding_dim)
 
     def _predictions(self, found: Features) -> Predictions:
         return Predictions(
@@ -300,7 +300,7 @@ class Subject:
             size,
             config.modality,
             self.path.vocabulary,
-            config.text_encoder.words,
+            config.text_encoder.max_words,
         )
         label = f"{config.modality}: {label}"
         for batch in progress(batches, -(-len(captions) // size), label):
@@ -339,7 +339,7 @@ def read_in_part(pack: Pack, path: GenerationPath, captions: np.ndarray) -> dict
     if path.config.modality == "speech":
         return {}
     texts = (pack.caption(int(index)).text for index in captions)
-    return path.vocabulary.count_unread(texts, path.config.text_encoder.words)
+    return path.vocabulary.count_unread(texts, path.config.text_encoder.max_words)
 
 
 def caption_key(pack: Pack, index: int) -> str:

@@ -62,7 +62,7 @@ class Model:
         if speech is None:
             path = self.path("text")
             encoding = path.encode_text([text])
-            unread = str(path.vocabulary.unread(text, path.config.text_encoder.words))
+            unread = str(path.vocabulary.unread(text, path.config.text_encoder.max_words))
             if unread:
                 named = f"{where}: {text[:60]!r}" if where else repr(text[:60])
                 warnings.warn(f"{named} is read in part: {unread}", InputWarning, stacklevel=2)
@@ -175,7 +175,7 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
                 "caption_encoder": build_caption_encoder(config, len(vocabulary) if vocabulary else 0),
                 "image_encoder": build_image_encoder(config),
                 # Not build_generator: orthogonal weights take long.
-                "generator": StackedGenerator(config.generator, config.embedding),
+                "generator": StackedGenerator(config.generator, config.embedding_dim),
             }
         # A published model may lack some.
         networks = {name: network for name, network in networks.items() if stored.weights[name]}

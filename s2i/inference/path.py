@@ -64,7 +64,7 @@ class GenerationPath:
     def encode_text(self, texts: Sequence[str]) -> CaptionEncoding:
         """Encode sentences. Raises InputError for one that is empty or has no known word."""
         self._expect("text")
-        words = self.config.text_encoder.words
+        words = self.config.text_encoder.max_words
         padded, lengths = pad_tokens([self.vocabulary.encode(text, words) for text in texts])
         return self.encoder(padded.to(self.device), lengths.to(self.device))
 
@@ -82,7 +82,7 @@ class GenerationPath:
             encoding: of B captions.
             keys: B names; an image's noise is a function of (seed, its key), see `caption_noise`.
         """
-        widths = (self.config.generator.noise, self.config.generator.condition)
+        widths = (self.config.generator.noise_dim, self.config.generator.condition_dim)
         noise, condition_noise = (part.to(self.device) for part in caption_noise(keys, seed, widths))
         return self.generator(encoding, noise, condition_noise)
 

@@ -101,7 +101,7 @@ def _write_files(
             value.numel() for key, value in weights.items() if not key.startswith("image_encoder.")
         )
         card.append(
-            f"| {modality} | {path.config.image_size} px, {path.config.generator.stages} stages"
+            f"| {modality} | {path.config.generated_size} px, {path.config.generator.stages} stages"
             f" | {path.step or 'unknown'}"
             f" | {to_generate:,} | `{file.name}` | {file.stat().st_size / 1e6:.2f}"
             f" | {'float16' if half else 'float32'} |"

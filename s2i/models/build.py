@@ -44,16 +44,16 @@ def build_image_encoder(config: Config) -> ImageEncoder | PretrainedImageEncoder
     A pretrained one comes without its backbone: `s2i.runs.pretrained_weights.connect` says where to fetch it.
     """
     if config.image_encoder.kind != "small":
-        return PretrainedImageEncoder(config.image_encoder, config.embedding)
-    return ImageEncoder(config.image_encoder, config.embedding)
+        return PretrainedImageEncoder(config.image_encoder, config.embedding_dim)
+    return ImageEncoder(config.image_encoder, config.embedding_dim)
 
 
 def build_generator(config: Config) -> StackedGenerator:
-    """The generator, with orthogonal weights and the configured spread of its condition."""
-    generator = StackedGenerator(config.generator, config.embedding)
+    """The generator, with orthogonal weights and the configured standard deviation of its condition."""
+    generator = StackedGenerator(config.generator, config.embedding_dim)
     initialise_orthogonally(generator)
-    generator.augmentation.start_with(config.generator.spread)
-    if config.generator.accumulate:  # a later stage begins by adding nothing to the image before
+    generator.augmentation.start_with(config.generator.init_std)
+    if config.generator.image_skips:  # a later stage begins by adding nothing to the image before
         for head in generator.heads[1:]:
             nn.init.zeros_(head.weight)
     return generator
@@ -63,7 +63,7 @@ def build_posterior(config: Config) -> Posterior | None:
     """What finds a real image's noise while a generator trains; None where nothing is resampled."""
     if not config.gan.reconstruction_weight:
         return None
-    return Posterior(config.embedding, config.generator.noise)
+    return Posterior(config.embedding_dim, config.generator.noise_dim)
 
 
 def image_sizes(config: Config) -> list[int]:
@@ -73,7 +73,8 @@ def image_sizes(config: Config) -> list[int]:
 
 def build_discriminators(config: Config, classes: int = 0) -> Discriminators:
     """One discriminator a stage, with orthogonal weights; `classes`: in the training split."""
-    width = config.generator.condition if config.discriminator.condition == "mu" else config.embedding
+    sees_mu = config.discriminator.condition_on == "mu"
+    width = config.generator.condition_dim if sees_mu else config.embedding_dim
     networks = Discriminators(config.discriminator, image_sizes(config), width, classes)
     if config.discriminator.norm != "spectral":  # a normed layer holds its weight in parts
         initialise_orthogonally(networks)

@@ -15,9 +15,9 @@ class ClassifierNetwork(nn.Module):
     tells whose it is.
     """
 
-    def __init__(self, config: ClassifierConfig, heads: dict[str, list[str]], image_size: int) -> None:
+    def __init__(self, config: ClassifierConfig, heads: dict[str, list[str]], input_size: int) -> None:
         super().__init__()
-        self.image_size, self.names = image_size, list(heads)
+        self.input_size, self.names = input_size, list(heads)
         layers: list[nn.Module] = []
         before = 3
         for width in config.channels:
@@ -25,15 +25,15 @@ class ClassifierNetwork(nn.Module):
             before = width
         self.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
         self.project = nn.Sequential(
-            nn.Linear(before * 16, config.features, bias=False),
-            nn.BatchNorm1d(config.features),
+            nn.Linear(before * 16, config.feature_dim, bias=False),
+            nn.BatchNorm1d(config.feature_dim),
             nn.ReLU(True),
         )
-        self.heads = nn.ModuleList(nn.Linear(config.features, len(values)) for values in heads.values())
+        self.heads = nn.ModuleList(nn.Linear(config.feature_dim, len(values)) for values in heads.values())
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, 3, H, W) in [-1, 1] of any size -> features (B, F), logits {head: (B, values)}."""
-        size = self.image_size
+        size = self.input_size
         if images.shape[-2:] != (size, size):
             images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
         features = self.project(self.backbone(images))

@@ -31,13 +31,13 @@ class Discriminator(nn.Module):
         """`classes`: to be told apart, if configured; `widening`: times `channels` in the first layer."""
         super().__init__()
         halvings = int(log2(image_size // 4))
-        widths = [min(widening * config.channels * 2**i, config.most_channels) for i in range(halvings)]
+        widths = [min(widening * config.channels * 2**i, config.max_channels) for i in range(halvings)]
         layers: list[nn.Module] = []
         before = 3
         for i, width in enumerate(widths):
             layers += _layer(before, width, 4, 2, config.norm if i else _first(config.norm))
             before = width
-        joined = min(8 * widening * config.channels, config.most_channels)
+        joined = min(8 * widening * config.channels, config.max_channels)
         while before > joined:
             layers += _layer(before, before // 2, 3, 1, config.norm)
             before //= 2
@@ -84,7 +84,7 @@ class Discriminators(nn.Module):
         self, config: DiscriminatorConfig, image_sizes: list[int], condition: int, classes: int = 0
     ) -> None:
         super().__init__()
-        widenings = [image_sizes[-1] // size if config.matched else 1 for size in image_sizes]
+        widenings = [image_sizes[-1] // size if config.match_widths else 1 for size in image_sizes]
         self.scales = nn.ModuleList(
             Discriminator(config, size, condition, classes, widening)
             for size, widening in zip(image_sizes, widenings, strict=True)

@@ -40,17 +40,21 @@ class FirstStage(nn.Module):
         super().__init__()
         doublings = int(log2(config.base_size // 4))
         self.widest = channels * 2**doublings
-        self.linear = nn.Linear(config.condition + config.noise, self.widest * 16 * 2, bias=False)
+        self.linear = nn.Linear(config.condition_dim + config.noise_dim, self.widest * 16 * 2, bias=False)
         self.norm = nn.BatchNorm1d(self.widest * 16 * 2)
         self.blocks = nn.ModuleList(
             Upsample(
-                self.widest // 2**i, self.widest // 2 ** (i + 1), config.upsample, config.gate, modulation
+                self.widest // 2**i,
+                self.widest // 2 ** (i + 1),
+                config.upsample,
+                config.activation,
+                modulation,
             )
             for i in range(doublings)
         )
 
     def forward(self, code: Tensor) -> Tensor:
-        """(B, condition + noise) -> (B, channels, base_size, base_size)."""
+        """(B, condition_dim + noise_dim) -> (B, channels, base_size, base_size)."""
         # h_0 = F_0(c, z)
         hidden = F.glu(self.norm(self.linear(code)), 1).unflatten(1, (self.widest, 4, 4))
         for block in self.blocks:
@@ -69,19 +73,19 @@ class NextStage(nn.Module):
         self.attention = SegmentAttention(embedding, before) if config.attention else None
         extra = before if config.attention and not config.add_context else 0
         # AttnGAN keeps the widened map through its residual blocks; StackGAN-v2 first joins to one width.
-        gate = Gate(config.gate)
+        gate = Gate(config.activation)
         self.join = self.join_norm = None
         if config.tile:
-            joined = before + extra + config.condition
+            joined = before + extra + config.condition_dim
             self.join = nn.Conv2d(joined, gate.widening * before, 3, 1, 1, bias=False)
             self.join_norm = Norm(gate.widening * before, modulation)
         self.gate = gate
         inner = before if config.tile else before + extra
         self.residuals = nn.ModuleList(
-            Residual(inner, config.gate, modulation) for _ in range(config.residual_blocks)
+            Residual(inner, config.activation, modulation) for _ in range(config.residual_blocks)
         )
         skip = before if config.dense else 0
-        self.upsample = Upsample(inner + skip, after, config.upsample, config.gate, modulation)
+        self.upsample = Upsample(inner + skip, after, config.upsample, config.activation, modulation)
 
     def forward(
         self, hidden: Tensor, encoding: CaptionEncoding, condition: Tensor, code: Tensor
@@ -112,8 +116,8 @@ class StackedGenerator(nn.Module):
     def __init__(self, config: GeneratorConfig, embedding: int) -> None:
         super().__init__()
         self.config = config
-        self.augmentation = ConditioningAugmentation(embedding, config.condition)
-        modulation = config.condition + config.noise if config.modulate else 0
+        self.augmentation = ConditioningAugmentation(embedding, config.condition_dim)
+        modulation = config.condition_dim + config.noise_dim if config.conditional_batch_norm else 0
         widths = stage_widths(config)
         self.first = FirstStage(config, widths[0], modulation)
         self.later = nn.ModuleList(
@@ -133,8 +137,8 @@ class StackedGenerator(nn.Module):
 
         Args:
             encoding: of B captions.
-            noise: (B, noise) standard normal.
-            condition_noise: (B, condition) standard normal of conditioning augmentation; None: use mu.
+            noise: (B, noise_dim) standard normal.
+            condition_noise: (B, condition_dim) standard normal of conditioning augmentation; None: use mu.
             stages: generate so many of the stages alone; None: all.
         """
         mu, logvar = self.augmentation(encoding.sentence)
@@ -147,7 +151,7 @@ class StackedGenerator(nn.Module):
         for stage, head in list(zip(self.later, self.heads[1:], strict=True))[: stages and stages - 1]:
             hidden, attention = stage(hidden, encoding, condition, code)
             before, colours = colours, head(hidden).float()
-            if self.config.accumulate:
+            if self.config.image_skips:
                 colours = colours + F.interpolate(before, scale_factor=2, mode="bilinear")
             images.append(colours.tanh())  # x_i = tanh(conv(h_i))
             if attention is not None:
@@ -159,7 +163,7 @@ def stage_widths(config: GeneratorConfig) -> list[int]:
     """Channels at the end of each stage."""
     if config.keep_channels:
         return [config.channels] * config.stages
-    return [max(config.least_channels, config.channels // 2**i) for i in range(config.stages)]
+    return [max(config.min_channels, config.channels // 2**i) for i in range(config.stages)]
 
 
 def initialise_orthogonally(network: nn.Module) -> None:

@@ -29,19 +29,19 @@ class ImageEncoder(nn.Module):
             for before, after in zip(widths, widths[1:], strict=False)
         )
         self.region = nn.Conv2d(config.channels[-2], embedding, 1)
-        side = config.image_size // 2 ** len(config.channels)  # px of the last map
+        side = config.input_size // 2 ** len(config.channels)  # px of the last map
         self.globe = nn.Linear(config.channels[-1] * side**2, embedding)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode images.
 
         Args:
-            images: (B, 3, H, W) in [-1, 1], of any size; resized to `image_size`.
+            images: (B, 3, H, W) in [-1, 1], of any size; resized to `input_size`.
 
         Returns:
             global vector (B, D) and regions (B, D, R).
         """
-        size = self.config.image_size
+        size = self.config.input_size
         if images.shape[-1] != size or images.shape[-2] != size:
             images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
         hidden = images
@@ -50,7 +50,7 @@ class ImageEncoder(nn.Module):
         regions = self.region(hidden).flatten(2)
         # All places of the last map, unpooled: which part has a colour shows in where the colour is.
         pooled = self.globe(self.blocks[-1](hidden).flatten(1))
-        return (F.normalize(pooled, dim=1) if self.config.unit else pooled), regions
+        return (F.normalize(pooled, dim=1) if self.config.normalize == "l2" else pooled), regions
 
 
 class PretrainedImageEncoder(nn.Module):
@@ -111,7 +111,7 @@ class PretrainedImageEncoder(nn.Module):
         vectors = self.globe(pooled)
         if regions is not None:
             regions = self.region(regions.unsqueeze(3)).squeeze(3)
-        return (F.normalize(vectors, dim=1) if self.config.unit else vectors), regions
+        return (F.normalize(vectors, dim=1) if self.config.normalize == "l2" else vectors), regions
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """As ImageEncoder's."""

@@ -24,7 +24,7 @@ class Posterior(nn.Module):
     It sees the caption, so that it need not tell again what the caption tells: what it tells costs.
     """
 
-    def __init__(self, embedding: int, noise: int, hidden: int = 256) -> None:
+    def __init__(self, embedding_dim: int, noise_dim: int, hidden: int = 256) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = 1
@@ -33,8 +33,8 @@ class Posterior(nn.Module):
             before = width
         self.backbone = nn.Sequential(*layers, nn.Flatten())
         flat = before * (IMAGE_SIDE // 2 ** len(_WIDTHS)) ** 2
-        self.join = nn.Sequential(nn.Linear(flat + embedding, hidden), nn.LeakyReLU(0.2))
-        self.out = nn.Linear(hidden, 2 * noise)
+        self.join = nn.Sequential(nn.Linear(flat + embedding_dim, hidden), nn.LeakyReLU(0.2))
+        self.out = nn.Linear(hidden, 2 * noise_dim)
         nn.init.zeros_(self.out.weight)  # begins as the prior
         nn.init.zeros_(self.out.bias)
 
@@ -47,7 +47,7 @@ class Posterior(nn.Module):
             mixtures: (B, 3) standard normal, see `mix_colours`.
 
         Returns:
-            mu, log variance: (B, noise) each, float32.
+            mu, log variance: (B, noise_dim) each, float32.
         """
         small = nn.functional.adaptive_avg_pool2d(images, IMAGE_SIDE)
         joined = torch.cat((self.backbone(mix_colours(small, mixtures)), sentence.to(small.dtype)), 1)

@@ -18,7 +18,7 @@ class PretrainedKind:
 
     `lower`, `upper`: names of its layers, in order, up to the map of regions and from there to the last map;
     `unused`: what comes after, or beside, and is left out; `region_channels`, `channels`: of the two maps;
-    `images`: range in which torchvision's own weights expect images; `least`: px that it needs;
+    `normalization`: in which torchvision's own weights expect images; `least`: px that it needs;
     `options`: of its builder.
     """
 
@@ -27,7 +27,7 @@ class PretrainedKind:
     unused: tuple[str, ...]
     region_channels: int
     channels: int
-    images: str
+    normalization: str
     least: int
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -46,7 +46,7 @@ KINDS = {
         unused=("AuxLogits", "avgpool", "dropout", "fc"),
         region_channels=768,
         channels=2048,
-        images="symmetric",  # Google's weights; torchvision undoes ImageNet's mean and deviation for them
+        normalization="symmetric",  # Google's weights; torchvision undoes ImageNet's mean and deviation
         least=75,
         options={"init_weights": False, "transform_input": False},
     ),
@@ -57,7 +57,7 @@ KINDS = {
         unused=("aux1", "aux2", "avgpool", "dropout", "fc"),
         region_channels=832,
         channels=1024,
-        images="symmetric",  # Google's weights too
+        normalization="symmetric",  # Google's weights too
         least=32,
         options={"init_weights": False, "transform_input": False},
     ),
@@ -67,7 +67,7 @@ KINDS = {
         unused=("avgpool", "fc"),
         region_channels=1024,
         channels=2048,
-        images="imagenet",
+        normalization="imagenet",
         least=32,
     ),
     # Regions: the wide map inside the last halving block, as detectors read it.
@@ -77,7 +77,7 @@ KINDS = {
         unused=("classifier",),
         region_channels=576,
         channels=1280,
-        images="imagenet",
+        normalization="imagenet",
         least=32,
     ),
 }
@@ -89,15 +89,15 @@ class PretrainedNetwork(nn.Module):
     (AttnGAN left its Inception in train mode: the weights stood still, the statistics drifted.)
     """
 
-    def __init__(self, kind: str, image_size: int, images: str = "published") -> None:
-        """`image_size`: px at its input; `images`: "imagenet" (mean and deviation), "symmetric" ([-1, 1])
+    def __init__(self, kind: str, input_size: int, normalization: str = "published") -> None:
+        """`input_size`: px; `normalization` of pixels: "imagenet" (mean and deviation), "symmetric" ([-1, 1])
         or "published", as torchvision's own weights expect them."""
         super().__init__()
         from torchvision.models import get_model  # here: generation needs none of it, and it takes a second
 
         known = KINDS[kind]
-        self.kind, self.image_size = kind, image_size
-        self.images = known.images if images == "published" else images
+        self.kind, self.input_size = kind, input_size
+        self.normalization = known.normalization if normalization == "published" else normalization
         self.network = get_model(kind, weights=None, **known.options)
         for name in known.unused:
             setattr(self.network, name, None)
@@ -111,10 +111,10 @@ class PretrainedNetwork(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, channels), map of regions
         (B, region_channels, h, w). Gradients pass through to the images."""
-        size = self.image_size
+        size = self.input_size
         if images.shape[-2:] != (size, size):
             images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-        if self.images == "imagenet":
+        if self.normalization == "imagenet":
             mean, deviation = (
                 images.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION)
             )

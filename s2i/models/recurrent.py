@@ -78,15 +78,15 @@ class AttentionPooling(nn.Module):
 
 
 class Pooling(nn.Module):
-    """Sentence vector from recurrent states: `attention`, `mean` or `last` (final states), of a given length.
+    """Sentence vector from recurrent states: `attention`, `mean` or `last` (final states), normalised.
 
-    `length`: "free" leaves it as pooled, "unit" makes it 1 (S2IGAN), "root" sqrt(D), so that a network that
-    reads it beside noise of variance 1 finds numbers of the same size.
+    `normalize`: "none" leaves it as pooled; "l2" makes its length 1 (S2IGAN), "l2_sqrt_dim" sqrt(D), so that
+    a network that reads it beside noise of variance 1 finds numbers of the same size.
     """
 
-    def __init__(self, kind: str, width: int, hidden: int, length: str) -> None:
+    def __init__(self, kind: str, width: int, hidden: int, normalize: str) -> None:
         super().__init__()
-        self.kind, self.length = kind, length
+        self.kind, self.normalize = kind, normalize
         self.attention = AttentionPooling(width, hidden) if kind == "attention" else None
 
     def forward(self, states: Tensor, final: Tensor, mask: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class Pooling(nn.Module):
             sentence = self.attention(states, mask)
         else:
             sentence = masked_mean(states, mask) if self.kind == "mean" else final
-        if self.length == "free":
+        if self.normalize == "none":
             return sentence
         unit = F.normalize(sentence, dim=1)
-        return unit if self.length == "unit" else unit * sentence.shape[1] ** 0.5
+        return unit if self.normalize == "l2" else unit * sentence.shape[1] ** 0.5

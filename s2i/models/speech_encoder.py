@@ -47,7 +47,7 @@ class SpeechEncoder(nn.Module):
     def __init__(self, config: SpeechEncoderConfig, audio: AudioConfig) -> None:
         super().__init__()
         self.config = config
-        widths = (audio.mels, *config.channels)
+        widths = (audio.mel_bins, *config.channels)
         kernels = config.kernels or (config.kernel,) * len(config.channels)
         strides = config.strides or (config.stride,) * len(config.channels)
         if not len(kernels) == len(strides) == len(config.channels):
@@ -61,8 +61,8 @@ class SpeechEncoder(nn.Module):
         )
         self.norms = nn.ModuleList(MaskedBatchNorm1d(width) for width in config.channels)
         cell = nn.GRU if config.cell == "gru" else nn.LSTM
-        self.recurrent = Bidirectional(cell, widths[-1], config.hidden, config.layers, config.dropout)
-        self.pooling = Pooling(config.pooling, 2 * config.hidden, config.attention, config.length)
+        self.recurrent = Bidirectional(cell, widths[-1], config.hidden_dim, config.layers, config.dropout)
+        self.pooling = Pooling(config.pooling, 2 * config.hidden_dim, config.attention_dim, config.normalize)
 
     def steps(self, lengths: Tensor) -> Tensor:
         """Recurrent steps that so many frames give: (B,) -> (B,); 0 where a clip is too short."""

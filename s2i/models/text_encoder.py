@@ -15,12 +15,12 @@ class TextEncoder(nn.Module):
     def __init__(self, config: TextEncoderConfig, vocabulary: int) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(vocabulary, config.embedding)
+        self.embedding = nn.Embedding(vocabulary, config.embedding_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.recurrent = Bidirectional(
-            nn.LSTM, config.embedding, config.hidden, config.layers, config.dropout
+            nn.LSTM, config.embedding_dim, config.hidden_dim, config.layers, config.dropout
         )
-        self.pooling = Pooling(config.pooling, 2 * config.hidden, config.attention, config.length)
+        self.pooling = Pooling(config.pooling, 2 * config.hidden_dim, config.attention_dim, config.normalize)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)  # AttnGAN
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> CaptionEncoding:

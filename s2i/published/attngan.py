@@ -33,13 +33,13 @@ def read_text_encoder(weights: Weights) -> TextEncoder:
     weights.move("encoder", "embedding")
     hidden, layers = move_recurrent(weights, "rnn", "recurrent", gates=4)
     config = TextEncoderConfig(
-        words=WORDS,
-        embedding=embedding,
+        max_words=WORDS,
+        embedding_dim=embedding,
         dropout=0.5,
-        hidden=hidden,
+        hidden_dim=hidden,
         layers=layers,
         pooling="last",
-        length="free",
+        normalize="none",
     )
     return weights.build(lambda: TextEncoder(config, words))
 
@@ -48,7 +48,11 @@ def read_image_encoder(weights: Weights) -> PretrainedImageEncoder:
     """CNN_ENCODER: two layers over Inception-v3, whose statistics drifted in training and are its own."""
     embedding = weights.shape("emb_features.weight", 4)[0]
     config = ImageEncoderConfig(
-        kind="inception_v3", image_size=299, unit=False, images="symmetric", weights=weights.origin
+        kind="inception_v3",
+        input_size=299,
+        normalize="none",
+        input_normalization="symmetric",
+        weights=weights.origin,
     )
     weights.move("emb_features", "encoder.region")
     weights.move("emb_cnn_code", "encoder.globe")
@@ -57,7 +61,7 @@ def read_image_encoder(weights: Weights) -> PretrainedImageEncoder:
         weights.move(layer, f"backbone.network.{layer}")
 
     def make() -> nn.ModuleDict:
-        backbone = PretrainedNetwork(config.kind, config.image_size, config.images)
+        backbone = PretrainedNetwork(config.kind, config.input_size, config.input_normalization)
         return nn.ModuleDict({"encoder": PretrainedImageEncoder(config, embedding), "backbone": backbone})
 
     encoder, backbone = weights.build(make).values()

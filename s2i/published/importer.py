@@ -22,7 +22,7 @@ UNSAID = {
     "attngan": "Words that the vocabulary lacks are left out of a caption, as in the published code.",
     "s2igan": "Not in the weights, and taken from the published code: a stride of 2, and log-mels normalised"
     " over the utterance, as its data script does and its data loader, by default, does not"
-    " (`audio.normalise`).",
+    " (`audio.cmvn`).",
     "stackgan-v2": "",
 }
 
@@ -58,7 +58,7 @@ def _describe(system: str, files: Sequence[Path], path: GenerationPath) -> list[
     if path.encoder is None:
         lines += [
             "",
-            f"There is no encoder in this folder: it generates from embeddings of {path.config.embedding}"
+            f"There is no encoder in this folder: it generates from embeddings of {path.config.embedding_dim}"
             f" numbers"
             f' (`s2i.load(...).path("{path.config.modality}").draw`), and `s2i generate` refuses it.',
         ]

@@ -42,15 +42,15 @@ def make_path(
     """
     config = replace(config, generator=generator.config)
     wanted = generator.augmentation.linear.in_features
-    if wanted != config.embedding:
+    if wanted != config.embedding_dim:
         source = origins.get("encoder", "an encoder of two directions")
         raise InputError(
             f"expected embeddings of {wanted} numbers for the generator in {origins['generator']},"
-            f" found {config.embedding} of {source}: the two were not trained together"
+            f" found {config.embedding_dim} of {source}: the two were not trained together"
         )
-    if image_encoder is not None and image_encoder.region.out_channels != config.embedding:
+    if image_encoder is not None and image_encoder.region.out_channels != config.embedding_dim:
         raise InputError(
-            f"expected an image encoder of {config.embedding} numbers, as the caption encoder has, found"
+            f"expected an image encoder of {config.embedding_dim} numbers, as the caption encoder has, found"
             f" {image_encoder.region.out_channels} in {origins['image']}: the two were not trained together"
         )
     return GenerationPath(

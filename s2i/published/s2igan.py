@@ -22,7 +22,7 @@ from s2i.published.weights import Weights, read_parts
 
 SPEECH_ENCODER, IMAGE_ENCODER = "S2IGAN's speech encoder", "S2IGAN's image encoder"
 # Not in the weights: what the published data script makes of a recording.
-AUDIO = AudioConfig(sample_rate=22050, window=0.025, hop=0.010, floor=1e-6, normalise=True)
+AUDIO = AudioConfig(sample_rate=22050, window=0.025, hop=0.010, log_floor=1e-6, cmvn=True)
 
 
 def read_speech_encoder(weights: Weights) -> SpeechEncoder:
@@ -46,13 +46,13 @@ def read_speech_encoder(weights: Weights) -> SpeechEncoder:
         stride=2,
         activation="none",
         cell="gru",
-        hidden=hidden,
+        hidden_dim=hidden,
         layers=layers,
         pooling="attention",
-        attention=attention,
-        length="unit",
+        attention_dim=attention,
+        normalize="l2",
     )
-    return weights.build(lambda: SpeechEncoder(config, replace(AUDIO, mels=shapes[0][1])))
+    return weights.build(lambda: SpeechEncoder(config, replace(AUDIO, mel_bins=shapes[0][1])))
 
 
 def read_relation(weights: Weights) -> RelationSupervisor:
@@ -67,7 +67,9 @@ def read_relation(weights: Weights) -> RelationSupervisor:
 def read_image_encoder(weights: Weights) -> PretrainedImageEncoder:
     """LINEAR_ENCODER: a layer over Inception-v3, which torchvision has; it knows no regions."""
     embedding, pooled = weights.shape("L1.weight", 2)
-    config = ImageEncoderConfig(kind="inception_v3", image_size=299, unit=True, images="symmetric")
+    config = ImageEncoderConfig(
+        kind="inception_v3", input_size=299, normalize="l2", input_normalization="symmetric"
+    )
     kind = KINDS[config.kind]
     if pooled != kind.channels:
         raise InputError(
@@ -84,7 +86,7 @@ def speech_path(parts: dict[str, Weights]) -> GenerationPath:
     """A path from speech: a generator that generates from the embeddings of S2IGAN's speech encoder."""
     encoder = read_speech_encoder(parts[SPEECH_ENCODER])
     mels = encoder.convolutions[0].in_channels
-    config, image_encoder = Config(audio=replace(AUDIO, mels=mels), speech_encoder=encoder.config), None
+    config, image_encoder = Config(audio=replace(AUDIO, mel_bins=mels), speech_encoder=encoder.config), None
     if IMAGE_ENCODER in parts:
         image_encoder = read_image_encoder(parts[IMAGE_ENCODER])
         config = replace(config, image_encoder=image_encoder.config)

@@ -48,16 +48,16 @@ def _generator_config(weights: Weights) -> tuple[GeneratorConfig, int]:
     config = GeneratorConfig(
         stages=stages,
         base_size=4 * 2 ** weights.count("h_net1.upsample{}.1.weight", 1),
-        noise=weights.shape("h_net1.fc.0.weight", 2)[1] - condition,
-        condition=condition,
+        noise_dim=weights.shape("h_net1.fc.0.weight", 2)[1] - condition,
+        condition_dim=condition,
         channels=widths[0],
-        least_channels=widths[-1],
+        min_channels=widths[-1],
         keep_channels=len(set(widths)) == 1,
         residual_blocks=max((_residual_blocks(weights, f"h_net{i}") for i in later), default=0),
         attention="h_net2.att.conv_context.weight" in weights,
         tile=tile,
         dense=dense,
-        gate="glu",
+        activation="glu",
         upsample="nearest",
     )
     return config, embedding
@@ -72,7 +72,7 @@ def _move_stage(weights: Weights, config: GeneratorConfig, published: str, ours:
         context = f"{published}.att.conv_context"
         weights.move(context, f"{ours}.attention.project", lambda weight: weight[..., 0])
     if config.tile:
-        weights.move(f"{published}.jointConv.0", f"{ours}.join", _to_the_end(config.condition))
+        weights.move(f"{published}.jointConv.0", f"{ours}.join", _to_the_end(config.condition_dim))
         weights.move(f"{published}.jointConv.1", f"{ours}.join_norm.norm")
     blocks = _residual_blocks(weights, published)
     channels = weights.shape(f"{published}.upsample.1.weight", 4)[1] // (2 if config.dense else 1)
@@ -138,8 +138,8 @@ def read_discriminator(weights: Weights) -> Discriminator:
     condition = weights.shape(f"{joint}.0.weight", 4)[1] - widths[-1]
     config = DiscriminatorConfig(
         channels=widths[0],
-        most_channels=max(widths),
-        condition="sentence" if attngan else "mu",
+        max_channels=max(widths),
+        condition_on="sentence" if attngan else "mu",
     )
     place = 0
     for convolution, norm in layers:

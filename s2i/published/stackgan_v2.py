@@ -26,6 +26,6 @@ def read_stackgan_v2(files: Sequence[Path]) -> GenerationPath:
         return speech_path(parts)
     generator = read_generator(parts["generator"])
     # No encoder: of its configuration the width of an embedding alone is read.
-    width = TextEncoderConfig(hidden=generator.augmentation.linear.in_features // 2)
+    width = TextEncoderConfig(hidden_dim=generator.augmentation.linear.in_features // 2)
     origins = {"generator": parts["generator"].origin}
     return make_path(Config(modality="text", text_encoder=width), generator, None, origins)

@@ -37,7 +37,7 @@ from s2i.reports.sections import SECTIONS, difference_name
 from s2i.runs.checkpoint import random_state_kept
 from s2i.runs.run import CHANGEABLE, PLACES, Run, config_changes
 
-MUST_AGREE = ("noise", "condition")  # numbers of noise: of other widths it would be other noise
+MUST_AGREE = ("noise_dim", "condition_dim")  # of other widths it would be other noise
 MAY_DIFFER = CHANGEABLE | PLACES | {"modality"}
 Measured = dict[str, list[Score]]  # one run's scores, protocol by protocol
 

@@ -76,7 +76,7 @@ def write_gallery(subjects: dict[str, Subject], folder: Path) -> tuple[list[Show
     chosen, every = choose(first.generated_captions)
     pack, config = first.pack, first.path.config
     images = pack.caption_image[chosen]
-    reals = _reals(pack, config.image_size, images)
+    reals = _reals(pack, config.generated_size, images)
     unseen = first.unseen_speakers
     shown = []
     for number, (index, image) in enumerate(zip(chosen, images, strict=True)):

@@ -369,7 +369,7 @@ def _logged(run: Run, pattern: str) -> Points:
 def _facts(results: dict[str, Any]) -> str:
     data = results["data"]
     runs = [f"{modality}: {run['name']}, {run['step']:,} steps" for modality, run in data["runs"].items()]
-    lines = [*runs, f"images of {data['image_size']} px", f"test data: {data['fingerprint'][:12]}"]
+    lines = [*runs, f"images of {data['generated_size']} px", f"test data: {data['fingerprint'][:12]}"]
     lines += [data["note"]] if "note" in data else []
     lines.append(
         f"classifier: {data['classifier']}"

@@ -61,7 +61,7 @@ def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
         f"{data['captions']:,} captions of {data['images']:,} images of {data['classes']:,} classes of"
         f" the {data['split']} split; {data['generated_captions']:,} captions generated with the noise of"
         f" seed"
-        f" {data['seed']}, {data['image_size']} px, after {data['step']:,} steps."
+        f" {data['seed']}, {data['generated_size']} px, after {data['step']:,} steps."
     )
     counts += f" Data {data['fingerprint'][:12]}{': ' + data['note'] if 'note' in data else ''}."
     counts += "".join(f" Left out: {count:,} {why}." for why, count in data["left_out"].items())

@@ -68,7 +68,7 @@ def _fetch(
         origin, expected = str(file), ""
     else:
         origin, expected = config.weights, config.sha256
-    backbone = _read_backbone(config.kind, config.image_size, config.images, origin, expected)
+    backbone = _read_backbone(config.kind, config.input_size, config.input_normalization, origin, expected)
     trained_over = encoder.fingerprint.cpu()
     if trained_over.any() and not torch.equal(trained_over, fingerprint(backbone)):
         raise InputError(
@@ -79,11 +79,13 @@ def _fetch(
 
 
 @cache
-def _read_backbone(kind: str, image_size: int, images: str, file: str, sha256: str) -> PretrainedNetwork:
+def _read_backbone(
+    kind: str, input_size: int, normalization: str, file: str, sha256: str
+) -> PretrainedNetwork:
     least = KINDS[kind].least
-    if image_size < least:
+    if input_size < least:
         raise InputError(
-            f"expected image_encoder.image_size of {least} px or more for {kind}, found {image_size}:"
+            f"expected image_encoder.input_size of {least} px or more for {kind}, found {input_size}:"
             " raise it"
         )
     values = _read_file(Path(file), sha256) if file else _download(kind)
@@ -91,7 +93,7 @@ def _read_backbone(kind: str, image_size: int, images: str, file: str, sha256: s
     wanted = {key.split(".")[0] for key in KINDS[kind].unused}
     values = {key: value for key, value in values.items() if key.split(".")[0] not in wanted}
     with torch.device("meta"):  # no random weights to be thrown away
-        backbone = PretrainedNetwork(kind, image_size, images)
+        backbone = PretrainedNetwork(kind, input_size, normalization)
     try:
         backbone.network.load_state_dict(values, assign=True)
     except RuntimeError as error:

@@ -31,7 +31,7 @@ def open_feature_cache(encoder: nn.Module, pack: Pack, config: Config, crops: in
             " leave it out"
         )
     has_regions = config.matching.region_weight > 0
-    network = [settings.kind, settings.image_size, settings.images, settings.region_side]
+    network = [settings.kind, settings.input_size, settings.input_normalization, settings.region_side]
     folder = feature_cache_folder(pack, [*network, encoder.fingerprint.tolist(), crops, has_regions])
     if folder.is_dir():
         return FeatureCache(folder)
@@ -51,5 +51,5 @@ def gallery_vectors(encoder: nn.Module, pack: Pack, feature_cache: FeatureCache 
     device = encoder.region.weight.device
     if feature_cache is not None:
         return encoder.project(feature_cache.centre_crops().to(device), None)[0].cpu()
-    batches = image_batches(pack, pack.image_size)
+    batches = image_batches(pack, pack.packed_size)
     return torch.cat([encoder(part.to(device))[0].cpu() for part in batches])

@@ -43,12 +43,12 @@ def train_classifier(config: Config) -> Path:
     training_pack, validation_pack = (Pack(Path(settings.pack) / split) for split in ("train", "val"))
     heads = training_pack.attributes or {CLASS: _class_names(training_pack)}
     engine = Engine.start(config, reads_captions=False)
-    network = ClassifierNetwork(settings, heads, config.image_size).to(engine.device)
+    network = ClassifierNetwork(settings, heads, config.generated_size).to(engine.device)
     rise = ScheduleConfig(kind="linear", start=_RISE, warmup=int(_RISE * settings.steps))
     optimiser_settings = OptimiserConfig(lr=settings.lr, betas=(0.9, 0.999), schedule=rise)
     prepared, optimiser = engine.prepare(network, adam(network.parameters(), optimiser_settings))
     targets = {name: torch.from_numpy(values) for name, values in labels(training_pack, heads).items()}
-    facts = {"kind": "classifier", "data": data, "heads": heads, "image_size": config.image_size}
+    facts = {"kind": "classifier", "data": data, "heads": heads, "input_size": config.generated_size}
     with Training(
         engine, settings.steps, {"classifier": prepared, "optimiser": optimiser}, facts
     ) as training:
@@ -56,7 +56,7 @@ def train_classifier(config: Config) -> Path:
         steps = range(training.step, settings.steps)
         for step in progress(steps, settings.steps, training.run.label, training.step):
             rate = set_learning_rate(optimiser, optimiser_settings, step, settings.steps)
-            images, chosen = _batch(training_pack, network.image_size, settings.batch_size, config.seed, step)
+            images, chosen = _batch(training_pack, network.input_size, settings.batch_size, config.seed, step)
             _, logits = prepared(images.to(engine.device))
             loss = _loss(logits, {name: targets[name][chosen].to(engine.device) for name in heads})
             optimiser.zero_grad(set_to_none=True)
@@ -108,7 +108,7 @@ def _validate(
     network.eval()
     predictions: dict[str, list[Tensor]] = {name: [] for name in heads}
     with torch.inference_mode():
-        for images in image_batches(pack, network.image_size):
+        for images in image_batches(pack, network.input_size):
             _, logits = network(images.to(training.engine.device))
             for name, values in logits.items():
                 predictions[name].append(values.argmax(1).cpu())

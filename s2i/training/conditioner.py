@@ -56,16 +56,16 @@ class Conditioner:
         matched = self._matching_model or self
         self.matching_image_encoder = matched.image_encoder
         self.matching = matched.config.matching
-        self.relation = RelationSupervisor(matched.config.embedding).to(engine.device)
+        self.relation = RelationSupervisor(matched.config.embedding_dim).to(engine.device)
         self.relation_learner = Learner(engine, self.relation.parameters(), settings.relation, settings.steps)
         engine.share(self.relation, self.encoder)
         self.dataset = CaptionedImages(
             pack,
             config.seed,
-            config.image_size,
+            config.generated_size,
             config.modality,
             self.vocabulary,
-            config.text_encoder.words,
+            config.text_encoder.max_words,
             same_class=settings.relation_weight > 0,
             augment=settings.augment,
         )

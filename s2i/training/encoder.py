@@ -46,7 +46,7 @@ class EncoderNetworks(nn.Module):
         self.config = config
         self.caption_encoder = build_caption_encoder(config, vocabulary)
         self.image_encoder = build_image_encoder(config)
-        self.classifier = nn.Linear(config.embedding, classes)
+        self.classifier = nn.Linear(config.embedding_dim, classes)
         if not config.matching.region_weight:  # nothing would train it
             self.image_encoder.region.requires_grad_(False)
         if not config.matching.class_weight:
@@ -86,7 +86,7 @@ def train_encoder(config: Config) -> Path:
     networks, optimiser = engine.prepare(networks, adam(networks.parameters(), settings.optimiser))
     for pack in (train_pack, val_pack):
         refuse_short_recordings(engine.unwrap(networks).caption_encoder, pack)
-    words, size = config.text_encoder.words, config.packed_size
+    words, size = config.text_encoder.max_words, config.packed_size
     dataset = CaptionedImages(
         train_pack, config.seed, size, config.modality, vocabulary, words, feature_cache=train_views
     )
@@ -156,7 +156,7 @@ def retrieval_scores(
     """`recall@k` and `mAP` of every usable caption of a pack: captions ask, the pack's images answer."""
     vectors, captions = [], []
     device = next(caption_encoder.parameters()).device
-    sizes = config.matching.batch_size, config.modality, vocabulary, config.text_encoder.words
+    sizes = config.matching.batch_size, config.modality, vocabulary, config.text_encoder.max_words
     usable = readable_captions(pack, config, caption_encoder, vocabulary)
     for batch in evaluation_batches(pack, usable, *sizes):
         batch = batch.to(device)
@@ -176,7 +176,7 @@ def readable_captions(
     usable = pack.usable(config.modality)
     if config.modality == "speech":
         return usable[pack.mel_lengths[usable] >= encoder.shortest()]
-    words = config.text_encoder.words
+    words = config.text_encoder.max_words
     known = [index for index in usable if _has_known_word(pack.caption(index).text, vocabulary, words)]
     return np.array(known, dtype=np.int64)
 

@@ -77,7 +77,7 @@ def train_gan(config: Config) -> Path:
             conditioner, batch = conditioners[turn], next(batches[turn]).to(engine.device)
             stages = growing_stages(settings.grow, step / settings.steps, len(sizes))
             real_images = image_pyramid(batch.images, sizes[:stages])
-            condition_on = config.discriminator.condition
+            condition_on = config.discriminator.condition_on
 
             generated = gan_step.generate(networks, conditioner, batch, stages, condition_on)
             terms = gan_step.discriminator_step(
@@ -160,9 +160,9 @@ def _check(config: Config) -> None:
             f"expected gan.grow with a number for each of {config.generator.stages - 1} later stages,"
             f" found {list(settings.grow)}: mend the configuration"
         )
-    widths = {each.modality: each.embedding for each in config.of_each_modality()}
+    widths = {each.modality: each.embedding_dim for each in config.of_each_modality()}
     if len(set(widths.values())) > 1:
         raise InputError(
             f"expected encoders of one width for gan.other_encoder, found {widths}:"
-            " give speech_encoder.hidden and text_encoder.hidden one value"
+            " give speech_encoder.hidden_dim and text_encoder.hidden_dim one value"
         )

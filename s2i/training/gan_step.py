@@ -100,8 +100,8 @@ def generate(
     """
     device, widths = networks.engine.device, conditioner.config.generator
     encoding = conditioner.encode(batch)
-    noise = torch.randn(len(batch), widths.noise, device=device)
-    condition_noise = torch.randn(len(batch), widths.condition, device=device)
+    noise = torch.randn(len(batch), widths.noise_dim, device=device)
+    condition_noise = torch.randn(len(batch), widths.condition_dim, device=device)
     noise_posterior = None
     with networks.engine.autocast():
         if networks.posterior is not None:

@@ -21,7 +21,7 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleConfig) -> flo
         factor = (steps - step) / (steps * (1 - schedule.start))
     elif schedule.kind == "step":
         factor = schedule.factor ** (step // schedule.every)
-    return max(factor, schedule.least) * min(1.0, (step + 1) / max(1, schedule.warmup))
+    return max(factor, schedule.min_factor) * min(1.0, (step + 1) / max(1, schedule.warmup))
 
 
 def adam(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> Adam:

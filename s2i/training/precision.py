@@ -156,17 +156,21 @@ def _parts_of(config: Config, reads_captions: bool) -> Iterator[Part]:
     if reads_captions:
         for each in config.of_each_modality():
             encoder = build_caption_encoder(each, vocabulary=8)
-            yield f"{each.modality} encoder", encoder, _captions(each.modality, encoder, each.audio.mels, 2)
+            yield (
+                f"{each.modality} encoder",
+                encoder,
+                _captions(each.modality, encoder, each.audio.mel_bins, 2),
+            )
     yield _image_layers(images=2)
 
 
 def _usual_parts() -> Iterator[Part]:
     """Every kind of layer that the package's networks are made of, in the amounts of a small training: of
     fewer captions and images, what a call costs would hide what a product costs."""
-    speech = SpeechEncoder(SpeechEncoderConfig(hidden=128, layers=1, pool=2), AudioConfig())
-    text = TextEncoder(TextEncoderConfig(embedding=128, hidden=128), vocabulary=8)
+    speech = SpeechEncoder(SpeechEncoderConfig(hidden_dim=128, layers=1, pool=2), AudioConfig())
+    text = TextEncoder(TextEncoderConfig(embedding_dim=128, hidden_dim=128), vocabulary=8)
     yield "text encoder", text, _captions("text", text, 0, 32)
-    yield "speech encoder", speech, _captions("speech", speech, AudioConfig().mels, 32)
+    yield "speech encoder", speech, _captions("speech", speech, AudioConfig().mel_bins, 32)
     yield _image_layers(images=32)
 
 

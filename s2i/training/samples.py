@@ -27,9 +27,9 @@ class SampleGrid:
         self.folder, self.config = folder, config
         usable = pack.usable(config.modality)
         spread = np.linspace(0, len(usable) - 1, min(CAPTIONS, len(usable))).astype(int)
-        words = config.text_encoder.words
+        words = config.text_encoder.max_words
         (self.batch,) = evaluation_batches(
-            pack, usable[spread], CAPTIONS, config.modality, vocabulary, words, config.image_size
+            pack, usable[spread], CAPTIONS, config.modality, vocabulary, words, config.generated_size
         )
 
     @torch.no_grad()
@@ -39,7 +39,7 @@ class SampleGrid:
         batch = self.batch.to(device)
         encoding = encoder(batch.inputs, batch.lengths)
         rows = [batch.images]
-        widths = (self.config.generator.noise, self.config.generator.condition)
+        widths = (self.config.generator.noise_dim, self.config.generator.condition_dim)
         for row in range(OUTPUTS):
             keys = [f"{row} {caption}" for caption in batch.captions.tolist()]
             noises = (part.to(device) for part in caption_noise(keys, self.config.seed, widths))

@@ -81,7 +81,7 @@ def _inputs(config: Config, vocabulary: Vocabulary | None) -> dict[str, Any]:
     return {
         "modality": "text",
         "vocabulary": vocabulary.to_list(),
-        "text_encoder.words": config.text_encoder.words,
+        "text_encoder.max_words": config.text_encoder.max_words,
     }
 
 

@@ -60,7 +60,7 @@ def test_the_second_nearest_is_another_image_and_no_mirror_image():
 def recite(subject: Subject, mirrored: bool):
     """A draw that gives training images back."""
     pack = Pack(Path(subject.path.config.data.pack) / "train")
-    known = torch.cat(list(image_batches(pack, subject.path.config.image_size)))
+    known = torch.cat(list(image_batches(pack, subject.path.config.generated_size)))
     known = known.flip(3) if mirrored else known
 
     def generate(captions):

@@ -180,7 +180,7 @@ def test_the_nearest_real_images_are_those_that_search_finds(model, speech, fold
 
 
 def test_unknown_and_unread_words_are_named(model):
-    words = model.paths["text"].config.text_encoder.words
+    words = model.paths["text"].config.text_encoder.max_words
     text = "a zebra & " + "red " * (words + 2) + "zebra"
     (side,) = Studio(model).answer(Request(None, text, (0,))).modalities
     assert side.unknown == ["zebra"]

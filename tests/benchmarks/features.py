@@ -31,7 +31,7 @@ from s2i.metrics import distances
 from s2i.models.classifier import ClassifierNetwork
 
 HEADS = {f"attribute {number}": ["red", "green", "blue", "white", "black", "grey"] for number in range(9)}
-CLASSIFIER = ClassifierConfig(channels=(24, 48, 96, 192), features=256)
+CLASSIFIER = ClassifierConfig(channels=(24, 48, 96, 192), feature_dim=256)
 BARE = 8  # batches that the network alone is timed on
 
 
@@ -60,14 +60,14 @@ def noise_pack(folder: Path, count: int, size: int) -> SimpleNamespace:
         fingerprint="noise",
         images=np.load(folder / "images.npy", mmap_mode="r"),
         records=range(count),
-        image_size=size,
+        packed_size=size,
         side=side,
     )
 
 
 def subject_in(folder: Path, size: int) -> SimpleNamespace:
     """What looking asks of a subject."""
-    config = SimpleNamespace(image_size=size)
+    config = SimpleNamespace(generated_size=size)
     path = SimpleNamespace(config=config, device=torch.device("cpu"), folder=folder)
     return SimpleNamespace(path=path, evaluation=EvaluationConfig(cache=str(folder / "cache")))
 

@@ -121,8 +121,8 @@ def benchmark(config: Config, steps: int, rounds: int) -> None:
     """Print a line a part."""
     if config.image_encoder.kind != "small":
         print(f"without {config.image_encoder.kind}, in whose place is a small image encoder")
-        size = 2 ** max(4, int(math.log2(config.image_size)))
-        small = replace(Config().image_encoder, image_size=size)
+        size = 2 ** max(4, int(math.log2(config.generated_size)))
+        small = replace(Config().image_encoder, input_size=size)
         config = replace(config, image_encoder=small, data=replace(config.data, packed_size=0))
     device = resolve_device(config.device)
     threads = set_threads(config.threads, PAIR)

@@ -66,15 +66,15 @@ def test_the_message_states_key_range_unit_and_the_value_found(tmp_path):
 
 
 def test_models_and_checkpoints_are_held_against_the_ranges_too():
-    with pytest.raises(InputError, match="a model: expected speech_encoder.hidden of 1 to 1000000000"):
-        config_from_dict({"speech_encoder": {"hidden": 0}}, "a model")
+    with pytest.raises(InputError, match="a model: expected speech_encoder.hidden_dim of 1 to 1000000000"):
+        config_from_dict({"speech_encoder": {"hidden_dim": 0}}, "a model")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["image_encoder.channels=[8]"], "image_encoder.channels of two numbers"),
-        (["image_encoder.image_size=8"], "found \\[32, 64, 128, 256\\]"),
+        (["image_encoder.input_size=8"], "found \\[32, 64, 128, 256\\]"),
         (["classifier.channels=[]"], "classifier.channels"),
         (["audio.hop=0.00001"], "audio.hop of a sample or more"),
         (["generator.base_size=48"], "generator.base_size of 4, 8, 16"),

@@ -33,9 +33,9 @@ def librosa_log_mel(waveform: torch.Tensor, config: AudioConfig, window: int, ho
         n_fft=window,
         hop_length=hop,
         win_length=window,
-        n_mels=config.mels,
+        n_mels=config.mel_bins,
     )
-    return np.log(mel + config.floor).T
+    return np.log(mel + config.log_floor).T
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def librosa_log_mel(waveform: torch.Tensor, config: AudioConfig, window: int, ho
     ],
 )
 def test_log_mels_are_librosas(rate, window, hop, mels):
-    config = AudioConfig(sample_rate=rate, window=window / rate, hop=hop / rate, mels=mels)
+    config = AudioConfig(sample_rate=rate, window=window / rate, hop=hop / rate, mel_bins=mels)
     waveform = speech_like(30000)
     ours = log_mel(waveform, config)
     theirs = librosa_log_mel(waveform, config, window, hop)
@@ -106,7 +106,7 @@ def test_features_have_mean_0_and_deviation_1_in_each_bin():
 
 def test_features_are_plain_log_mels_where_the_config_says_so():
     waveform = speech_like(9000)
-    plain = AudioConfig(normalise=False)
+    plain = AudioConfig(cmvn=False)
     assert torch.equal(features(waveform, plain), log_mel(waveform, plain))
 
 
@@ -181,7 +181,7 @@ def test_a_bad_recording_is_refused_by_name_in_one_line(tmp_path, kind, reason):
     path = tmp_path / "speech.wav"
     bad_recording(path, kind)
     with pytest.raises(InputError) as caught:
-        load_waveform(path, AudioConfig(longest=1.5))
+        load_waveform(path, AudioConfig(max_seconds=1.5))
     message = str(caught.value)
     assert reason in message and str(path) in message and "\n" not in message
 

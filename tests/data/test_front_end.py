@@ -73,7 +73,7 @@ def tone(samples: int) -> torch.Tensor:
 def test_settings_become_those_of_the_network(tmp_path):
     (tmp_path / "a.yaml").write_text("audio: {front_end: WAV2VEC2_LARGE, layer: 9, sample_rate: 8000}")
     found = load_config(tmp_path / "a.yaml").audio
-    assert (found.sample_rate, found.mels, found.window, found.hop) == (16000, 1024, 0.025, 0.02)
+    assert (found.sample_rate, found.mel_bins, found.window, found.hop) == (16000, 1024, 0.025, 0.02)
     assert found.layer == 9 and with_front_end(found) == found
     assert with_front_end(AudioConfig()) == AudioConfig()
 
@@ -98,7 +98,7 @@ def test_unknown_network_or_layer_is_refused(tmp_path, name, layer, message):
 def test_features_are_those_of_the_chosen_layer(weights, name, make, settings):
     waveform = tone(9000)
     network = make(**settings).eval()
-    config = audio(weights, name, layer=2, normalise=False)
+    config = audio(weights, name, layer=2, cmvn=False)
     network.load_state_dict(torch.load(config.weights, weights_only=True))
     given = waveform[None]
     if name == "WAVLM_LARGE":  # the bundle says that this one hears waveforms of deviation 1
@@ -116,7 +116,7 @@ def test_features_are_those_of_the_chosen_layer(weights, name, make, settings):
     assert torch.allclose(last, layers[2][0], atol=1e-5) and not torch.allclose(last, found, atol=1e-2)
     both = features(torch.stack([waveform, waveform.flip(0)]), config)
     assert torch.equal(both[0], found)
-    assert features(waveform, replace(config, normalise=True)).mean(0).abs().max() < 1e-5
+    assert features(waveform, replace(config, cmvn=True)).mean(0).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,9 @@ def test_pack_of_log_mels_knows_nothing_of_networks(config, tmp_path):
     plain = replace(config, audio=AudioConfig())
     build_pack(plain, ["train"])
     description = (tmp_path / "data/pack/train/pack.json").read_text()
-    assert all(f'"{name}"' in description for name in ("mels", "hop")) and '"front_end"' not in description
+    assert (
+        all(f'"{name}"' in description for name in ("mel_bins", "hop")) and '"front_end"' not in description
+    )
     assert set(asdict(AudioConfig())) >= {"front_end", "layer", "weights", "sha256"}
 
 

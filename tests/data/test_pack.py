@@ -153,7 +153,7 @@ def test_a_changed_recording_is_packed_again(packed, tmp_path):
     ("section", "values"),
     [
         ("audio", {"hop": 0.02}),
-        ("audio", {"normalise": False}),
+        ("audio", {"cmvn": False}),
         ("data", {"margin": 1.5}),
         ("data", {"box_scale": 1.2}),
         ("generator", {"base_size": 32}),

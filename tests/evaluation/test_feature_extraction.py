@@ -141,7 +141,7 @@ def test_real_images_are_brought_to_the_generated_ones_size(world, tmp_path):
     config = replace(
         config,
         generator=replace(config.generator, base_size=config.generator.base_size // 2),
-        data=replace(config.data, packed_size=subject.pack.image_size),
+        data=replace(config.data, packed_size=subject.pack.packed_size),
     )
     small = Subject(replace(subject.path, config=config), subject.evaluation)
     sides = []
@@ -152,7 +152,7 @@ def test_real_images_are_brought_to_the_generated_ones_size(world, tmp_path):
 
     small._extractors["imagenet"] = Extractor("imagenet", "fake", "f00d", "none", {FEATURES: 3}, look)
     small.real("imagenet")
-    assert set(sides) == {config.image_size} and config.image_size < small.pack.image_size
+    assert set(sides) == {config.generated_size} and config.generated_size < small.pack.packed_size
     for name, function in PROTOCOLS.items():  # and each that looks at generated ones says so
         said = procedure(name).replace("s2igan_mean", procedure("s2igan_mean_average_precision"))
         assert (

@@ -263,7 +263,7 @@ def test_a_subject_kept_to_some_captions_measures_those_alone(world):
 
 def test_captions_of_which_words_are_passed_over_are_counted(world, capsys):
     path = load(world["text"], "cpu").path("text")
-    short = replace(path.config, text_encoder=replace(path.config.text_encoder, words=2))
+    short = replace(path.config, text_encoder=replace(path.config.text_encoder, max_words=2))
     subject = Subject(replace(path, config=short))
     told = {"of more than 2 words": sum(len(text.split()) > 2 for text in subject.pack.texts())}
     assert subject.read_in_part == told and told["of more than 2 words"]

@@ -171,7 +171,7 @@ def test_text_without_a_known_word_is_refused(model, tmp_path, text):
     assert not list(tmp_path.iterdir())
 
 
-LONGEST = tiny_model_config("text").text_encoder.words
+LONGEST = tiny_model_config("text").text_encoder.max_words
 LONG = "a zebra " + "red " * LONGEST
 
 

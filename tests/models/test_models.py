@@ -37,11 +37,11 @@ from s2i.models.relation import RelationSupervisor
 from s2i.models.speech_encoder import MaskedBatchNorm1d, SpeechEncoder, average_steps
 from s2i.models.text_encoder import TextEncoder
 
-MELS = AudioConfig().mels
-SPEECH = SpeechEncoderConfig(channels=(8, 12), hidden=8, layers=2, attention=6, segment=3, pool=2)
-TEXT = TextEncoderConfig(embedding=10, dropout=0.5, hidden=8, layers=2, attention=6)
+MELS = AudioConfig().mel_bins
+SPEECH = SpeechEncoderConfig(channels=(8, 12), hidden_dim=8, layers=2, attention_dim=6, segment=3, pool=2)
+TEXT = TextEncoderConfig(embedding_dim=10, dropout=0.5, hidden_dim=8, layers=2, attention_dim=6)
 GENERATOR = GeneratorConfig(
-    stages=3, base_size=8, noise=6, condition=4, channels=8, least_channels=4, residual_blocks=1
+    stages=3, base_size=8, noise_dim=6, condition_dim=4, channels=8, min_channels=4, residual_blocks=1
 )
 # The published layouts and our own, by what sets them apart.
 LAYOUTS = {
@@ -53,10 +53,10 @@ LAYOUTS = {
         "add_context": True,
         "tile": False,
         "dense": False,
-        "gate": "relu",
-        "modulate": True,
+        "activation": "relu",
+        "conditional_batch_norm": True,
         "upsample": "bilinear",
-        "accumulate": True,
+        "image_skips": True,
     },
 }
 
@@ -97,7 +97,7 @@ def some_encoding(batch: int, width: int = 16, steps: int = 5) -> CaptionEncodin
 
 
 def noises(batch: int, config: GeneratorConfig = GENERATOR) -> tuple[Tensor, Tensor]:
-    return torch.randn(batch, config.noise), torch.randn(batch, config.condition)
+    return torch.randn(batch, config.noise_dim), torch.randn(batch, config.condition_dim)
 
 
 def assert_same_encoding(batch: CaptionEncoding, row: int, alone: CaptionEncoding) -> None:
@@ -223,7 +223,7 @@ def test_the_number_of_steps_is_that_of_the_convolutions_themselves(kernel, stri
 
 
 def test_the_published_encoder_needs_16_frames_and_refuses_fewer():
-    encoder = SpeechEncoder(SpeechEncoderConfig(hidden=8), AudioConfig())
+    encoder = SpeechEncoder(SpeechEncoderConfig(hidden_dim=8), AudioConfig())
     assert encoder.shortest() == 16
     with pytest.raises(ValueError, match="at least 16 frames, found 15"):
         encode_mels(encoder, mels(40, 15))
@@ -239,18 +239,18 @@ def test_the_speech_encoders_shapes_are_as_promised():
 @pytest.mark.parametrize("modality", ["speech", "text"])
 def test_the_sentence_vector_has_the_configured_length_and_direction(modality):
     found = {}
-    for length in ("free", "unit", "root"):
+    for normalize in ("none", "l2", "l2_sqrt_dim"):
         torch.manual_seed(0)
         if modality == "speech":
-            encoder = SpeechEncoder(replace(SPEECH, length=length), AudioConfig()).eval()
-            found[length] = encode_mels(encoder, mels(100, 60)).sentence
+            encoder = SpeechEncoder(replace(SPEECH, normalize=normalize), AudioConfig()).eval()
+            found[normalize] = encode_mels(encoder, mels(100, 60)).sentence
         else:
-            encoder = TextEncoder(replace(TEXT, length=length), 30).eval()
-            found[length] = encoder(torch.tensor([[3, 4], [5, 6]]), torch.tensor([2, 2])).sentence
-    unit = F.normalize(found["free"], dim=1)
-    assert not torch.allclose(found["free"], unit)
-    torch.testing.assert_close(found["unit"], unit)
-    torch.testing.assert_close(found["root"], 4 * unit)  # sqrt(2 * 8)
+            encoder = TextEncoder(replace(TEXT, normalize=normalize), 30).eval()
+            found[normalize] = encoder(torch.tensor([[3, 4], [5, 6]]), torch.tensor([2, 2])).sentence
+    unit = F.normalize(found["none"], dim=1)
+    assert not torch.allclose(found["none"], unit)
+    torch.testing.assert_close(found["l2"], unit)
+    torch.testing.assert_close(found["l2_sqrt_dim"], 4 * unit)  # sqrt(2 * 8)
 
 
 def test_the_published_encoder_has_no_non_linearity_between_its_convolutions():
@@ -354,7 +354,7 @@ def test_two_way_recurrence_equals_torchs_on_packed_sequences(kind, layers):
 
 
 def test_attention_pooling_is_a_softmax_over_time_in_each_channel():
-    pooling = Pooling("attention", 4, 3, "free")
+    pooling = Pooling("attention", 4, 3, "none")
     states, mask = torch.randn(2, 5, 4), length_mask(torch.tensor([5, 2]), 5)
     found = pooling(states, torch.zeros(2, 4), mask)
     layer = pooling.attention
@@ -392,7 +392,7 @@ def test_speech_and_text_give_the_same_kind_of_encoding_and_nothing_downstream_a
     text = written(torch.tensor([[3, 4], [5, 0]]), torch.tensor([2, 1]))
     generator = build_generator(config).eval()
     for encoding in (speech, text):
-        assert encoding.sentence.shape[1] == encoding.sequence.shape[1] == config.embedding
+        assert encoding.sentence.shape[1] == encoding.sequence.shape[1] == config.embedding_dim
         assert [p.shape[-1] for p in generator(encoding, *noises(2)).images] == [8, 16, 32]
 
 
@@ -400,13 +400,13 @@ def test_speech_and_text_give_the_same_kind_of_encoding_and_nothing_downstream_a
 
 
 def test_the_image_encoder_gives_a_vector_and_regions_of_any_image_size():
-    encoder = ImageEncoder(ImageEncoderConfig(image_size=32, channels=(4, 6, 8), unit=True), 10).eval()
+    encoder = ImageEncoder(ImageEncoderConfig(input_size=32, channels=(4, 6, 8), normalize="l2"), 10).eval()
     for side in (16, 32, 50):
         vectors, regions = encoder(torch.rand(3, 3, side, side) * 2 - 1)
         assert vectors.shape == (3, 10) and regions.shape == (3, 10, 8 * 8)
         torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
     assert not torch.allclose(
-        ImageEncoder(ImageEncoderConfig(image_size=16, channels=(4, 4), unit=False), 10)(
+        ImageEncoder(ImageEncoderConfig(input_size=16, channels=(4, 4), normalize="none"), 10)(
             torch.rand(3, 3, 16, 16)
         )[0].norm(dim=1),
         torch.ones(3),
@@ -414,7 +414,7 @@ def test_the_image_encoder_gives_a_vector_and_regions_of_any_image_size():
 
 
 def test_an_images_vector_is_the_same_alone_and_in_a_batch():
-    encoder = ImageEncoder(ImageEncoderConfig(image_size=16, channels=(4, 6)), 10).eval()
+    encoder = ImageEncoder(ImageEncoderConfig(input_size=16, channels=(4, 6)), 10).eval()
     shake_norms(encoder)
     images = torch.rand(4, 3, 16, 16) * 2 - 1
     vectors, regions = encoder(images)
@@ -534,7 +534,7 @@ def test_conditioning_augmentation_is_linear_gated_and_split():
 
 @pytest.mark.parametrize("spread", [1.0, 0.25])
 def test_an_untrained_condition_has_the_configured_spread(spread):
-    config = Config(speech_encoder=SPEECH, generator=replace(GENERATOR, spread=spread, condition=64))
+    config = Config(speech_encoder=SPEECH, generator=replace(GENERATOR, init_std=spread, condition_dim=64))
     _, logvar = build_generator(config).augmentation(0.1 * torch.randn(50, 16))
     assert (0.5 * logvar).exp().mean().item() == pytest.approx(spread, rel=0.1)
 
@@ -552,7 +552,7 @@ def test_an_untrained_condition_has_the_configured_spread(spread):
 )
 def test_stages_have_the_published_sizes_and_widths(config, sizes, widths, widest):
     assert image_sizes(Config(generator=config)) == sizes
-    assert Config(generator=config).image_size == sizes[-1]
+    assert Config(generator=config).generated_size == sizes[-1]
     assert stage_widths(config) == widths
     with torch.device("meta"):
         generator = StackedGenerator(config, 1024)
@@ -560,8 +560,8 @@ def test_stages_have_the_published_sizes_and_widths(config, sizes, widths, wides
             CaptionEncoding(
                 torch.empty(2, 1024), torch.empty(2, 1024, 3), torch.empty(2, 3, dtype=torch.bool)
             ),
-            torch.empty(2, config.noise),
-            torch.empty(2, config.condition),
+            torch.empty(2, config.noise_dim),
+            torch.empty(2, config.condition_dim),
         )
     assert generator.first.widest == widest
     assert [p.shape[-1] for p in output.images] == sizes
@@ -578,7 +578,7 @@ def test_the_dense_layout_joins_the_incoming_map_before_each_upsampling():
 
 
 def test_a_512_px_four_stage_attention_generator_generates():
-    sizes = {"stages": 4, "base_size": 64, "channels": 4, "least_channels": 2}
+    sizes = {"stages": 4, "base_size": 64, "channels": 4, "min_channels": 2}
     generator = StackedGenerator(replace(GENERATOR, **sizes, attention=True), 16).eval()
     with torch.no_grad():
         output = generator(some_encoding(1), *noises(1))
@@ -602,7 +602,7 @@ def test_modulation_begins_as_a_plain_norm_and_then_follows_the_condition():
 @pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
 @pytest.mark.parametrize("size", [8, 16, 64])
 def test_a_discriminator_gives_one_logit_an_image_from_each_head(norm, size):
-    network = Discriminator(DiscriminatorConfig(channels=4, most_channels=16, norm=norm), size, 6)
+    network = Discriminator(DiscriminatorConfig(channels=4, max_channels=16, norm=norm), size, 6)
     hidden = network(torch.rand(3, 3, size, size) * 2 - 1)
     assert hidden.shape[2:] == (4, 4)
     logits, alone = (
@@ -667,7 +667,7 @@ def test_published_discriminators_have_the_published_widths_and_no_norm_after_th
 
 def test_matched_discriminators_are_as_wide_as_the_largest_is_at_their_size():
     for matched, first in ((False, [4, 4, 4]), (True, [16, 8, 4])):
-        config = DiscriminatorConfig(channels=4, most_channels=64, matched=matched)
+        config = DiscriminatorConfig(channels=4, max_channels=64, match_widths=matched)
         networks = build_discriminators(
             Config(speech_encoder=SPEECH, generator=GENERATOR, discriminator=config)
         )
@@ -677,7 +677,7 @@ def test_matched_discriminators_are_as_wide_as_the_largest_is_at_their_size():
 def test_the_condition_of_the_discriminators_is_mu_or_the_sentence():
     config = Config(speech_encoder=SPEECH, generator=GENERATOR)
     for condition, width in (("mu", 4), ("sentence", 16)):
-        changed = DiscriminatorConfig(channels=4, condition=condition)
+        changed = DiscriminatorConfig(channels=4, condition_on=condition)
         networks = build_discriminators(replace(config, discriminator=changed))
         assert len(networks.scales) == 3
         for network in networks:
@@ -730,7 +730,7 @@ def test_every_convolution_and_linear_layer_begins_orthogonal(name):
             if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Linear)):
                 if path.endswith("modulation"):  # near zero: a plain norm at first
                     assert part.weight.abs().max() < 0.1
-                elif path in ("heads.1", "heads.2") and network.config.accumulate:  # add nothing at first
+                elif path in ("heads.1", "heads.2") and network.config.image_skips:  # add nothing at first
                     assert not part.weight.any()
                 else:
                     assert is_orthogonal(part.weight), path
@@ -743,12 +743,12 @@ def test_every_convolution_and_linear_layer_begins_orthogonal(name):
 
 
 def test_image_encoders_have_the_captions_width():
-    config = Config(speech_encoder=SPEECH, image_encoder=ImageEncoderConfig(image_size=16, channels=(4, 4)))
+    config = Config(speech_encoder=SPEECH, image_encoder=ImageEncoderConfig(input_size=16, channels=(4, 4)))
     vectors, regions = build_image_encoder(config)(torch.rand(2, 3, 16, 16))
-    assert vectors.shape[1] == regions.shape[1] == config.embedding == 16
+    assert vectors.shape[1] == regions.shape[1] == config.embedding_dim == 16
 
 
 def test_an_accumulating_generator_begins_with_its_first_image_enlarged():
-    generator = replace(GENERATOR, accumulate=True)
+    generator = replace(GENERATOR, image_skips=True)
     network = build_generator(Config(speech_encoder=SPEECH, generator=generator))
     assert network.heads[0].weight.any() and not any(head.weight.any() for head in network.heads[1:])

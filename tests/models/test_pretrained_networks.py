@@ -68,7 +68,7 @@ def world(tmp_path_factory, weights) -> Path:
 def make_config(world: Path, run: Path, weights: Path, modality: str = "speech") -> Config:
     config = tiny_training_config(world / "data", run, modality)
     encoder = ImageEncoderConfig(
-        kind="mobilenet_v2", image_size=32, weights=str(weights), region_side=1, cached_crops=2
+        kind="mobilenet_v2", input_size=32, weights=str(weights), region_side=1, cached_crops=2
     )
     return replace(config, image_encoder=encoder, data=replace(config.data, packed_size=32))
 
@@ -110,7 +110,7 @@ def test_a_backbone_is_torchvisions_network_up_to_its_classifier(kind):
 
 @pytest.mark.parametrize(("kind", "size", "places"), [("inception_v3", 299, 289), ("resnet50", 224, 196)])
 def test_regions_and_vectors_are_as_wide_and_as_many_as_published(kind, size, places):
-    settings = ImageEncoderConfig(kind=kind, image_size=size)
+    settings = ImageEncoderConfig(kind=kind, input_size=size)
     with torch.device("meta"):
         encoder = build_image_encoder(Config(image_encoder=settings))
         encoder.use_backbone(PretrainedNetwork(kind, size))
@@ -129,7 +129,7 @@ def test_images_come_in_the_range_that_the_weights_were_trained_on():
     black = seen["published"][0, :, 0, 0]
     assert torch.allclose(black, -torch.tensor([0.485 / 0.229, 0.456 / 0.224, 0.406 / 0.225]))
     assert seen["symmetric"].shape == (1, 3, 32, 32) and torch.allclose(seen["symmetric"], -torch.ones(()))
-    assert {kind: known.images for kind, known in KINDS.items()} == {  # torchvision's transform_input
+    assert {kind: known.normalization for kind, known in KINDS.items()} == {  # torchvision's transform_input
         "inception_v3": "symmetric",
         "googlenet": "symmetric",
         "resnet50": "imagenet",
@@ -138,7 +138,7 @@ def test_images_come_in_the_range_that_the_weights_were_trained_on():
 
 
 def test_a_frozen_network_is_in_no_checkpoint_stays_as_it_is_and_passes_gradients_on(weights):
-    encoder = make_encoder(ImageEncoderConfig(kind="mobilenet_v2", image_size=32, weights=str(weights)))
+    encoder = make_encoder(ImageEncoderConfig(kind="mobilenet_v2", input_size=32, weights=str(weights)))
     require_backbone(encoder)
     before = {key: value.clone() for key, value in encoder.backbone.network.state_dict().items()}
     images = torch.rand(4, 3, 16, 16, requires_grad=True)
@@ -167,7 +167,7 @@ def test_weights_come_from_safetensors_or_from_a_state_dict_named_by_its_hash(we
     found = []
     for file, sha256 in ((weights, ""), (named, digits), (named, digits[:10].upper())):
         encoder = make_encoder(
-            ImageEncoderConfig(kind="mobilenet_v2", image_size=32, weights=str(file), sha256=sha256)
+            ImageEncoderConfig(kind="mobilenet_v2", input_size=32, weights=str(file), sha256=sha256)
         )
         require_backbone(encoder)
         found.append(encoder.fingerprint)
@@ -183,7 +183,7 @@ def test_without_a_file_torchvision_downloads_and_checks_the_hash(weights, monke
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
     pretrained_weights._read_backbone.cache_clear()
-    require_backbone(make_encoder(ImageEncoderConfig(kind="mobilenet_v2", image_size=32)))
+    require_backbone(make_encoder(ImageEncoderConfig(kind="mobilenet_v2", input_size=32)))
     ((url, options),) = calls
     assert url.startswith("https://download.pytorch.org/models/mobilenet_v2-") and options["check_hash"]
 
@@ -191,7 +191,7 @@ def test_without_a_file_torchvision_downloads_and_checks_the_hash(weights, monke
         raise OSError("no route to host")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    settings = ImageEncoderConfig(kind="mobilenet_v2", image_size=32)
+    settings = ImageEncoderConfig(kind="mobilenet_v2", input_size=32)
     refused(settings, "mobilenet_v2-", "no route to host", "image_encoder.weights")
     pretrained_weights._read_backbone.cache_clear()
 
@@ -202,7 +202,7 @@ class Calls:
 
 
 def test_bad_files_of_weights_are_refused_in_one_line(weights, tmp_path, capsys):
-    settings = ImageEncoderConfig(kind="mobilenet_v2", image_size=32, weights=str(weights))
+    settings = ImageEncoderConfig(kind="mobilenet_v2", input_size=32, weights=str(weights))
     refused(replace(settings, sha256="0" * 64), str(weights), "SHA-256", "image_encoder.sha256")
     refused(replace(settings, sha256=hashlib.sha256(weights.read_bytes()).hexdigest()[:4]), "8 digits")
     refused(replace(settings, weights=str(tmp_path / "none.pth")), "no file", "none.pth")
@@ -224,7 +224,7 @@ def test_bad_files_of_weights_are_refused_in_one_line(weights, tmp_path, capsys)
 
 def test_a_pack_of_larger_images_gives_them_at_the_generated_size_too(world, weights):
     pack = Pack(world / "data" / "pack" / "train", make_config(world, world / "x", weights))
-    assert (pack.image_size, pack.side) == (32, 40)
+    assert (pack.packed_size, pack.side) == (32, 40)
     crops = centre_crops(pack, 1)
     large = to_uint8(read_images(pack, np.array([3]), crops, 32))[0]
     small = to_uint8(read_images(pack, np.array([3]), crops, 16))[0]
@@ -291,7 +291,7 @@ def test_an_encoder_trains_without_a_feature_cache_too(world, weights, tmp_path)
 def test_encoders_know_their_network_and_continue_over_no_other(world, weights, tmp_path):
     state = read_checkpoint(world / "speech-encoder" / "checkpoints" / BEST)["nets"]["image_encoder"]
     backbone = make_encoder(
-        ImageEncoderConfig(kind="mobilenet_v2", image_size=32, weights=str(weights))
+        ImageEncoderConfig(kind="mobilenet_v2", input_size=32, weights=str(weights))
     ).backbone
     assert torch.equal(state["fingerprint"], fingerprint(backbone))
     values = load_file(weights)

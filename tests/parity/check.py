@@ -151,7 +151,7 @@ def class_map(part: Part) -> Pairs:
 
 
 def log_mels(part: Part) -> Pairs:
-    config = AudioConfig(sample_rate=part["sample_rate"], mels=part["log_mel"].shape[-1])
+    config = AudioConfig(sample_rate=part["sample_rate"], mel_bins=part["log_mel"].shape[-1])
     ours = log_mel(part["waveform"], config)
     yield ours, part["log_mel"]
     yield normalise(ours), part["log_mel_cmvn"]

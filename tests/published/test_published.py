@@ -184,7 +184,7 @@ def test_an_imported_model_generates_from_the_command_line(files, tmp_path, caps
     assert capsys.readouterr().out == f"{model}\n"
     assert not list(tmp_path.glob(".*"))
     path = load(model, "cpu").paths["text" if system == "attngan" else "speech"]
-    assert path.image_encoder is None and path.config.image_size == 32
+    assert path.image_encoder is None and path.config.generated_size == 32
     card = (model / "README.md").read_text()
     assert f"s2i import {system}" in card and all(file.name in card for file in files[system])
     given = ["--text", "a bird with red wings"]

@@ -102,10 +102,10 @@ def test_small_has_matching_encoders_of_its_own():
     cached_crops = [values(words) for words in commands if "data_prep.feature_cache" in words]
     runs = {values(words)["run"]: values(words) for words in commands if "run" in values(words)}
     prefix = "recipes/cub/exp/small"
-    assert [each.get("image_encoder.image_size") for each in cached_crops] == [None, "96"]
+    assert [each.get("image_encoder.input_size") for each in cached_crops] == [None, "96"]
     for modality in ("speech", "text"):
         looking = runs[f"{prefix}-{modality}-matching"]
         generated_from, output = runs[f"{prefix}-{modality}-encoder"], runs[f"{prefix}-{modality}-gan"]
-        assert looking["image_encoder.image_size"] == "96" and looking["modality"] == modality
+        assert looking["image_encoder.input_size"] == "96" and looking["modality"] == modality
         assert output["gan.matching_model"] == looking["run"] != generated_from["run"]
-        assert "image_encoder.image_size" not in output and "image_encoder.image_size" not in generated_from
+        assert "image_encoder.input_size" not in output and "image_encoder.input_size" not in generated_from

@@ -53,9 +53,9 @@ def made_small(preset: Path, data: Path) -> Config:
     pack = data / f"pack of {names(preset)}"
     if encoder.kind == "small":
         halvings = len(encoder.channels)
-        encoder = replace(encoder, channels=(8,) * halvings, image_size=2**halvings)
+        encoder = replace(encoder, channels=(8,) * halvings, input_size=2**halvings)
     else:  # the frozen network that is quickest, at 32 px, instead of any; its features are too many to learn
-        encoder = replace(encoder, kind="mobilenet_v2", image_size=32, weights=str(data / WEIGHTS))
+        encoder = replace(encoder, kind="mobilenet_v2", input_size=32, weights=str(data / WEIGHTS))
         encoder = replace(encoder, region_side=1, project=True)
     small = replace(
         config,
@@ -63,16 +63,19 @@ def made_small(preset: Path, data: Path) -> Config:
         threads=1,
         data=DataConfig(root=str(data), manifest=str(data / "manifest.jsonl"), pack=str(pack)),
         speech_encoder=replace(
-            config.speech_encoder, channels=(8,) * len(config.speech_encoder.channels), hidden=8, attention=4
+            config.speech_encoder,
+            channels=(8,) * len(config.speech_encoder.channels),
+            hidden_dim=8,
+            attention_dim=4,
         ),
-        text_encoder=replace(config.text_encoder, embedding=8, hidden=8, attention=4),
+        text_encoder=replace(config.text_encoder, embedding_dim=8, hidden_dim=8, attention_dim=4),
         image_encoder=encoder,
-        generator=replace(generator, base_size=8, noise=4, condition=4, channels=8, least_channels=4),
-        discriminator=replace(config.discriminator, channels=4, most_channels=32),
+        generator=replace(generator, base_size=8, noise_dim=4, condition_dim=4, channels=8, min_channels=4),
+        discriminator=replace(config.discriminator, channels=4, max_channels=32),
         matching=replace(config.matching, steps=1, batch_size=4, region_group=0),
         gan=replace(config.gan, steps=1, batch_size=4),
         classifier=replace(
-            classifier, channels=(4,) * min(4, len(classifier.channels)), features=4, steps=1, batch_size=4
+            classifier, channels=(4,) * min(4, len(classifier.channels)), feature_dim=4, steps=1, batch_size=4
         ),
         log=LogConfig(every=1),
     )
@@ -94,12 +97,14 @@ def test_a_presets_networks_fit_each_other_at_full_size(preset):
         with torch.device("meta"):
             encoder, image_encoder = build_caption_encoder(config, 1000), build_image_encoder(config)
             generator, networks = build_generator(config), build_discriminators(config)
-            sentence, mask = torch.empty(2, config.embedding), torch.empty(2, 7, dtype=torch.bool)
-            encoding = CaptionEncoding(sentence, torch.empty(2, config.embedding, 7), mask)
+            sentence, mask = torch.empty(2, config.embedding_dim), torch.empty(2, 7, dtype=torch.bool)
+            encoding = CaptionEncoding(sentence, torch.empty(2, config.embedding_dim, 7), mask)
             output = generator(
-                encoding, torch.empty(2, config.generator.noise), torch.empty(2, config.generator.condition)
+                encoding,
+                torch.empty(2, config.generator.noise_dim),
+                torch.empty(2, config.generator.condition_dim),
             )
-            condition = output.mu if config.discriminator.condition == "mu" else sentence
+            condition = output.mu if config.discriminator.condition_on == "mu" else sentence
             for network, image, size in zip(networks, output.images, sizes, strict=True):
                 assert image.shape == (2, 3, size, size)
                 hidden = network(image)
@@ -110,9 +115,9 @@ def test_a_presets_networks_fit_each_other_at_full_size(preset):
                 )
             if isinstance(image_encoder, PretrainedImageEncoder):
                 settings = config.image_encoder
-                image_encoder.use_backbone(PretrainedNetwork(settings.kind, settings.image_size))
+                image_encoder.use_backbone(PretrainedNetwork(settings.kind, settings.input_size))
             vectors, regions = image_encoder(output.images[-1])
-        assert vectors.shape[1] == regions.shape[1] == config.embedding
+        assert vectors.shape[1] == regions.shape[1] == config.embedding_dim
         assert sum(weight.numel() for weight in encoder.parameters()) > 0
 
 

@@ -306,10 +306,10 @@ def test_runs_over_different_data_are_refused(world, tmp_path):
 
 def test_runs_with_other_noise_are_refused(world, tmp_path):
     def noisier(config):
-        return replace(config, generator=replace(config.generator, noise=7))
+        return replace(config, generator=replace(config.generator, noise_dim=7))
 
     other = copy_of(world, "text", tmp_path / "other", noisier)
-    with pytest.raises(InputError, match="share their noise, found generator.noise 6 from speech and 7"):
+    with pytest.raises(InputError, match="share their noise, found generator.noise_dim 6 from speech and 7"):
         compare(world["speech"], other, tmp_path / "report")
 
 

@@ -180,7 +180,7 @@ def test_a_pack_without_a_fingerprint_is_to_be_packed_again(data):
     facts = json.loads((data / "pack/train/pack.json").read_text())
     del facts["split"], facts["sources"], facts["classes"]
     (data / "pack/train/pack.json").write_text(json.dumps({**facts, "version": 1, "fingerprint": "old"}))
-    with pytest.raises(InputError, match="expected a pack of version 2.*run data_prep/pack.py"):
+    with pytest.raises(InputError, match="expected a pack of version 3.*run data_prep/pack.py"):
         Pack(data / "pack" / "train")
     assert fingerprint(data) == known
 
@@ -229,7 +229,7 @@ def moved(value: object, old: Path, new: Path) -> object:
 def config_of(folder: Path, run: str, modality: str = "speech") -> Config:
     config = tiny_training_config(folder / "data", folder / run, modality)
     classifier = replace(
-        config.classifier, pack=config.data.pack, channels=(8, 8), features=8, steps=4, batch_size=4
+        config.classifier, pack=config.data.pack, channels=(8, 8), feature_dim=8, steps=4, batch_size=4
     )
     gan = replace(config.gan, encoder=str(folder / f"{modality}-encoder"))
     return replace(config, gan=gan, classifier=classifier)

@@ -28,7 +28,7 @@ from tests.tiny import tiny_model_config
 from tests.tiny_data import write_telling_data
 from tests.tiny_runs import SCHEMA, write_birds
 
-SETTINGS = ClassifierConfig(channels=(8, 16), features=16, steps=50, batch_size=32)
+SETTINGS = ClassifierConfig(channels=(8, 16), feature_dim=16, steps=50, batch_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def pack(config) -> Pack:
 
 def test_it_learns_to_tell_attributes(config, classifier, pack):
     assert classifier.heads == SCHEMA
-    predictions = classifier.look(image_batches(pack, pack.image_size))
+    predictions = classifier.look(image_batches(pack, pack.packed_size))
     right = labels(pack, classifier.heads)
     shares = {name: float((predictions.answers(name) == right[name]).mean()) for name in SCHEMA}
     assert shares["size"] > 0.9 and min(shares.values()) > 0.6  # chance: 1/2, 1/3
@@ -73,8 +73,8 @@ def test_it_learns_to_tell_attributes(config, classifier, pack):
 
 
 def test_a_image_is_judged_the_same_alone_and_in_any_batch(classifier, pack):
-    together = classifier.look([next(image_batches(pack, pack.image_size))])
-    alone = classifier.look(image_batches(pack, pack.image_size, batch_size=1))
+    together = classifier.look([next(image_batches(pack, pack.packed_size))])
+    alone = classifier.look(image_batches(pack, pack.packed_size, batch_size=1))
     assert np.allclose(together.features, alone.features, atol=1e-4)
     assert np.allclose(together.probabilities["wing"], alone.probabilities["wing"], atol=1e-5)
     assert np.allclose(together.probabilities["wing"].sum(1), 1)
@@ -127,7 +127,7 @@ def test_data_without_attributes_makes_a_classifier_of_classes(config, tmp_path)
     classifier = load_classifier(train_classifier(made))
     assert classifier.heads == {CLASS: ["red bird", "green bird", "blue bird", "white bird"]}
     pack = Pack(tmp_path / "pack" / "val")
-    predictions = classifier.look(image_batches(pack, pack.image_size))
+    predictions = classifier.look(image_batches(pack, pack.packed_size))
     assert (predictions.answers(CLASS) == labels(pack, classifier.heads)[CLASS]).mean() > 0.6
 
 

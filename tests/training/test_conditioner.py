@@ -36,8 +36,8 @@ def world(tmp_path_factory) -> Path:
 def looker(world) -> Path:
     """The run of a further speech encoder: narrower, over smaller images."""
     config = tiny_training_config(world / "data", world / "looker")
-    images = replace(config.image_encoder, image_size=8)
-    speech = replace(config.speech_encoder, hidden=4)
+    images = replace(config.image_encoder, input_size=8)
+    speech = replace(config.speech_encoder, hidden_dim=4)
     matching = replace(config.matching, scale=7.0)
     return train_encoder(
         replace(config, seed=5, image_encoder=images, speech_encoder=speech, matching=matching)
@@ -156,7 +156,7 @@ def test_the_encoder_learns_through_the_images_and_not_through_what_judges_them(
     monkeypatch.setattr(Conditioner, "encode", note)
     monkeypatch.setattr(gan_step, "generator_losses", watch)
     config = make_config(world, tmp_path, encoder_lr=1e-3, steps=2, added_loss="some:loss")
-    train_gan(replace(config, discriminator=replace(config.discriminator, condition=condition)))
+    train_gan(replace(config, discriminator=replace(config.discriminator, condition_on=condition)))
 
 
 def test_generator_steps_are_so_many_a_batch_from_new_noise(world, tmp_path, monkeypatch):
@@ -276,7 +276,7 @@ def test_a_matching_model_reads_as_the_model_itself_reads(world, looker, tmp_pat
 
 def test_encoders_of_two_widths_are_refused(world, tmp_path):
     config = of_both(world, tmp_path)
-    config = replace(config, text_encoder=replace(config.text_encoder, hidden=4))
+    config = replace(config, text_encoder=replace(config.text_encoder, hidden_dim=4))
     with pytest.raises(InputError, match=r"one width for gan.other_encoder, found \{'speech': 16, 'text': 8"):
         train_gan(config)
 

@@ -33,10 +33,10 @@ from s2i.training.matching_loss import matching_loss
 from s2i.training.matching_model import freeze
 
 CONFIG = Config(
-    speech_encoder=SpeechEncoderConfig(hidden=8),
-    image_encoder=ImageEncoderConfig(image_size=16, channels=(4, 4)),
+    speech_encoder=SpeechEncoderConfig(hidden_dim=8),
+    image_encoder=ImageEncoderConfig(input_size=16, channels=(4, 4)),
     generator=GeneratorConfig(
-        stages=2, base_size=8, noise=6, condition=4, channels=8, least_channels=4, attention=True
+        stages=2, base_size=8, noise_dim=6, condition_dim=4, channels=8, min_channels=4, attention=True
     ),
     discriminator=DiscriminatorConfig(channels=4),
 )
@@ -160,7 +160,7 @@ def test_a_batch_of_one_class_has_no_wrong_pairs():
 @pytest.mark.parametrize("condition", ["mu", "sentence"])
 def test_the_discriminators_step_gives_the_generator_and_the_encoder_no_gradient(condition):
     """As the training calls it: generated images and condition come without their history."""
-    config = replace(CONFIG, discriminator=DiscriminatorConfig(channels=4, condition=condition))
+    config = replace(CONFIG, discriminator=DiscriminatorConfig(channels=4, condition_on=condition))
     generator, networks = build_generator(config), build_discriminators(config)
     encoding = some_encoding()
     encoding.sentence.requires_grad_()
@@ -395,13 +395,14 @@ def test_the_relation_loss_is_the_cross_entropy_of_the_label():
 
 
 SEMANTIC = replace(
-    CONFIG, discriminator=DiscriminatorConfig(channels=4, condition="sentence", contrast=True, classify=True)
+    CONFIG,
+    discriminator=DiscriminatorConfig(channels=4, condition_on="sentence", contrast=True, classify=True),
 )
 
 
 def test_semantic_terms_are_batch_matching_and_cross_entropy_of_the_discriminators_own_heads():
     network = next(iter(build_discriminators(SEMANTIC, classes=3)))
-    images, condition = torch.rand(4, 3, 8, 8), torch.randn(4, SEMANTIC.embedding)
+    images, condition = torch.rand(4, 3, 8, 8), torch.randn(4, SEMANTIC.embedding_dim)
     hidden = network(images)
     contrast = gan_step.contrastive_loss(network, hidden, condition, CLASSES)
     seen, told = network.contrast(hidden.flatten(1)), network.contrast_condition(condition)
@@ -419,7 +420,7 @@ def test_semantic_terms_are_batch_matching_and_cross_entropy_of_the_discriminato
 def test_semantic_terms_count_on_both_sides_by_their_weights():
     networks = build_discriminators(SEMANTIC, classes=3)
     reals = [torch.rand(4, 3, 8, 8), torch.rand(4, 3, 16, 16)]
-    condition = torch.randn(4, SEMANTIC.embedding)
+    condition = torch.randn(4, SEMANTIC.embedding_dim)
     plain, weighted = GanConfig(), GanConfig(contrast_weight=0.5, class_weight=2.0)
     without = gan_step.discriminator_losses(networks, reals, reals, condition, CLASSES, plain)["d/all"]
     terms = gan_step.discriminator_losses(networks, reals, reals, condition, CLASSES, weighted)
@@ -451,7 +452,7 @@ def test_reconstruction_is_the_mean_difference_over_stages_and_the_nats_of_the_f
 
 
 def test_a_new_posterior_is_the_prior_and_learns_from_image_and_caption():
-    posterior = Posterior(embedding=16, noise=6)
+    posterior = Posterior(embedding_dim=16, noise_dim=6)
     images, sentence, mixtures = torch.randn(4, 3, 64, 64), torch.randn(4, 16), torch.randn(4, 3)
     mu, logvar = posterior(images, sentence, mixtures)
     assert mu.shape == logvar.shape == (4, 6) and not mu.any() and not logvar.any()

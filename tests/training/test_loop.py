@@ -212,7 +212,7 @@ def test_threads_are_as_configured(tmp_path):
         (ScheduleConfig(kind="linear", start=0.6), {0: 1.0, 60: 1.0, 80: 0.5, 99: 0.025, 100: 0.0}),
         (ScheduleConfig(kind="linear", start=0.0), {0: 1.0, 25: 0.75}),
         (ScheduleConfig(kind="linear", start=1.0), {50: 1.0, 99: 1.0}),
-        (ScheduleConfig(kind="linear", start=0.6, least=0.2), {80: 0.5, 99: 0.2}),
+        (ScheduleConfig(kind="linear", start=0.6, min_factor=0.2), {80: 0.5, 99: 0.2}),
         (ScheduleConfig(kind="step", every=30, factor=0.1), {0: 1.0, 29: 1.0, 30: 0.1, 90: 0.001}),
         (ScheduleConfig(warmup=4), {0: 0.25, 1: 0.5, 3: 1.0, 4: 1.0}),
     ],

@@ -30,7 +30,7 @@ def config(tmp_path_factory) -> Config:
     write_telling_data(folder / "others", train=20, val=4)
     config = tiny_training_config(folder / "birds", folder / "gan", "speech")
     other = tiny_training_config(folder / "others", folder / "classifier", "speech")
-    settings = ClassifierConfig(pack=other.data.pack, channels=(8, 8), features=8, steps=4, batch_size=8)
+    settings = ClassifierConfig(pack=other.data.pack, channels=(8, 8), feature_dim=8, steps=4, batch_size=8)
     build_pack(config, ["train", "val"])
     build_pack(other, ["train", "val"])
     classifier = train_classifier(replace(other, classifier=settings))

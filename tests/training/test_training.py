@@ -310,7 +310,7 @@ def test_in_a_training_the_discriminators_step_has_no_history_and_the_generators
     condition, world, tmp_path, monkeypatch
 ):
     config = make_config(world, tmp_path)
-    config = replace(config, discriminator=DiscriminatorConfig(channels=4, condition=condition))
+    config = replace(config, discriminator=DiscriminatorConfig(channels=4, condition_on=condition))
     steps: list[str] = []
     after_generator: dict[str, torch.Tensor] = {}
     for_discriminator, for_generator = gan_step.discriminator_losses, gan_step.generator_losses
@@ -365,7 +365,7 @@ def test_every_weight_of_an_encoder_that_may_learn_does(class_weight, region_wei
     config = replace(config, matching=matching)
     pack = Pack(world / "data" / "pack" / "train")
     networks = EncoderNetworks(config, 0, len(pack.class_labels))
-    dataset = CaptionedImages(pack, 0, config.image_size, "speech")
+    dataset = CaptionedImages(pack, 0, config.generated_size, "speech")
     networks(dataset[0, np.arange(8)])[0].backward()
     learning = {name for name, weight in networks.named_parameters() if weight.requires_grad}
     assert learning == {name for name, weight in networks.named_parameters() if weight.grad is not None}
@@ -414,7 +414,7 @@ def test_samples_come_from_the_average_in_evaluation_mode(world, tmp_path, monke
     def watch(self, generator, encoder, step):
         generated.append(generator)
         shown = self.batch.image_ids.numpy()  # as the class says: of the training split
-        cut = read_images(pack, shown, centre_crops(pack, len(shown)), config.image_size)
+        cut = read_images(pack, shown, centre_crops(pack, len(shown)), config.generated_size)
         assert torch.equal(self.batch.images, cut)
         assert not generator.training and not encoder.training
         generate(self, generator, encoder, step)
