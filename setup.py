@@ -5,14 +5,14 @@ from setuptools import find_packages, setup
 setup(
     name="s2i",
     version="0.1.0",
-    description="Images from speech: training, generation and honest measuring",
+    description="Images from speech: training, generation and evaluation",
     author="The s2i authors",
     license="MIT",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["s2i", "s2i.*", "data_prep"]),
     package_data={"s2i.app": ["page.css", "page.js"]},
     install_requires=[
-        "torch==2.11.*",  # one matched set of three: later ones of torch have no torchaudio beside them
+        "torch==2.11.*",  # one matched set of three: later versions of torch have no matching torchaudio
         "torchaudio==2.11.*",
         "torchvision==0.26.*",
         "accelerate>=1.10",
@@ -30,10 +30,10 @@ setup(
     ],
     extras_require={
         "eval": ["torch-fidelity>=0.4", "clean-fid"],
-        "app": ["gradio>=6,<7"],  # its page's parts are not promised to stay the same in 7
+        "app": ["gradio>=6,<7"],  # the components of its pages may change in 7
         "log": ["tensorboard"],
         "mic": ["sounddevice"],  # `s2i generate --record`; it brings PortAudio itself on Windows and macOS
-        # torch-fidelity and clean-fid hold our metrics against other people's; so does scikit-learn, which
+        # The tests compare our metrics with torch-fidelity's and clean-fid's, and with scikit-learn's, which
         # librosa brings. gradio and selenium: the page is tested in a browser.
         "dev": [
             "pytest",

@@ -42,8 +42,8 @@ _COMPOUNDS = {
     "tail": ("tailed",),
     "bill": ("billed", "beaked"),
 }
-_COUNTS, _COUNT_WEIGHTS = (4, 5, 6), (0.4, 0.4, 0.2)  # attributes told
-_SHAPE_WEIGHT = 0.75  # of bill shape, size and pattern in the choice of what is told; a colour has 1
+_COUNTS, _COUNT_WEIGHTS = (4, 5, 6), (0.4, 0.4, 0.2)  # attributes that a caption mentions
+_SHAPE_WEIGHT = 0.75  # of bill shape, size and pattern in the choice of attributes; a colour has 1
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,20 @@ def describe(attributes: dict[str, str], rng: random.Random) -> tuple[str, tuple
 
     Args:
         attributes: a value of `ATTRIBUTES` for each of its names.
-        rng: decides what is told, and in which words.
+        rng: chooses attributes and words.
 
     Returns:
         The sentence (English, at most `LONGEST` words) and the attributes that it tells: four to six of the
-        nine, in the order of `ATTRIBUTES`. A plain pattern is never told.
+        nine, in the order of `ATTRIBUTES`. A plain pattern is never mentioned.
 
     Raises InputError for an unknown attribute or value.
     """
     check_attributes(attributes)
-    told = _choose(attributes, rng)
+    mentioned = _choose(attributes, rng)
     while True:
-        text = _sentence({name: attributes[name] for name in told}, rng)
+        text = _sentence({name: attributes[name] for name in mentioned}, rng)
         if len(text.replace("-", " ").split()) <= LONGEST:
-            return text, told
+            return text, mentioned
 
 
 def _choose(attributes: dict[str, str], rng: random.Random) -> tuple[str, ...]:
@@ -102,16 +102,16 @@ def _choose(attributes: dict[str, str], rng: random.Random) -> tuple[str, ...]:
     return tuple(name for name in ATTRIBUTES if name in chosen)
 
 
-def _sentence(told: dict[str, str], rng: random.Random) -> str:
-    parts = _parts(told, rng)
+def _sentence(mentioned: dict[str, str], rng: random.Random) -> str:
+    parts = _parts(mentioned, rng)
     bird = "bird"
     plain = [part for part in parts if part.name]
     if plain and rng.random() < 0.3:
         first = plain[0]
         parts.remove(first)
         bird = f"{first.qualities[0]}-{rng.choice(_COMPOUNDS[first.name])} {bird}"
-    if "size" in told:
-        bird = f"{_word(told['size'], rng)} {bird}"
+    if "size" in mentioned:
+        bird = f"{_word(mentioned['size'], rng)} {bird}"
     parts = _share_colours(parts, rng)
     style = rng.choice(("has", "with", "with", "list", "list", "on", "verbless", "split"))
     described = [part for part in parts if part.qualities]
@@ -135,23 +135,23 @@ def _sentence(told: dict[str, str], rng: random.Random) -> str:
     return f"{text}."
 
 
-def _parts(told: dict[str, str], rng: random.Random) -> list[_Part]:
-    """What is told of each part, in any order."""
+def _parts(mentioned: dict[str, str], rng: random.Random) -> list[_Part]:
+    """The mentioned parts with their adjectives, in any order."""
     qualities: dict[str, list[str]] = {}
-    if "bill_shape" in told:
-        qualities["bill"] = [_word(told["bill_shape"], rng)]
-    if told.get("pattern") in _PATTERNED_PART:
-        name, adjectives = _PATTERNED_PART[told["pattern"]]
+    if "bill_shape" in mentioned:
+        qualities["bill"] = [_word(mentioned["bill_shape"], rng)]
+    if mentioned.get("pattern") in _PATTERNED_PART:
+        name, adjectives = _PATTERNED_PART[mentioned["pattern"]]
         qualities[name] = [rng.choice(adjectives)]
     found = []
     for name in COLOURED_PARTS:
         others = qualities.get(name, [])
-        colour = [_word(told[name], rng)] if name in told else []
+        colour = [_word(mentioned[name], rng)] if name in mentioned else []
         if others or colour:
             is_plain = not others
             noun = rng.choice(_NOUNS[name])
             found.append(_Part((noun,), (*others, *colour), name if is_plain else ""))
-    if told.get("pattern") == "eye-striped":
+    if mentioned.get("pattern") == "eye-striped":
         found.append(_Part((rng.choice(_EYE_STRIPE),), (), ""))
     rng.shuffle(found)
     return found

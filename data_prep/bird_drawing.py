@@ -1,6 +1,6 @@
 """A bird drawn from nine known attributes: vector shapes, any size, one description.
 
-Coordinates are parts of the picture's side: the middle is (0, 0), x points to the bird's bill, y down.
+Coordinates are parts of the image's side: the middle is (0, 0), x points to the bird's bill, y down.
 What captions do not tell (pose, side, background, light) follows from the variation seed alone.
 """
 
@@ -50,7 +50,7 @@ _DARK, _PALE = (34.0, 30.0, 34.0), (252.0, 250.0, 242.0)
 
 @dataclass(frozen=True)
 class _Variation:
-    """What no caption tells. Angles in degrees, lengths in sides of the picture."""
+    """What no caption mentions. Angles in degrees, lengths in sides of the image."""
 
     flip: bool
     scale: float
@@ -105,10 +105,10 @@ def draw_bird(attributes: dict[str, str], variation_seed: int, size: int) -> Ima
     Args:
         attributes: a value of `ATTRIBUTES` for each of its names.
         variation_seed: decides pose, side, background and light: one seed gives any two species the same.
-        size: side of the picture in px, 32 to 512; the same bird at every size.
+        size: side of the image in px, 32 to 512; the same bird at every size.
 
     Returns:
-        An RGB picture. Its middle 64/76 holds the whole bird; another crop of that size may cut the tip of a
+        An RGB image. Its middle 64/76 holds the whole bird; another crop of that size may cut the tip of a
         large one's tail or bill, no more.
 
     Raises InputError for an unknown attribute or value, or a size outside 32 to 512.
@@ -121,10 +121,10 @@ def draw_bird(attributes: dict[str, str], variation_seed: int, size: int) -> Ima
     canvas = _Canvas(_background(rng), size)
     _draw_perch(canvas, rng)
     _Bird(canvas, attributes, variation).draw()
-    picture = canvas.image.reduce(SUPERSAMPLING)
+    image = canvas.image.reduce(SUPERSAMPLING)
     if variation.flip:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return _light(picture, variation)
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _light(image, variation)
 
 
 class _Canvas:
@@ -178,7 +178,7 @@ class _Bird:
         return tuple(channel * factor for channel, factor in zip(base, jitter, strict=True))
 
     def on_body(self, points: Points) -> Points:
-        """From the body's own frame (first axis to the breast, second to the belly) to the picture."""
+        """From the body's own frame (first axis to the breast, second to the belly) to the image."""
         return _turn(np.asarray(points, dtype=float) * self.scale, self.body_turn) + self.body_place
 
     def _legs(self) -> None:
@@ -327,22 +327,22 @@ def _background(rng: random.Random) -> Image.Image:
     else:
         horizon, blur = rng.uniform(-0.1, 0.1), 0.3
     mix = 1 / (1 + np.exp(-(y - horizon) / blur * 3))
-    picture = np.repeat(high + (low - high) * mix[..., None], _BACKGROUND_SIDE, axis=1)
+    image = np.repeat(high + (low - high) * mix[..., None], _BACKGROUND_SIDE, axis=1)
     for _ in range(rng.randint(3, 7)):
         centre_x, centre_y, radius = rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5), rng.uniform(0.08, 0.2)
         distance = np.hypot(x - centre_x, y - centre_y)
         alpha = rng.uniform(0.3, 0.7) / (1 + np.exp((distance - radius) / 0.03))
-        picture += (soft(blob) - picture) * alpha[..., None]
-    return Image.fromarray(_bytes(picture))
+        image += (soft(blob) - image) * alpha[..., None]
+    return Image.fromarray(_bytes(image))
 
 
-def _light(picture: Image.Image, variation: _Variation) -> Image.Image:
+def _light(image: Image.Image, variation: _Variation) -> Image.Image:
     tint = variation.brightness * np.array([1 + variation.warmth, 1.0, 1 - variation.warmth])
-    return Image.fromarray(_bytes(np.asarray(picture, dtype=np.float64) * tint))
+    return Image.fromarray(_bytes(np.asarray(image, dtype=np.float64) * tint))
 
 
-def _bytes(picture: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+def _bytes(image: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 def _rgba(colour: Colour, alpha: float) -> tuple[int, ...]:

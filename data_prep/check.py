@@ -88,7 +88,7 @@ def card(splits: dict[str, Counts]) -> str:
         unseen = getattr(splits["test"], name).difference(*(getattr(counts, name) for counts in seen))
         lines.append(f"{name} of test outside train and val: {len(unseen):,}")
     languages = set().union(*(counts.languages for counts in splits.values()))
-    lines.append(f"languages: {', '.join(sorted(languages)) or 'not told'}")
+    lines.append(f"languages: {', '.join(sorted(languages)) or 'not given'}")
     wordless = sum(counts.wordless for counts in splits.values())
     if wordless:
         lines.append(f"written captions without a word, which training from text leaves out: {wordless:,}")

@@ -8,7 +8,7 @@ StackGAN, AttnGAN and S2IGAN share: `text/<class>/<name>.txt` (Reed et al.'s cap
 `{train,test}/filenames.pickle` (the published split). Where `CUB_200_2011` is absent it comes from DIR's
 `CUB_200_2011.tgz`, or from the network. A part of the data set will do: tables are joined by id.
 
-The splits hold whole classes: test the published 50, validation a tenth of the others, drawn by the seed.
+The splits hold whole classes: test the published 50, validation a tenth of the others, sampled with the seed.
 Every photograph is decoded once and gets its box, which packing turns into the published crop (1.5 times the
 longer side). Each has ten captions, of the first source in --captions that has any for it: `reed`, or
 `attributes`, sentences worded from the percentages of annotators who saw each attribute in the class. A
@@ -140,7 +140,7 @@ def _card(tally: Tally, division: Division) -> str:
     lines.append(f"vocabulary of the training captions: {len(splits['train'].words):,} words")
     lines.append(f"words a caption: {words[0]} to {words[-1]}, median {middle}")
     lines.append(f"captions from: {_listed(tally.sources)}")
-    lines.append(f"test classes: {division.told}")
+    lines.append(f"test classes: {division.origin}")
     lines.append(f"validation classes: {', '.join(map(str, sorted(splits['val'].classes))) or 'none'}")
     lines.append(f"photographs left out: {_listed(+tally.left_out)}")
     missing = [split for split, counts in splits.items() if not counts.images]
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of held-out classes and sentences [%(default)s]")
     parser.add_argument("--val-classes", type=int, help="to validate on [a tenth of those outside test]")
     parser.add_argument(
-        "--test-classes", type=int, help="drawn by the seed, for a part without published ones [published]"
+        "--test-classes", type=int, help="sampled by seed, for a part without published ones [published]"
     )
     parser.add_argument("--photographs", type=int, help="of each class, the first by id, for a trial [all]")
     given = parser.parse_args(arguments)

@@ -12,10 +12,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LEAST = 30.0  # per cent of annotators without whom a value is never told
+LEAST = 30.0  # per cent of annotators without whom a value is never mentioned
 _NEAR_THE_TOP = 0.5  # nor is one that fewer saw than this part of the most seen value's
 _TWO_COLOURS = 0.4  # chance of a second colour where enough people saw one
-_DETAILS, _DETAIL_WEIGHTS = (2, 3, 4), (4, 4, 2)  # parts told
+_DETAILS, _DETAIL_WEIGHTS = (2, 3, 4), (4, 4, 2)  # parts mentioned
 
 _COLOURS: dict[str, tuple[str, ...]] = {  # a repeated word is likelier
     "grey": ("grey", "gray"),
@@ -25,7 +25,7 @@ _COLOURS: dict[str, tuple[str, ...]] = {  # a repeated word is likelier
     "iridescent": ("iridescent", "shiny"),
 }
 _SPOTTED = {"spotted": ("spotted", "speckled"), "striped": ("striped", "streaked")}
-_ADJECTIVES: dict[str, dict[str, tuple[str, ...]]] = {  # a value that isn't here is never told
+_ADJECTIVES: dict[str, dict[str, tuple[str, ...]]] = {  # a value that isn't here is never mentioned
     "has_wing_shape": {
         "rounded-wings": ("rounded",),
         "pointed-wings": ("pointed",),
@@ -101,9 +101,9 @@ class Seen:
         self._likely: dict[str, tuple[list[str], list[float]]] = {}
         for name, values in percentages.items():
             least = max(LEAST, _NEAR_THE_TOP * max(values.values()))
-            told = {value: percentage for value, percentage in values.items() if percentage >= least}
-            if told:
-                self._likely[name] = list(told), list(itertools.accumulate(told.values()))
+            likely = {value: percentage for value, percentage in values.items() if percentage >= least}
+            if likely:
+                self._likely[name] = list(likely), list(itertools.accumulate(likely.values()))
 
     def value(self, name: str, rng: random.Random) -> str:
         """A value, as likely as annotators saw it; "" where they agree on none."""
@@ -118,8 +118,8 @@ class Seen:
         if not first:
             return ""
         second = self.value(name, rng) if rng.random() < _TWO_COLOURS else first
-        told = dict.fromkeys((first, second))
-        return " and ".join(rng.choice(_COLOURS.get(value, (value,))) for value in told)
+        values = dict.fromkeys((first, second))
+        return " and ".join(rng.choice(_COLOURS.get(value, (value,))) for value in values)
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ class _Part:
 
     nouns: tuple[str, ...]
     colour: str
-    others: tuple[str, ...] = ()  # told before the colour, in this order
-    weight: float = 1.0  # in the choice of what is told
+    others: tuple[str, ...] = ()  # said before the colour, in this order
+    weight: float = 1.0  # in the choice of parts
 
 
 _HEAD_MARK = _Part((), "", weight=0.8)  # one of _HEAD_MARKS
@@ -219,7 +219,7 @@ def describe(seen: Seen, rng: random.Random) -> str:
 
 
 def _details(seen: Seen, rng: random.Random) -> list[_Detail]:
-    """What is told of the parts, in any order."""
+    """The mentioned parts, in any order."""
     # A weighted sample without replacement (Efraimidis and Spirakis 2006), which also shuffles.
     keys = {part: rng.random() ** (1 / part.weight) for part in _PARTS}
     count = rng.choices(_DETAILS, _DETAIL_WEIGHTS)[0]
@@ -233,7 +233,7 @@ def _details(seen: Seen, rng: random.Random) -> list[_Detail]:
 
 
 def _detail(part: _Part, seen: Seen, rng: random.Random) -> _Detail | None:
-    """What is told of a part; None where annotators agree on nothing."""
+    """The description of a part; None where annotators agree on nothing."""
     if part is _HEAD_MARK:
         mark = seen.value("has_head_pattern", rng)
         return _Detail((rng.choice(_HEAD_MARKS[mark]),), ()) if mark in _HEAD_MARKS else None
@@ -244,8 +244,8 @@ def _detail(part: _Part, seen: Seen, rng: random.Random) -> _Detail | None:
             adjectives.append(rng.choice(_ADJECTIVES[name][value]))
     if not adjectives or rng.random() < 0.8:
         adjectives.append(seen.colour(part.colour, rng))
-    told = tuple(dict.fromkeys(filter(None, adjectives)))
-    return _Detail((rng.choice(part.nouns),), told) if told else None
+    chosen = tuple(dict.fromkeys(filter(None, adjectives)))
+    return _Detail((rng.choice(part.nouns),), chosen) if chosen else None
 
 
 def _share_adjectives(details: list[_Detail], rng: random.Random) -> list[_Detail]:

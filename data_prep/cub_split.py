@@ -40,7 +40,7 @@ class Division:
     photographs: list[Photograph]
     splits: dict[int, str]  # class id -> train, val or test
     unlisted: int  # photographs left out because their split's list doesn't name them
-    told: str  # how the test classes were chosen
+    origin: str  # how the test classes were chosen
 
 
 def read_published_lists(root: str | Path) -> dict[str, PublishedList]:
@@ -115,13 +115,13 @@ def divide(
                 used.append(photograph)
         photographs = used
         absent = [f"{split}/filenames.pickle" for split in ("train", "test") if split not in lists]
-        told = "the published lists in train/ and test/"
+        origin = "the published lists in train/ and test/"
         if absent:
-            told = f"the 50 published test classes by id (there is no {' and no '.join(absent)})"
+            origin = f"the 50 published test classes by id (there is no {' and no '.join(absent)})"
     else:
         order = _shuffled({photograph.class_id for photograph in photographs}, f"{seed}/test")
         splits = dict.fromkeys(order, "train") | dict.fromkeys(order[:test_classes], "test")
-        told = f"{test_classes} classes drawn by seed {seed}: not the published split"
+        origin = f"{test_classes} classes sampled with seed {seed}: not the published split"
     here = {photograph.class_id for photograph in photographs}
     train = [class_id for class_id in here if splits[class_id] == "train"]
     count = max(1, round(len(train) / 10)) if val_classes is None else val_classes
@@ -133,7 +133,7 @@ def divide(
             f" found {len(train)}: lower --val-classes or --test-classes, or use more captions"
         )
     splits.update(dict.fromkeys(_shuffled(train, f"{seed}/validation")[:count], "val"))
-    return Division(photographs, {class_id: splits[class_id] for class_id in sorted(here)}, unlisted, told)
+    return Division(photographs, {class_id: splits[class_id] for class_id in sorted(here)}, unlisted, origin)
 
 
 def _shuffled(class_ids: Iterable[int], key: str) -> list[int]:

@@ -53,7 +53,7 @@ def read_photographs(root: str | Path) -> tuple[list[Photograph], dict[str, int]
     for number, row in images.items():
         path = PurePosixPath(row.words[0])
         if path.is_absolute() or ".." in path.parts or len(path.parts) != 2:
-            raise row.error("CLASS/PICTURE.jpg", str(path))
+            raise row.error("CLASS/IMAGE.jpg", str(path))
         if number not in boxes:
             left_out["bounding_boxes.txt"] += 1
         elif number not in labels:

@@ -51,21 +51,21 @@ def list_images(folder: Path) -> dict[str, Path]:
 
 
 def name_classes(
-    names: Sequence[str], told: dict[str, str], kind: str = "auto"
+    names: Sequence[str], table_classes: dict[str, str], kind: str = "auto"
 ) -> tuple[dict[str, str], str]:
     """The class of each image, and a sentence that says where classes came from.
 
     Args:
         names: of images, with their sub-folders.
-        told: classes that a table gives.
+        table_classes: classes that a table gives.
         kind: "folders", "each" (a class of its own for each image) or "auto", which chooses.
 
     Raises:
         InputError: classes for some images alone, or too few for a test that is unseen.
     """
-    folders = told or {name: name.rpartition("/")[0].partition("/")[0] for name in names}
+    folders = table_classes or {name: name.rpartition("/")[0].partition("/")[0] for name in names}
     without = [name for name in names if not folders.get(name)]
-    origin = "of the table's classes" if told else "of sub-folders as classes"
+    origin = "of the table's classes" if table_classes else "of sub-folders as classes"
     enough = len(set(folders.values())) >= FEWEST_CLASSES and not without
     if kind == "folders" and not enough:
         raise InputError(
@@ -143,8 +143,8 @@ def make_manifest(
     if silent:
         say(f"left out, for they have no recording: {listed(silent, 20)}")
     names = [name for name in files if name in found]
-    told = {name: text for name in names if (text := _class_of(found[name]))}
-    classes, origin = name_classes(names, told, kind)
+    table_classes = {name: text for name in names if (text := _class_of(found[name]))}
+    classes, origin = name_classes(names, table_classes, kind)
     splits = split_classes(classes, seed, *shares)
     numbers = {class_name: number for number, class_name in enumerate(sorted(set(classes.values())))}
     say(f"{len(names)} images; {origin}; test has classes that no other split has")

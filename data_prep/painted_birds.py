@@ -7,8 +7,8 @@ The first makes species: attribute tuples. Half of the training species stand al
 three or four: a first one and sisters that differ from it in one or two attributes, so that matching species
 to captions takes every part. Validation and test species are unseen combinations: each differs from every
 training species in at least two attributes, and from every other held-out one in at least three. The second
-makes images without species, each attribute drawn by itself, for a classifier of attributes. Captions are
-only written; `synthesize_speech.py` speaks them.
+makes images without species, each attribute sampled independently, for a classifier of attributes. Captions
+are only written; `synthesize_speech.py` speaks them.
 
 The folder gets `manifest.jsonl`, `attributes.json` (all values, in order), `card.json` (settings and counts)
 and `images/<class>/<id>.png`. The same settings give the same bytes, however many processes draw.
@@ -171,7 +171,7 @@ def _make_all(
 
 
 def _make_image(output: Path, settings: Settings, planned: ImageRecord) -> ImageRecord:
-    """Draw and describe one image; a drawing that is there already stays."""
+    """Draw and describe one image; an image that exists is kept."""
     stream = f"{settings.seed}/{planned.id}"
     path = output / planned.image
     if not path.exists():
@@ -234,9 +234,9 @@ def _count(images: list[ImageRecord]) -> dict:
         found["classes"][split] = len({image.class_id for image in of_split})
     if captions:
         words = [len(caption.text.replace("-", " ").split()) for caption in captions]
-        told = [len(caption.mentions) for caption in captions]
+        mentioned = [len(caption.mentions) for caption in captions]
         found["words_a_caption"] = round(sum(words) / len(words), 2)
-        found["attributes_a_caption"] = round(sum(told) / len(told), 2)
+        found["attributes_a_caption"] = round(sum(mentioned) / len(mentioned), 2)
     return found
 
 
@@ -291,7 +291,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     helps = {
         "size": f"side of the images in px, {SMALLEST} to {LARGEST}",
-        "seed": "of everything drawn by chance",
+        "seed": "of everything random",
         "train_species": "species to train on",
         "val_species": "species to validate on",
         "test_species": "species to test on",

@@ -1,11 +1,11 @@
 """Which recording says which caption: by the names of files, or by a table.
 
-By name, where PICTURE is an image's id, or its file's name without the ending, or that with its folder:
+By name, where IMAGE is an image's id, or its file's name without the ending, or that with its folder:
 
-    PICTURE.wav                      the only caption, or the first
-    PICTURE-0.wav, PICTURE_1.wav     captions by their number, from 0 on
-    PICTURE/0.wav, PICTURE/ben-3.wav likewise, by the number that ends (or begins) each name
-    PICTURE/ada.wav, PICTURE/ben.wav one for each caption: in the order of the names
+    IMAGE.wav                      the only caption, or the first
+    IMAGE-0.wav, PICTURE_1.wav     captions by their number, from 0 on
+    IMAGE/0.wav, IMAGE/ben-3.wav likewise, by the number that ends (or begins) each name
+    IMAGE/ada.wav, IMAGE/ben.wav one for each caption: in the order of the names
 
 An image that has no captions yet gets one for each recording, in the order of numbers and names. Recordings
 whose names don't tell their caption are refused.
@@ -82,8 +82,8 @@ def match_by_name(
     for image, paths in in_folders.items():
         for number, path in _place(paths, captions.get(image, 0), image):
             _add(found[image], number, Recording(path), image)
-    told = {number for image in found if captions.get(image) for number in found[image]}
-    if told and 0 not in told:
+    numbers = {number for image in found if captions.get(image) for number in found[image]}
+    if numbers and 0 not in numbers:
         say(f"s2i: note: captions count from 0 on, and no recording in {folder} has that number")
     return dict(found), lost
 
@@ -128,9 +128,9 @@ def match_by_table(table: Path, folder: Path, images: dict[str, str]) -> dict[st
                 if not number.isdecimal() or len(number) > _DIGITS:
                     raise InputError(f"expected a caption's number, found {number!r} in {line}: mend it")
                 class_name, first = values.get("class"), (values.get("class"), reader.line_num)
-                if class_name and (told := classes.setdefault(image, first))[0] != class_name:
+                if class_name and (earlier := classes.setdefault(image, first))[0] != class_name:
                     raise InputError(
-                        f"expected one class for image {image}, found {told[0]!r} in line {told[1]} and"
+                        f"expected one class for image {image}, found {earlier[0]!r} in line {earlier[1]} and"
                         f" {class_name!r} in {line}: mend one of them"
                     )
                 known = (values.get(name) for name in ("speaker", "language", "text", "class"))
@@ -158,9 +158,9 @@ def _place(paths: list[tuple[str, Path]], captions: int, image: str) -> list[tup
     in_order = [path for _, path in sorted(paths, key=lambda named: _by_value(named[0]))]
     found: list[tuple[int, Path]] = []
     for pattern in (r"(?:.*\D)?(\d+)", r"(\d+)\D.*"):
-        told = [re.fullmatch(pattern, name) for name, _ in paths]
-        if all(told):
-            found = [(int(number[1]), path) for number, (_, path) in zip(told, paths, strict=True)]
+        matches = [re.fullmatch(pattern, name) for name, _ in paths]
+        if all(matches):
+            found = [(int(number[1]), path) for number, (_, path) in zip(matches, paths, strict=True)]
             break
     if found and captions and (len(paths) != captions or min(found)[0] == 0):
         return found

@@ -7,7 +7,7 @@ Who speaks is `--voice`: espeak-ng, from here on; Tacotron2, a folder of recordi
 that S2IGAN's authors released, in files of their own.
 
 The first speaks every caption that has text and no audio, and writes a manifest in which each has its audio,
-its language and its speaker. A speaker is a voice (`en-us+f1`); rate and pitch are drawn for each caption.
+its language and its speaker. A speaker is a voice (`en-us+f1`); rate and pitch are sampled for each caption.
 Half of the test captions are spoken by voices that no other split has: a voice is unseen if no training
 caption has it as its speaker, and whoever evaluates finds that out from the manifest alone.
 

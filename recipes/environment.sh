@@ -1,11 +1,11 @@
 # Finds or makes the Python that everything here runs with. Sourced by every run.sh and by tests/run.sh.
 #
-# Leaves the shell in the repository's root and `python` set. The first time it makes .venv there, with s2i
-# and all that it needs (some minutes, network); afterwards it only looks (well under a second). Made anew
-# where it was cut short, brought up to date where setup.py has changed or the clone has moved.
+# Leaves the shell in the repository's root and `python` set. The first call makes .venv there, with s2i and
+# its dependencies (some minutes, network); later calls only check it (well under a second). An interrupted
+# .venv is made again; one from another setup.py or another folder is brought up to date.
 #
-#   S2I_PYTHON=PATH   use this Python (3.10 to 3.12, with what setup.py names installed) and make nothing
-#   PIP_...           pip's own variables hold: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+#   S2I_PYTHON=PATH   use this Python (3.10 to 3.12, with setup.py's dependencies) and make nothing
+#   PIP_...           pip's own variables apply: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 #                     fetches the smaller torch without CUDA
 
 environment_error() {
@@ -50,7 +50,7 @@ clear_environment() {
         environment_error "expected no .venv in $PWD, or one that s2i made, found another, without pip or a Python" \
             "of 3.10 to 3.12: move it away, or set S2I_PYTHON"
     fi
-    mkdir -p .venv && : >.venv/s2i.unfinished # first and last: a kill at any moment is known for one
+    mkdir -p .venv && : >.venv/s2i.unfinished # first and last: a kill at any moment is recognised
     for inside in .venv/* .venv/.[!.]*; do
         [ "$inside" = .venv/s2i.unfinished ] || rm -rf "$inside"
     done

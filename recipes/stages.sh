@@ -123,7 +123,7 @@ stage() {
     stage_name=$2 stage_begun=$SECONDS
 }
 
-# Notes the seconds of a stage. The longest time stays: a stage that is finished already takes next to none.
+# Records the seconds of a stage. The longest time is kept: a finished stage takes next to none.
 end_stage() {
     [ -n "$stage_name" ] && [ -z "$dry_run" ] || return 0
     "$python" - "$folder/exp/$exp-report" "$stage_name" "$((SECONDS - stage_begun))" <<'END'
@@ -154,13 +154,13 @@ run() {
     fi
 }
 
-# cores: prints how many this shell may use; nproc doesn't know of a container's share
+# cores: prints how many this shell may use; nproc ignores a container's limit
 cores() {
     "$python" -c 'import joblib; print(joblib.cpu_count())'
 }
 
-# together COMMAND... and COMMAND...: two runs side by side, each on half of the cores: small networks leave a
-# core idle that is given to both. Each prints its lines; the stage fails if either does.
+# together COMMAND... and COMMAND...: two runs side by side, each on half of the cores: small networks do not
+# keep all cores busy. Each prints its lines; the stage fails if either does.
 together() {
     local first_command=() status=0
     while [ "$1" != and ]; do
@@ -230,21 +230,21 @@ settle() {
 }
 
 # train_and_compare: stages 4 to 9, from packs to a report and a model, of any recipe that compares speech and
-# text. Reads `settings` (what each training is told), `runs` (what the name of each run begins with) and
-# `matching_model` (array): where it isn't empty, what two further encoders are told, which look at generated
-# images in place of the encoders that the generators generate from.
+# text. Reads `settings` (the arguments of each training), `runs` (the prefix of each run's name) and
+# `matching_model` (array): where it isn't empty, the further settings of two more encoders, which compute the
+# generators' matching loss in place of the encoders that condition them.
 train_and_compare() {
-    local speech_eyes=() text_eyes=()
+    local speech_matching=() text_matching=()
     if [ "${#matching_model[@]}" -gt 0 ]; then
-        speech_eyes=(gan.matching_model="$runs-speech-matching")
-        text_eyes=(gan.matching_model="$runs-text-matching")
+        speech_matching=(gan.matching_model="$runs-speech-matching")
+        text_matching=(gan.matching_model="$runs-text-matching")
     fi
-    if stage 4 classifier "train the classifier and the R-precision encoder, which only score"; then
+    if stage 4 classifier "train the classifier and the R-precision encoder, which are used only to score"; then
         together "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
             and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 run="$runs-r-precision-encoder"
     fi
 
-    if stage 5 encoders "match speech with images, and text with images"; then
+    if stage 5 encoders "match a speech encoder and a text encoder against images"; then
         together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
             and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
         if [ "${#matching_model[@]}" -gt 0 ]; then
@@ -255,14 +255,14 @@ train_and_compare() {
         fi
     fi
 
-    if stage 6 generators "train one generator from speech, the same one from text"; then
+    if stage 6 generators "train one generator from speech and one from text"; then
         together "$python" -m s2i train-gan "${settings[@]}" modality=speech \
-            gan.encoder="$runs-speech-encoder" ${speech_eyes[@]+"${speech_eyes[@]}"} run="$runs-speech-gan" \
+            gan.encoder="$runs-speech-encoder" ${speech_matching[@]+"${speech_matching[@]}"} run="$runs-speech-gan" \
             and "$python" -m s2i train-gan "${settings[@]}" modality=text \
-            gan.encoder="$runs-text-encoder" ${text_eyes[@]+"${text_eyes[@]}"} run="$runs-text-gan"
+            gan.encoder="$runs-text-encoder" ${text_matching[@]+"${text_matching[@]}"} run="$runs-text-gan"
     fi
 
-    if stage 7 evaluate "measure both on the test classes"; then
+    if stage 7 evaluate "evaluate both on the test classes"; then
         together "$python" -m s2i evaluate "$runs-speech-gan" and "$python" -m s2i evaluate "$runs-text-gan"
     fi
 

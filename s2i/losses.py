@@ -203,8 +203,8 @@ def distillation_loss(teacher: Tensor, student: Tensor, temperature: float = 2.0
     As Li et al.'s code: a mean over all B * D terms, hence their weight of 1000, and a temperature for the
     teacher alone.
     """
-    told = (teacher.float() / temperature).softmax(1)
-    return F.kl_div(student.float().log_softmax(1), told, reduction="none").mean()
+    target = (teacher.float() / temperature).softmax(1)
+    return F.kl_div(student.float().log_softmax(1), target, reduction="none").mean()
 
 
 def class_loss(image_logits: Tensor, caption_logits: Tensor, class_ids: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
 
 # --root is the folder around CUB_200_2011; nothing is written there but the download, where it is missing.
-# Manifests, clips and packs lie in a folder of the recipe's, from which a link leads to the photographs.
+# Manifests, clips and packs lie in a folder of the recipe, with a link to the photographs.
 root=${root:-$folder/data/cub}
 work="$folder/data/work"
 part=()
@@ -25,7 +25,7 @@ case "$preset" in # presets that need the same images and audio share a pack
     *) pack="$work/pack-$preset" ;;
 esac
 
-# Where everything lies, as every command below that reads a configuration is told.
+# Settings of every command below that reads a configuration.
 runs="$folder/exp/$exp"
 data=(data.root="$work" data.manifest="$work/spoken.jsonl" data.pack="$pack")
 settings=(
@@ -48,7 +48,7 @@ if stage 2 speak "speak the captions"; then
         --output "$work/spoken.jsonl"
 fi
 
-if stage 3 pack "check the data, pack it for training, look at it with the frozen image network"; then
+if stage 3 pack "check the data, pack it for training, cache the features of the frozen image network"; then
     run "$python" -m data_prep.check "$work/spoken.jsonl" --root "$work"
     run "$python" -m data_prep.pack --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
     run "$python" -m data_prep.feature_cache --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}

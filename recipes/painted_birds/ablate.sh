@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What each part is worth: settings that take one part out of conf/ablate.yaml, or turn one knob, side by side.
-# `ablate.sh --help` has the options, `--list` the recipe stages; killed, it goes on where it was.
+# Ablation study: settings that remove one component from conf/ablate.yaml, or vary one key, side by side.
+# `ablate.sh --help` has the options, `--list` the recipe stages; a killed call continues where it stopped.
 set -euo pipefail
 last_stage=6
 default_preset=ablate
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
 
-root=${root:-$folder/data/birds} # generated and spoken as run.sh does, packed smaller
+root=${root:-$folder/data/birds} # as run.sh makes them, packed at a smaller size
 runs="$folder/exp/$exp"
 data=(data.root="$root" data.manifest="$root/spoken.jsonl" data.pack="$root/pack-$preset")
 settings=(
@@ -15,7 +15,7 @@ settings=(
     ${overrides[@]+"${overrides[@]}"}
 )
 
-# The steps of a generator, as configured: one that learns from speech and from text gets them twice as well.
+# The configured steps of a generator: one that is trained from both speech and text also runs with twice as many.
 steps="$(sed -n '/^gan:/,/^[a-z]* *$/s/^  steps: *\([0-9]*\).*/\1/p' "$config")"
 for word in ${overrides[@]+"${overrides[@]}"}; do
     case "$word" in gan.steps=*) steps=${word#gan.steps=} ;; esac
@@ -32,13 +32,13 @@ encoders() {
 }
 
 # grid COMMAND: calls COMMAND with each setting's name, the encoder that it reads, and what it changes.
-# The base thrice, so that a difference can be held against that of another seed.
+# The base with three seeds, so that a difference can be compared with that between seeds.
 grid() {
     "$1" base speech
     "$1" base-seed-1 speech-seed-1 seed=1
     "$1" base-seed-2 speech-seed-2 seed=2
-    # Never matched with images: the generator has random encodings, or has to teach the encoder itself. The
-    # matching term of the generator goes too, for there is nothing that it could be matched by.
+    # Encoder never matched with images: the generator gets random encodings, or trains the encoder itself.
+    # The matching term of the generator is off too, since there is no trained matching model.
     "$1" untrained-encoder speech gan.encoder_start=random gan.matching_weight=0
     "$1" untrained-encoder-learns speech gan.encoder_start=random gan.matching_weight=0 gan.encoder_lr=1e-3
     "$1" tuned-encoder speech gan.encoder_lr=1e-4
@@ -78,7 +78,7 @@ start_encoder() { beside train_encoder "$@"; }
 start_setting() { beside train_setting "$@"; }
 note_setting() { trained+=("$runs-$1"); }
 
-if stage 1 data "draw and speak the birds, unless run.sh has"; then
+if stage 1 data "draw the birds and synthesise their captions, unless run.sh has"; then
     run bash "$folder/run.sh" --root "$root" --stop-stage 2
 fi
 
@@ -99,12 +99,12 @@ if stage 4 encoders "match captions with images, once for all settings that shar
     settle
 fi
 
-if stage 5 grid "train a generator a setting"; then
+if stage 5 grid "train one generator for each setting"; then
     grid start_setting
     settle
 fi
 
-if stage 6 table "measure every setting and hold it against the base"; then
+if stage 6 table "evaluate every setting and compare it with the base"; then
     trained=()
     grid note_setting
     run "$python" -m s2i tabulate "${trained[@]}" --published "$folder/published_ablations.json" \

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Birds that the project draws and speaks itself: from nothing to a comparison of speech and text.
+# Painted birds: draws the birds, synthesises their captions, and trains and compares speech and text.
 # `run.sh --help` has the options, `run.sh --list` the recipe stages.
 set -euo pipefail
 last_stage=9
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
 
-# The drawn data of a preset; presets that draw alike share them.
+# The data of a preset; presets with the same data share a folder.
 case "$preset" in
     smoke)
         birds=(--train-species 12 --val-species 4 --test-species 4 --train-images 6 --val-images 4 --test-images 4)
@@ -25,7 +25,7 @@ case "$preset" in
         ;;
 esac
 
-# Where everything lies, as every command below that reads a configuration is told.
+# Settings of every command below that reads a configuration.
 runs="$folder/exp/$exp"
 classifier_root="$root/classifier"
 data=(data.root="$root" data.manifest="$root/spoken.jsonl" data.pack="$root/pack")

@@ -40,7 +40,7 @@ def load_waveform(recording: Recording, config: AudioConfig, digest: Digest | No
     without the silence around what is said but for `config.kept_silence`.
 
     Args:
-        digest: is told what a file holds, before anything is made of it.
+        digest: updated with the bytes of the file before they are decoded.
 
     Returns:
         float32 (N,) in [-1, 1].

@@ -73,8 +73,8 @@ def _grey_of_floats(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError("values that are no numbers")
     least, most = float(values.min()), float(values.max())
-    told = [tags.get(tag) for tag in (_LEAST, _MOST)]
-    black, white = (float(np.ravel(value)[0]) if value is not None else np.nan for value in told)
+    limits = [tags.get(tag) for tag in (_LEAST, _MOST)]
+    black, white = (float(np.ravel(value)[0]) if value is not None else np.nan for value in limits)
     if -_OVERSHOOT <= least and most <= 1 + _OVERSHOOT:
         black, white = 0.0, 1.0
     elif least >= 0 and most < 1 << 16 and (values == np.floor(values)).all():

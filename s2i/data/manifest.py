@@ -136,7 +136,7 @@ def check_manifest(path: str | Path, root: str | Path, listen: bool = False) -> 
 
     Beyond what reading refuses: missing, empty and broken files, boxes outside their images, class ids and
     names that disagree, attributes outside their schema, classes of test seen in training or validation.
-    Images are decoded; of recordings only the header is read, unless told to `listen`: then silence,
+    Images are decoded; of recordings only the header is read, unless `listen` is set: then silence,
     samples that are no numbers and broken files are found too, at some 2 ms a recording.
     """
     path, root = Path(path), Path(root)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 FRAME = 0.01  # s
-SMOOTHING = 3  # frames that are judged together: longer than a period of hum
+SMOOTHING = 3  # frames that are classified together: longer than a period of hum
 LOUD = 0.2  # s: the recording's own level is what its loudest frames of so much time reach
 QUIET = 0.5  # s: its background is the loudest frame of its quietest stretch of so much time
 RANGE = 50.0  # dB under that level nothing is heard, however silent the background
@@ -29,7 +29,7 @@ def without_silence(waveform: Tensor, sample_rate: int, kept: float) -> Tensor:
 def spoken_part(waveform: Tensor, sample_rate: int, kept: float = 0.0) -> tuple[int, int]:
     """First sample and the one after the last of what is said, with `kept` seconds of silence at either end.
 
-    Power is judged about its stretch's own mean, so that an offset is no sound, against the recording's own
+    Power is measured about its stretch's own mean, so that an offset is no sound, against the recording's own
     level and its own background, so that neither volume nor steady noise or hum matters. A soft
     beginning or end counts as far as it rises over the background; a click that stands apart does not. Where
     no stretch is free of speech, only what lies `RANGE` dB under its level is cut; from a recording that is

@@ -111,8 +111,8 @@ def _decoder(source: Any, path: Path) -> soundfile.SoundFile:
     try:
         return soundfile.SoundFile(source, closefd=False)
     except soundfile.SoundFileError as error:
-        told = foreign(path.suffix) or "something else: convert it to FLAC or WAV"
-        found, _, advice = told.partition(": ")
+        explanation = foreign(path.suffix) or "something else: convert it to FLAC or WAV"
+        found, _, advice = explanation.partition(": ")
         found += "," if "," in found else ""  # ends a clause
         raise InputError(
             f"expected a recording (WAV, FLAC, OGG, MP3 or AIFF), found {found} in {path}: {advice}"

@@ -55,12 +55,12 @@ class Unread:
 
     def __str__(self) -> str:
         """In words, for a person; "" where it passes over nothing."""
-        told = []
+        reasons = []
         if self.unknown:
-            told.append(f"the model never learnt {_some(', ', self.unknown)}")
+            reasons.append(f"the model never learnt {_some(', ', self.unknown)}")
         if self.beyond:
-            told.append(f"it reads {self.longest} words, so not: {_some(' ', self.beyond)}")
-        return "; ".join(told)
+            reasons.append(f"it reads {self.longest} words, so not: {_some(' ', self.beyond)}")
+        return "; ".join(reasons)
 
 
 def _some(between: str, words: tuple[str, ...]) -> str:

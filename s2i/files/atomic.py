@@ -92,8 +92,8 @@ def read_json_lines(path: str | Path, what: str, remedy: str) -> list[dict[str, 
         except ValueError as error:
             if number > len(lines):
                 break
-            told = line[:40].decode("utf-8", "replace")
-            raise InputError(f"expected {what} in {path}, line {number}, found {told!r}: {remedy}") from error
+            text = line[:40].decode("utf-8", "replace")
+            raise InputError(f"expected {what} in {path}, line {number}, found {text!r}: {remedy}") from error
         found.append(values)
     return found
 

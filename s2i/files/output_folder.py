@@ -263,13 +263,13 @@ def _read(record: Path) -> tuple[str, dict[str, set[str]]]:
         return command, known
     for line in record.read_bytes().split(b"\n"):
         try:
-            told = parse_json(line)
+            entry = parse_json(line)
             if not command:
-                command = str(told["command"])
-            elif "sha256" in told:
-                known[told["file"]].add(told["sha256"])
+                command = str(entry["command"])
+            elif "sha256" in entry:
+                known[entry["file"]].add(entry["sha256"])
             else:
-                known[told["file"]]
+                known[entry["file"]]
         except (ValueError, KeyError, TypeError):  # a last line that was cut short
             continue
     return command, known

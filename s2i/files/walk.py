@@ -57,11 +57,11 @@ def walk(folder: str | Path, endings: Collection[str]) -> list[Path]:
             " rights"
         ) from error
     if passed:
-        told = []
+        skipped = []
         for kind, paths in sorted(passed.items()):
             some = listed(path.relative_to(folder) for path in sorted(paths))
-            told.append(f"{len(paths)} {kind}{'s' * (len(paths) > 1)} ({some})")
-        say(f"{folder}: passed over {', '.join(told)}")
+            skipped.append(f"{len(paths)} {kind}{'s' * (len(paths) > 1)} ({some})")
+        say(f"{folder}: passed over {', '.join(skipped)}")
     return sorted(found)
 
 

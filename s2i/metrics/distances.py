@@ -60,7 +60,7 @@ def resampled_kernel_distance(
         first_clusters, second_clusters: (N,), (M,) int, 0 to C - 1.
 
     Returns:
-        A function of multiplicities (R, C), how often each cluster was generated, to (R,).
+        A function of multiplicities (R, C), how often each cluster was sampled, to (R,).
     """
     sets = {
         0: (np.asarray(first, np.float64), first_clusters),
@@ -164,7 +164,7 @@ def _kernel_sums(
 
 
 def _over_copies(sums: np.ndarray, multiplicities: np.ndarray) -> np.ndarray:
-    """Total over pairs of generated clusters, each copy paired with itself and with copies of others:
+    """Total over pairs of sampled clusters, each copy paired with itself and with copies of others:
     (R,)."""
     own = np.diag(sums)
     between = np.einsum("rc,rc->r", multiplicities @ (sums - np.diag(own)), multiplicities)

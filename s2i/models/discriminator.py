@@ -14,7 +14,7 @@ from s2i.config import DiscriminatorConfig
 
 
 class Discriminator(nn.Module):
-    """Classifiers images of one size.
+    """Scores images of one size as real or generated, with and without the caption.
 
     Four halvings, or as many as lead to 4 px; above 64 px further halvings widen the map and 3x3 convolutions
     bring it back to 8 * channels. Heads give logits: the published code ends in a sigmoid, which saturates.
@@ -28,7 +28,7 @@ class Discriminator(nn.Module):
         classes: int = 0,
         widening: int = 1,
     ) -> None:
-        """`classes`: to be told apart, if configured; `widening`: times `channels` in the first layer."""
+        """`classes`: of the class head, if configured; `widening`: times `channels` in the first layer."""
         super().__init__()
         halvings = int(log2(image_size // 4))
         widths = [min(widening * config.channels * 2**i, config.max_channels) for i in range(halvings)]
@@ -58,10 +58,10 @@ class Discriminator(nn.Module):
     def conditional_logits(self, hidden: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,) of "real, and of this caption": map (B, C, 4, 4), condition (B, condition)."""
         convolution = self.joint[0]
-        own, told = convolution.weight.split((hidden.shape[1], condition.shape[1]), 1)
-        joined = F.conv2d(hidden, own, convolution.bias, padding=1)
+        of_features, of_condition = convolution.weight.split((hidden.shape[1], condition.shape[1]), 1)
+        joined = F.conv2d(hidden, of_features, convolution.bias, padding=1)
         # D(x, c)
-        joined = joined + convolve_constant(condition.to(hidden.dtype), told, hidden.shape[2:])
+        joined = joined + convolve_constant(condition.to(hidden.dtype), of_condition, hidden.shape[2:])
         return self.conditional(self.joint[1:](joined)).flatten()
 
     def unconditional_logits(self, hidden: Tensor) -> Tensor:

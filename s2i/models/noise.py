@@ -1,4 +1,4 @@
-"""Noise that belongs to a caption, so that its image depends neither on its batch nor on who generates it."""
+"""Noise that belongs to a caption, so that its image depends neither on its batch nor on the process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from torch import Tensor
 def caption_noise(keys: Sequence[str], seed: int, widths: Sequence[int]) -> list[Tensor]:
     """Standard normal numbers for each caption: a function of (seed, its key) and nothing else.
 
-    They are generated on the CPU, so they are the same whatever the device, and the global random state
-    stays as
-    it is. Two modalities that generate the same keys with the same seed generate from the same noise.
+    They are sampled on the CPU, so they are the same whatever the device, and the global random state
+    stays as it is. Speech and text with the same keys and the same seed get the same noise.
 
     Args:
         keys: one name a caption.

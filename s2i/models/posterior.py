@@ -1,8 +1,7 @@
-"""Posterior of a conditional variational autoencoder: which noise would generate this image from this
-caption?
+"""Posterior of a conditional variational autoencoder: the noise from which a caption gives this image.
 
-It is shown shapes without their colours, which are the caption's to tell: noise that told them when a
-generator learns, and doesn't when it generates, would teach it not to listen.
+Its input has the shapes of the image without the colours, which the caption gives: a generator that gets the
+colours from the noise in training, and not when it generates, learns to ignore the caption.
 
 CVAE (Sohn et al. 2015) with a GAN's generator as its decoder (CVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
 al. 2017). No published speech-to-image system has one. Generation needs none: it stays behind with the
@@ -14,14 +13,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-IMAGE_SIDE = 32  # px that it looks at: pose, light and background show in them
+IMAGE_SIDE = 32  # px of its input: pose, light and background show in them
 _WIDTHS = (24, 48, 96)
 
 
 class Posterior(nn.Module):
     """A real image, in one mixture of its colours, and its caption's sentence -> a Gaussian over noise.
 
-    It sees the caption, so that it need not tell again what the caption tells: what it tells costs.
+    It also gets the caption, so that the noise need not repeat what the caption says: information costs.
     """
 
     def __init__(self, embedding_dim: int, noise_dim: int, hidden: int = 256) -> None:
