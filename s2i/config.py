@@ -216,8 +216,6 @@ class DiscriminatorConfig:
     # what the conditional head sees: S2IGAN mu, AttnGAN sentence
     condition_on: Literal["mu", "sentence"] = "mu"
     norm: Literal["batch", "spectral", "none"] = "batch"
-    contrast: bool = False  # a head that finds each image's caption in the batch (XMC-GAN)
-    classify: bool = False  # a head that names each image's class (AC-GAN)
 
 
 @dataclass(frozen=True)
@@ -258,9 +256,9 @@ class GanConfig:
     terms: DiscriminatorTerms = section(DiscriminatorTerms)
     conditional_weight: float = setting(1.0, at_least=0)  # of the generator's adversarial terms
     unconditional_weight: float = setting(1.0, at_least=0)
-    # of the discriminators' contrastive terms, for both sides (XMC-GAN)
+    # of the discriminators' contrastive terms, for both sides (XMC-GAN); above 0 they have a head for it
     contrast_weight: float = setting(0.0, at_least=0)
-    # of the discriminators' class terms, for both sides (AC-GAN)
+    # of the discriminators' class terms, for both sides (AC-GAN); above 0 they have a head for it
     class_weight: float = setting(0.0, at_least=0)
     kl_weight: float = setting(1.0, at_least=0)  # conditioning augmentation (StackGAN-v2, S2IGAN: 2)
     # of the largest generated image against its caption (AttnGAN: 5)

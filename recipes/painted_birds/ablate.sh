@@ -47,7 +47,7 @@ grid() {
     "$1" without-attention speech generator.attention=false
     "$1" without-dense-links speech generator.dense=false
     "$1" without-relation-supervisor speech gan.relation_weight=0
-    "$1" without-contrast speech discriminator.contrast=false gan.contrast_weight=0
+    "$1" without-contrast speech gan.contrast_weight=0
     "$1" without-found-noise speech gan.reconstruction_weight=0
     "$1" with-crops-and-flips speech gan.augment=true
     "$1" one-stage speech generator.stages=1 generator.base_size=32 'gan.grow=[]'

@@ -72,10 +72,19 @@ def image_sizes(config: Config) -> list[int]:
 
 
 def build_discriminators(config: Config, classes: int = 0) -> Discriminators:
-    """One discriminator a stage, with orthogonal weights; `classes`: in the training split."""
+    """One discriminator a stage, with orthogonal weights and the heads whose terms have a weight.
+
+    `classes`: in the training split.
+    """
     sees_mu = config.discriminator.condition_on == "mu"
     width = config.generator.condition_dim if sees_mu else config.embedding_dim
-    networks = Discriminators(config.discriminator, image_sizes(config), width, classes)
+    networks = Discriminators(
+        config.discriminator,
+        image_sizes(config),
+        width,
+        classes=classes if config.gan.class_weight else 0,
+        contrastive=config.gan.contrast_weight > 0,
+    )
     if config.discriminator.norm != "spectral":  # a normed layer holds its weight in parts
         initialise_orthogonally(networks)
     return networks

@@ -27,8 +27,10 @@ class Discriminator(nn.Module):
         condition: int,
         classes: int = 0,
         widening: int = 1,
+        contrastive: bool = False,
     ) -> None:
-        """`classes`: of the class head, if configured; `widening`: times `channels` in the first layer."""
+        """`classes`: that a class head tells apart; 0: no such head. `contrastive`: with a head that finds an
+        image's caption in the batch. `widening`: times `channels` in the first layer."""
         super().__init__()
         halvings = int(log2(image_size // 4))
         widths = [min(widening * config.channels * 2**i, config.max_channels) for i in range(halvings)]
@@ -46,10 +48,10 @@ class Discriminator(nn.Module):
         self.conditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
         self.unconditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
         self.contrast = self.contrast_condition = None
-        if config.contrast:
+        if contrastive:
             self.contrast = nn.Linear(before * 16, condition)
             self.contrast_condition = nn.Linear(condition, condition)  # can drop what all captions share
-        self.classifier = nn.Linear(before * 16, classes) if config.classify else None
+        self.classifier = nn.Linear(before * 16, classes) if classes else None
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] -> map (B, C, 4, 4)."""
@@ -69,11 +71,11 @@ class Discriminator(nn.Module):
         return self.unconditional(hidden).flatten()
 
     def embed(self, hidden: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (B, condition) of images and captions, to be matched; where `contrast` is configured."""
+        """Vectors (B, condition) of images and captions, to be matched; where it is `contrastive`."""
         return self.contrast(hidden.flatten(1)), self.contrast_condition(condition)
 
     def classify(self, hidden: Tensor) -> Tensor:
-        """Logits (B, classes); where `classify` is configured."""
+        """Logits (B, classes); where it has a class head."""
         return self.classifier(hidden.flatten(1))
 
 
@@ -81,12 +83,17 @@ class Discriminators(nn.Module):
     """One discriminator a stage, in one module."""
 
     def __init__(
-        self, config: DiscriminatorConfig, image_sizes: list[int], condition: int, classes: int = 0
+        self,
+        config: DiscriminatorConfig,
+        image_sizes: list[int],
+        condition: int,
+        classes: int = 0,
+        contrastive: bool = False,
     ) -> None:
         super().__init__()
         widenings = [image_sizes[-1] // size if config.match_widths else 1 for size in image_sizes]
         self.scales = nn.ModuleList(
-            Discriminator(config, size, condition, classes, widening)
+            Discriminator(config, size, condition, classes, widening, contrastive)
             for size, widening in zip(image_sizes, widenings, strict=True)
         )
 

@@ -150,11 +150,6 @@ def _batches(
 def _check(config: Config) -> None:
     """Raises InputError for settings that contradict each other."""
     settings = config.gan
-    for head, weight in (("contrast", settings.contrast_weight), ("classify", settings.class_weight)):
-        if weight and not getattr(config.discriminator, head):
-            raise InputError(
-                f"expected discriminator.{head}=true for a weight of {weight}, found false: mend it"
-            )
     if settings.grow and len(settings.grow) != config.generator.stages - 1:
         raise InputError(
             f"expected gan.grow with a number for each of {config.generator.stages - 1} later stages,"

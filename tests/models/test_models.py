@@ -14,6 +14,7 @@ from s2i.config import (
     AudioConfig,
     Config,
     DiscriminatorConfig,
+    GanConfig,
     GeneratorConfig,
     ImageEncoderConfig,
     SpeechEncoderConfig,
@@ -672,6 +673,18 @@ def test_matched_discriminators_are_as_wide_as_the_largest_is_at_their_size():
             Config(speech_encoder=SPEECH, generator=GENERATOR, discriminator=config)
         )
         assert [network.backbone[0].out_channels for network in networks] == first
+
+
+@pytest.mark.parametrize(
+    ("weights", "contrastive", "classifying"),
+    [({}, False, False), ({"contrast_weight": 3.0}, True, False), ({"class_weight": 0.5}, False, True)],
+)
+def test_a_discriminator_has_the_heads_whose_terms_have_a_weight(weights, contrastive, classifying):
+    config = Config(speech_encoder=SPEECH, generator=GENERATOR, gan=GanConfig(**weights))
+    for network in build_discriminators(config, classes=3):
+        assert (network.contrast is not None) == contrastive
+        assert (network.classifier is not None) == classifying
+        assert network.classifier is None or network.classifier.out_features == 3
 
 
 def test_the_condition_of_the_discriminators_is_mu_or_the_sentence():

@@ -111,7 +111,7 @@ OFF = {
     **under("matching", class_weight=0, added_loss="", region_group=0),
     **under("generator", add_context=False, conditional_batch_norm=False, image_skips=False),
     **under("generator", keep_channels=False),
-    **under("discriminator", match_widths=False, contrast=False, classify=False),
+    **under("discriminator", match_widths=False),
     **under("gan", encoder_start="matched", encoder_lr=0, augment=True, generator_steps=1, grow=[]),
     **under("gan", contrast_weight=0, class_weight=0, added_loss="", reconstruction_weight=0, penalty="none"),
     **under("gan", relation_weight=0, matching_weight=0),

@@ -396,7 +396,8 @@ def test_the_relation_loss_is_the_cross_entropy_of_the_label():
 
 SEMANTIC = replace(
     CONFIG,
-    discriminator=DiscriminatorConfig(channels=4, condition_on="sentence", contrast=True, classify=True),
+    discriminator=DiscriminatorConfig(channels=4, condition_on="sentence"),
+    gan=replace(CONFIG.gan, contrast_weight=0.5, class_weight=2.0),
 )
 
 
@@ -421,7 +422,7 @@ def test_semantic_terms_count_on_both_sides_by_their_weights():
     networks = build_discriminators(SEMANTIC, classes=3)
     reals = [torch.rand(4, 3, 8, 8), torch.rand(4, 3, 16, 16)]
     condition = torch.randn(4, SEMANTIC.embedding_dim)
-    plain, weighted = GanConfig(), GanConfig(contrast_weight=0.5, class_weight=2.0)
+    plain, weighted = GanConfig(), SEMANTIC.gan
     without = gan_step.discriminator_losses(networks, reals, reals, condition, CLASSES, plain)["d/all"]
     terms = gan_step.discriminator_losses(networks, reals, reals, condition, CLASSES, weighted)
     total = terms["d/all"]

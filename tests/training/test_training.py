@@ -492,10 +492,3 @@ def test_a_missing_encoder_is_named(world, tmp_path):
     config = make_config(world, tmp_path)
     with pytest.raises(InputError, match="nowhere"):
         train_gan(replace(config, gan=replace(config.gan, encoder=str(tmp_path / "nowhere"))))
-
-
-@pytest.mark.parametrize(("weight", "head"), [("contrast_weight", "contrast"), ("class_weight", "classify")])
-def test_a_weight_of_a_head_that_is_not_there_is_refused(world, tmp_path, weight, head):
-    config = make_config(world, tmp_path)
-    with pytest.raises(InputError, match=f"discriminator.{head}=true"):
-        train_gan(replace(config, gan=replace(config.gan, **{weight: 1.0})))
