@@ -3,7 +3,7 @@
 #     last_stage=2                       # and default_preset=NAME where that isn't "default"
 #     source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 #     begin "$@"                         # reads the options, leaves the shell in the repository's root
-#     if stage 1 draw "generate the birds"; then
+#     if stage 1 draw "draw the birds"; then
 #         run "$python" -m data_prep.painted_birds --output "$root"
 #     fi
 #     ...
@@ -229,10 +229,21 @@ settle() {
     [ "$failed" -eq 0 ] || exit "$failed"
 }
 
+# set_paths ROOT PACK CLASSIFIER_PACK: sets `runs` (the start of each run's folder), `data` (array: the paths of the
+# data) and `settings` (array: the configuration of every training). ROOT holds spoken.jsonl.
+set_paths() {
+    runs="$folder/exp/$exp"
+    data=(data.root="$1" data.manifest="$1/spoken.jsonl" data.pack="$2")
+    settings=(
+        --config "$config" "${data[@]}" classifier.pack="$3" evaluation.classifier="$runs-classifier"
+        evaluation.r_precision_encoder="$runs-r-precision-encoder"
+        ${overrides[@]+"${overrides[@]}"}
+    )
+}
+
 # train_and_compare: stages 4 to 9, from packs to a report and a model, of any recipe that compares speech and
-# text. Reads `settings` (the arguments of each training), `runs` (the prefix of each run's name) and
-# `matching_model` (array): where it isn't empty, the further settings of two more encoders, which compute the
-# generators' matching loss in place of the encoders that condition them.
+# text, after set_paths. `matching_model` (array): where it isn't empty, the settings of two further encoders, the
+# matching models that generators learn from in place of the encoders of their captions.
 train_and_compare() {
     local speech_matching=() text_matching=()
     if [ "${#matching_model[@]}" -gt 0 ]; then

@@ -25,14 +25,7 @@ case "$preset" in # presets that need the same images and audio share a pack
     *) pack="$work/pack-$preset" ;;
 esac
 
-# Settings of every command below that reads a configuration.
-runs="$folder/exp/$exp"
-data=(data.root="$work" data.manifest="$work/spoken.jsonl" data.pack="$pack")
-settings=(
-    --config "$config" "${data[@]}" classifier.pack="$pack" evaluation.classifier="$runs-classifier"
-    evaluation.r_precision_encoder="$runs-r-precision-encoder"
-    ${overrides[@]+"${overrides[@]}"}
-)
+set_paths "$work" "$pack" "$pack"
 
 if stage 1 data "read the photographs' tables and write the manifest"; then
     run mkdir -p "$work"

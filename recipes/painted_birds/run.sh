@@ -25,15 +25,8 @@ case "$preset" in
         ;;
 esac
 
-# Settings of every command below that reads a configuration.
-runs="$folder/exp/$exp"
 classifier_root="$root/classifier"
-data=(data.root="$root" data.manifest="$root/spoken.jsonl" data.pack="$root/pack")
-settings=(
-    --config "$config" "${data[@]}" classifier.pack="$classifier_root/pack" evaluation.classifier="$runs-classifier"
-    evaluation.r_precision_encoder="$runs-r-precision-encoder"
-    ${overrides[@]+"${overrides[@]}"}
-)
+set_paths "$root" "$root/pack" "$classifier_root/pack"
 
 if stage 1 draw "draw the birds, and other ones for the classifier"; then
     run "$python" -m data_prep.painted_birds --output "$root" ${birds[@]+"${birds[@]}"}
