@@ -10,7 +10,7 @@ configurations.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from omegaconf import MISSING
 
@@ -62,6 +62,7 @@ class SpeechEncoderConfig:
     """CNN + BiGRU + attention pooling (S2IGAN's SEN). The embedding has 2 * hidden_dim numbers."""
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
+    options: dict[str, Any] = section(dict)  # of that network, which checks them
     channels: tuple[int, ...] = setting((64, 128), at_least=1)  # one convolution each
     kernel: int = setting(6, at_least=1, unit="frames")
     stride: int = setting(2, at_least=1)
@@ -88,6 +89,7 @@ class TextEncoderConfig:
     """BiLSTM (AttnGAN's). The embedding has 2 * hidden_dim numbers."""
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
+    options: dict[str, Any] = section(dict)  # of that network, which checks them
     # longest caption in words, the rest is cut; of CUB's one in a thousand is longer than 45
     max_words: int = setting(50, at_least=1, at_most=10_000)
     embedding_dim: int = setting(300, at_least=1)
@@ -182,6 +184,8 @@ class MatchingConfig:
 class GeneratorConfig:
     """Stacked stages; stage 0 generates `base_size` px, each further stage twice the one before."""
 
+    network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
+    options: dict[str, Any] = section(dict)  # of that network, which checks them
     stages: int = setting(3, at_least=1, at_most=8, read_by=("encoder", "gan", "classifier"))
     # px of stage 0
     base_size: int = setting(
@@ -210,6 +214,8 @@ class GeneratorConfig:
 class DiscriminatorConfig:
     """One network a stage, each with a conditional and an unconditional head."""
 
+    network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
+    options: dict[str, Any] = section(dict)  # of that network, which checks them
     channels: int = setting(64, at_least=1)
     max_channels: int = setting(2048, at_least=1)
     match_widths: bool = False  # a smaller image's network starts as wide as a larger one's is at that size

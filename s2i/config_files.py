@@ -183,6 +183,8 @@ def check_values(config: Config, origin: str) -> None:
     """Refuse a number outside what `s2i.config` declares of its key, and text that no file can hold."""
     for key, told in declared(Config).items():
         value = value_of(config, key)
+        if isinstance(value, dict):  # options of a network, which checks them
+            continue
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, str):
                 _check_text(key, part, origin)
@@ -239,6 +241,8 @@ def _freeze(kind: type, node: Any, above: str = "") -> Any:
         value = node[item.name]
         if OmegaConf.is_config(value) and is_dataclass(OmegaConf.get_type(value)):
             values[item.name] = _freeze(OmegaConf.get_type(value), value, f"{key}.")
+        elif OmegaConf.is_dict(value):
+            values[item.name] = OmegaConf.to_container(value)
         elif key in _local_keys() and value:
             values[item.name] = _expanded(key, value)
         else:

@@ -16,7 +16,7 @@ from s2i.data.audio import load_waveform
 from s2i.data.images import load_image, resize, to_uint8
 from s2i.data.sound_files import check_recording
 from s2i.errors import InputError
-from s2i.inference.attention_maps import heat, heat_over, segment_labels, segment_times
+from s2i.inference.attention_maps import heat, heat_over, segment_labels
 from s2i.inference.model import Model
 from s2i.inference.path import GenerationPath
 from s2i.models.caption_encoding import CaptionEncoding
@@ -142,7 +142,7 @@ class Studio:
             waveform = load_waveform(request.recording, path.config.audio)
             encoding = path.encode_speech([waveform])
             timeline = trace(waveform, path.config.audio)
-            segments = divide(int(encoding.mask.sum()), segment_times(path.config), timeline.seconds)
+            segments = divide(int(encoding.mask.sum()), path.encoder.seconds_per_step, timeline.seconds)
             generated_images = _generate(path, encoding, request.seeds, len(segments))
             answers.append(
                 ModalityAnswer("speech", segments, generated_images, neighbours=self._nearest(path, encoding))
@@ -159,7 +159,7 @@ class Studio:
         unread = path.vocabulary.unread(text, path.config.text_encoder.max_words)
         steps = int(encoding.mask.sum())
         read = " ".join(path.vocabulary.read(text))
-        segments = [Segment(label) for label in segment_labels(path.config, steps, read)]
+        segments = [Segment(label) for label in segment_labels(path, steps, read)]
         return ModalityAnswer(
             "text",
             segments,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, prod
+from math import ceil
 
 import numpy as np
 import torch
@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from s2i.config import Config
 from s2i.data.images import grid, to_uint8
 from s2i.data.text import tokenise
+from s2i.inference.path import GenerationPath
 
 STRIP = 18  # px under a tile, for its label
 LEAST_SIDE = 128  # px of a tile, so that a label fits
@@ -20,23 +20,14 @@ COLUMNS = 8
 HEAT = torch.tensor([[0.25, 0.0, 0.45], [0.85, 0.1, 0.2], [1.0, 0.9, 0.3]])  # RGB: least, half, most
 
 
-def segment_times(config: Config) -> float:
-    """Seconds of speech that one segment stands for: hop * strides * maxima's strides * pool * segment.
-
-    Segment i begins at i times as much, counted from the first sound. What it has heard is a little more,
-    through the kernels, and all of the sentence through the GRU.
-    """
-    encoder = config.speech_encoder
-    strides = prod(encoder.strides or (encoder.stride,) * len(encoder.channels)) * 2 ** len(encoder.max_pools)
-    return config.audio.hop * strides * encoder.pool * encoder.segment
-
-
-def segment_labels(config: Config, steps: int, text: str | None = None, before: float = 0.0) -> list[str]:
+def segment_labels(
+    path: GenerationPath, steps: int, text: str | None = None, before: float = 0.0
+) -> list[str]:
     """A name for each valid step of a caption's sequence: its word, or the seconds it spans, of a recording
     with `before` seconds of silence that the encoder did not hear."""
-    if config.modality == "text":
+    if path.config.modality == "text":
         return tokenise(text or "")[:steps]
-    each = segment_times(config)
+    each = path.encoder.seconds_per_step
     return [f"{before + i * each:.2f} - {before + (i + 1) * each:.2f} s" for i in range(steps)]
 
 

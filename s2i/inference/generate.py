@@ -89,7 +89,7 @@ def generate_pages(
     if attention:
         read = None if text is None else " ".join(path.vocabulary.read(text))
         before = 0.0 if speech is None else seconds_before(speech, path.config.audio)
-        labels = segment_labels(path.config, int(encoding.mask.sum()), read, before)
+        labels = segment_labels(path, int(encoding.mask.sum()), read, before)
         pages.append(attention_overlay(outputs[0].images[-1][0], outputs[0].attention[-1][0], labels))
     return pages
 

@@ -19,9 +19,8 @@ from s2i.devices import resolve_device
 from s2i.errors import InputError, InputWarning
 from s2i.inference.path import GenerationPath
 from s2i.inference.stored import IMAGE_NETWORK, StoredPath, cut_short, read_model
-from s2i.models.build import build_caption_encoder, build_image_encoder
+from s2i.models.build import build_caption_encoder, build_image_encoder, make_generator
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.generator import StackedGenerator
 from s2i.runs.checkpoint import LAST
 from s2i.runs.pretrained_weights import connect
 from s2i.search.index import Hit, Index
@@ -171,11 +170,11 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
     vocabulary = Vocabulary.from_list(stored.vocabulary) if stored.vocabulary else None
     try:
         with torch.random.fork_rng(devices=[]):  # the weights made here are random, and replaced below
+            encoder = build_caption_encoder(config, len(vocabulary) if vocabulary else 0)
             networks = {
-                "caption_encoder": build_caption_encoder(config, len(vocabulary) if vocabulary else 0),
-                "image_encoder": build_image_encoder(config),
-                # Not build_generator: orthogonal weights take long.
-                "generator": StackedGenerator(config.generator, config.embedding_dim),
+                "caption_encoder": encoder,
+                "image_encoder": build_image_encoder(config, encoder.embedding_dim),
+                "generator": make_generator(config, encoder.embedding_dim),
             }
         # A published model may lack some.
         networks = {name: network for name, network in networks.items() if stored.weights[name]}

@@ -18,11 +18,10 @@ from s2i.data.batches import Batch, pad_mels, pad_tokens
 from s2i.data.images import frame
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
-from s2i.models.build import CaptionEncoder
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.generator import GeneratorOutput, StackedGenerator
+from s2i.models.generator import GeneratorOutput
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
-from s2i.models.noise import caption_noise
+from s2i.models.interfaces import CaptionEncoder, Generator
 from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.weight_fingerprint import weight_fingerprint
 
@@ -37,9 +36,14 @@ class GenerationPath:
     device: torch.device
     encoder: CaptionEncoder | None  # None: a published generator that came without one
     image_encoder: ImageEncoder | PretrainedImageEncoder | None  # None: imported without one
-    generator: StackedGenerator
+    generator: Generator
     data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
     folder: Path | None = None  # of the run or the exported model; None: never read from one
+
+    @property
+    def embedding_dim(self) -> int:
+        """Numbers in a caption's embedding (D)."""
+        return self.config.embedding_dim if self.encoder is None else self.encoder.embedding_dim
 
     @torch.no_grad()
     def encode_speech(self, waveforms: Sequence[Tensor]) -> CaptionEncoding:
@@ -80,11 +84,10 @@ class GenerationPath:
 
         Args:
             encoding: of B captions.
-            keys: B names; an image's noise is a function of (seed, its key), see `caption_noise`.
+            keys: B names; an image's noise is a function of (seed, its key), see `Generator.sample_noise`.
         """
-        widths = (self.config.generator.noise_dim, self.config.generator.condition_dim)
-        noise, condition_noise = (part.to(self.device) for part in caption_noise(keys, seed, widths))
-        return self.generator(encoding, noise, condition_noise)
+        noise = (values.to(self.device) for values in self.generator.sample_noise(keys, seed))
+        return self.generator(encoding, *noise)
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:

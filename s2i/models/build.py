@@ -2,68 +2,78 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
+from typing import Any
+
 from torch import nn
 
 from s2i.config import Config
 from s2i.errors import InputError
-from s2i.models.discriminator import Discriminators
-from s2i.models.generator import StackedGenerator, initialise_orthogonally
+from s2i.models.discriminator import Discriminator, Discriminators
+from s2i.models.generator import StackedGenerator
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
+from s2i.models.interfaces import CaptionEncoder, Generator
 from s2i.models.posterior import Posterior
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.models.text_encoder import TextEncoder
 from s2i.plugins import find_outside
 
-CaptionEncoder = SpeechEncoder | TextEncoder  # both: (inputs, lengths) -> CaptionEncoding
-
 
 def build_caption_encoder(config: Config, vocabulary: int) -> CaptionEncoder:
     """The encoder of the run's modality; `vocabulary` (its size) is read for text alone.
 
-    Raises InputError for one of another package that isn't there or is no network.
+    Raises InputError for one of another package that is not there or is no network, and for an option that it
+    does not know.
     """
     if config.modality == "speech":
-        kind = _encoder_kind(config.speech_encoder.network, "speech_encoder.network", SpeechEncoder)
-        return kind(config.speech_encoder, config.audio)
-    kind = _encoder_kind(config.text_encoder.network, "text_encoder.network", TextEncoder)
-    return kind(config.text_encoder, vocabulary)
+        return _build("speech_encoder", config.speech_encoder, SpeechEncoder, config.audio)
+    return _build("text_encoder", config.text_encoder, TextEncoder, vocabulary)
 
 
-def _encoder_kind(name: str, key: str, own: type[CaptionEncoder]) -> type[CaptionEncoder]:
-    if not name:
-        return own
-    kind = find_outside(name, key)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise InputError(f"expected a torch.nn.Module for {key}, found {kind!r}: name its class")
-    return kind
-
-
-def build_image_encoder(config: Config) -> ImageEncoder | PretrainedImageEncoder:
+def build_image_encoder(
+    config: Config, embedding_dim: int | None = None
+) -> ImageEncoder | PretrainedImageEncoder:
     """The image encoder that the caption encoder is matched against.
 
     A pretrained one comes without its backbone: `s2i.runs.pretrained_weights.connect` says where to fetch it.
+
+    Args:
+        embedding_dim: of the caption encoder; None: of this package's own, as configured.
     """
+    width = embedding_dim or config.embedding_dim
     if config.image_encoder.kind != "small":
-        return PretrainedImageEncoder(config.image_encoder, config.embedding_dim)
-    return ImageEncoder(config.image_encoder, config.embedding_dim)
+        return PretrainedImageEncoder(config.image_encoder, width)
+    return ImageEncoder(config.image_encoder, width)
 
 
-def build_generator(config: Config) -> StackedGenerator:
-    """The generator, with orthogonal weights and the configured standard deviation of its condition."""
-    generator = StackedGenerator(config.generator, config.embedding_dim)
-    initialise_orthogonally(generator)
-    generator.augmentation.start_with(config.generator.init_std)
-    if config.generator.image_skips:  # a later stage begins by adding nothing to the image before
-        for head in generator.heads[1:]:
-            nn.init.zeros_(head.weight)
+def make_generator(config: Config, embedding_dim: int | None = None) -> Generator:
+    """The generator with any weights, to be loaded. `embedding_dim`: as of `build_image_encoder`.
+
+    Raises InputError as `build_caption_encoder` does, and where its largest images have another size than the
+    configuration says.
+    """
+    generator = _build("generator", config.generator, StackedGenerator, embedding_dim or config.embedding_dim)
+    if generator.sizes[-1] != config.generated_size:
+        raise InputError(
+            f"expected images of {config.generated_size} px, by generator.base_size and .stages, found"
+            f" {generator.sizes[-1]} px of {config.generator.network}: set both to what it generates"
+        )
     return generator
 
 
-def build_posterior(config: Config) -> Posterior | None:
-    """What finds a real image's noise while a generator trains; None where nothing is resampled."""
+def build_generator(config: Config, embedding_dim: int | None = None) -> Generator:
+    """The generator with the weights that a training begins with; otherwise as `make_generator`."""
+    generator = make_generator(config, embedding_dim)
+    generator.initialise()
+    return generator
+
+
+def build_posterior(config: Config, embedding_dim: int | None = None) -> Posterior | None:
+    """What infers a real image's noise while a generator trains; None where nothing is resampled."""
     if not config.gan.reconstruction_weight:
         return None
-    return Posterior(config.embedding_dim, config.generator.noise_dim)
+    return Posterior(embedding_dim or config.embedding_dim, config.generator.noise_dim)
 
 
 def image_sizes(config: Config) -> list[int]:
@@ -71,20 +81,45 @@ def image_sizes(config: Config) -> list[int]:
     return [config.generator.base_size * 2**i for i in range(config.generator.stages)]
 
 
-def build_discriminators(config: Config, classes: int = 0) -> Discriminators:
-    """One discriminator a stage, with orthogonal weights and the heads whose terms have a weight.
+def build_discriminators(
+    config: Config, classes: int = 0, embedding_dim: int | None = None
+) -> Discriminators:
+    """One discriminator a stage, with the weights that a training begins with and the heads whose terms have
+    a weight.
 
-    `classes`: in the training split.
+    Args:
+        classes: in the training split.
+        embedding_dim: as of `build_image_encoder`.
     """
-    sees_mu = config.discriminator.condition_on == "mu"
-    width = config.generator.condition_dim if sees_mu else config.embedding_dim
-    networks = Discriminators(
-        config.discriminator,
-        image_sizes(config),
-        width,
-        classes=classes if config.gan.class_weight else 0,
-        contrastive=config.gan.contrast_weight > 0,
-    )
-    if config.discriminator.norm != "spectral":  # a normed layer holds its weight in parts
-        initialise_orthogonally(networks)
-    return networks
+    settings, sizes = config.discriminator, image_sizes(config)
+    by_mu = settings.condition_on == "mu"
+    condition = config.generator.condition_dim if by_mu else embedding_dim or config.embedding_dim
+    networks = []
+    for size in sizes:
+        widening = sizes[-1] // size if settings.match_widths else 1
+        widened = replace(settings, channels=settings.channels * widening)
+        heads = classes if config.gan.class_weight else 0, config.gan.contrast_weight > 0
+        networks.append(_build("discriminator", widened, Discriminator, size, condition, *heads))
+    discriminators = Discriminators(networks)
+    discriminators.initialise()
+    return discriminators
+
+
+def _build(section: str, settings: Any, default: type[nn.Module], *arguments: Any) -> Any:
+    """The network that a section of the configuration names, made of the section, further arguments and its
+    options."""
+    key, kind = f"{section}.network", default
+    if settings.network:
+        kind = find_outside(settings.network, key)
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise InputError(f"expected a torch.nn.Module for {key}, found {kind!r}: name its class")
+    try:
+        inspect.signature(kind).bind(settings, *arguments, **settings.options)
+    except TypeError as error:
+        raise InputError(
+            f"expected options of {kind.__name__} for {section}.options, found {settings.options}: {error}"
+        ) from error
+    try:
+        return kind(settings, *arguments, **settings.options)
+    except ValueError as error:
+        raise InputError(f"expected {section}.options that {kind.__name__} takes, found: {error}") from error

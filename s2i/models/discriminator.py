@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from math import log2
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from s2i.config import DiscriminatorConfig
+from s2i.models.generator import initialise_orthogonally
 
 
 class Discriminator(nn.Module):
@@ -26,20 +28,20 @@ class Discriminator(nn.Module):
         image_size: int,
         condition: int,
         classes: int = 0,
-        widening: int = 1,
         contrastive: bool = False,
     ) -> None:
-        """`classes`: that a class head tells apart; 0: no such head. `contrastive`: with a head that finds an
-        image's caption in the batch. `widening`: times `channels` in the first layer."""
+        """`condition`: width of the condition; `classes`: that a class head tells apart; 0: no such head.
+        `contrastive`: with a head that finds an image's caption in the batch."""
         super().__init__()
+        self.config = config
         halvings = int(log2(image_size // 4))
-        widths = [min(widening * config.channels * 2**i, config.max_channels) for i in range(halvings)]
+        widths = [min(config.channels * 2**i, config.max_channels) for i in range(halvings)]
         layers: list[nn.Module] = []
         before = 3
         for i, width in enumerate(widths):
             layers += _layer(before, width, 4, 2, config.norm if i else _first(config.norm))
             before = width
-        joined = min(8 * widening * config.channels, config.max_channels)
+        joined = min(8 * config.channels, config.max_channels)
         while before > joined:
             layers += _layer(before, before // 2, 3, 1, config.norm)
             before //= 2
@@ -52,6 +54,15 @@ class Discriminator(nn.Module):
             self.contrast = nn.Linear(before * 16, condition)
             self.contrast_condition = nn.Linear(condition, condition)  # can drop what all captions share
         self.classifier = nn.Linear(before * 16, classes) if classes else None
+
+    def initialise(self) -> None:
+        """Orthogonal weights; a layer with spectral norm, which holds its weight in parts, stays as it is."""
+        if self.config.norm != "spectral":
+            initialise_orthogonally(self)
+
+    def trainable_parameters(self) -> Iterator[nn.Parameter]:
+        """All weights."""
+        return self.parameters()
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) in [-1, 1] -> map (B, C, 4, 4)."""
@@ -82,22 +93,21 @@ class Discriminator(nn.Module):
 class Discriminators(nn.Module):
     """One discriminator a stage, in one module."""
 
-    def __init__(
-        self,
-        config: DiscriminatorConfig,
-        image_sizes: list[int],
-        condition: int,
-        classes: int = 0,
-        contrastive: bool = False,
-    ) -> None:
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        """`networks`: of the stages, see `s2i.models.interfaces.Discriminator`."""
         super().__init__()
-        widenings = [image_sizes[-1] // size if config.match_widths else 1 for size in image_sizes]
-        self.scales = nn.ModuleList(
-            Discriminator(config, size, condition, classes, widening, contrastive)
-            for size, widening in zip(image_sizes, widenings, strict=True)
-        )
+        self.scales = nn.ModuleList(networks)
 
-    def __iter__(self) -> Iterator[Discriminator]:
+    def initialise(self) -> None:
+        """Set the weights that a training begins with."""
+        for network in self.scales:
+            network.initialise()
+
+    def trainable_parameters(self) -> Iterator[nn.Parameter]:
+        """The weights that the optimiser updates, of all stages."""
+        return chain.from_iterable(network.trainable_parameters() for network in self.scales)
+
+    def __iter__(self) -> Iterator[nn.Module]:
         return iter(self.scales)
 
     def __len__(self) -> int:

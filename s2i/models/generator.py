@@ -5,6 +5,7 @@ Stage 0 makes a map from condition and noise, each later stage refines and doubl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from s2i.config import GeneratorConfig
 from s2i.models.blocks import ConditioningAugmentation, Gate, Norm, Residual, SegmentAttention, Upsample
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.noise import batch_noise, caption_noise
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,13 @@ class GeneratorOutput:
     Attributes:
         images: one (B, 3, S, S) float32 in [-1, 1] a stage, smallest first.
         attention: one (B, T, H, W) a stage that attends; empty without attention.
-        mu, logvar: (B, C) of conditioning augmentation.
+        mu, logvar: (B, C) of conditioning augmentation; None of a generator without it.
     """
 
     images: list[Tensor]
     attention: list[Tensor]
-    mu: Tensor
-    logvar: Tensor
+    mu: Tensor | None = None
+    logvar: Tensor | None = None
 
 
 class FirstStage(nn.Module):
@@ -125,6 +127,34 @@ class StackedGenerator(nn.Module):
             for before, after in zip(widths, widths[1:], strict=False)
         )
         self.heads = nn.ModuleList(nn.Conv2d(width, 3, 3, 1, 1, bias=False) for width in widths)
+        self.sizes = [config.base_size * 2**stage for stage in range(config.stages)]
+
+    def initialise(self) -> None:
+        """Orthogonal weights, the configured standard deviation of the condition and, where images
+        accumulate, later stages that begin by adding nothing to the image before."""
+        initialise_orthogonally(self)
+        self.augmentation.start_with(self.config.init_std)
+        if self.config.image_skips:
+            for head in self.heads[1:]:
+                nn.init.zeros_(head.weight)
+
+    def sample_noise(
+        self, keys: Sequence[str], seed: int, latent_keys: Sequence[str] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(B, noise_dim) and (B, condition_dim) standard normal numbers, as `forward` takes them; see
+        `s2i.models.interfaces.Generator`."""
+        latent, condition = caption_noise(keys, seed, self._noise_widths)
+        if latent_keys is not None:
+            latent, _ = caption_noise(latent_keys, seed, self._noise_widths)
+        return latent, condition
+
+    def sample_batch_noise(self, count: int, device: torch.device) -> tuple[Tensor, ...]:
+        """The same of a training step, from torch's global random state."""
+        return batch_noise(count, self._noise_widths, device)
+
+    @property
+    def _noise_widths(self) -> tuple[int, int]:
+        return self.config.noise_dim, self.config.condition_dim
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""Noise that belongs to a caption, so that its image depends neither on its batch nor on the process."""
+"""Noise of captions, so that an image depends neither on its batch nor on the process; of training steps."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ def caption_noise(keys: Sequence[str], seed: int, widths: Sequence[int]) -> list
     """
     rows = [_normal(key, seed, sum(widths)) for key in keys]
     return list(torch.stack(rows).split(list(widths), 1))
+
+
+def batch_noise(count: int, widths: Sequence[int], device: torch.device) -> tuple[Tensor, ...]:
+    """Standard normal numbers from the global random state, for a training step: one (count, width) tensor on
+    the device for each of `widths`."""
+    return tuple(torch.randn(count, width, device=device) for width in widths)
 
 
 def _normal(key: str, seed: int, width: int) -> Tensor:

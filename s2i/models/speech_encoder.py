@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,7 +48,8 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, config: SpeechEncoderConfig, audio: AudioConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.hop = config, audio.hop
+        self.embedding_dim = 2 * config.hidden_dim
         widths = (audio.mel_bins, *config.channels)
         kernels = config.kernels or (config.kernel,) * len(config.channels)
         strides = config.strides or (config.stride,) * len(config.channels)
@@ -79,6 +82,17 @@ class SpeechEncoder(nn.Module):
             kernel, stride, padding = self._window(number)
             frames = max(1, (frames - 1) * stride + kernel - 2 * padding)
         return frames
+
+    @property
+    def seconds_per_step(self) -> float:
+        """How long a segment of the sequence lasts: hop * strides * strides of the maxima * pool * segment.
+
+        Segment i begins at i times as much, counted from the first sound. What it has heard is a little more,
+        through the kernels, and all of the sentence through the GRU.
+        """
+        strides = prod(convolution.stride[0] for convolution in self.convolutions)
+        maxima = 2 ** len(self.config.max_pools)
+        return self.hop * (strides * maxima) * self.config.pool * self.config.segment
 
     def _window(self, number: int) -> tuple[int, int, int]:
         convolution = self.convolutions[number]

@@ -15,6 +15,7 @@ class TextEncoder(nn.Module):
     def __init__(self, config: TextEncoderConfig, vocabulary: int) -> None:
         super().__init__()
         self.config = config
+        self.embedding_dim = 2 * config.hidden_dim
         self.embedding = nn.Embedding(vocabulary, config.embedding_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.recurrent = Bidirectional(

@@ -10,9 +10,9 @@ from s2i.config import Config
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.inference.path import GenerationPath
-from s2i.models.build import CaptionEncoder
 from s2i.models.generator import StackedGenerator
 from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.models.interfaces import CaptionEncoder
 from s2i.published.weights import Weights
 
 

@@ -122,7 +122,7 @@ def _generate(subject: Subject, modality: str, chosen: np.ndarray, shown: list[S
                 save_png(Image.fromarray(to_uint8(images[row])), folder / generated.stages[-1])
             if output.attention:
                 text = shown[place].caption.text
-                generated.labels = segment_labels(subject.path.config, int(steps[row]), text)
+                generated.labels = segment_labels(subject.path, int(steps[row]), text)
                 generated.strip = f"{stem}-attention.png"
                 strip = _strip(output.images[-1][row], output.attention[-1][row], len(generated.labels))
                 save_png(strip, folder / generated.strip)

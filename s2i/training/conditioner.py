@@ -56,7 +56,7 @@ class Conditioner:
         matched = self._matching_model or self
         self.matching_image_encoder = matched.image_encoder
         self.matching = matched.config.matching
-        self.relation = RelationSupervisor(matched.config.embedding_dim).to(engine.device)
+        self.relation = RelationSupervisor(matched.encoder.embedding_dim).to(engine.device)
         self.relation_learner = Learner(engine, self.relation.parameters(), settings.relation, settings.steps)
         engine.share(self.relation, self.encoder)
         self.dataset = CaptionedImages(

@@ -23,7 +23,8 @@ from s2i.data.sampler import endless_batches
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.metrics.retrieval import retrieve_by_class
-from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
+from s2i.models.build import build_caption_encoder, build_image_encoder
+from s2i.models.interfaces import CaptionEncoder
 from s2i.progress import progress, say
 from s2i.runs.checkpoint import write_checkpoint
 from s2i.runs.fingerprints import data_of_run
@@ -45,8 +46,8 @@ class EncoderNetworks(nn.Module):
         super().__init__()
         self.config = config
         self.caption_encoder = build_caption_encoder(config, vocabulary)
-        self.image_encoder = build_image_encoder(config)
-        self.classifier = nn.Linear(config.embedding_dim, classes)
+        self.image_encoder = build_image_encoder(config, self.caption_encoder.embedding_dim)
+        self.classifier = nn.Linear(self.caption_encoder.embedding_dim, classes)
         if not config.matching.region_weight:  # nothing would train it
             self.image_encoder.region.requires_grad_(False)
         if not config.matching.class_weight:

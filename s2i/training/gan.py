@@ -19,8 +19,9 @@ from s2i.data.batches import Batch
 from s2i.data.pack import Pack
 from s2i.data.sampler import endless_batches
 from s2i.errors import InputError
-from s2i.models.build import build_discriminators, build_generator, build_posterior, image_sizes
+from s2i.models.build import build_discriminators, build_generator, build_posterior
 from s2i.models.discriminator import image_pyramid
+from s2i.models.interfaces import CaptionEncoder
 from s2i.progress import progress
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.run import alone_in_its_run
@@ -45,7 +46,8 @@ def train_gan(config: Config) -> Path:
     _check(config)
     configs = config.of_each_modality()
     encoders = [load_encoders(each) for each in configs]
-    networks = _build_networks(config, engine, len(pack.class_labels))
+    _check_widths(config, [encoder for encoder, _, _ in encoders])
+    networks = _build_networks(config, engine, len(pack.class_labels), encoders[0][0].embedding_dim)
     average = averaged(networks.generator)
     conditioners = [
         Conditioner(each, pack, engine, trained, prefix)
@@ -64,7 +66,7 @@ def train_gan(config: Config) -> Path:
         saved |= conditioner.networks()
     vocabulary = next((each.vocabulary for each in conditioners if each.vocabulary), None)
     facts = {"kind": "gan", "data": data, "vocabulary": vocabulary.to_list() if vocabulary else None}
-    sizes = image_sizes(config)
+    sizes = networks.generator.sizes
     with Training(engine, settings.steps, saved, facts) as training:
         grids = [
             SampleGrid(training.run.samples / each.prefix.rstrip("_"), pack, each.config, each.vocabulary)
@@ -108,10 +110,13 @@ def growing_stages(grow: tuple[float, ...], progress: float, stages: int) -> int
     return stages if not grow else 1 + sum(progress >= start for start in grow)
 
 
-def _build_networks(config: Config, engine: Engine, classes: int) -> GanNetworks:
+def _build_networks(config: Config, engine: Engine, classes: int, embedding_dim: int) -> GanNetworks:
     settings = config.gan
-    networks = [build_generator(config), build_discriminators(config, classes)]
-    posterior = build_posterior(config)
+    networks = [
+        build_generator(config, embedding_dim),
+        build_discriminators(config, classes, embedding_dim),
+    ]
+    posterior = build_posterior(config, embedding_dim)
     # Channels last: the same mathematics, and on CPU a step takes about two thirds of the time.
     for network in (*networks, *([] if posterior is None else [posterior])):
         network.to(engine.device, memory_format=torch.channels_last)
@@ -124,7 +129,7 @@ def _build_networks(config: Config, engine: Engine, classes: int) -> GanNetworks
         posterior,
         discriminators,
         Learner(engine, learning.parameters(), settings.generator, settings.steps),
-        Learner(engine, discriminators.parameters(), settings.discriminator, settings.steps),
+        Learner(engine, discriminators.trainable_parameters(), settings.discriminator, settings.steps),
     )
 
 
@@ -155,7 +160,12 @@ def _check(config: Config) -> None:
             f"expected gan.grow with a number for each of {config.generator.stages - 1} later stages,"
             f" found {list(settings.grow)}: mend the configuration"
         )
-    widths = {each.modality: each.embedding_dim for each in config.of_each_modality()}
+
+
+def _check_widths(config: Config, encoders: list[CaptionEncoder]) -> None:
+    """Raises InputError for two encoders of which a generator can't read both."""
+    modalities = [each.modality for each in config.of_each_modality()]
+    widths = {name: encoder.embedding_dim for name, encoder in zip(modalities, encoders, strict=True)}
     if len(set(widths.values())) > 1:
         raise InputError(
             f"expected encoders of one width for gan.other_encoder, found {widths}:"

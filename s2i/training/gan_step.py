@@ -16,9 +16,11 @@ from torch import Tensor
 from s2i import losses
 from s2i.config import GanConfig, MatchingConfig
 from s2i.data.batches import Batch
+from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.discriminator import Discriminator, Discriminators
-from s2i.models.generator import GeneratorOutput, StackedGenerator
+from s2i.models.discriminator import Discriminators
+from s2i.models.generator import GeneratorOutput
+from s2i.models.interfaces import Discriminator, Generator
 from s2i.models.posterior import Posterior
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 from s2i.plugins import find_outside
@@ -41,7 +43,7 @@ class GanNetworks:
     """
 
     engine: Engine
-    generator: StackedGenerator
+    generator: Generator
     posterior: Posterior | None
     discriminators: Discriminators
     generator_learner: Learner
@@ -98,10 +100,9 @@ def generate(
             conditioning augmentation learns through it as well. A sentence has none: the encoder is tuned
             through the images alone, lest it make captions easier to tell apart.
     """
-    device, widths = networks.engine.device, conditioner.config.generator
+    device = networks.engine.device
     encoding = conditioner.encode(batch)
-    noise = torch.randn(len(batch), widths.noise_dim, device=device)
-    condition_noise = torch.randn(len(batch), widths.condition_dim, device=device)
+    noise = networks.generator.sample_batch_noise(len(batch), device)
     noise_posterior = None
     with networks.engine.autocast():
         if networks.posterior is not None:
@@ -109,13 +110,19 @@ def generate(
             mixtures = torch.randn(half, 3, device=device)
             sentences = encoding.sentence[:half].detach()
             mu, logvar = networks.posterior(batch.images[:half], sentences, mixtures)
-            noise = torch.cat((mu + (0.5 * logvar).exp() * noise[:half], noise[half:]))
+            inferred = mu + (0.5 * logvar).exp() * noise[0][:half]
+            noise = (torch.cat((inferred, noise[0][half:])), *noise[1:])
             noise_posterior = mu, logvar
-        output = networks.generator(encoding, noise, condition_noise, stages)
+        output = networks.generator(encoding, *noise, stages=stages)
         views = [images.view_as(images) for images in output.images]
-        if conditioner.is_tuned:
+        if conditioner.is_tuned and output.mu is not None:
             mu, logvar = networks.generator.augmentation(encoding.sentence.detach())
             output = replace(output, mu=mu, logvar=logvar)
+    if condition_on == "mu" and output.mu is None:
+        raise InputError(
+            "expected discriminator.condition_on=sentence for a generator without conditioning augmentation,"
+            " found mu: change it"
+        )
     condition = output.mu if condition_on == "mu" else encoding.sentence.detach()
     return GeneratedBatch(encoding, output, views, condition, noise_posterior)
 
@@ -429,9 +436,10 @@ def generator_losses(
             classes = classification_loss(discriminator, features, class_ids)
             total = total + config.class_weight * classes
             terms[f"{size}/class"] = classes
-    kl = losses.augmentation_loss(output.mu, output.logvar)
-    total = total + config.kl_weight * kl  # KL of conditioning augmentation
-    terms["g/kl"] = kl
+    if output.mu is not None:
+        kl = losses.augmentation_loss(output.mu, output.logvar)
+        total = total + config.kl_weight * kl  # KL of conditioning augmentation
+        terms["g/kl"] = kl
     if config.added_loss:
         added = find_outside(config.added_loss, "gan.added_loss")(output, encoding, class_ids)
         total = total + config.added_weight * added

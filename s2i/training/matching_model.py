@@ -12,8 +12,9 @@ from s2i.config import Config
 from s2i.config_files import config_from_dict
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
-from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
+from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
+from s2i.models.interfaces import CaptionEncoder
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.pretrained_weights import connect
@@ -50,7 +51,8 @@ def load_matching_model(folder: str | Path, key: str, device: torch.device) -> M
     vocabulary = Vocabulary.from_list(saved["vocabulary"]) if saved["vocabulary"] else None
     with torch.random.fork_rng(devices=[]):
         encoder = build_caption_encoder(config, len(vocabulary or ()))
-        image_encoder = connect(build_image_encoder(config), config.image_encoder)
+        image_encoder = build_image_encoder(config, encoder.embedding_dim)
+        connect(image_encoder, config.image_encoder)
     encoder.load_state_dict(saved["nets"]["caption_encoder"])
     image_encoder.load_state_dict(saved["nets"]["image_encoder"])
     networks = (freeze(network).to(device) for network in (encoder, image_encoder))

@@ -13,7 +13,6 @@ from s2i.data.batches import evaluation_batches
 from s2i.data.images import grid, save_png, to_uint8
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary
-from s2i.models.noise import caption_noise
 
 CAPTIONS = 8  # columns of the grid
 OUTPUTS = 4  # rows of it below the real images
@@ -39,10 +38,9 @@ class SampleGrid:
         batch = self.batch.to(device)
         encoding = encoder(batch.inputs, batch.lengths)
         rows = [batch.images]
-        widths = (self.config.generator.noise_dim, self.config.generator.condition_dim)
         for row in range(OUTPUTS):
             keys = [f"{row} {caption}" for caption in batch.captions.tolist()]
-            noises = (part.to(device) for part in caption_noise(keys, self.config.seed, widths))
-            rows.append(generator(encoding, *noises).images[-1])
+            noise = (values.to(device) for values in generator.sample_noise(keys, self.config.seed))
+            rows.append(generator(encoding, *noise).images[-1])
         images = to_uint8(torch.cat(rows).cpu())
         save_png(grid(images, columns=len(batch)), self.folder / f"step-{step:08d}.png")

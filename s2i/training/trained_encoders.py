@@ -12,8 +12,9 @@ from s2i.config import Config
 from s2i.config_files import config_from_dict, config_to_dict
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
-from s2i.models.build import CaptionEncoder, build_caption_encoder, build_image_encoder
+from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
+from s2i.models.interfaces import CaptionEncoder
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data
 from s2i.runs.pretrained_weights import connect, require_backbone
@@ -44,7 +45,7 @@ def load_encoders(config: Config) -> Encoders:
     refuse_other_data(state.get("data"), config.data.pack, f"gan.encoder {config.gan.encoder}", RETRAIN)
     vocabulary = Vocabulary.from_list(state["vocabulary"]) if state["vocabulary"] else None
     encoder = build_caption_encoder(config, len(vocabulary or ()))
-    image_encoder = build_image_encoder(config)
+    image_encoder = build_image_encoder(config, encoder.embedding_dim)
     if config.gan.encoder_start == "matched":
         encoder.load_state_dict(state["nets"]["caption_encoder"])
     image_encoder.load_state_dict(state["nets"]["image_encoder"])

@@ -82,9 +82,9 @@ def test_attention_is_written_with_a_tile_for_each_segment_or_word(model, speech
 
 def test_labels_are_words_or_seconds(model):
     paths = load(model).paths
-    assert segment_labels(paths["text"].config, 3, "A small, red bird") == ["a", "small", "red"]
-    assert segment_labels(paths["speech"].config, 2) == ["0.00 - 0.16 s", "0.16 - 0.32 s"]
-    late = segment_labels(paths["speech"].config, 2, before=1.5)  # after so much silence
+    assert segment_labels(paths["text"], 3, "A small, red bird") == ["a", "small", "red"]
+    assert segment_labels(paths["speech"], 2) == ["0.00 - 0.16 s", "0.16 - 0.32 s"]
+    late = segment_labels(paths["speech"], 2, before=1.5)  # after so much silence
     assert late == ["1.50 - 1.66 s", "1.66 - 1.82 s"]
 
 

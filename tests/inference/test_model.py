@@ -14,9 +14,9 @@ import s2i
 from s2i.config_files import load_config
 from s2i.data.audio import load_waveform
 from s2i.errors import InputError
-from s2i.inference.attention_maps import segment_times
 from s2i.inference.model import load
 from s2i.models.noise import caption_noise
+from s2i.models.speech_encoder import SpeechEncoder
 from s2i.reports.export import export
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
@@ -150,12 +150,13 @@ def test_a_segment_lasts_as_long_as_the_encoder_makes_it(speech_run):
     path = load(speech_run).path("speech")
     noise = torch.randn(22050 * 8, generator=torch.Generator().manual_seed(0)) / 10
     segments = path.encode_speech([noise]).mask.sum()
-    assert segment_times(path.config) == pytest.approx(0.010 * 2 * 2 * 4)
-    assert segments == pytest.approx(8 / segment_times(path.config), abs=1)
-    encoder = replace(path.config.speech_encoder, pool=3)
-    assert segment_times(replace(path.config, speech_encoder=encoder)) == pytest.approx(0.48)
+    assert path.encoder.seconds_per_step == pytest.approx(0.010 * 2 * 2 * 4)
+    assert segments == pytest.approx(8 / path.encoder.seconds_per_step, abs=1)
+    pooled = SpeechEncoder(replace(path.config.speech_encoder, pool=3), path.config.audio)
+    assert pooled.seconds_per_step == pytest.approx(0.48)
     li2020 = load_config(Path(__file__).parents[2] / "recipes" / "cub" / "conf" / "li2020.yaml")
-    assert segment_times(li2020) == pytest.approx(0.64)  # their 64 frames a step
+    theirs = SpeechEncoder(li2020.speech_encoder, li2020.audio)
+    assert theirs.seconds_per_step == pytest.approx(0.64)  # their 64 frames a step
 
 
 def _break(folder, name):

@@ -1,4 +1,4 @@
-"""An encoder, two losses and a data set that come from outside the package, as s2i/README.md shows them."""
+"""Networks, losses and a data set that come from outside the package, as s2i/README.md shows them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
+import torch
+from torchvision.models import squeezenet1_1
 
 from s2i import cli
 from s2i.config_files import override
 from s2i.data.manifest import check_manifest
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
+from s2i.inference.attention_maps import segment_labels
 from s2i.inference.model import load
-from s2i.models.build import build_caption_encoder
+from s2i.models.build import build_caption_encoder, build_discriminators, build_generator
 from s2i.plugins import find_outside
 from s2i.reports.export import export
+from s2i.runs.checkpoint import load_last
 from s2i.runs.run import Run
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
-from tests.tiny import tiny_model_config, tiny_training_config, write_recording
+from s2i.training.loop import Training
+from tests.tiny import same, tiny_model_config, tiny_training_config, write_recording
+from tests.tiny_trainings import Killed, write_trained_encoders
 
 PAGE = (Path(__file__).parents[2] / "s2i" / "README.md").read_text(encoding="utf-8")
 
@@ -34,7 +41,13 @@ def outside(tmp_path, monkeypatch):
     folder.mkdir()
     for name, text in blocks:
         (folder / name).write_text(text)
-    assert {name for name, _ in blocks} == {"encoders.py", "losses.py", "prepare.py"}
+    assert {name for name, _ in blocks} == {
+        "encoders.py",
+        "decoders.py",
+        "discriminators.py",
+        "losses.py",
+        "prepare.py",
+    }
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "outside_parts"
     for name in [name for name in sys.modules if name.split(".")[0] == "outside_parts"]:
@@ -57,6 +70,7 @@ def test_parts_from_outside_train_export_and_draw(outside, tmp_path):
     words = [
         f"data.root={source}",
         f"speech_encoder.network={outside}.encoders:Transformer",
+        "speech_encoder.options.width=16",
         f"matching.added_loss={outside}.losses:alignment",
         "matching.added_weight=0.5",
         f"gan.added_loss={outside}.losses:brightness",
@@ -85,6 +99,137 @@ def write_image(path, number):
     Image.new("RGB", (24, 24), tuple(colour)).save(path)
 
 
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Packed data with an encoder of each modality, and the weights of a SqueezeNet in a file."""
+    folder = write_trained_encoders(tmp_path_factory.mktemp("world"))
+    torch.save(squeezenet1_1().state_dict(), folder / "squeezenet.pth")
+    return folder
+
+
+def words_of(kind: str, outside: str, world: Path) -> list[str]:
+    """What a configuration says of a network from outside."""
+    if kind == "encoder":
+        return [
+            f"speech_encoder.network={outside}.encoders:Transformer",
+            "speech_encoder.options.width=12",
+            "speech_encoder.options.stride=8",
+        ]
+    if kind == "decoder":
+        return [
+            f"generator.network={outside}.decoders:OneScale",
+            "generator.options.width=8",
+            "generator.stages=1",
+            "generator.base_size=16",
+            "discriminator.condition_on=sentence",
+        ]
+    return [
+        f"discriminator.network={outside}.discriminators:OnFrozenFeatures",
+        f"discriminator.options.weights={world / 'squeezenet.pth'}",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "discriminator"])
+def test_a_network_from_outside_trains_resumes_is_exported_and_generates(
+    kind, outside, world, tmp_path, monkeypatch
+):
+    config = tiny_training_config(world / "data", tmp_path / "run")
+    gan = replace(config.gan, encoder=str(world / "speech-encoder"), steps=6)
+    config = override(replace(config, gan=gan), words_of(kind, outside, world))
+    if kind == "encoder":
+        config = replace(config, gan=replace(gan, encoder=str(tmp_path / "encoder")))
+        matching = replace(config.matching, steps=3)
+        train_encoder(replace(config, run=config.gan.encoder, matching=matching))
+    unbroken = load_last(train_gan(config) / "checkpoints")
+    record = Training.record
+
+    def die(self: Training, terms) -> None:
+        record(self, terms)
+        if self.step == 5:  # the checkpoint is of step 4
+            raise Killed
+
+    config = replace(config, run=str(tmp_path / "broken"))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Training, "record", die)
+        train_gan(config)
+    broken = load_last(train_gan(config) / "checkpoints")
+    for part in ("nets", "optimisers", "random", "step"):
+        assert same(unbroken[part], broken[part]), part
+
+    export([tmp_path / "run"], tmp_path / "model")
+    model = load(tmp_path / "model", "cpu")
+    recording = write_recording(tmp_path / "speech.wav", 0.6)
+    [image] = model.generate(speech=recording, seed=1)
+    assert image.size == (16, 16)
+    assert image.tobytes() == load(tmp_path / "run", "cpu").generate(speech=recording, seed=1)[0].tobytes()
+    path = model.path("speech")
+    if kind == "encoder":
+        assert model.embed(speech=recording).shape == (12,)
+        labels = segment_labels(path, 2)
+        assert labels == ["0.00 - 0.08 s", "0.08 - 0.16 s"]  # 8 frames of 10 ms
+    elif kind == "decoder":
+        assert [images.shape[-1] for images in generated_from(path, recording, ["a"])] == [16]
+        together = generated_from(path, recording, ["a", "b"])[0]
+        assert torch.allclose(together[1:], generated_from(path, recording, ["b"])[0], atol=1e-5)
+        assert not torch.allclose(together[0], together[1])
+    else:
+        check_frozen(unbroken, world / "squeezenet.pth")
+
+
+def generated_from(path, recording, keys: list[str]) -> list[torch.Tensor]:
+    """Images of one recording from the noise of each key."""
+    encoding = path.encode_speech([torch.from_numpy(soundfile.read(recording, dtype="float32")[0])])
+    return path.generate(encoding.repeat(len(keys)), keys).images
+
+
+def check_frozen(state: dict, weights: Path) -> None:
+    """The backbone of every stage is what the file holds, the heads have moved, and the optimiser knows them
+    alone."""
+    published = torch.load(weights, weights_only=True)
+    nets = state["nets"]["discriminators"]
+    for stage in (0, 1):
+        backbone = f"scales.{stage}.backbone."
+        kept = {key: value for key, value in nets.items() if key.startswith(backbone)}
+        assert len(kept) == sum(key.startswith("features.") for key in published)
+        for key, value in kept.items():
+            assert torch.equal(value, published[key.replace(backbone, "features.")]), key
+        assert not is_orthogonal(nets[f"scales.{stage}.image.weight"])
+    assert len(state["optimisers"]["discriminator_optimiser"]["state"]) == 2 * 4  # two heads a stage
+
+
+def is_orthogonal(weight: torch.Tensor) -> bool:
+    return torch.allclose(weight @ weight.T, torch.eye(len(weight)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["speech_encoder.options.depth=2"], r"speech_encoder.options, found .*'depth'"),
+        (["generator.options.depth=2"], r"generator.options, found .*'depth'"),
+        (["discriminator.options.depth=2"], r"discriminator.options, found .*'depth'"),
+    ],
+)
+def test_an_option_that_a_network_does_not_take_is_one_line(words, expected):
+    config = override(tiny_model_config("speech"), words)
+    with pytest.raises(InputError, match=expected) as raised:
+        build_caption_encoder(config, 0), build_generator(config), build_discriminators(config)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_network_refuses_a_value_and_a_size_in_one_line(outside, world):
+    config = override(
+        tiny_model_config("speech"),
+        [*words_of("encoder", outside, world), "speech_encoder.options.width=13"],
+    )
+    with pytest.raises(InputError, match="speech_encoder.options that Transformer takes, found: a width of"):
+        build_caption_encoder(config, 0)
+    config = override(
+        tiny_model_config("speech"), [*words_of("decoder", outside, world), "generator.stages=2"]
+    )
+    with pytest.raises(InputError, match="expected images of 32 px, .* found 16 px"):
+        build_generator(config)
+
+
 def test_what_is_not_there_is_one_line(outside, capsys, tmp_path):
     config = tiny_model_config("speech")
     for name, expected in (
@@ -100,7 +245,15 @@ def test_what_is_not_there_is_one_line(outside, capsys, tmp_path):
 
 def test_the_page_names_keys_that_exist(capsys, tmp_path):
     (tmp_path / "some.yaml").write_text("seed: 3\n")
-    keys = re.findall(r"`((?:speech_encoder|text_encoder|matching|gan)\.\w+)=", PAGE)
-    assert len(keys) >= 3
-    cli.main(["show-config", "--config", str(tmp_path / "some.yaml"), *(f"{key}=a:b" for key in keys)])
-    assert capsys.readouterr().out.count("a:b") == len(set(keys))
+    sections = "speech_encoder|text_encoder|generator|discriminator|matching|gan"
+    words = [
+        word.replace("=...", "=a:b")
+        for quoted in re.findall(r"`([^`\n]+)`", PAGE)
+        for word in quoted.split()
+        if re.match(rf"(?:{sections})\.[\w.]+=", word)
+    ]
+    assert len(words) >= 9
+    cli.main(["show-config", "--config", str(tmp_path / "some.yaml"), *words])
+    shown = capsys.readouterr().out
+    for word in words:
+        assert f"{word.partition('=')[0].rpartition('.')[2]}: {word.partition('=')[2]}" in shown, word
