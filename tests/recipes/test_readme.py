@@ -11,8 +11,10 @@ import torch
 
 import s2i
 from s2i import cli
+from s2i.config import Config
 from s2i.inference.model import load
 from s2i.reports.export import export
+from s2i.settings import declared
 from tests.tiny import write_recording, write_tiny_run
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +87,14 @@ def test_files_and_headings_that_links_name_exist(page):
         assert target.exists(), path
         if anchor:
             assert anchor in _anchors(target.read_text(encoding="utf-8")), (path, anchor)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.parent.relative_to(ROOT)) for page in PAGES])
+def test_configuration_keys_that_pages_set_exist(page):
+    keys = declared(Config)
+    sections = "|".join({key.partition(".")[0] for key in keys if "." in key})
+    named = re.findall(rf"\b((?:{sections})\.\w+)=", page.read_text(encoding="utf-8"))
+    assert set(named) - {"evaluation.key"} <= set(keys)
 
 
 def _anchors(page):
