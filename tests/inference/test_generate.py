@@ -15,17 +15,9 @@ from s2i.errors import InputError, InputWarning
 from s2i.inference.attention_maps import STRIP, attention_overlay, heat, heat_over, segment_labels
 from s2i.inference.generate import generate
 from s2i.inference.model import load
-from s2i.reports.export import export
 from tests.tiny import SENTENCES, tiny_model_config, write_recording, write_tiny_run
 
 RATE = 22050
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    export([write_tiny_run(folder / "speech"), write_tiny_run(folder / "text", "text")], folder / "model")
-    return folder / "model"
 
 
 @pytest.fixture(scope="module")

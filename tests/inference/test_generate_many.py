@@ -24,15 +24,7 @@ from s2i.inference.interpolate import between, interpolate
 from s2i.inference.microphone import record
 from s2i.inference.model import load
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.reports.export import export
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    export([write_tiny_run(folder / "speech"), write_tiny_run(folder / "text", "text")], folder / "model")
-    return folder / "model"
 
 
 @pytest.fixture(scope="module")

@@ -36,13 +36,6 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    export([write_tiny_run(folder / "speech"), write_tiny_run(folder / "text", "text")], folder / "model")
-    return folder / "model"
-
-
-@pytest.fixture(scope="module")
 def index(data, model, tmp_path_factory):
     output = tmp_path_factory.mktemp("indexes") / "index"
     build_index(load(model), data[0] / "manifest.jsonl", output)
