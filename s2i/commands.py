@@ -145,6 +145,7 @@ def evaluate(
 ) -> None:
     """Print a run's metrics, each below its protocol."""
     from s2i.evaluation import records
+    from s2i.evaluation.protocols.registry import PROTOCOLS
     from s2i.reports.rows import lines
 
     if inception_weights is not None:
@@ -153,10 +154,11 @@ def evaluate(
     names, overrides = [word for word in protocols if word not in words], [*overrides, *words]
     settings = records.settings_of(run, overrides) if overrides else {}
     metrics = records.evaluate(run, names, **settings)
+    procedures = {name: protocol.procedure for name, protocol in PROTOCOLS.items()}
     if as_json:
-        _print_json([metric | {"procedure": records.procedure(metric["protocol"])} for metric in metrics])
+        _print_json([metric | {"procedure": procedures[metric["protocol"]]} for metric in metrics])
         return
-    for line in lines(metrics, records.procedure):
+    for line in lines(metrics, procedures):
         print(line)
 
 
@@ -176,9 +178,9 @@ def compare(output: Path, **runs: Any) -> None:
 
 def robustness(**given: Any) -> None:
     """Evaluate a run in every condition; prints the table's file."""
-    from s2i.analysis.robustness import measure_robustness
+    from s2i.reports.robustness import report_robustness
 
-    print(measure_robustness(**given))
+    print(report_robustness(**given))
 
 
 def tabulate(runs: list[Path], output: Path, published: Path | None) -> None:

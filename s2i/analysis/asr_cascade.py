@@ -1,4 +1,4 @@
-"""The cascade: a recogniser writes down what was spoken, and the text path generates it.
+"""The cascade: a recogniser transcribes the spoken captions, and the text path generates the transcriptions.
 
 The recogniser is one of torchaudio's Wav2Vec2 pipelines, its weights by torchaudio's own download or a local
 file. What the captions' own text generates is the bound that a recogniser without errors would reach.
@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from s2i.analysis.per_caption import TOLD, measure_hits
+from s2i.analysis import caption_scores
+from s2i.analysis.caption_scores import CaptionScores, score_encodings, score_generated
 from s2i.config import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.data.torchaudio_networks import find_bundle, load_network
 from s2i.errors import InputError
 from s2i.evaluation.extractors import weights_identity
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.feature_bank import FeatureBank
 from s2i.metrics.statistics import paired_difference, weighted_mean
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.progress import progress
@@ -32,16 +33,14 @@ BATCH = 32
 BLANK, SPACE = "-", "|"  # of the pipelines' labels; a CTC label of its own and the end of a word
 
 PROCEDURE = (
-    "The recordings of the generated captions are written down by a recogniser of torchaudio (the"
-    " likeliest label"
-    " a frame, repetitions joined, no language model), and the text run generates what it wrote, from the"
-    " caption's noise. A sentence without a word that the text run knows is generated as its vocabulary's"
-    " first"
-    " word, and counted as unread; one with words that it never learnt, or longer than it reads, is counted"
-    " as read in part. speech: the speech run; text: the text run with the captions' own text,"
-    " which is what a recogniser without errors would reach. word_error_rate: edits over words, all captions"
-    f" together. {TOLD}. Differences: cascade minus the other, caption by caption. Intervals: t over"
-    " classes."
+    "The recordings of the generated captions are transcribed by a recogniser of torchaudio (the likeliest"
+    " label a frame, repetitions joined, no language model), and the text run generates the transcription,"
+    " from the caption's noise. A transcription without a word that the text run knows is generated as its"
+    " vocabulary's first word, and counted as unread; one with words that it never learnt, or longer than it"
+    " reads, is counted as read in part. speech: the speech run; text: the text run with the captions' own"
+    " text, which is what a recogniser without errors would reach. word_error_rate: edits over words, all"
+    f" captions together. {caption_scores.PROCEDURE}. Differences: cascade minus the other, caption by"
+    " caption. Intervals: t over classes."
 )
 
 
@@ -55,8 +54,8 @@ class Recogniser:
     name: str = ""  # of the pipeline, with a short hash of its weights
 
     @torch.inference_mode()
-    def write(self, waveform: Tensor) -> str:
-        """What is said in a recording (N,) at `rate`: words in lower case, "" for none."""
+    def transcribe(self, waveform: Tensor) -> str:
+        """The words of a recording (N,) at `rate`: words in lower case, "" for none."""
         logits, _ = self.network(waveform.unsqueeze(0))
         return spell(logits[0].argmax(1).tolist(), self.labels)
 
@@ -69,11 +68,11 @@ def load_recogniser(weights: str | Path, bundle: str = BUNDLE) -> Recogniser:
     """
     from torchaudio.pipelines import Wav2Vec2ASRBundle
 
-    found = find_bundle(bundle, Wav2Vec2ASRBundle, "a recogniser of torchaudio")
+    pipeline = find_bundle(bundle, Wav2Vec2ASRBundle, "a recogniser of torchaudio")
     file = "" if str(weights) == DOWNLOAD else weights
-    network = load_network(found.get_model, f"the recogniser {bundle}", file)
+    network = load_network(pipeline.get_model, f"the recogniser {bundle}", file)
     name = f"{bundle} {weights_identity(network)}"
-    return Recogniser(network.requires_grad_(False), found.get_labels(), int(found.sample_rate), name)
+    return Recogniser(network.requires_grad_(False), pipeline.get_labels(), int(pipeline.sample_rate), name)
 
 
 def spell(labels: Sequence[int], names: Sequence[str]) -> str:
@@ -83,84 +82,85 @@ def spell(labels: Sequence[int], names: Sequence[str]) -> str:
     return " ".join(text.replace(SPACE, " ").lower().split())
 
 
-def word_edits(said: Sequence[str], written: Sequence[str]) -> int:
-    """Least number of words put in, left out or changed (Levenshtein)."""
-    row = list(range(len(written) + 1))
-    for place, word in enumerate(said, 1):
-        before, row = row, [place]
-        for column, other in enumerate(written, 1):
-            row.append(min(before[column] + 1, row[-1] + 1, before[column - 1] + (word != other)))
-    return row[-1]
+def word_error_rate(references: Sequence[Sequence[str]], transcriptions: Sequence[Sequence[str]]) -> float:
+    """Edits (words inserted, left out or exchanged: Levenshtein) over words of the references."""
+    from torchaudio.functional import edit_distance
+
+    edits = sum(map(edit_distance, references, transcriptions))
+    return edits / max(1, sum(map(len, references)))
 
 
-def measure_cascade(speech: Subject, text: Subject, recogniser: Recogniser) -> dict[str, Any]:
+def measure_cascade(speech: FeatureBank, text: FeatureBank, recogniser: Recogniser) -> dict[str, Any]:
     """Numbers of the cascade beside those of speech and of the captions' own text, for results.json."""
-    captions, path = speech.generated_captions, text.path
-    words = path.config.text_encoder.max_words
-    said = [speech.pack.caption(int(index)).text or "" for index in captions]
-    written = _write(speech, captions, recogniser)
-    readable = [_readable(path.vocabulary, sentence) for sentence in written]
+    captions, path = speech.captions.generated, text.path
+    references = [speech.pack.caption(int(index)).text or "" for index in captions]
+    transcriptions = _transcribe(speech, captions, recogniser)
+    readable = [_readable(path.vocabulary, sentence) for sentence in transcriptions]
     substitute = next(iter(_known_words(path.vocabulary)))
-    sentences = [sentence if known else substitute for sentence, known in zip(written, readable, strict=True)]
-    hits = {
-        "speech": measure_hits(speech, captions, _own(speech, captions)),
-        "cascade": measure_hits(text, captions, _other(text, sentences)),
-        "text": measure_hits(text, captions, _own(text, captions)),
+    sentences = [
+        sentence if known else substitute for sentence, known in zip(transcriptions, readable, strict=True)
+    ]
+    scores = {
+        "speech": score_generated(speech),
+        "cascade": score_encodings(text, captions, _encode(text, sentences)),
+        "text": score_generated(text),
     }
-    clusters, cascade = speech.labels(captions), hits["cascade"]
-    metrics: dict[str, Any] = {}
-    for metric in cascade.values:
-        weights, columns = cascade.weights(metric), {}
-        for name, found in hits.items():
-            mean = weighted_mean(found.values[metric], clusters, weights)
-            columns[name] = {"value": mean.value, "interval95": list(mean.interval95 or ())}
-            if name != "cascade":
-                change = paired_difference(cascade.values[metric], found.values[metric], clusters, weights)
-                columns[name]["cascade_minus"] = {
-                    "value": change.value,
-                    "interval95": list(change.interval95 or ()),
-                }
-        metrics[metric] = columns
-    pairs = [(_words(one), other.split()) for one, other in zip(said, written, strict=True)]
-    errors = sum(word_edits(*pair) for pair in pairs)
+    words = path.config.text_encoder.max_words
     return {
         "recogniser": recogniser.name,
-        "metrics": metrics,
-        "word_error_rate": errors / max(1, sum(len(one) for one, _ in pairs)),
+        "metrics": _compare_scores(scores, speech.captions.labels(captions)),
+        "word_error_rate": word_error_rate(
+            [_words(sentence) for sentence in references], [sentence.split() for sentence in transcriptions]
+        ),
         "counts": {
             "captions": len(captions),
             "unread": readable.count(False),
             "read_in_part": sum(
                 bool(str(path.vocabulary.unread(sentence, words)))
-                for sentence, known in zip(written, readable, strict=True)
+                for sentence, known in zip(transcriptions, readable, strict=True)
                 if known
             ),
         },
-        "examples": [{"said": said[n], "written": written[n]} for n in range(min(6, len(said)))],
+        "examples": [
+            {"reference": references[n], "transcription": transcriptions[n]}
+            for n in range(min(6, len(references)))
+        ],
     }
 
 
-def _write(subject: Subject, captions: np.ndarray, recogniser: Recogniser) -> list[str]:
-    config = subject.path.config
+def _compare_scores(scores: dict[str, CaptionScores], clusters: np.ndarray) -> dict[str, Any]:
+    """{metric: {system: its mean and, for the others, the cascade's difference from it}}."""
+    cascade, metrics = scores["cascade"], {}
+    for metric in cascade.values:
+        weights, columns = cascade.weights(metric), {}
+        for name, each in scores.items():
+            mean = weighted_mean(each.values[metric], clusters, weights)
+            columns[name] = {"value": mean.value, "interval95": list(mean.interval95 or ())}
+            if name != "cascade":
+                change = paired_difference(cascade.values[metric], each.values[metric], clusters, weights)
+                columns[name]["cascade_minus"] = {
+                    "value": change.value,
+                    "interval95": list(change.interval95 or ()),
+                }
+        metrics[metric] = columns
+    return metrics
+
+
+def _transcribe(bank: FeatureBank, captions: np.ndarray, recogniser: Recogniser) -> list[str]:
+    config = bank.path.config
     audio, root = AudioConfig(sample_rate=recogniser.rate), Path(config.data.root)
     return [
-        recogniser.write(load_waveform(root / str(subject.pack.caption(int(index)).audio), audio))
+        recogniser.transcribe(load_waveform(root / str(bank.pack.caption(int(index)).audio), audio))
         for index in progress(captions, len(captions), "recognising captions")
     ]
 
 
-def _own(subject: Subject, captions: np.ndarray) -> Iterator[tuple[np.ndarray, CaptionEncoding]]:
-    """Captions as they are."""
-    for batch, places in subject.batches(captions, "beside the cascade"):
-        yield places, subject.path.encode(batch)
-
-
-def _other(subject: Subject, sentences: list[str]) -> Iterator[tuple[np.ndarray, CaptionEncoding]]:
-    """Sentences in place of captions."""
+def _encode(bank: FeatureBank, sentences: list[str]) -> Iterator[tuple[np.ndarray, CaptionEncoding]]:
+    """Sentences batch by batch: their places and encodings."""
     starts = range(0, len(sentences), BATCH)
     for start in progress(starts, len(starts), "cascade: generation"):
         part = sentences[start : start + BATCH]
-        yield np.arange(start, start + len(part)), subject.path.encode_text(part)
+        yield np.arange(start, start + len(part)), bank.path.encode_text(part)
 
 
 def _known_words(vocabulary: Any) -> list[str]:
@@ -168,7 +168,7 @@ def _known_words(vocabulary: Any) -> list[str]:
 
 
 def _words(sentence: str) -> list[str]:
-    """A sentence's words as the recogniser would write them: letters and apostrophes."""
+    """A sentence's words as a recogniser writes them: letters and apostrophes."""
     kept = "".join(letter if letter.isalnum() or letter == "'" else " " for letter in sentence.lower())
     return kept.split()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from s2i.evaluation.records import Score
+from s2i.evaluation.score import Score
 from s2i.metrics.statistics import (
     DIFFERENCE,
     SHARE,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from s2i.config_files import config_from_dict
 from s2i.errors import InputError
-from s2i.evaluation.extractors import weights_identity
+from s2i.evaluation.extractors import FEATURES, Extractor, weights_identity
 from s2i.models.classifier import ClassifierNetwork
 from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints, refuse_other_data
@@ -94,3 +94,27 @@ def load_classifier(folder: str | Path, device: torch.device | str = "cpu") -> C
     network = ClassifierNetwork(config.classifier, saved["heads"], saved["input_size"])
     network.load_state_dict(saved["nets"]["classifier"])
     return Classifier(network, saved["heads"], data, device)
+
+
+def classifier_extractor(classifier: Classifier) -> Extractor:
+    """The classifier's features and, for each head, its probabilities as "probabilities of <head>"."""
+    size = classifier.network.input_size
+
+    def extract(images: Tensor) -> dict[str, Tensor]:
+        predictions = classifier.look([images])
+        features = {FEATURES: torch.from_numpy(predictions.features)}
+        return features | {
+            probabilities_of(head): torch.from_numpy(values)
+            for head, values in predictions.probabilities.items()
+        }
+
+    outputs = {FEATURES: classifier.width} | {
+        probabilities_of(head): len(values) for head, values in classifier.heads.items()
+    }
+    resize = f"antialiased bilinear to {size} px where the image has another size"
+    return Extractor("classifier", "classifier", classifier.identity, resize, outputs, extract)
+
+
+def probabilities_of(head: str) -> str:
+    """The output of a classifier's extractor that holds a head's probabilities."""
+    return f"probabilities of {head}"

@@ -1,9 +1,8 @@
-"""One pass over generated or real images, or captions, for all who want to look at them, into features on
-disk.
+"""One pass over captions or images for every extractor that needs them, into features on disk.
 
-Images are generated once, however many extractors look; what an earlier call or a killed one left is not
-generated
-again. Several processes may share the generation: an image depends on nothing but its caption and the seed.
+Images are generated once, however many extractors read them; what an earlier call or a killed one left is not
+generated again. Several processes may share the generation: an image depends on nothing but its caption and
+the seed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,96 +24,115 @@ from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.errors import InputError
+from s2i.evaluation.captions import GENERATED, S2IGAN, CaptionSet
 from s2i.evaluation.extractors import FEATURES, Extractor, weights_identity
 from s2i.evaluation.feature_store import FeatureStore
-from s2i.evaluation.score import S2IGAN
+from s2i.evaluation.generation import GeneratedCaption, generate_captions
+from s2i.evaluation.metric_networks import ENCODERS, MetricNetworks
 from s2i.inference.model import load
 from s2i.processes import in_processes
 from s2i.progress import progress, say
 
-if TYPE_CHECKING:
-    from s2i.evaluation.subject import Subject
-
-VERSION = 1  # of how images are generated and looked at: another one's features fit no more
+VERSION = 1  # of how images are generated and features extracted: features of another one don't fit
 IMAGES_A_BATCH = 256  # real ones
 Features = dict[str, np.ndarray]  # {output: (rows, width) float32}
+GeneratedCaptions = dict[int, GeneratedCaption]  # by index in the pack
 
 
-def look_at_generated(subject: Subject, names: Sequence[str], which: str) -> dict[str, Features]:
-    """Features by extractor, row by row as `subject.captions_of(which)`; generated where they are not on
-    disk."""
-    stores = _stores_of_generated(subject, names, which)
-    missing, total = _missing(stores), len(subject.captions_of(which))
+def generated_features(
+    captions: CaptionSet, networks: MetricNetworks, names: Sequence[str], selection: str, kept: np.ndarray
+) -> tuple[dict[str, Features], GeneratedCaptions]:
+    """Features by extractor, row by row as `captions.select(selection)`; generated where none are on disk.
+
+    Args:
+        names: of the extractors.
+        kept: captions, indices in the pack, whose whole output is returned too where this call generates it.
+    """
+    stores = _stores_of_generated(captions, networks, names, selection)
+    missing, total = _missing(stores), len(captions.select(selection))
+    outputs: GeneratedCaptions = {}
     if 0 < len(missing) < total:
-        say(f"{total - len(missing)} of {total} images were generated and looked at before")
-    processes = min(subject.evaluation.processes, -(-len(missing) // subject.evaluation.batch_size))
+        say(f"{total - len(missing)} of {total} images were generated before")
+    processes = min(captions.settings.processes, -(-len(missing) // captions.settings.batch_size))
     if processes > 1:
-        job = (_folder(subject), subject.path.config.data, subject.path.config.modality)
-        job += (subject.path.device.type,)
-        job += (replace(subject.evaluation, processes=1), subject.captions, list(names), which)
+        path, settings = captions.path, replace(captions.settings, processes=1)
+        job = (_folder(captions), path.config.data, path.config.modality, path.device.type, settings)
+        job += (captions.readable, list(names), selection, kept)
         jobs = ((*job, missing[part::processes]) for part in range(processes))
-        for _ in in_processes(_generate_part, jobs, processes):
-            pass
+        for generated in in_processes(_generate_part, jobs, processes):
+            outputs |= generated
     elif len(missing):
-        _generate_rows(subject, names, stores, which, missing)
-    return {name: store.read() for name, store in zip(names, stores, strict=True)}
+        outputs = _generate_rows(captions, networks, names, stores, selection, missing, kept)
+    return {name: store.read() for name, store in zip(names, stores, strict=True)}, outputs
 
 
-def look_at_real(
-    subject: Subject, extractor: Extractor, pack: Pack, images: np.ndarray | None = None
+def real_features(
+    captions: CaptionSet, extractor: Extractor, pack: Pack, images: np.ndarray | None = None
 ) -> Features:
     """Features of every image of a pack, in order, or of some: indices (N,)."""
     chosen = np.arange(len(pack.records)) if images is None else images
     part = "" if images is None else f"-{_hash(','.join(map(str, images.tolist())))[:8]}"
     total = len(chosen)
-    # The own encoders see what they were trained on, which may be larger than what is generated.
-    size = pack.packed_size if extractor.name == "encoders" else subject.path.config.generated_size
-    made_from = {**_made_from(subject, extractor, pack), "image_size": size}
-    name = f"real-{pack.folder.name}{part}-{extractor.name}"
-    store = FeatureStore(_shared_folder(subject), name, made_from, total, extractor.outputs)
+    # The own encoders read what they were trained on, which may be larger than what is generated.
+    size = pack.packed_size if extractor.name == ENCODERS else captions.path.config.generated_size
+    made_from = {**_made_from(captions, extractor, pack), "generated_size": size}
+    name = f"real-{pack.folder.name}{part}-{_file_name(extractor)}"
+    store = FeatureStore(_shared_folder(captions), name, made_from, total, extractor.outputs)
     missing = store.missing
     if len(missing):
         starts = range(int(missing[0]), total, IMAGES_A_BATCH)
-        for start in progress(starts, len(starts), f"{extractor.name}: looking at real images"):
+        for start in progress(starts, len(starts), f"{extractor.name}: features of real images"):
             rows = np.arange(start, min(start + IMAGES_A_BATCH, total))
-            looked_at = read_images(pack, chosen[rows], centre_crops(pack, len(rows)), size)
-            _look([(extractor, store)], looked_at, rows)
+            batch = read_images(pack, chosen[rows], centre_crops(pack, len(rows)), size)
+            _extract([(extractor, store)], batch, rows)
         store.flush()
     return store.read()
 
 
-def look_at_captions(subject: Subject) -> Features:
-    """The path's own vector of each of `subject.captions`."""
-    path, captions = subject.path, subject.captions
+def caption_features(captions: CaptionSet) -> Features:
+    """The path's own embedding of each of `captions.readable`."""
+    path, indices = captions.path, captions.readable
     made_from = {
-        **_read_by(subject, captions),
+        **_read_by(captions, indices),
         "version": VERSION,
-        "pack": subject.pack.fingerprint,
+        "pack": captions.pack.fingerprint,
         "device": path.device.type,
         "weights": weights_identity(path.encoder),
     }
-    name = f"captions-{subject.evaluation.split}-{path.config.modality}"
+    name = f"captions-{captions.settings.split}-{path.config.modality}"
     outputs = {FEATURES: path.config.embedding_dim}
-    store = FeatureStore(_folder_of_generated(subject), name, made_from, len(captions), outputs, True)
+    store = FeatureStore(_folder_of_generated(captions), name, made_from, len(indices), outputs, True)
     missing = store.missing
     if len(missing):
-        for batch, places in subject.batches(captions[missing], "encoding captions"):
+        for batch, places in captions.batches(indices[missing], "encoding captions"):
             store.write(missing[places], {FEATURES: path.encode(batch).sentence.float().cpu().numpy()})
         store.flush()
     return store.read()
 
 
 def _generate_rows(
-    subject: Subject, names: Sequence[str], stores: Sequence[FeatureStore], which: str, rows: np.ndarray
-) -> None:
-    """Generate some rows of the stores, rising, and let each extractor look at what it lacks of them."""
-    extractors = [subject.must(name) for name in names]
-    for places, _, output in subject.generate(subject.captions_of(which)[rows], which == S2IGAN):
+    captions: CaptionSet,
+    networks: MetricNetworks,
+    names: Sequence[str],
+    stores: Sequence[FeatureStore],
+    selection: str,
+    rows: np.ndarray,
+    kept: np.ndarray,
+) -> GeneratedCaptions:
+    """Generate some rows of the stores, rising, and extract the features that each store lacks of them."""
+    extractors, outputs = [networks.require(name) for name in names], {}
+    indices = captions.select(selection)[rows]
+    for batch in generate_captions(captions, indices, share_noise=selection == S2IGAN):
         # As a file would hold them.
-        images = to_tensor(torch.from_numpy(to_uint8(output.images[-1])))
-        _look(zip(extractors, stores, strict=True), images, rows[places])
+        images = to_tensor(torch.from_numpy(to_uint8(batch.output.images[-1])))
+        _extract(zip(extractors, stores, strict=True), images, rows[batch.places])
+        if selection == GENERATED:
+            for row, index in enumerate(indices[batch.places].tolist()):
+                if index in kept:
+                    outputs[index] = GeneratedCaption.of(batch, row)
     for store in stores:
         store.flush()
+    return outputs
 
 
 def _generate_part(
@@ -122,96 +140,99 @@ def _generate_part(
     data: DataConfig,
     modality: str,
     device: str,
-    evaluation: EvaluationConfig,
-    captions: np.ndarray,
+    settings: EvaluationConfig,
+    readable: np.ndarray,
     names: list[str],
-    which: str,
+    selection: str,
+    kept: np.ndarray,
     rows: np.ndarray,
-) -> int:
-    """One process's share of the rows to generate; returns how many."""
-    from s2i.evaluation.subject import Subject  # which imports this module
-
+) -> GeneratedCaptions:
+    """One process's share of the rows to generate."""
     path = load(model, device).path(modality)
-    subject = Subject(replace(path, config=replace(path.config, data=data)), evaluation)
-    subject.keep(captions)
-    _generate_rows(subject, names, _stores_of_generated(subject, names, which), which, rows)
-    return len(rows)
+    captions = CaptionSet(replace(path, config=replace(path.config, data=data)), settings)
+    captions.restrict(readable)
+    networks = MetricNetworks(captions.path, settings, captions.pack)
+    stores = _stores_of_generated(captions, networks, names, selection)
+    return _generate_rows(captions, networks, names, stores, selection, rows, kept)
 
 
-def _stores_of_generated(subject: Subject, names: Iterable[str], which: str) -> list[FeatureStore]:
-    config, captions = subject.path.config, subject.captions_of(which)
+def _stores_of_generated(
+    captions: CaptionSet, networks: MetricNetworks, names: Iterable[str], selection: str
+) -> list[FeatureStore]:
+    config, indices = captions.path.config, captions.select(selection)
     generated_from = {
-        **_read_by(subject, captions),
+        **_read_by(captions, indices),
         "generated_size": config.generated_size,
-        "weights": weights_identity(subject.path.encoder, subject.path.generator),
+        "weights": weights_identity(captions.path.encoder, captions.path.generator),
         "generator": config_to_dict(config.generator),
-        "seed": subject.evaluation.seed,
-        "noise": "of the image" if which == S2IGAN else "of the caption",
+        "seed": captions.settings.seed,
+        "noise": "of the image" if selection == S2IGAN else "of the caption",
     }
-    stores = []
-    for extractor in map(subject.must, names):
-        made_from = {**_made_from(subject, extractor, subject.pack), **generated_from}
-        name = f"{which}-{subject.evaluation.split}-{config.modality}-{extractor.name}"
-        stores.append(
-            FeatureStore(
-                _folder_of_generated(subject), name, made_from, len(captions), extractor.outputs, True
-            )
-        )
+    folder, stores = _folder_of_generated(captions), []
+    for extractor in map(networks.require, names):
+        made_from = {**_made_from(captions, extractor, captions.pack), **generated_from}
+        name = f"{selection}-{captions.settings.split}-{config.modality}-{_file_name(extractor)}"
+        stores.append(FeatureStore(folder, name, made_from, len(indices), extractor.outputs, True))
     return stores
 
 
-def _read_by(subject: Subject, captions: np.ndarray) -> dict[str, Any]:
-    """What captions are read, and how."""
-    config, vocabulary = subject.path.config, subject.path.vocabulary
+def _read_by(captions: CaptionSet, indices: np.ndarray) -> dict[str, Any]:
+    """Which captions are read, and by what."""
+    config, vocabulary = captions.path.config, captions.path.vocabulary
     settings = config.speech_encoder if config.modality == "speech" else config.text_encoder
     return {
         "modality": config.modality,
         "encoder": config_to_dict(settings),
         "vocabulary": _hash(" ".join(vocabulary.to_list()) if vocabulary else ""),
-        "captions": _hash(",".join(map(str, captions.tolist()))),
+        "captions": _hash(",".join(map(str, indices.tolist()))),
     }
 
 
-def _made_from(subject: Subject, extractor: Extractor, pack: Pack) -> dict[str, Any]:
+def _made_from(captions: CaptionSet, extractor: Extractor, pack: Pack) -> dict[str, Any]:
     return {
         "version": VERSION,
         "extractor": [extractor.name, extractor.identity, extractor.resize],
         "pack": pack.fingerprint,
-        "device": subject.path.device.type,
+        "device": captions.path.device.type,
     }
 
 
-def _folder(subject: Subject) -> Path:
-    return subject.path.folder or Path(subject.path.config.run)
+def _file_name(extractor: Extractor) -> str:
+    """Its name as part of a folder's; one of another package has a colon in it."""
+    return extractor.name.replace(":", ".")
 
 
-def _folder_of_generated(subject: Subject) -> Path:
+def _folder(captions: CaptionSet) -> Path:
+    return captions.path.folder or Path(captions.path.config.run)
+
+
+def _folder_of_generated(captions: CaptionSet) -> Path:
     """With the run; of an exported model, which stays as it is, beside the pack."""
-    if subject.evaluation.cache:
-        return Path(subject.evaluation.cache) / _folder(subject).absolute().name
-    if subject.path.config.run == MISSING:
-        return _shared_folder(subject) / _folder(subject).absolute().name
-    return _folder(subject) / "features"
+    if captions.settings.cache:
+        return Path(captions.settings.cache) / _folder(captions).absolute().name
+    if captions.path.config.run == MISSING:
+        return _shared_folder(captions) / _folder(captions).absolute().name
+    return _folder(captions) / "features"
 
 
-def _shared_folder(subject: Subject) -> Path:
+def _shared_folder(captions: CaptionSet) -> Path:
     """Beside the pack, where it may be written: runs share it."""
-    if subject.evaluation.cache:
-        return Path(subject.evaluation.cache) / "real"
-    beside = Path(subject.path.config.data.pack)
+    if captions.settings.cache:
+        return Path(captions.settings.cache) / "real"
+    beside = Path(captions.path.config.data.pack)
     if os.access(beside, os.W_OK):
         return beside / "features"
-    if subject.path.config.run == MISSING:
+    if captions.path.config.run == MISSING:
         raise InputError(
             f"expected to write features into {beside}, found it protected: set evaluation.cache=FOLDER"
         )
-    return _folder(subject) / "features"
+    return _folder(captions) / "features"
 
 
-def _look(who: Iterable[tuple[Extractor, FeatureStore]], images: Tensor, rows: np.ndarray) -> None:
-    for extractor, store in who:
+def _extract(extractors: Iterable[tuple[Extractor, FeatureStore]], images: Tensor, rows: np.ndarray) -> None:
+    for extractor, store in extractors:
         if np.isin(rows, store.missing).any():
-            store.write(rows, {name: value.numpy() for name, value in extractor.look(images).items()})
+            store.write(rows, {name: value.numpy() for name, value in extractor.extract(images).items()})
 
 
 def _missing(stores: Sequence[FeatureStore]) -> np.ndarray:

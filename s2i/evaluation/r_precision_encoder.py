@@ -1,8 +1,9 @@
 """The R-precision encoder of R-precision: a caption and an image encoder that were matched apart from every
 generator.
 
-The encoders that a generator was trained on praise its images: it was trained to please them. An R-precision
-encoder is a run of `s2i train-encoder` with another seed, of either modality, whatever the generator's is.
+The encoders that a generator was trained on overrate its images, which were optimised for them. An
+R-precision encoder is a run of `s2i train-encoder` with another seed, of either modality, whatever the
+generator's is.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from s2i.training.matching_model import MatchingModel, load_matching_model
 
 @dataclass(frozen=True)
 class RPrecisionEncoder:
-    """A matching model that scores."""
+    """A matching model that had no part in the training of the generator it scores."""
 
     model: MatchingModel
     device: torch.device
 
     def extractor(self) -> Extractor:
-        """What it sees in images."""
+        """Its image encoder, as an extractor of features."""
         model = self.model
         return image_extractor(
             "r_precision_encoder",
@@ -48,24 +49,27 @@ class RPrecisionEncoder:
         return readable_captions(pack, self.model.config, self.model.encoder, self.model.vocabulary)
 
     @torch.no_grad()
-    def read(self, pack: Pack, captions: np.ndarray, batch_size: int) -> Tensor:
-        """Vectors of captions, rising indices in the pack: (N, D)."""
+    def encode(self, pack: Pack, captions: np.ndarray, batch_size: int) -> Tensor:
+        """Embeddings of captions, rising indices in the pack: (N, D)."""
         config = self.model.config
-        vectors = torch.empty(len(captions), config.embedding_dim)
+        embeddings = torch.empty(len(captions), config.embedding_dim)
         batches = evaluation_batches(
             pack, captions, batch_size, config.modality, self.model.vocabulary, config.text_encoder.max_words
         )
-        for batch in progress(batches, -(-len(captions) // batch_size), "scorer: encoding captions"):
-            found = self.model.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device)).sentence
-            vectors[np.searchsorted(captions, batch.captions.numpy())] = found.float().cpu()
-        return vectors
+        for batch in progress(
+            batches, -(-len(captions) // batch_size), "R-precision encoder: encoding captions"
+        ):
+            encoding = self.model.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device))
+            places = np.searchsorted(captions, batch.captions.numpy())
+            embeddings[places] = encoding.sentence.float().cpu()
+        return embeddings
 
 
 def load_r_precision_encoder(folder: str | Path, path: GenerationPath) -> RPrecisionEncoder:
     """The R-precision encoder in a run's folder, for a path that it had no part in.
 
     Raises InputError for another kind of run, for the encoders that the path was trained on, for their twins
-    of the same seed, and for an R-precision encoder that hears with another front end or was trained on
+    of the same seed, and for an R-precision encoder that reads another front end's features or was trained on
     other data.
     """
     model = load_matching_model(folder, "evaluation.r_precision_encoder", path.device)
@@ -97,14 +101,14 @@ def _refuse_partner(r_precision_encoder: MatchingModel, path: GenerationPath) ->
         )
     for partner in partners:
         saved = partner / "checkpoints" / BEST
-        told = read_checkpoint(saved)["config"] if saved.is_file() else {}
-        if (told.get("modality"), told.get("seed")) == (
+        config = read_checkpoint(saved)["config"] if saved.is_file() else {}
+        if (config.get("modality"), config.get("seed")) == (
             r_precision_encoder.config.modality,
             r_precision_encoder.config.seed,
         ):
             raise InputError(
                 f"expected an R-precision encoder of another seed than the generator's encoders, found"
-                f" seed {told['seed']}"
+                f" seed {config['seed']}"
                 f" in {r_precision_encoder.folder} as in {partner}: train one with s2i train-encoder ..."
                 f" seed=N"
             )

@@ -17,21 +17,23 @@ from typing import Any
 import numpy as np
 
 from s2i.analysis import asr_cascade, seeds
-from s2i.analysis.analyses import ask
 from s2i.analysis.asr_cascade import load_recogniser, measure_cascade
 from s2i.analysis.seeds import pool
 from s2i.config import Config, EvaluationConfig
 from s2i.config_files import override
 from s2i.errors import InputError
-from s2i.evaluation.records import PROTOCOLS, Score, measure, procedure, record, who_looked
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.protocols.registry import PROTOCOLS
+from s2i.evaluation.records import extractor_facts, measure, record
+from s2i.evaluation.score import Score
 from s2i.files.atomic import read_json, write_atomically
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.progress import say
-from s2i.reports.analyses import ROBUSTNESS_CHART
-from s2i.reports.gallery import write_gallery
+from s2i.reports.analysis_sections import ROBUSTNESS_CHART
+from s2i.reports.comparison_analyses import ComparisonAnalyses
+from s2i.reports.gallery import request_gallery, write_gallery
 from s2i.reports.page import MODALITIES, Report, Scores, page
 from s2i.reports.sections import SECTIONS, difference_name
 from s2i.runs.checkpoint import random_state_kept
@@ -64,7 +66,7 @@ def compare(
 
     Raises:
         InputError: a run of the other modality, runs over different test data or with noise of different
-            widths, or what `load`, `Subject` and the protocols refuse.
+            widths, or what `load`, `FeatureBank` and the protocols refuse.
     """
     folder = OutputFolder(output, "s2i compare")
     folders = {
@@ -72,47 +74,46 @@ def compare(
         "text": [Path(text_run), *map(Path, also_text)],
     }
     paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
-    listener = load_recogniser(recogniser) if recogniser else None
+    recogniser_network = load_recogniser(recogniser) if recogniser else None
     with random_state_kept():
         settings = override(paths["speech"][0].config, overrides, ["evaluation"]).evaluation
-        subjects = _subjects(paths, settings)
-        measured = {
-            side: [measure(subject, list(PROTOCOLS)) for subject in runs] for side, runs in subjects.items()
-        }
-        classes = len(np.unique(subjects["speech"][0].pack.labels))
+        banks = _banks(paths, settings)
+        first = {side: runs[0] for side, runs in banks.items()}
+        analyses = ComparisonAnalyses(first)
+        request_gallery(first)
+        measured = {side: [measure(bank, list(PROTOCOLS)) for bank in runs] for side, runs in banks.items()}
+        classes = len(np.unique(banks["speech"][0].pack.labels))
         scores = {side: pool(runs, classes) for side, runs in measured.items()}
-        first = {side: runs[0] for side, runs in subjects.items()}
         try:
-            with folder.replaced(last="index.html") as made:
-                shown, every = write_gallery(first, made)
-                asked = ask(first, made)
+            with folder.replaced(last="index.html") as written:
+                gallery, every = write_gallery(first, written)
+                analysed = analyses.run(written)
                 seconds = _seconds(folder.path / "seconds.json")
-                found = results(scores, _data(first, folders), seconds, differences(measured, classes))
-                found["runs"] = _every_run(measured, subjects, folders)
-                found["classes"] = _by_class(scores, first["speech"])
-                records = {side: _records(first[side], scores[side], subjects) for side in MODALITIES}
-                found["records"] = records
-                robustness = _robustness(first["speech"], folders["speech"][0], made)
-                found["questions"] = asked.numbers | robustness
-                found["protocols"] |= asked.procedures
-                if listener:
-                    found["cascade"] = measure_cascade(first["speech"], first["text"], listener)
-                    found["protocols"]["cascade"] = asr_cascade.PROCEDURE
-                found["looked"] = _looked(first, scores)
-                report = Report(found, scores, shown, every, asked, _runs(paths, folders))
-                write_report(made, found, page(report))
+                content = results(scores, _data(first, folders), seconds, differences(measured, classes))
+                content["runs"] = _every_run(measured, banks, folders)
+                content["per_class"] = _per_class(scores, first["speech"])
+                content["records"] = {side: _records(first[side], scores[side], banks) for side in MODALITIES}
+                robustness = _robustness(first["speech"], folders["speech"][0], written)
+                content["analyses"] = analysed.numbers | robustness
+                content["protocols"] |= analysed.procedures
+                if recogniser_network:
+                    content["cascade"] = measure_cascade(first["speech"], first["text"], recogniser_network)
+                    content["protocols"]["cascade"] = asr_cascade.PROCEDURE
+                content["extractors"] = _extractors(first, scores)
+                report = Report(content, scores, gallery, every, analysed, _runs(paths, folders))
+                write_report(written, content, page(report))
         except OSError as error:
             raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
 
 
 def results(
-    scores: Scores, data: dict[str, Any], seconds: dict[str, float], found_differences: dict[str, Any]
+    scores: Scores, data: dict[str, Any], seconds: dict[str, float], speech_minus_text: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of results.json. `real` and `chance` are the speech run's: retrieval's chance and all of
     generation's are the same for both, as captions, images and classifier are."""
     measured = [name for name in PROTOCOLS if any(scores[modality][name] for modality in MODALITIES)]
-    found: dict[str, Any] = {
-        "protocols": {name: procedure(name) for name in measured},
+    content: dict[str, Any] = {
+        "protocols": {name: PROTOCOLS[name].procedure for name in measured},
         "data": data,
         "seconds": seconds,
     }
@@ -129,9 +130,9 @@ def results(
                     values[part] = given
                 elif not part:
                     values |= given
-        found[section] = {name: values for name, values in columns.items() if values}
-    found["difference"] = found_differences
-    return found
+        content[section] = {name: values for name, values in columns.items() if values}
+    content["difference"] = speech_minus_text
+    return content
 
 
 def differences(measured: dict[str, list[Measured]], classes: int) -> dict[str, dict[str, Any]]:
@@ -160,13 +161,13 @@ def _score(scores: list[Score], metric: str) -> Score | None:
 
 
 def _every_run(
-    measured: dict[str, list[Measured]], subjects: dict[str, list[Subject]], folders: dict[str, list[Path]]
+    measured: dict[str, list[Measured]], banks: dict[str, list[FeatureBank]], folders: dict[str, list[Path]]
 ) -> dict[str, list[dict[str, Any]]]:
     """{side: [{"name", "step", "seed", "values": {section: {metric: value}}}]}"""
     found: dict[str, list[dict[str, Any]]] = {}
     for side in MODALITIES:
         found[side] = []
-        for scores, subject, folder in zip(measured[side], subjects[side], folders[side], strict=True):
+        for scores, bank, folder in zip(measured[side], banks[side], folders[side], strict=True):
             values = {
                 section: {
                     score.metric: score.value
@@ -177,21 +178,23 @@ def _every_run(
                 }
                 for section, protocols in SECTIONS.items()
             }
-            config = subject.path.config
-            told = {"name": folder.absolute().name, "step": subject.path.step, "seed": config.seed}
-            found[side].append({**told, "values": values})
+            config = bank.path.config
+            run = {"name": folder.absolute().name, "step": bank.path.step, "seed": config.seed}
+            found[side].append({**run, "values": values})
     return found
 
 
-def _records(subject: Subject, scores: Measured, subjects: dict[str, list[Subject]]) -> list[dict[str, Any]]:
-    """Each of a side's numbers as `evaluate` tells it; of several runs their mean, and how many they are."""
-    count = len(subjects[subject.path.config.modality])
+def _records(
+    bank: FeatureBank, scores: Measured, banks: dict[str, list[FeatureBank]]
+) -> list[dict[str, Any]]:
+    """Each of a side's numbers as `evaluate` records it; of several runs their mean, and their number."""
+    count = len(banks[bank.path.config.modality])
     pooled = {"runs": count} if count > 1 else {}
-    return [record(subject, name, score) | pooled for name in PROTOCOLS for score in scores[name]]
+    return [record(bank, name, score) | pooled for name in PROTOCOLS for score in scores[name]]
 
 
-def _by_class(scores: Scores, subject: Subject) -> dict[str, Any]:
-    """Class by class, of what can be told so: attribute accuracy, else recall@1."""
+def _per_class(scores: Scores, bank: FeatureBank) -> dict[str, Any]:
+    """Class by class: attribute accuracy, else Recall@1."""
     for protocol, metric in (
         ("attribute_accuracy", "attribute_accuracy"),
         ("retrieval_by_caption", "recall@1"),
@@ -200,18 +203,18 @@ def _by_class(scores: Scores, subject: Subject) -> dict[str, Any]:
         if None not in sides:
             label_names = {
                 int(label): image.class_name
-                for label, image in zip(subject.pack.labels, subject.pack.records, strict=True)
+                for label, image in zip(bank.pack.labels, bank.pack.records, strict=True)
             }
             names = [label_names[label] for label in sorted(label_names)]
             return {"metric": metric, "rows": seeds.by_class(*sides, names)}
     return {}
 
 
-def _looked(subjects: dict[str, Subject], scores: Scores) -> dict[str, dict[str, Any]]:
+def _extractors(banks: dict[str, FeatureBank], scores: Scores) -> dict[str, dict[str, Any]]:
     """Reference set, extractor, hash and resize of each measured protocol; both sides' where they differ."""
     found = {}
     for name in PROTOCOLS:
-        sides = [who_looked(subjects[side], name) for side in MODALITIES if scores[side][name]]
+        sides = [extractor_facts(banks[side], name) for side in MODALITIES if scores[side][name]]
         if sides:
             found[name] = {
                 key: " / ".join(dict.fromkeys(str(side[key]) for side in sides)) for key in sides[0]
@@ -230,46 +233,46 @@ def _path(folder: Path, modality: str) -> GenerationPath:
     return paths[modality]
 
 
-def _subjects(
+def _banks(
     paths: dict[str, list[GenerationPath]], evaluation: EvaluationConfig
-) -> dict[str, list[Subject]]:
+) -> dict[str, list[FeatureBank]]:
     """All paths over the same captions."""
     for name in MUST_AGREE:
         found = {
             side: {getattr(path.config.generator, name) for path in runs} for side, runs in paths.items()
         }
         if len(set.union(*found.values())) > 1:
-            told = " and ".join(
+            sides = " and ".join(
                 f"{', '.join(map(str, sorted(widths)))} from {side}" for side, widths in found.items()
             )
             raise InputError(
-                f"expected runs that share their noise, found generator.{name} {told}:"
+                f"expected runs that share their noise, found generator.{name} {sides}:"
                 " train them with one configuration"
             )
-    subjects = {side: [Subject(path, evaluation) for path in runs] for side, runs in paths.items()}
-    everyone = [subject for runs in subjects.values() for subject in runs]
-    for other in everyone[1:]:
-        if other.pack.fingerprint != everyone[0].pack.fingerprint:
+    banks = {side: [FeatureBank(path, evaluation) for path in runs] for side, runs in paths.items()}
+    all_banks = [bank for runs in banks.values() for bank in runs]
+    for other in all_banks[1:]:
+        if other.pack.fingerprint != all_banks[0].pack.fingerprint:
             raise InputError(
-                f"expected runs over the same data, found different ones in {everyone[0].pack.folder}"
-                f" ({everyone[0].path.config.modality}) and {other.pack.folder}"
+                f"expected runs over the same data, found different ones in {all_banks[0].pack.folder}"
+                f" ({all_banks[0].path.config.modality}) and {other.pack.folder}"
                 f" ({other.path.config.modality}): compare runs of one pack"
             )
-    captions = reduce(np.intersect1d, (subject.captions for subject in everyone))
-    for subject in everyone:
-        subject.keep(captions)
-    return subjects
+    captions = reduce(np.intersect1d, (bank.captions.readable for bank in all_banks))
+    for bank in all_banks:
+        bank.captions.restrict(captions)
+    return banks
 
 
-def _data(subjects: dict[str, Subject], folders: dict[str, list[Path]]) -> dict[str, Any]:
+def _data(banks: dict[str, FeatureBank], folders: dict[str, list[Path]]) -> dict[str, Any]:
     return {
-        **subjects["speech"].facts(),
-        "read_in_part": subjects["text"].read_in_part,
+        **banks["speech"].facts(),
+        "read_in_part": banks["text"].captions.read_in_part,
         "runs": {
-            modality: {"name": runs[0].absolute().name, "step": subjects[modality].path.step}
+            modality: {"name": runs[0].absolute().name, "step": banks[modality].path.step}
             for modality, runs in folders.items()
         },
-        "settings_that_differ": _differing(*(subjects[modality].path.config for modality in MODALITIES)),
+        "settings_that_differ": _differing(*(banks[modality].path.config for modality in MODALITIES)),
     }
 
 
@@ -295,13 +298,13 @@ def _runs(
     return found
 
 
-def _robustness(subject: Subject, run: Path, folder: Path) -> dict[str, Any]:
-    """What `s2i robustness` found for the run as it is, if it was called; its chart goes into `folder`."""
+def _robustness(bank: FeatureBank, run: Path, folder: Path) -> dict[str, Any]:
+    """The results of `s2i robustness` for the run as it is, if any; its chart goes into `folder`."""
     path = run / "robustness" / "results.json"
     if not path.is_file():
         return {}
     found = read_json(path, "the results of s2i robustness", "run it again")
-    if found.get("measured") != subject.identity():
+    if found.get("identity") != bank.identity():
         say(f"{path} is left out: it is of other weights, captions or settings; run s2i robustness again")
         return {}
     shutil.copyfile(path.with_name("chart.svg"), folder / ROBUSTNESS_CHART)
@@ -317,9 +320,9 @@ def _seconds(path: Path) -> dict[str, float]:
     return found
 
 
-def write_report(folder: Path, found: dict[str, Any], shown: str) -> None:
+def write_report(folder: Path, content: dict[str, Any], html: str) -> None:
     """Write `results.json` and `index.html`."""
     with write_atomically(folder / "results.json") as stream:
-        stream.write(json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        stream.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     with write_atomically(folder / "index.html") as stream:
-        stream.write(shown)
+        stream.write(html)

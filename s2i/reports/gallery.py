@@ -8,49 +8,48 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 from PIL import Image
 from torch import Tensor
 
 from s2i.data.audio import load_waveform
-from s2i.data.crops import image_batches
-from s2i.data.images import save_png, to_tensor, to_uint8
+from s2i.data.crops import centre_crops, read_images
+from s2i.data.images import save_png, to_uint8
 from s2i.data.manifest import Caption
 from s2i.data.pack import Pack
-from s2i.evaluation.records import answers, known_attributes
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.mentions import known_attributes, mentioned_values
 from s2i.files.atomic import write_atomically
 from s2i.inference.attention_maps import enlarge, heat, heat_over, segment_labels
 
-SHOWN = 24  # captions
-TILE = 64  # px, at least, of an image under heat
+ITEMS = 24  # captions
+TILE = 64  # px, at least, of an image under an attention map
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the classifier answers for one mentioned attribute."""
+class AttributePrediction:
+    """What the classifier predicts for one mentioned attribute."""
 
     attribute: str
-    told: str
-    answer: str
+    mentioned: str
+    predicted: str
 
     @property
-    def right(self) -> bool:
-        return self.told == self.answer
+    def is_right(self) -> bool:
+        return self.mentioned == self.predicted
 
 
 @dataclass
-class Generated:
+class GalleryImages:
     """A caption's images from one path; files relative to the report."""
 
     stages: list[str] = field(default_factory=list)  # smallest first
-    strip: str = ""  # one tile a label, side by side: where it looked; "" without attention
+    attention: str = ""  # one map a label, side by side; "" without attention
     labels: list[str] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    predictions: list[AttributePrediction] = field(default_factory=list)
 
 
 @dataclass
-class Shown:
+class GalleryItem:
     """One caption of the gallery."""
 
     caption: Caption
@@ -58,84 +57,99 @@ class Shown:
     audio: str  # "" of a caption without audio
     real: str
     unseen_speaker: bool
-    generated: dict[str, Generated]  # by modality
+    generated: dict[str, GalleryImages]  # by modality
 
 
 def choose(captions: np.ndarray) -> tuple[np.ndarray, int]:
-    """Every k-th caption from the first on, k the least that gives SHOWN at most; and k."""
-    every = max(1, -(-len(captions) // SHOWN))
+    """Every k-th caption from the first on, k the least that gives ITEMS at most; and k."""
+    every = max(1, -(-len(captions) // ITEMS))
     return captions[::every], every
 
 
-def write_gallery(subjects: dict[str, Subject], folder: Path) -> tuple[list[Shown], int]:
+def request_gallery(banks: dict[str, FeatureBank]) -> None:
+    """Have the gallery's images kept when they are generated: before anything is measured."""
+    chosen, _ = choose(next(iter(banks.values())).captions.generated)
+    for bank in banks.values():
+        bank.keep(chosen)
+
+
+def write_gallery(banks: dict[str, FeatureBank], folder: Path) -> tuple[list[GalleryItem], int]:
     """Write `audio/` and `images/` into `folder`; what they show, and k of "every k-th caption".
 
     Raises InputError for a recording that is gone or broken.
     """
-    first = next(iter(subjects.values()))  # speech, where there is speech
-    chosen, every = choose(first.generated_captions)
+    first = next(iter(banks.values()))  # speech, where there is speech
+    chosen, every = choose(first.captions.generated)
     pack, config = first.pack, first.path.config
     images = pack.caption_image[chosen]
     reals = _reals(pack, config.generated_size, images)
-    unseen = first.unseen_speakers
-    shown = []
+    unseen = first.captions.unseen_speakers
+    items = []
     for number, (index, image) in enumerate(zip(chosen, images, strict=True)):
         caption = pack.caption(int(index))
         audio, real = f"audio/{number:02d}.wav" if caption.audio else "", f"images/{number:02d}-real.png"
         if audio:
-            heard = load_waveform(Path(config.data.root) / caption.audio, config.audio)  # as the encoder
+            waveform = load_waveform(Path(config.data.root) / caption.audio, config.audio)  # as the encoder
             encoded = BytesIO()  # libsndfile prints a traceback where a stream refuses
-            soundfile.write(encoded, heard.numpy(), config.audio.sample_rate, "PCM_16", format="WAV")
+            soundfile.write(encoded, waveform.numpy(), config.audio.sample_rate, "PCM_16", format="WAV")
             with write_atomically(folder / audio, "wb") as stream:
                 stream.write(encoded.getbuffer())
         save_png(Image.fromarray(reals[number]), folder / real)
-        voice = unseen is not None and bool(unseen[index])
-        shown.append(Shown(caption, pack.records[image].class_name, audio, real, voice, {}))
-    for modality, subject in subjects.items():
-        _generate(subject, modality, chosen, shown, folder)
-    return shown, every
+        is_unseen = unseen is not None and bool(unseen[index])
+        items.append(GalleryItem(caption, pack.records[image].class_name, audio, real, is_unseen, {}))
+    for modality, bank in banks.items():
+        _add_generated(bank, modality, chosen, items, folder)
+    return items, every
 
 
 def _reals(pack: Pack, size: int, images: np.ndarray) -> list[np.ndarray]:
-    """Centre crops of some images: uint8 (S, S, 3) each. Batch by batch, so that memory stays flat."""
-    wanted, found, start = set(images.tolist()), {}, 0
-    for batch in image_batches(pack, size):
-        found |= {p: to_uint8(batch[p - start]) for p in range(start, start + len(batch)) if p in wanted}
-        start += len(batch)
-    return [found[image] for image in images.tolist()]
+    """Centre crops of some images: uint8 (S, S, 3) each."""
+    crops = centre_crops(pack, 1)
+    return [to_uint8(read_images(pack, np.array([image]), crops, size))[0] for image in images.tolist()]
 
 
-def _generate(subject: Subject, modality: str, chosen: np.ndarray, shown: list[Shown], folder: Path) -> None:
-    names = known_attributes(subject)
-    for places, batch, output in subject.generate(chosen):
-        last = torch.from_numpy(to_uint8(output.images[-1]))
-        said = {}
-        if names:
-            right, told = answers(subject, chosen[places], names)
-            predictions = subject.classifier.look([to_tensor(last)])
-            said = {name: predictions.answers(name) for name in names}
-        steps = subject.path.encode(batch).mask.sum(1).tolist()
-        for row, place in enumerate(places.tolist()):
-            stem, generated = f"images/{place:02d}-{modality}", Generated()
-            for stage, images in enumerate(output.images):
-                generated.stages.append(f"{stem}-{stage}.png")
-                save_png(Image.fromarray(to_uint8(images[row])), folder / generated.stages[-1])
-            if output.attention:
-                text = shown[place].caption.text
-                generated.labels = segment_labels(subject.path, int(steps[row]), text)
-                generated.strip = f"{stem}-attention.png"
-                strip = _strip(output.images[-1][row], output.attention[-1][row], len(generated.labels))
-                save_png(strip, folder / generated.strip)
-            for column, name in enumerate(names):
-                if told[row, column]:
-                    values = subject.pack.attributes[name]
-                    answer = values[said[name][row]]
-                    generated.seen.append(Seen(name, values[right[row, column]], answer))
-            shown[place].generated[modality] = generated
+def _add_generated(
+    bank: FeatureBank, modality: str, chosen: np.ndarray, items: list[GalleryItem], folder: Path
+) -> None:
+    predictions = _predictions(bank, chosen)
+    outputs = bank.outputs(chosen)
+    for place, index in enumerate(chosen.tolist()):
+        output, item = outputs[index], items[place]
+        stem, generated = f"images/{place:02d}-{modality}", GalleryImages(predictions=predictions[place])
+        for stage, image in enumerate(output.images):
+            generated.stages.append(f"{stem}-{stage}.png")
+            save_png(Image.fromarray(to_uint8(image)), folder / generated.stages[-1])
+        if output.attention is not None:
+            generated.labels = segment_labels(bank.path, output.segments, item.caption.text)
+            generated.attention = f"{stem}-attention.png"
+            maps = _attention_maps(output.images[-1], output.attention, len(generated.labels))
+            save_png(maps, folder / generated.attention)
+        item.generated[modality] = generated
 
 
-def _strip(image: Tensor, attention: Tensor, steps: int) -> Image.Image:
-    """Tiles of one image side by side, each under the heat of one step; the scale is common to all."""
+def _predictions(bank: FeatureBank, chosen: np.ndarray) -> list[list[AttributePrediction]]:
+    """The classifier's predictions of the attributes that each caption mentions."""
+    names = known_attributes(bank)
+    if not names:
+        return [[] for _ in chosen]
+    true, mentioned = mentioned_values(bank, chosen, names)
+    rows = np.searchsorted(bank.captions.generated, chosen)
+    predicted = np.stack([bank.predictions_of_generated.answers(name)[rows] for name in names], 1)
+    values = [bank.pack.attributes[name] for name in names]
+    return [
+        [
+            AttributePrediction(
+                name, values[column][true[row, column]], values[column][predicted[row, column]]
+            )
+            for column, name in enumerate(names)
+            if mentioned[row, column]
+        ]
+        for row in range(len(chosen))
+    ]
+
+
+def _attention_maps(image: Tensor, attention: Tensor, segments: int) -> Image.Image:
+    """Tiles of one image, each under the attention of one segment, side by side on one scale."""
     larger = enlarge(image.cpu(), TILE)
-    tiles = [heat_over(larger, strength) for strength in heat(attention.cpu()[:steps])]
+    tiles = [heat_over(larger, strength) for strength in heat(attention.cpu()[:segments])]
     return Image.fromarray(np.concatenate(tiles, axis=1))

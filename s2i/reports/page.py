@@ -9,11 +9,12 @@ from functools import partial
 from html import escape
 from typing import Any
 
-from s2i.analysis.analyses import Questions
-from s2i.evaluation.records import Score
-from s2i.reports import analyses
+from s2i.evaluation.score import Score
+from s2i.reports import analysis_sections
 from s2i.reports.charts import Curve, bar_chart, line_chart
-from s2i.reports.gallery import Generated, Shown
+from s2i.reports.comparison_analyses import AnalysisResults
+from s2i.reports.gallery import GalleryImages, GalleryItem
+from s2i.reports.labels import metric_label
 from s2i.reports.sections import difference_name
 from s2i.reports.style import STYLE
 from s2i.runs.run import Run
@@ -36,30 +37,31 @@ class Report:
 
     results: dict[str, Any]
     scores: Scores
-    shown: list[Shown]
+    gallery: list[GalleryItem]
     every: int  # the gallery holds every so-many-th generated caption
-    asked: Questions
+    analyses: AnalysisResults
     runs: dict[str, dict[str, Run]]  # modality -> "generator", "encoder" -> run, where its log is at hand
 
 
 def page(report: Report) -> str:
     """A whole HTML document; `audio/` and `images/` lie beside it."""
+    results, analyses = report.results, report.analyses
     sections = [
         _header(report),
-        "<h2>The numbers</h2>",
+        "<h2>Results</h2>",
         _table(report),
-        *_section("Attribute by attribute", _attribute_bars(report)),
-        *_section("Is it the modality or the luck?", analyses.luck(report.results)),
-        *_section("Class by class", analyses.classes(report.results)),
-        *_section("The images", _gallery(report)),
-        *_section("Does it follow? One word changed", analyses.follows(report.results, report.asked)),
-        *_section("From one caption to another", analyses.strips(report.results, report.asked)),
-        *_section("Is it the voice?", analyses.voices(report.results)),
-        *_section("Through words: recognition, then text", analyses.through_words(report.results)),
-        *_section("Is it one image?", analyses.one_image(report.results, report.asked)),
-        *_section("Is it memory?", analyses.remembered(report.results, report.asked)),
-        *_section("How the runs trained", _curves(report)),
-        *_section("What was compared", _facts(report.results)),
+        *_section("Attribute accuracy by attribute", _attribute_bars(report)),
+        *_section("Seed variance", analysis_sections.seed_variance(results)),
+        *_section("Results by class", analysis_sections.per_class(results)),
+        *_section("Generated images", _gallery(report)),
+        *_section("Word swaps", analysis_sections.word_swaps(results, analyses)),
+        *_section("Interpolation between captions", analysis_sections.interpolation(results, analyses)),
+        *_section("Robustness", analysis_sections.robustness(results)),
+        *_section("Cascade: speech recognition, then text", analysis_sections.cascade(results)),
+        *_section("Diversity", analysis_sections.diversity(results, analyses)),
+        *_section("Memorisation", analysis_sections.memorisation(results, analyses)),
+        *_section("Training curves", _curves(report)),
+        *_section("Set-up", _facts(results)),
     ]
     return document("Images from speech and from text", sections)
 
@@ -74,24 +76,26 @@ def document(title: str, sections: list[str]) -> str:
     )
 
 
-def verdict(results: dict[str, Any]) -> str:
+def summary(results: dict[str, Any]) -> str:
     """The comparison in one sentence, from results.json's content."""
     generated, difference = results["generation"], results["difference"]
-    metric, what = "attribute_accuracy", "of the attributes that the captions mention are right in images"
+    metric = "attribute_accuracy"
     if metric not in generated.get("speech", {}):
-        generated, metric, what = results["retrieval"], "recall@1", "of the captions find their class first"
+        generated, metric = results["retrieval"], "recall@1"
     values = {
         of: generated[of][metric] for of in (*MODALITIES, "real", "chance") if metric in generated.get(of, {})
     }
-    told = f"{_percent(values['speech'])} {what} from speech, {_percent(values['text'])} from text"
+    name = f"{metric_label(metric)} of {_MEASURED[metric]}"
+    sentence = f"{name}: {_percent(values['speech'])} from speech, {_percent(values['text'])} from text"
     if metric in difference:
         found = difference[metric]
         low, high = (f"{100 * end:+.1f}" for end in found["interval95"])
-        told += f" ({100 * found['speech_minus_text']:+.1f} points, 95% interval {low} to {high})"
+        sentence += f" ({100 * found['speech_minus_text']:+.1f} points, 95% interval {low} to {high})"
     others = [f"{name}: {_percent(values[of])}" for of, name in _OTHERS.items() if of in values]
-    return f"{told}; {', '.join(others)}."
+    return f"{sentence}; {', '.join(others)}."
 
 
+_MEASURED = {"attribute_accuracy": "generated images", "recall@1": "retrieval by caption"}
 _OTHERS = {"real": "real images", "chance": "chance"}
 
 
@@ -108,7 +112,7 @@ def _header(report: Report) -> str:
     )
     return (
         f"<header><h1>Images from speech and from text</h1>"
-        f'<p class="verdict">{escape(verdict(report.results))}</p>'
+        f'<p class="verdict">{escape(summary(report.results))}</p>'
         f'<p class="soft">{escape(counts)}</p></header>'
     )
 
@@ -118,10 +122,10 @@ def _section(title: str, content: str) -> list[str]:
 
 
 def _table(report: Report) -> str:
-    """The main numbers, then, folded away, the parts: by voice and by attribute."""
+    """The main numbers, then, folded away, the parts: by speaker and by attribute."""
     whole, parts = [], []
     for protocol, text in report.results["protocols"].items():
-        if protocol not in report.scores["speech"]:  # of a question
+        if protocol not in report.scores["speech"]:  # of an analysis
             continue
         by_name: dict[str, dict[str, Score]] = {}
         for modality in MODALITIES:
@@ -131,7 +135,7 @@ def _table(report: Report) -> str:
         main = {name for name in by_name if "/" not in name and not protocol.endswith("_speakers")}
         for rows, chosen in ((whole, main), (parts, by_name.keys() - main)):
             if chosen:
-                rows.append(_heading(protocol, text, report.results.get("looked", {}).get(protocol, {})))
+                rows.append(_heading(protocol, text, report.results.get("extractors", {}).get(protocol, {})))
                 rows += [_row(report, protocol, name, by_name[name]) for name in by_name if name in chosen]
     note = (
         '<p class="note">In brackets: 95% intervals, t over classes. Difference:'
@@ -139,7 +143,7 @@ def _table(report: Report) -> str:
     )
     if not parts:
         return _rows(whole) + note
-    folded = f"<details><summary>The same by voice and by attribute</summary>{_rows(parts)}</details>"
+    folded = f"<details><summary>By speaker and by attribute</summary>{_rows(parts)}</details>"
     return _rows(whole) + note + folded
 
 
@@ -148,8 +152,8 @@ def _rows(rows: list[str]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _heading(protocol: str, text: str, looked: dict[str, str]) -> str:
-    facts = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in looked.items())
+def _heading(protocol: str, text: str, extractor: dict[str, str]) -> str:
+    facts = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in extractor.items())
     return (
         f'<tr class="protocol"><th colspan="7"><details><summary>{protocol.replace("_", " ")}</summary>'
         f"<p>{escape(text)}</p><p>{escape(facts)}</p></details></th></tr>"
@@ -171,7 +175,7 @@ def _row(report: Report, protocol: str, metric: str, found: dict[str, Score]) ->
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in any_score.counts.items())
     note = f"<small>{escape(any_score.note)}</small>" if any_score.note else ""
     columns = [
-        ("", escape(metric.replace("_", " ")) + note),
+        ("", escape(metric_label(metric)) + note),
         ("speech", cells["speech"]),
         ("text", cells["text"]),
         ("difference", shown),
@@ -217,7 +221,7 @@ def _attribute_bars(report: Report) -> str:
         (name, {style: found[style] for style in order if style in found}) for name, found in rows.items()
     ]
     half = -(-len(bars) // 2)
-    title = "share of mentions that the classifier calls right"
+    title = "Attribute accuracy"
     charts = [bar_chart(title, part) for part in (bars[:half], bars[half:])]
     return f'<div class="charts">{"".join(charts)}</div>' if bars else ""
 
@@ -229,47 +233,48 @@ def _attributes(report: Report) -> set[str]:
 
 
 def _gallery(report: Report) -> str:
-    if not report.shown:
+    if not report.gallery:
         return ""
     nth = "all of them" if report.every == 1 else f"one in every {report.every}, from the first on"
     total = report.results["data"]["generated_captions"]
     rule = (
-        f"{len(report.shown)} of the {total:,} generated captions: {nth}, in the order of the data, good"
-        f" and bad"
-        " alike. Audio: what the speech encoder heard. Chips: the attributes that the caption mentions, by"
-        " the classifier's eyes."
+        f"{len(report.gallery)} of the {total:,} generated captions: {nth}, in the order of the data, good"
+        " and bad alike. Audio: the speech encoder's input. Chips: the mentioned attributes, as the"
+        " classifier predicts them."
     )
-    cards = "\n".join(_card(number, shown) for number, shown in enumerate(report.shown, 1))
+    cards = "\n".join(_card(number, item) for number, item in enumerate(report.gallery, 1))
     return f'<p class="soft">{escape(rule)}</p><div class="cards">{cards}</div>'
 
 
-def _card(number: int, shown: Shown) -> str:
-    text = shown.caption.text or ""
-    voice = f"spoken by {shown.caption.speaker}" if shown.caption.speaker else ""
-    if shown.unseen_speaker:
-        voice += ", never heard in training"
-    facts = " · ".join(part for part in (shown.class_name, voice) if part)
-    images = [(f"from {modality}", shown.generated[modality].stages[-1]) for modality in MODALITIES]
-    images.append(("real", shown.real))
-    three = "".join(figure(f"{name}: {text}", source, name) for name, source in images)
-    chips = "".join(chip_list(modality, shown.generated[modality]) for modality in MODALITIES)
+def _card(number: int, item: GalleryItem) -> str:
+    text = item.caption.text or ""
+    voice = f"spoken by {item.caption.speaker}" if item.caption.speaker else ""
+    if item.unseen_speaker:
+        voice += ", unseen in training"
+    facts = " · ".join(part for part in (item.class_name, voice) if part)
+    images = [(f"from {modality}", item.generated[modality].stages[-1]) for modality in MODALITIES]
+    images.append(("real", item.real))
+    row = "".join(figure(f"{name}: {text}", source, name) for name, source in images)
+    chips = "".join(chip_list(modality, item.generated[modality]) for modality in MODALITIES)
     stages = "".join(
         f'<p class="soft">from {modality}</p><div class="stages">'
         + "".join(
             figure(f"stage {stage} from {modality}: {text}", source, f"stage {stage}")
-            for stage, source in enumerate(shown.generated[modality].stages)
+            for stage, source in enumerate(item.generated[modality].stages)
         )
         + "</div>"
         for modality in MODALITIES
     )
-    looked = "".join(attention_tiles(modality, shown.generated[modality]) for modality in MODALITIES)
-    looked = looked and f"<details><summary>Where each segment and word looked</summary>{looked}</details>"
+    attention = "".join(attention_tiles(modality, item.generated[modality]) for modality in MODALITIES)
+    attention = (
+        attention and f"<details><summary>Attention of each segment and word</summary>{attention}</details>"
+    )
     return (
         f'<article class="card" id="caption-{number}"><h3>{number}. {escape(text) or "(unwritten)"}</h3>'
         f'<p class="note">{escape(facts)}</p>'
-        f'<audio controls preload="none" src="{shown.audio}" aria-label="caption {number}, spoken"></audio>'
-        f'<div class="three">{three}</div>{chips}'
-        f"<details><summary>Every stage</summary>{stages}</details>{looked}</article>"
+        f'<audio controls preload="none" src="{item.audio}" aria-label="caption {number}, spoken"></audio>'
+        f'<div class="three">{row}</div>{chips}'
+        f"<details><summary>Every stage</summary>{stages}</details>{attention}</article>"
     )
 
 
@@ -281,28 +286,28 @@ def figure(description: str, source: str, name: str) -> str:
     )
 
 
-def chip_list(modality: str, generated: Generated) -> str:
-    """What the classifier sees of what the caption mentions; "" without a classifier."""
-    if not generated.seen:
+def chip_list(modality: str, generated: GalleryImages) -> str:
+    """The classifier's predictions of the mentioned attributes; "" without a classifier."""
+    if not generated.predictions:
         return ""
     chips = []
-    for seen in generated.seen:
-        style, mark = ("right", "✓") if seen.right else ("wrong", f"✗ {seen.answer}")
-        chips.append(f'<li class="{style}">{escape(f"{seen.attribute}: {seen.told} {mark}")}</li>')
+    for each in generated.predictions:
+        style, mark = ("right", "✓") if each.is_right else ("wrong", f"✗ {each.predicted}")
+        chips.append(f'<li class="{style}">{escape(f"{each.attribute}: {each.mentioned} {mark}")}</li>')
     return f'<ul class="chips"><li class="soft">{modality}</li>{"".join(chips)}</ul>'
 
 
-def attention_tiles(modality: str, generated: Generated) -> str:
-    """Where each segment or word looked; "" without attention."""
-    if not generated.strip:
+def attention_tiles(modality: str, generated: GalleryImages) -> str:
+    """The attention of each segment or word; "" without attention."""
+    if not generated.attention:
         return ""
     count, tiles = len(generated.labels), []
     for place, label in enumerate(generated.labels):
         along = 100 * place / max(1, count - 1)
-        described = escape(f"where {label} looked, from {modality}")
+        described = escape(f"attention of {label}, from {modality}")
         tiles.append(
             f'<figure><div class="tile" role="img" aria-label="{described}" style="background:'
-            f"url('{generated.strip}') {along:.3f}% 0 / {100 * count}% 100%\"></div>"
+            f"url('{generated.attention}') {along:.3f}% 0 / {100 * count}% 100%\"></div>"
             f"<figcaption>{escape(label)}</figcaption></figure>"
         )
     title = f"from {modality}, {STEPS[modality]} by {STEPS[modality]}"

@@ -1,15 +1,15 @@
-"""Records of what was measured, as people read them: a row a metric, beside it what it is held against."""
+"""Records of what was measured, as people read them: a row a metric, beside it what it is compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
 Record = dict[str, Any]  # a line of a run's metrics.jsonl
 Row = dict[str, Record]  # one metric's records, by what they are of
-HELD_AGAINST = ("real", "chance", "majority")
-CELLS = ("value", *HELD_AGAINST, "spread", "n", "note")
+COMPARED_WITH = ("real", "chance", "majority")
+CELLS = ("value", *COMPARED_WITH, "spread", "n", "note")
 # Records that agree in all of these are of one row.
 FORMER_FORM = "percentile bootstrap over classes"  # of intervals whose records name none
 ONE_ROW = ("modality", "protocol", "metric", "split", "weights", "extractor_hash")
@@ -41,7 +41,7 @@ def cells(row: Row) -> dict[str, str]:
     spread = record.get("spread")
     return {
         "value": _shown(row.get("run")),
-        **{name: _shown(row.get(name)) for name in HELD_AGAINST},
+        **{name: _shown(row.get(name)) for name in COMPARED_WITH},
         "spread": "" if spread is None else f"{spread:.4g}",
         "n": counted(record),
         "note": record.get("note", ""),
@@ -62,11 +62,11 @@ def _shown(record: Record | None) -> str:
     return f"{record['value']:.4g}{ends}"
 
 
-def lines(records: Iterable[Record], procedure: Callable[[str], str]) -> list[str]:
-    """The rows for a terminal, columns aligned, below what a protocol does and who looked at what.
+def lines(records: Iterable[Record], procedures: dict[str, str]) -> list[str]:
+    """The rows for a terminal, columns aligned, below each protocol's procedure and extractor.
 
     Args:
-        procedure: the text of a protocol's name.
+        procedures: {protocol: its text}.
     """
     found: list[str] = []
     for head, group in groupby(rows(records), _head):
@@ -75,7 +75,7 @@ def lines(records: Iterable[Record], procedure: Callable[[str], str]) -> list[st
         table.insert(0, {name: name for name in columns})
         widths = {name: max(len(each[name]) for each in table) for name in columns}
         protocol, about = head
-        found += [f"# {protocol}: {procedure(protocol)}", *(f"# {line}" for line in about)]
+        found += [f"# {protocol}: {procedures[protocol]}", *(f"# {line}" for line in about)]
         found += ["  ".join(each[name].ljust(widths[name]) for name in columns).rstrip() for each in table]
         found.append("")
     return found[:-1]
@@ -85,13 +85,13 @@ def _head(row: Row) -> tuple[str, tuple[str, ...]]:
     """A protocol, and what its rows have in common."""
     record = leading(row)
     captions = "".join(
-        f"; {told}: {count:,} {why}"
-        for told, key in (("left out", "left_out"), ("read in part", "read_in_part"))
-        for why, count in record.get(key, {}).items()
+        f"; {key.replace('_', ' ')}: {count:,} {reason}"
+        for key in ("left_out", "read_in_part")
+        for reason, count in record.get(key, {}).items()
     )
     return record["protocol"], (
         f"from {record['modality']}, {record['split']} split, step {record['step']}, seed {record['seed']},"
         f" {record['weights']} weights{captions}",
-        f"seen by {record['extractor']} ({record['extractor_hash']}), resize: {record['resize']};"
-        f" held against {record['reference']}",
+        f"extractor: {record['extractor']} ({record['extractor_hash']}), resize: {record['resize']};"
+        f" reference: {record['reference']}",
     )

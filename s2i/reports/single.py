@@ -1,6 +1,6 @@
 """The report of one run: its numbers with their protocols, and images beside what was said. `s2i report`.
 
-For who has speech alone, or text alone; `compare` sets two runs side by side. Folders and page as there.
+For speech alone, or text alone; `compare` sets two runs side by side. Folders and page as there.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from s2i.errors import InputError
-from s2i.evaluation.records import PROTOCOLS, measure, procedure, record
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.protocols.registry import PROTOCOLS
+from s2i.evaluation.records import measure, record
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.metrics.statistics import FORM
 from s2i.reports.compare import write_report
-from s2i.reports.gallery import Generated, Shown, write_gallery
+from s2i.reports.gallery import GalleryImages, GalleryItem, request_gallery, write_gallery
+from s2i.reports.labels import metric_label
 from s2i.reports.page import attention_tiles, chip_list, document, figure
 from s2i.reports.rows import Record, counted, leading, rows
 from s2i.runs.checkpoint import random_state_kept
@@ -26,36 +28,39 @@ def report(run: str | Path, output: str | Path) -> None:
     """Measure a run and write `index.html` and `results.json` into `output`; an earlier report is replaced.
 
     Raises InputError for a folder that holds anything else, for what is no run of a GAN training, and as
-    `Subject` and the protocols do.
+    `FeatureBank` and the protocols do.
     """
     run, folder = Path(run), OutputFolder(output, "s2i report")
     paths = load(run).paths
     with random_state_kept():
-        subjects = {modality: Subject(path) for modality, path in paths.items()}
+        banks = {modality: FeatureBank(path) for modality, path in paths.items()}
+        request_gallery(banks)
         records = [
-            record(subject, name, score)
-            for subject in subjects.values()
-            for name, scores in measure(subject, list(PROTOCOLS)).items()
+            record(bank, name, score)
+            for bank in banks.values()
+            for name, scores in measure(bank, list(PROTOCOLS)).items()
             for score in scores
         ]
         try:
             with folder.replaced(last="index.html") as made:
-                shown, every = write_gallery(subjects, made)
+                gallery, every = write_gallery(banks, made)
                 found = {
-                    "protocols": {line["protocol"]: procedure(line["protocol"]) for line in records},
-                    "data": _data(run, next(iter(subjects.values()))),
-                    "measured": records,
+                    "protocols": {
+                        line["protocol"]: PROTOCOLS[line["protocol"]].procedure for line in records
+                    },
+                    "data": _data(run, next(iter(banks.values()))),
+                    "records": records,
                 }
-                write_report(made, found, _page(found, shown, every))
+                write_report(made, found, _page(found, gallery, every))
         except OSError as error:
             raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
 
 
-def _data(run: Path, subject: Subject) -> dict[str, Any]:
-    return {"run": run.absolute().name, "step": subject.path.step, **subject.facts()}
+def _data(run: Path, bank: FeatureBank) -> dict[str, Any]:
+    return {"run": run.absolute().name, "step": bank.path.step, **bank.facts()}
 
 
-def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
+def _page(found: dict[str, Any], gallery: list[GalleryItem], every: int) -> str:
     data = found["data"]
     counts = (
         f"{data['captions']:,} captions of {data['images']:,} images of {data['classes']:,} classes of"
@@ -67,13 +72,13 @@ def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
     counts += "".join(f" Left out: {count:,} {why}." for why, count in data["left_out"].items())
     counts += "".join(f" Read in part: {count:,} {why}." for why, count in data["read_in_part"].items())
     nth = "all" if every == 1 else f"one in every {every}"
-    cards = "\n".join(_card(number, one) for number, one in enumerate(shown, 1))
+    cards = "\n".join(_card(number, one) for number, one in enumerate(gallery, 1))
     sections = [
         f'<header><h1>{escape(data["run"])}</h1><p class="soft">{escape(counts)}</p></header>',
-        "<h2>The numbers</h2>",
-        _table(found["measured"], found["protocols"]),
-        "<h2>The images</h2>",
-        f'<p class="soft">{len(shown)} generated captions: {nth}, in the order of the data, good and bad'
+        "<h2>Results</h2>",
+        _table(found["records"], found["protocols"]),
+        "<h2>Generated images</h2>",
+        f'<p class="soft">{len(gallery)} generated captions: {nth}, in the order of the data, good and bad'
         " alike.</p>",
         f'<div class="cards">{cards}</div>',
     ]
@@ -81,7 +86,7 @@ def _page(found: dict[str, Any], shown: list[Shown], every: int) -> str:
 
 
 def _table(records: list[Record], protocols: dict[str, str]) -> str:
-    """A row a metric: the run's own value with its interval, what it is held against, and counts."""
+    """A row a metric: the run's own value with its interval, what it is compared with, and counts."""
     lines, latest = [], ""
     for row in rows(records):
         record = leading(row)
@@ -92,7 +97,7 @@ def _table(records: list[Record], protocols: dict[str, str]) -> str:
                 f"<p>{escape(protocols[latest])}</p></details></th></tr>"
             )
         columns = [
-            ("", escape(record["metric"].replace("_", " "))),
+            ("", escape(metric_label(record["metric"]))),
             ("from", record["modality"]),
             ("value", _value(row.get("run"))),
             ("real", _value(row.get("real"))),
@@ -118,29 +123,29 @@ def _value(line: dict[str, Any] | None) -> str:
     return f"<span>{line['value']:.3f}{interval}</span>"
 
 
-def _card(number: int, shown: Shown) -> str:
-    text = shown.caption.text or ""
-    facts = [shown.class_name, f"spoken by {shown.caption.speaker}" if shown.caption.speaker else ""]
-    images = [(f"from {modality}", generated.stages[-1]) for modality, generated in shown.generated.items()]
-    row = "".join(figure(f"{name}: {text}", source, name) for name, source in [*images, ("real", shown.real)])
-    heard = ""
-    if shown.audio:
-        heard = f'<audio controls preload="none" src="{shown.audio}" aria-label="caption {number}"></audio>'
-    more = "".join(_details(modality, generated) for modality, generated in shown.generated.items())
+def _card(number: int, item: GalleryItem) -> str:
+    text = item.caption.text or ""
+    facts = [item.class_name, f"spoken by {item.caption.speaker}" if item.caption.speaker else ""]
+    images = [(f"from {modality}", generated.stages[-1]) for modality, generated in item.generated.items()]
+    row = "".join(figure(f"{name}: {text}", source, name) for name, source in [*images, ("real", item.real)])
+    audio = ""
+    if item.audio:
+        audio = f'<audio controls preload="none" src="{item.audio}" aria-label="caption {number}"></audio>'
+    more = "".join(_details(modality, generated) for modality, generated in item.generated.items())
     return (
         f'<article class="card" id="caption-{number}"><h3>{number}. {escape(text) or "(unwritten)"}</h3>'
-        f'<p class="note">{escape(" · ".join(filter(None, facts)))}</p>{heard}'
+        f'<p class="note">{escape(" · ".join(filter(None, facts)))}</p>{audio}'
         f'<div class="three">{row}</div>{more}</article>'
     )
 
 
-def _details(modality: str, generated: Generated) -> str:
+def _details(modality: str, generated: GalleryImages) -> str:
     stages = "".join(
         figure(f"stage {stage} from {modality}", source, f"stage {stage}")
         for stage, source in enumerate(generated.stages)
     )
     folded = f'<details><summary>Every stage</summary><div class="stages">{stages}</div></details>'
-    looked = attention_tiles(modality, generated)
-    if looked:
-        folded += f"<details><summary>Where each part looked</summary>{looked}</details>"
+    attention = attention_tiles(modality, generated)
+    if attention:
+        folded += f"<details><summary>Attention</summary>{attention}</details>"
     return chip_list(modality, generated) + folded

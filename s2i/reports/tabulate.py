@@ -21,8 +21,9 @@ import numpy as np
 
 from s2i.config_files import config_to_dict, load_config
 from s2i.errors import InputError
-from s2i.evaluation.records import measure, procedure
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.protocols.registry import PROTOCOLS
+from s2i.evaluation.records import measure
 from s2i.files.atomic import read_json
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
@@ -71,35 +72,35 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
 
     Raises:
         InputError: fewer than two runs, two of one name, a folder that holds anything else, or what `load`,
-            `Subject` and the protocols refuse.
+            `FeatureBank` and the protocols refuse.
     """
     folders, written = [Path(run) for run in runs], OutputFolder(output, "s2i tabulate")
     names = _names(folders)
     known = _read_published(published)
     rows: list[Measured] = []
     protocols: set[str] = set()
-    base: Subject | None = None
+    base: FeatureBank | None = None
     with random_state_kept(), written.held():
         for name, folder in zip(names, folders, strict=True):
             for modality, path in load(folder).paths.items():
                 row = name if not path.config.gan.other_encoder else f"{name}, from {modality}"
-                subject = Subject(path, load_config(folders[0] / "config.yaml").evaluation)
-                base = base or subject
-                if subject.pack.fingerprint != base.pack.fingerprint:
+                bank = FeatureBank(path, load_config(folders[0] / "config.yaml").evaluation)
+                base = base or bank
+                if bank.pack.fingerprint != base.pack.fingerprint:
                     raise InputError(
                         f"expected runs over the data of {folders[0]}, found other data in"
-                        f" {subject.pack.folder} ({folder}): tabulate runs of one pack"
+                        f" {bank.pack.folder} ({folder}): tabulate runs of one pack"
                     )
-                found = _measured(subject, folder, written, f"measured/{row}.json")
+                found = _measured(bank, folder, written, f"measured/{row}.json")
                 protocols |= {COLUMNS[column][0] for column in found["values"]}
                 rows.append(_row(row, found, folder, folders[0], path))
                 say(f"{row}: " + ", ".join(f"{k} {v:.3f}" for k, v in found["values"].items()))
     differences = {row.name: difference for row in rows[1:] if (difference := _difference(row, rows[0]))}
     results = {
         "base": rows[0].name,
-        "split": base.evaluation.split,
-        "generated_captions": len(base.generated_captions),
-        "protocols": {name: procedure(name) for name in sorted(protocols)},
+        "split": base.settings.split,
+        "generated_captions": len(base.captions.generated),
+        "protocols": {name: PROTOCOLS[name].procedure for name in sorted(protocols)},
         "difference_of": _leading(rows[0]),
         "rows": [_plain(row, differences.get(row.name)) for row in rows],
         "published": {name: known[name] for name in known if name in {row.name for row in rows}},
@@ -145,17 +146,17 @@ def _read_published(path: str | Path | None) -> dict[str, dict[str, str]]:
         ) from error
 
 
-def _measured(subject: Subject, run: Path, written: OutputFolder, kept: str) -> dict[str, Any]:
+def _measured(bank: FeatureBank, run: Path, written: OutputFolder, kept: str) -> dict[str, Any]:
     """Values, intervals and parts a column; out of the file `kept`, where they are of these weights and
     captions."""
     checkpoint = (run / "checkpoints" / LAST).stat()
     made_from = {
         "checkpoint": [checkpoint.st_size, checkpoint.st_mtime_ns],
-        "modality": subject.path.config.modality,
-        "evaluation": config_to_dict(subject.evaluation)
+        "modality": bank.path.config.modality,
+        "evaluation": config_to_dict(bank.settings)
         | dict.fromkeys(("classifier", "batch_size", "processes", "cache")),
-        "pack": subject.pack.fingerprint,
-        "classifier": subject.classifier.identity if subject.classifier else None,
+        "pack": bank.pack.fingerprint,
+        "classifier": bank.classifier.identity if bank.classifier else None,
         "intervals": FORM,
     }
     if written.owns(kept):
@@ -166,7 +167,7 @@ def _measured(subject: Subject, run: Path, written: OutputFolder, kept: str) -> 
         if found.get("made_from") == made_from:
             return found
     found = {"made_from": made_from, "values": {}, "intervals": {}, "parts": {}}
-    scores = measure(subject, [protocol for protocol, _, _ in COLUMNS.values()])
+    scores = measure(bank, [protocol for protocol, _, _ in COLUMNS.values()])
     for column, (protocol, metric, _) in COLUMNS.items():
         for score in scores[protocol]:
             if score.metric != metric or score.of != "run":

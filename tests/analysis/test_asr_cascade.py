@@ -11,10 +11,10 @@ import torch
 import torchaudio
 
 from s2i.analysis import asr_cascade
-from s2i.analysis.asr_cascade import Recogniser, load_recogniser, measure_cascade, spell, word_edits
+from s2i.analysis.asr_cascade import Recogniser, load_recogniser, measure_cascade, spell, word_error_rate
 from s2i.errors import InputError
+from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import evaluate
-from s2i.evaluation.subject import Subject
 from s2i.inference.model import load
 from s2i.reports.compare import compare
 from tests.tiny_runs import write_world
@@ -67,8 +67,8 @@ def world(tmp_path_factory) -> dict[str, Path]:
     return write_world(tmp_path_factory.mktemp("world"), classifier_steps=5)
 
 
-def subjects(world) -> dict[str, Subject]:
-    return {side: Subject(load(world[side], "cpu").path(side)) for side in ("speech", "text")}
+def banks(world) -> dict[str, FeatureBank]:
+    return {side: FeatureBank(load(world[side], "cpu").path(side)) for side in ("speech", "text")}
 
 
 def test_repetitions_are_joined_before_blanks_are_left_out():
@@ -78,7 +78,7 @@ def test_repetitions_are_joined_before_blanks_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("said", "written", "edits"),
+    ("reference", "transcription", "edits"),
     [
         ("a red bird", "a red bird", 0),
         ("a red bird", "read bird", 2),
@@ -87,15 +87,16 @@ def test_repetitions_are_joined_before_blanks_are_left_out():
         ("a b", "b a", 2),
     ],
 )
-def test_word_edits_are_the_least_number(said, written, edits):
-    assert word_edits(said.split(), written.split()) == edits
+def test_the_word_error_rate_counts_the_least_number_of_edits(reference, transcription, edits):
+    rate = word_error_rate([reference.split(), ["a"]], [transcription.split(), ["a"]])
+    assert rate == pytest.approx(edits / (len(reference.split()) + 1))
 
 
 def test_a_local_file_of_torchaudios_form_is_read_and_another_refused(weights, tmp_path):
     recogniser = load_recogniser(weights)
     assert recogniser.rate == 16000 and len(recogniser.labels) == 29
     assert float(recogniser.network.aux.bias.abs().max()) < 99  # the labels that aren't spelt are out
-    assert recogniser.write(torch.zeros(8000)) == recogniser.write(torch.zeros(8000))
+    assert recogniser.transcribe(torch.zeros(8000)) == recogniser.transcribe(torch.zeros(8000))
     torch.save({"odd": torch.zeros(1)}, tmp_path / "odd.pth")
     with pytest.raises(InputError, match="weights of the recogniser WAV2VEC2_ASR_BASE_960H in .*odd.pth"):
         load_recogniser(tmp_path / "odd.pth")
@@ -104,15 +105,15 @@ def test_a_local_file_of_torchaudios_form_is_read_and_another_refused(weights, t
 
 
 def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkeypatch):
-    found = subjects(world)
+    found = banks(world)
     text = {
         (line["metric"], line["of"]): line["value"]
         for line in evaluate(world["text"], ["attribute_accuracy"])
     }
     monkeypatch.setattr(
         asr_cascade,
-        "_write",
-        lambda subject, captions, _: [subject.pack.caption(int(i)).text for i in captions],
+        "_transcribe",
+        lambda bank, captions, _: [bank.pack.caption(int(i)).text for i in captions],
     )
     numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
     counts = {"captions": 60, "unread": 0, "read_in_part": 0}
@@ -126,17 +127,19 @@ def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkey
 
 
 def test_a_recogniser_that_hears_nothing_is_counted(world, monkeypatch):
-    found = subjects(world)
-    monkeypatch.setattr(asr_cascade, "_write", lambda subject, captions, _: ["" for _ in captions])
+    found = banks(world)
+    monkeypatch.setattr(asr_cascade, "_transcribe", lambda bank, captions, _: ["" for _ in captions])
     numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
     assert numbers["word_error_rate"] == 1 and numbers["counts"]["unread"] == 60
     assert numbers["counts"]["read_in_part"] == 0
 
 
 def test_sentences_that_the_text_run_reads_in_part_are_counted(world, monkeypatch):
-    found = subjects(world)
+    found = banks(world)
     heard = ["a red zebra bird", "a red bird"]
-    monkeypatch.setattr(asr_cascade, "_write", lambda subject, captions, _: [heard[n % 2] for n in range(60)])
+    monkeypatch.setattr(
+        asr_cascade, "_transcribe", lambda bank, captions, _: [heard[n % 2] for n in range(60)]
+    )
     numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
     assert numbers["counts"] == {"captions": 60, "unread": 0, "read_in_part": 30}
 
@@ -148,4 +151,6 @@ def test_compare_has_it_as_a_third_column(world, weights, tmp_path):
     assert results["cascade"]["recogniser"].startswith("WAV2VEC2_ASR_BASE_960H ")
     assert "cascade" in results["protocols"] and "recogniser" in results["protocols"]["cascade"]
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "Through words" in page and "cascade minus speech" in page and "Word error rate" in page
+    assert (
+        "Cascade: speech recognition" in page and "cascade minus speech" in page and "Word error rate" in page
+    )

@@ -1,4 +1,4 @@
-"""What a reader asks: nearest training images, variety within a caption, words swapped, captions mixed."""
+"""Memorisation, diversity, word swaps and interpolation."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from s2i.analysis import memorisation, word_swaps
-from s2i.analysis.memorisation import measure_diversity, nearest_two, search_memory
-from s2i.analysis.word_swaps import (
-    Swap,
-    find_swaps,
-    generate_interpolation,
-    measure_following,
-)
+from s2i.analysis import diversity, interpolation, word_swaps
+from s2i.analysis.diversity import mean_pair_distance, measure_diversity
+from s2i.analysis.interpolation import generate_interpolation
+from s2i.analysis.memorisation import measure_memorisation, nearest_two
+from s2i.analysis.word_swaps import Swap, find_swaps, measure_word_swaps
 from s2i.data.crops import image_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack
+from s2i.evaluation.captions import caption_key
 from s2i.evaluation.classifier import Predictions
-from s2i.evaluation.subject import Subject, caption_key
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.generation import GeneratedBatch
 from s2i.inference.interpolate import between
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
@@ -37,15 +36,15 @@ def world(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def subjects(world) -> dict[str, Subject]:
+def banks(world) -> dict[str, FeatureBank]:
     found = {}
     for side in ("speech", "text"):
         path = load(world[side], "cpu").path(side)
-        found[side] = Subject(path, replace(path.config.evaluation, captions=1))
+        found[side] = FeatureBank(path, replace(path.config.evaluation, captions=1))
     return found
 
 
-# Memory
+# Memorisation
 
 
 def test_the_second_nearest_is_another_image_and_no_mirror_image():
@@ -57,59 +56,62 @@ def test_the_second_nearest_is_another_image_and_no_mirror_image():
     assert second * 2**0.5 == pytest.approx([np.hypot(3.0, 3.2), np.hypot(9.0, 7.0)])
 
 
-def recite(subject: Subject, mirrored: bool):
-    """A draw that gives training images back."""
-    pack = Pack(Path(subject.path.config.data.pack) / "train")
-    known = torch.cat(list(image_batches(pack, subject.path.config.generated_size)))
+def recite(bank: FeatureBank, mirrored: bool):
+    """A generation that gives training images back."""
+    pack = Pack(Path(bank.path.config.data.pack) / "train")
+    known = torch.cat(list(image_batches(pack, bank.path.config.generated_size)))
     known = known.flip(3) if mirrored else known
 
-    def generate(captions):
-        places = np.arange(len(captions))
-        nothing = torch.zeros(0)
-        yield (
-            places[::-1].copy(),
-            None,
-            GeneratorOutput([known[places[::-1] % len(known)]], [], nothing, nothing),
-        )
+    def generate(captions, indices, share_noise=False):
+        places = np.arange(len(indices))[::-1].copy()
+        nothing = torch.zeros(len(places), 0)
+        encoding = CaptionEncoding(nothing, nothing[..., None], torch.ones(len(places), 1, dtype=torch.bool))
+        output = GeneratorOutput([known[places % len(known)]], [], nothing, nothing)
+        yield GeneratedBatch(places, encoding, output)
 
     return generate, known, pack
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_generator_that_recites_is_found_out(subjects, monkeypatch, mirrored):
-    subject = subjects["text"]
-    generate, known, pack = recite(subject, mirrored)
-    monkeypatch.setattr(subject, "generate", generate)
-    shown = subject.generated_captions[[0, 5]]
-    found = search_memory(subject, shown)
-    assert found.numbers["duplicate_rate"] == 1.0 and found.numbers["nearest"] == pytest.approx(0, abs=1e-3)
-    assert found.numbers["real"]["nearest"] > 0.01 and found.numbers["real"]["duplicate_rate"] < 1
-    assert found.numbers["counts"] == {"generated": 30, "training": 24, "real": 30}
-    for neighbour, place in zip(found.neighbours, (0, 5), strict=True):
+def test_a_generator_that_recites_is_found_out(world, tmp_path, monkeypatch, mirrored):
+    path = load(world["text"], "cpu").path("text")
+    bank = FeatureBank(path, replace(path.config.evaluation, captions=1, cache=str(tmp_path)))
+    generate, known, pack = recite(bank, mirrored)
+    monkeypatch.setattr("s2i.evaluation.feature_extraction.generate_captions", generate)
+    examples = bank.captions.generated[[0, 5]]
+    bank.keep(examples)
+    measured = measure_memorisation(bank, examples)
+    numbers = measured.numbers
+    assert numbers["duplicate_rate"] == 1.0 and numbers["nearest_distance"] == pytest.approx(0, abs=1e-3)
+    assert numbers["real"]["nearest_distance"] > 0.01 and numbers["real"]["duplicate_rate"] < 1
+    assert numbers["counts"] == {"generated": 30, "training": 24, "real": 30}
+    for neighbour, place in zip(measured.neighbours, (0, 5), strict=True):
         assert np.array_equal(neighbour.generated, to_uint8(known[place]))
         assert np.array_equal(neighbour.nearest, neighbour.generated)
-        assert neighbour.name == pack.records[place].class_name
+        assert neighbour.class_name == pack.records[place].class_name
 
 
-def test_a_generator_that_makes_images_up_is_not(subjects):
-    found = search_memory(subjects["text"], subjects["text"].generated_captions[:3])
-    assert found.numbers["duplicate_rate"] == 0.0 and len(found.neighbours) == 3
-    again = search_memory(subjects["text"], subjects["text"].generated_captions[:3])
-    assert again.numbers == found.numbers
+def test_a_generator_that_makes_images_up_is_not(banks):
+    examples = banks["text"].captions.generated[:3]
+    measured = measure_memorisation(banks["text"], examples)
+    assert measured.numbers["duplicate_rate"] == 0.0 and len(measured.neighbours) == 3
+    assert measure_memorisation(banks["text"], examples).numbers == measured.numbers
 
 
-# Variety
+# Diversity
 
 
-def test_one_image_a_caption_has_no_variety(subjects, monkeypatch):
-    subject = subjects["text"]
-    generated = measure_diversity(subject)
+def test_one_image_a_caption_has_no_diversity(banks, monkeypatch):
+    bank = banks["text"]
+    generated = measure_diversity(bank)
     assert 0 < generated.numbers["within"] and 0 < generated.numbers["between"]
     assert generated.numbers["ratio"] == pytest.approx(
         generated.numbers["within"] / generated.numbers["between"]
     )
-    assert generated.numbers["counts"] == {"captions": 30, "generated images": memorisation.OUTPUTS}
-    assert all(images.shape == (memorisation.OUTPUTS, 32, 32, 3) for images in generated.rows.values())
+    assert generated.numbers["counts"] == {"captions": 30, "images_per_caption": diversity.IMAGES_A_CAPTION}
+    assert all(
+        images.shape == (diversity.IMAGES_A_CAPTION, 32, 32, 3) for images in generated.images.values()
+    )
 
     generate = GenerationPath.generate
     monkeypatch.setattr(
@@ -117,98 +119,116 @@ def test_one_image_a_caption_has_no_variety(subjects, monkeypatch):
         "generate",
         lambda self, encoding, keys, seed=0: generate(self, encoding, [k.split()[1] for k in keys], seed),
     )
-    mute = measure_diversity(subject)
+    mute = measure_diversity(bank)
     assert mute.numbers["within"] == pytest.approx(0, abs=1e-6) and mute.numbers["ratio"] < 1e-4
-    for index, images in mute.rows.items():  # the image that the report shows of the caption
-        own = subject.path.generate(
-            subject.path.encode_text([subject.pack.caption(index).text]),
-            [f"0 {caption_key(subject.pack, index)}"],
+    for index, images in mute.images.items():  # the image that the report shows of the caption
+        own = bank.path.generate(
+            bank.path.encode_text([bank.pack.caption(index).text]),
+            [f"0 {caption_key(bank.pack, index)}"],
         )
         assert abs(images[3].astype(int) - to_uint8(own.images[-1])[0]).max() <= 1
 
 
 def test_the_mean_distance_of_pairs_is_the_written_out_one():
     vectors = torch.tensor([[[0.0, 0.0], [3.0, 4.0], [0.0, 8.0]]])
-    assert memorisation._pairs(vectors)[0] == pytest.approx((5 + 8 + 5) / 3 / 2**0.5)
+    assert mean_pair_distance(vectors)[0] == pytest.approx((5 + 8 + 5) / 3 / 2**0.5)
 
 
-# Words swapped
+# Word swaps
 
 
-def test_a_swap_changes_one_word_that_tells_one_attribute(subjects):
-    subject = subjects["speech"]
-    swaps = find_swaps(subject)
-    assert swaps == find_swaps(subjects["text"]) and len(swaps) > 20
+def test_a_swap_changes_one_word_that_tells_one_attribute(banks):
+    bank = banks["speech"]
+    swaps = find_swaps(bank)
+    assert swaps == find_swaps(banks["text"]) and len(swaps) > 20
     for swap in swaps:
-        caption = subject.pack.caption(swap.caption)
-        image = subject.pack.records[subject.pack.caption_image[swap.caption]]
+        caption = bank.pack.caption(swap.caption)
+        image = bank.pack.records[bank.pack.caption_image[swap.caption]]
         assert swap.attribute in caption.mentions and image.attributes[swap.attribute] == swap.old
         before, after = swap.text.split(), swap.swapped.split()
         changed = [(one, other) for one, other in zip(before, after, strict=True) if one != other]
-        assert changed == [(swap.old, swap.new)] and swap.new in subject.pack.attributes[swap.attribute]
+        assert changed == [(swap.old, swap.new)] and swap.new in bank.pack.attributes[swap.attribute]
         assert swap.new not in before
 
 
-def test_a_value_of_two_attributes_is_not_swapped(subjects):
-    subject = subjects["speech"]
-    swapped = {swap.caption for swap in find_swaps(subject)}
-    for index in subject.generated_captions.tolist():
-        words = (subject.pack.caption(index).text or "").split()
+def test_a_value_of_two_attributes_is_not_swapped(banks):
+    bank = banks["speech"]
+    swapped = {swap.caption for swap in find_swaps(bank)}
+    for index in bank.captions.generated.tolist():
+        words = (bank.pack.caption(index).text or "").split()
         if any(words.count(colour) == 2 for colour in ("red", "green", "blue")) and "size" not in words:
             assert index not in swapped
 
 
 class Classifier:
-    """Answers by script: the old values before the swap; after it the new one, where `follows` says so."""
+    """Predicts the old values before the swap; after it the new one, where `follows` says so."""
 
-    def __init__(self, subject: Subject, swaps: list[Swap], follows) -> None:
-        self.subject, self.swaps, self.follows = subject, swaps, follows
-        self.heads = subject.pack.attributes
-        self.calls = 0
+    def __init__(self, bank: FeatureBank, swaps: list[Swap], follows, is_text: bool) -> None:
+        self.bank, self.swaps, self.follows = bank, swaps, follows
+        self.heads, self.is_after = bank.pack.attributes, is_text  # text: the bank has those from before
 
     def look(self, batches) -> Predictions:
-        start = self.calls // 2 * word_swaps.BATCH
-        is_after = self.calls % 2
-        self.calls += 1
-        part = self.swaps[start : start + len(next(iter(batches)))]
-        told = {name: np.zeros((len(part), len(values))) for name, values in self.heads.items()}
-        for row, swap in enumerate(part):
-            image = self.subject.pack.records[self.subject.pack.caption_image[swap.caption]]
+        predictions = self.predict(len(next(iter(batches))), self.is_after)
+        self.is_after = True
+        return predictions
+
+    def predict(self, count: int, is_after: bool) -> Predictions:
+        scores = {name: np.zeros((count, len(values))) for name, values in self.heads.items()}
+        for row, swap in enumerate(self.swaps[:count]):
+            image = self.bank.pack.records[self.bank.pack.caption_image[swap.caption]]
             for name, values in self.heads.items():
                 value = image.attributes[name]
-                if is_after and name == swap.attribute and self.follows(start + row):
+                if is_after and name == swap.attribute and self.follows(row):
                     value = swap.new
-                if is_after and name != swap.attribute and not self.follows(start + row):
+                if is_after and name != swap.attribute and not self.follows(row):
                     value = values[values.index(value) - 1]
-                told[name][row, values.index(value)] = 1
-        return Predictions(np.zeros((len(part), 1)), told)
+                scores[name][row, values.index(value)] = 1
+        return Predictions(np.zeros((count, 1)), scores)
 
 
 @pytest.mark.parametrize("side", ["speech", "text"])
-def test_following_counts_what_the_classifier_says(subjects, side):
-    subject = subjects[side]
-    swaps = find_swaps(subject)[:6]
-    subject.classifier = Classifier(subject, swaps, lambda place: place % 3 != 0)
-    found = measure_following(subject, swaps, [1, 4])
-    assert found.numbers["followed"]["value"] == pytest.approx(4 / 6)
-    assert found.numbers["before"]["value"] == 0
-    # What a follower generates keeps every other attribute; the others change all of them.
-    others = [len(subject.pack.caption(swap.caption).mentions) - 1 for swap in swaps]
+def test_word_swaps_count_what_the_classifier_predicts(banks, side):
+    bank = banks[side]
+    swaps = find_swaps(bank)[:6]
+    classifier = Classifier(bank, swaps, lambda place: place % 3 != 0, side == "text")
+    bank.networks.classifier = classifier
+    if side == "text":  # what it predicts for the captions' own images
+        rows = np.searchsorted(bank.captions.generated, [swap.caption for swap in swaps])
+        own = {name: np.zeros((30, len(values))) for name, values in classifier.heads.items()}
+        for name, scores in classifier.predict(6, False).probabilities.items():
+            own[name][rows] = scores
+        bank.predictions_of_generated = Predictions(np.zeros((30, 1)), own)
+    measured = measure_word_swaps(bank, swaps, [1, 4])
+    numbers = measured.numbers
+    assert numbers["swap_accuracy"]["value"] == pytest.approx(4 / 6)
+    assert numbers["swap_accuracy_before"]["value"] == 0
+    # Where the classifier follows, every other attribute stays; elsewhere all of them change.
+    others = [len(bank.pack.caption(swap.caption).mentions) - 1 for swap in swaps]
     kept = sum(count for place, count in enumerate(others) if place % 3)
-    assert found.numbers["stayed"]["value"] == pytest.approx(kept / sum(others))
-    unknown = {} if side == "speech" else {"unknown": 0}
-    assert found.numbers["counts"] == {"swaps": 6, "others": sum(others)} | unknown
-    assert sum(each["swaps"] for each in found.numbers["by_attribute"].values()) == 6
-    assert set(found.examples) == {1, 4}
-    before, after = found.examples[4]
+    assert numbers["consistency"]["value"] == pytest.approx(kept / sum(others))
+    unknown = {} if side == "speech" else {"unknown_words": 0}
+    assert numbers["counts"] == {"swaps": 6, "other_attributes": sum(others)} | unknown
+    assert sum(each["swaps"] for each in numbers["by_attribute"].values()) == 6
+    assert set(measured.examples) == {1, 4}
+    before, after = measured.examples[4]
     assert before.shape == after.shape == (32, 32, 3) and not np.array_equal(before, after)
 
 
-def test_a_caption_without_words_or_a_classifier_is_not_swapped(subjects):
-    subject = subjects["speech"]
-    subject.classifier = None
-    assert find_swaps(subject) == []
-    assert measure_following(subject, [], []).numbers == {}
+def test_the_image_before_a_swap_of_text_is_the_captions_own(banks):
+    bank = banks["text"]
+    swaps = find_swaps(bank)[:3]
+    measured = measure_word_swaps(bank, swaps, [0, 2])
+    for place in (0, 2):
+        key = caption_key(bank.pack, swaps[place].caption)
+        own = bank.path.generate(bank.path.encode_text([swaps[place].text]), [key], bank.settings.seed)
+        assert abs(measured.examples[place][0].astype(int) - to_uint8(own.images[-1])[0]).max() <= 1
+
+
+def test_a_caption_without_words_or_a_classifier_is_not_swapped(banks):
+    bank = banks["speech"]
+    bank.networks.classifier = None
+    assert find_swaps(bank) == []
+    assert measure_word_swaps(bank, [], []).numbers == {}
 
 
 def test_voices_of_the_synthesiser_are_kept_and_others_replaced():
@@ -217,7 +237,7 @@ def test_voices_of_the_synthesiser_are_kept_and_others_replaced():
     assert word_swaps.voice_of(espeak, "en-gb+x9") == word_swaps.voice_of(espeak, None) == word_swaps.VOICE
 
 
-# Captions mixed
+# Interpolation
 
 
 def encoding(length: int, seed: int) -> CaptionEncoding:
@@ -242,13 +262,13 @@ def test_a_mixture_ends_at_the_captions_and_moves_evenly():
 
 
 @pytest.mark.parametrize("side", ["speech", "text"])
-def test_a_strip_begins_and_ends_with_the_captions_own_images(subjects, side):
-    subject = subjects[side]
-    first, second = subject.generated_captions[[3, 17]].tolist()
-    strip = generate_interpolation(subject, first, second)
-    assert strip.shape == (word_swaps.STEPS, 32, 32, 3)
-    key = caption_key(subject.pack, first)
+def test_a_strip_begins_and_ends_with_the_captions_own_images(banks, side):
+    bank = banks[side]
+    first, second = bank.captions.generated[[3, 17]].tolist()
+    strip = generate_interpolation(bank, first, second)
+    assert strip.shape == (interpolation.STEPS, 32, 32, 3)
+    key = caption_key(bank.pack, first)
     for image, caption in ((strip[0], first), (strip[-1], second)):
-        for batch, _ in subject.batches(np.array([caption]), "alone"):
-            generated = subject.path.generate(subject.path.encode(batch), [key], subject.evaluation.seed)
+        for batch, _ in bank.captions.batches(np.array([caption]), "alone"):
+            generated = bank.path.generate(bank.path.encode(batch), [key], bank.settings.seed)
         assert abs(image.astype(int) - to_uint8(generated.images[-1])[0]).max() <= 1

@@ -12,12 +12,13 @@ import soundfile
 import torch
 
 from s2i.analysis import robustness
-from s2i.analysis.robustness import add_noise, add_room, measure_robustness
+from s2i.analysis.robustness import add_noise, add_room
 from s2i.config import AudioConfig
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.errors import InputError
 from s2i.evaluation.records import evaluate
 from s2i.reports.compare import compare
+from s2i.reports.robustness import report_robustness
 from tests.tiny_runs import write_world
 
 
@@ -69,7 +70,7 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
         soundfile.write(tmp_path / name / "a.wav", random.normal(0, 0.1, 9000), 16000)
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    table = measure_robustness(world["speech"], None, tmp_path / "noise", tmp_path / "rooms")
+    table = report_robustness(world["speech"], None, noise=tmp_path / "noise", rooms=tmp_path / "rooms")
     assert torch.equal(torch.get_rng_state(), before)
     assert table == world["speech"] / "robustness" / "table.md"
     rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
@@ -79,10 +80,10 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
         "noise at 0 dB",
         "room",
         "speed 1.2",
-        "spoken anew",
+        "resynthesised",
         "voice de",
-        "speaker of training",
-        "speaker that training lacks",
+        "seen speakers",
+        "unseen speakers",
     ]
     told = {
         (line["metric"], line["of"]): line["value"]
@@ -90,39 +91,39 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
     }
     clean = rows["clean"]["attribute_accuracy"]
     assert clean["value"] == pytest.approx(told["attribute_accuracy", "run"], abs=0.02)  # float16 in the pack
-    assert "difference" not in clean and rows["voice de"]["reference"] == "spoken anew"
+    assert "difference" not in clean and rows["voice de"]["reference"] == "resynthesised"
     for name in ("noise at 0 dB", "room", "speed 1.2"):
         found = rows[name]["recall@1"]
         change = found["value"] - rows["clean"]["recall@1"]["value"]
         assert found["difference"]["value"] == pytest.approx(change) and rows[name]["captions"] == 60
-    assert rows["speaker of training"]["captions"] == rows["speaker that training lacks"]["captions"] == 30
+    assert rows["seen speakers"]["captions"] == rows["unseen speakers"]["captions"] == 30
     assert (table.parent / "chart.svg").read_text().count("<circle") == 6
     told_by = json.loads((table.parent / "results.json").read_text())
-    assert told_by["sources"] == {"noise": "noise", "rooms": "rooms"} and told_by["measured"]["step"] == 40
+    assert told_by["sources"] == {"noise": "noise", "rooms": "rooms"} and told_by["identity"]["step"] == 40
     compare(world["speech"], world["text"], tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "Is it the voice?" in page and "noise at 0 dB" in page
+    assert "<h2>Robustness</h2>" in page and "noise at 0 dB" in page
     chart = (tmp_path / "report" / "images" / "robustness.svg").read_text()
     assert chart == (table.parent / "chart.svg").read_text() and 'src="images/robustness.svg"' in page
     assert sum(line.startswith("| ") for line in table.read_text().splitlines()) == 1 + len(rows)
     compare(world["speech"], world["text"], tmp_path / "other", overrides=["evaluation.seed=1"])
     assert "results.json is left out: it is of other weights" in capsys.readouterr().err
-    assert "Is it the voice?" not in (tmp_path / "other" / "index.html").read_text()
+    assert "<h2>Robustness</h2>" not in (tmp_path / "other" / "index.html").read_text()
 
 
 def test_photographs_without_attributes_are_measured_by_their_classes(tmp_path, monkeypatch):
     for name in ("SPEEDS", "RATES", "ACCENTS"):
         monkeypatch.setattr(robustness, name, ())
     runs = write_world(tmp_path, classifier_steps=5, attributes=False)
-    table = measure_robustness(runs["speech"])
+    table = report_robustness(runs["speech"])
     rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
     told = {
         (line["metric"], line["of"]): line["value"]
         for line in evaluate(runs["speech"], ["class_retrieval_by_generated"])
     }
     assert rows["clean"]["mAP"]["value"] == pytest.approx(told["mAP", "run"], abs=0.03)  # float16 in the pack
-    assert "attribute_accuracy" not in rows["clean"] and "difference" in rows["spoken anew"]["mAP"]
-    assert "| condition | captions | recall@1 | change | mAP | change |" in table.read_text()
+    assert "attribute_accuracy" not in rows["clean"] and "difference" in rows["resynthesised"]["mAP"]
+    assert "| condition | captions | Recall@1 | change | mAP | change |" in table.read_text()
 
 
 def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, monkeypatch):
@@ -138,7 +139,7 @@ def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, m
         unspoken = [replace(caption, audio=None) for caption in rest]
         recorded.append(replace(image, captions=(replace(first, audio=audio), *unspoken)))
     write_manifest(tmp_path / "recorded.jsonl", recorded)
-    table = measure_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "recorded.jsonl")
+    table = report_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "recorded.jsonl")
     rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
     found = rows["recorded"]
     assert found["captions"] == len(tests) // 2 and found["reference"] == "clean"
@@ -146,13 +147,13 @@ def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, m
 
     write_manifest(tmp_path / "same.jsonl", tests)  # the data's own recordings are nobody's
     with pytest.raises(InputError, match="found none in .*same.jsonl"):
-        measure_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "same.jsonl")
+        report_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "same.jsonl")
 
 
 def test_what_cannot_be_measured_is_refused(world, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="expected recordings .*found none in .*empty"):
-        measure_robustness(world["speech"], tmp_path / "out", tmp_path / "empty")
+        report_robustness(world["speech"], tmp_path / "out", noise=tmp_path / "empty")
     with pytest.raises(InputError, match="path from speech"):
-        measure_robustness(world["text"], tmp_path / "out")
+        report_robustness(world["text"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from s2i.analysis.seeds import by_class, difference, pool
-from s2i.evaluation.records import Score
+from s2i.evaluation.score import Score
 from s2i.metrics.statistics import exchange_test, label_test, paired_difference
 
 CLASSES, EACH = 9, 5

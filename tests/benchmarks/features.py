@@ -26,7 +26,7 @@ from s2i.config import ClassifierConfig, EvaluationConfig
 from s2i.data.crops import image_batches
 from s2i.evaluation.classifier import Classifier
 from s2i.evaluation.extractors import FEATURES, classifier_extractor
-from s2i.evaluation.feature_extraction import IMAGES_A_BATCH, look_at_real
+from s2i.evaluation.feature_extraction import IMAGES_A_BATCH, real_features
 from s2i.metrics import distances
 from s2i.models.classifier import ClassifierNetwork
 
@@ -65,11 +65,11 @@ def noise_pack(folder: Path, count: int, size: int) -> SimpleNamespace:
     )
 
 
-def subject_in(folder: Path, size: int) -> SimpleNamespace:
-    """What looking asks of a subject."""
+def captions_in(folder: Path, size: int) -> SimpleNamespace:
+    """What `real_features` reads of a caption set."""
     config = SimpleNamespace(generated_size=size)
     path = SimpleNamespace(config=config, device=torch.device("cpu"), folder=folder)
-    return SimpleNamespace(path=path, evaluation=EvaluationConfig(cache=str(folder / "cache")))
+    return SimpleNamespace(path=path, settings=EvaluationConfig(cache=str(folder / "cache")))
 
 
 def main() -> None:
@@ -85,16 +85,16 @@ def main() -> None:
     extractor = classifier_extractor(Classifier(ClassifierNetwork(CLASSIFIER, HEADS, given.size), HEADS, []))
     with tempfile.TemporaryDirectory() as name:
         pack = noise_pack(Path(name), given.images, given.size)
-        subject = subject_in(Path(name), given.size)
+        captions = captions_in(Path(name), given.size)
         batches = [batch for batch, _ in zip(image_batches(pack, given.size), range(BARE), strict=False)]
-        extractor.look(batches[0])
+        extractor.extract(batches[0])
         with timed("the network alone", sum(map(len, batches))):
             for batch in batches:
-                extractor.look(batch)
+                extractor.extract(batch)
         with timed(f"a whole pass in batches of {IMAGES_A_BATCH}", given.images):
-            found = look_at_real(subject, extractor, pack)
+            found = real_features(captions, extractor, pack)
         with timed("found again", given.images):
-            look_at_real(subject, extractor, pack)
+            real_features(captions, extractor, pack)
         if given.no_distances:
             return
         features = np.array(found[FEATURES])

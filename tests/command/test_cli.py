@@ -45,9 +45,9 @@ def calls(monkeypatch) -> list:
         parent, _, child = module.rpartition(".")
         monkeypatch.setattr(importlib.import_module(parent), child, fake, raising=False)
 
-    who = {"extractor": "a network", "extractor_hash": "0a1b", "resize": "none", "reference": "images"}
+    extractor = {"extractor": "a network", "extractor_hash": "0a1b", "resize": "none", "reference": "images"}
     when = {"modality": "speech", "split": "test", "step": 7, "seed": 0, "weights": "ema"}
-    common = {"metric": "mAP", "protocol": "by_class", "counts": {"captions": 1200}, **who, **when}
+    common = {"metric": "mAP", "protocol": "by_class", "counts": {"captions": 1200}, **extractor, **when}
     metrics = [
         {"value": 0.512391, "interval95": [0.5, 0.53331], "of": "run", **common},
         {"value": 0.1, "interval95": None, "of": "chance", **common},
@@ -61,9 +61,10 @@ def calls(monkeypatch) -> list:
         "s2i.evaluation.records",
         "evaluate",
         metrics,
-        procedure=lambda name: f"how {name} is done",
         settings_of=lambda run, overrides: {"evaluation": f"settings of {run} with {' '.join(overrides)}"},
     )
+    known = {"by_class": types.SimpleNamespace(procedure="how by_class is done")}
+    monkeypatch.setattr("s2i.evaluation.protocols.registry.PROTOCOLS", known)
     stand_in("s2i.reports.compare", "compare")
     stand_in("s2i.reports.export", "export")
     return found
@@ -196,7 +197,7 @@ def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
     assert capsys.readouterr().out.splitlines() == [
         "# by_class: how by_class is done",
         "# from speech, test split, step 7, seed 0, ema weights",
-        "# seen by a network (0a1b), resize: none; held against images",
+        "# extractor: a network (0a1b), resize: none; reference: images",
         "     value                 chance  n",
         "mAP  0.5124 [0.5, 0.5333]  0.1     1,200 captions",
     ]

@@ -224,7 +224,7 @@ def test_recordings_without_text_go_all_the_way_to_a_report(tmp_path):
     main(["report", str(made / "gan"), "--output", str(made / "report")])
     found = json.loads((made / "report" / "results.json").read_text())
     values = {(line["protocol"], line["metric"], line["of"]): line["value"] for line in lines}
-    assert {(x["protocol"], x["metric"], x["of"]): x["value"] for x in found["measured"]} == values
+    assert {(x["protocol"], x["metric"], x["of"]): x["value"] for x in found["records"]} == values
     assert set(found["protocols"]) == {line["protocol"] for line in lines}
     assert found["data"]["generated_captions"] == 4 and found["data"]["left_out"] == {}
     page = (made / "report" / "index.html").read_text()

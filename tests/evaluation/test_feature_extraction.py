@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from s2i.evaluation.extractors import FEATURES, Extractor
-from s2i.evaluation.records import PROTOCOLS, measure, procedure
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.generation import generate_captions
+from s2i.evaluation.protocols.registry import PROTOCOLS
+from s2i.evaluation.records import measure
 from s2i.inference.model import load
 from tests.tiny_runs import write_gan_run, write_world
 
@@ -22,17 +24,17 @@ def world(tmp_path_factory) -> dict[str, Path]:
     return write_world(tmp_path_factory.mktemp("looked"), classifier_steps=20)
 
 
-def subject_of(world: dict[str, Path], cache: Path | str, modality: str = "text", **changes) -> Subject:
+def bank_of(world: dict[str, Path], cache: Path | str, modality: str = "text", **changes) -> FeatureBank:
     path = load(world[modality], "cpu").path(modality)
-    return Subject(path, replace(path.config.evaluation, cache=str(cache), **changes))
+    return FeatureBank(path, replace(path.config.evaluation, cache=str(cache), **changes))
 
 
 class Counter:
     """Counts the images that a path's generator generates."""
 
-    def __init__(self, subject: Subject, limit: int = 10**9) -> None:
+    def __init__(self, bank: FeatureBank, limit: int = 10**9) -> None:
         self.images, self.limit = 0, limit
-        subject.path.generator.register_forward_hook(self)
+        bank.path.generator.register_forward_hook(self)
 
     def __call__(self, network, inputs, output) -> None:
         self.images += len(output.images[-1])
@@ -40,12 +42,12 @@ class Counter:
             raise KeyboardInterrupt
 
 
-def all_predictions(subject: Subject) -> np.ndarray:
-    return np.asarray(subject.predictions_of_generated.features)
+def all_predictions(bank: FeatureBank) -> np.ndarray:
+    return np.asarray(bank.predictions_of_generated.features)
 
 
 def test_a_second_measuring_generates_nothing_and_says_the_same(world, tmp_path):
-    first, again = subject_of(world, tmp_path), subject_of(world, tmp_path)
+    first, again = bank_of(world, tmp_path), bank_of(world, tmp_path)
     generated, generated_again = Counter(first), Counter(again)
     assert np.array_equal(all_predictions(first), all_predictions(again))
     assert (generated.images, generated_again.images) == (60, 0)
@@ -53,122 +55,124 @@ def test_a_second_measuring_generates_nothing_and_says_the_same(world, tmp_path)
 
 
 def test_whatever_changes_a_image_generates_it_anew(world, tmp_path):
-    all_predictions(subject_of(world, tmp_path))
-    other_weights = subject_of(world, tmp_path)
+    all_predictions(bank_of(world, tmp_path))
+    other_weights = bank_of(world, tmp_path)
     with torch.no_grad():
         next(other_weights.path.generator.parameters()).add_(0.5)
-    other_classifier = subject_of(world, tmp_path)
+    other_classifier = bank_of(world, tmp_path)
     other_classifier.classifier.identity = "another"
-    fewer = subject_of(world, tmp_path)
-    fewer.keep(fewer.captions[:20])
-    for subject in (subject_of(world, tmp_path, seed=1), other_weights, other_classifier, fewer):
-        generated = Counter(subject)
-        all_predictions(subject)
-        assert generated.images == len(subject.generated_captions)
+    fewer = bank_of(world, tmp_path)
+    fewer.captions.restrict(fewer.captions.readable[:20])
+    for bank in (bank_of(world, tmp_path, seed=1), other_weights, other_classifier, fewer):
+        generated = Counter(bank)
+        all_predictions(bank)
+        assert generated.images == len(bank.captions.generated)
 
 
 def test_a_killed_pass_goes_on_where_it_stopped_and_ends_in_the_same_bits(world, tmp_path, monkeypatch):
     monkeypatch.setattr("s2i.evaluation.feature_store.ROWS_A_FLUSH", 16)
-    whole = all_predictions(subject_of(world, tmp_path / "whole"))
-    killed = subject_of(world, tmp_path / "killed")
+    whole = all_predictions(bank_of(world, tmp_path / "whole"))
+    killed = bank_of(world, tmp_path / "killed")
     Counter(killed, limit=40)
     with pytest.raises(KeyboardInterrupt):
         all_predictions(killed)
-    rest = subject_of(world, tmp_path / "killed")
+    rest = bank_of(world, tmp_path / "killed")
     generated = Counter(rest)
     assert np.array_equal(all_predictions(rest), whole)
     assert generated.images == 60 - 32  # two flushes of two batches each
 
 
 def test_captions_are_encoded_once(world, tmp_path):
-    first, again, other = (subject_of(world, tmp_path, "speech") for _ in range(3))
+    first, again, other = (bank_of(world, tmp_path, "speech") for _ in range(3))
     with torch.no_grad():
         next(other.path.encoder.parameters()).add_(0.5)
     encoded = []
-    for subject in (first, again, other):
+    for bank in (first, again, other):
         calls: list[int] = []
-        subject.path.encoder.register_forward_hook(lambda network, given, _, kept=calls: kept.append(1))
-        encoded.append(subject.sentences)
-        assert bool(calls) == (subject is not again)
+        bank.path.encoder.register_forward_hook(lambda network, given, _, kept=calls: kept.append(1))
+        encoded.append(bank.caption_embeddings)
+        assert bool(calls) == (bank is not again)
     assert torch.equal(encoded[0], encoded[1]) and not torch.equal(encoded[0], encoded[2])
-    vector = first.path.encode(next(first.batches(first.captions[:1], ""))[0]).sentence[0]
+    vector = first.path.encode(next(first.captions.batches(first.captions.readable[:1], ""))[0]).sentence[0]
     assert torch.allclose(vector, encoded[0][0], atol=1e-5)
 
 
 def test_all_extractors_look_in_one_pass(world, tmp_path):
-    subject = subject_of(world, tmp_path)
-    subject.asked = {
-        ("generated", "classifier"),
-        ("generated", "encoders"),
-        ("s2igan", "r_precision_encoder"),
-    }
-    generated = Counter(subject)
-    classified, encoded = subject.generated("classifier")[FEATURES], subject.generated("encoders")[FEATURES]
+    bank = bank_of(world, tmp_path)
+    bank.request("classifier")
+    bank.request("encoders")
+    bank.request("r_precision_encoder", "s2igan")
+    generated = Counter(bank)
+    classified, encoded = bank.generated("classifier")[FEATURES], bank.generated("encoders")[FEATURES]
     assert generated.images == 60 and len(classified) == len(encoded) == 60
 
 
 def test_measuring_asks_all_protocols_for_one_generating(world, tmp_path):
-    subject = subject_of(world, tmp_path)
-    generated = Counter(subject)
-    measure(subject, ["attribute_accuracy", "class_retrieval_by_generated", "classifier_distances"])
+    bank = bank_of(world, tmp_path)
+    generated = Counter(bank)
+    measure(bank, ["attribute_accuracy", "class_retrieval_by_generated", "classifier_distances"])
     assert generated.images == 60
 
 
 def test_who_asks_for_some_images_looks_at_no_others(world, tmp_path):
     """S2IGAN's mAP is of two images a class and their captions; other networks look at every generated
     one."""
-    subject, seen = subject_of(world, tmp_path), []
+    bank, seen = bank_of(world, tmp_path), []
 
-    def look(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def extract(images: torch.Tensor) -> dict[str, torch.Tensor]:
         seen.append(len(images))
         return {FEATURES: images.mean((2, 3))}
 
-    subject._extractors["imagenet"] = Extractor("imagenet", "fake", "cafe", "none", {FEATURES: 3}, look)
-    scores = measure(subject, ["attribute_accuracy", "s2igan_mean_average_precision"])
-    assert len(subject.generated("classifier")[FEATURES]) == 60
+    fake = Extractor("imagenet", "fake", "cafe", "none", {FEATURES: 3}, extract)
+    bank.networks.extractors["imagenet"] = fake
+    scores = measure(bank, ["attribute_accuracy", "s2igan_mean_average_precision"])
+    assert len(bank.generated("classifier")[FEATURES]) == 60
     found = scores["s2igan_mean_average_precision"][0]
     assert found.counts == {"queries": 10, "gallery": 30, "classes": 5}
     assert sum(seen) == 40  # 30 generated and 10 real ones
-    own = subject.real("imagenet")[FEATURES]  # those of all images are others
-    asking = np.unique(subject.pack.caption_image[subject.s2igan_captions])
+    own = bank.real("imagenet")[FEATURES]  # those of all images are others
+    asking = np.unique(bank.pack.caption_image[bank.captions.s2igan])
     assert len(own) == 30 and sum(seen) == 70
-    assert np.array_equal(subject.real("imagenet", images=asking)[FEATURES], own[asking])
+    assert np.array_equal(bank.real("imagenet", images=asking)[FEATURES], own[asking])
 
 
 def test_real_images_are_brought_to_the_generated_ones_size(world, tmp_path):
-    subject = subject_of(world, tmp_path)
-    config = subject.path.config
+    bank = bank_of(world, tmp_path)
+    config = bank.path.config
     config = replace(
         config,
         generator=replace(config.generator, base_size=config.generator.base_size // 2),
-        data=replace(config.data, packed_size=subject.pack.packed_size),
+        data=replace(config.data, packed_size=bank.pack.packed_size),
     )
-    small = Subject(replace(subject.path, config=config), subject.evaluation)
+    small = FeatureBank(replace(bank.path, config=config), bank.settings)
     sides = []
 
-    def look(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def extract(images: torch.Tensor) -> dict[str, torch.Tensor]:
         sides.append(images.shape[-1])
         return {FEATURES: images.mean((2, 3))}
 
-    small._extractors["imagenet"] = Extractor("imagenet", "fake", "f00d", "none", {FEATURES: 3}, look)
+    fake = Extractor("imagenet", "fake", "f00d", "none", {FEATURES: 3}, extract)
+    small.networks.extractors["imagenet"] = fake
     small.real("imagenet")
     assert set(sides) == {config.generated_size} and config.generated_size < small.pack.packed_size
     for name, function in PROTOCOLS.items():  # and each that looks at generated ones says so
-        said = procedure(name).replace("s2igan_mean", procedure("s2igan_mean_average_precision"))
-        assert (
-            "generated ones' size" in said or not function.facts.generates or name.endswith("unseen_speakers")
-        ), name
+        said = PROTOCOLS[name].procedure.replace(
+            "s2igan_mean", PROTOCOLS["s2igan_mean_average_precision"].procedure
+        )
+        assert "generated ones' size" in said or not function.generates or name.endswith("unseen_speakers"), (
+            name
+        )
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])
 def test_the_size_of_a_batch_changes_no_image(world, tmp_path, size):
-    expected = all_predictions(subject_of(world, tmp_path / "8"))
-    assert np.allclose(all_predictions(subject_of(world, tmp_path, batch_size=size)), expected, atol=0.02)
+    expected = all_predictions(bank_of(world, tmp_path / "8"))
+    assert np.allclose(all_predictions(bank_of(world, tmp_path, batch_size=size)), expected, atol=0.02)
 
 
 def test_processes_share_the_generating_and_change_no_number(world, tmp_path):
-    alone = subject_of(world, tmp_path / "alone")
-    shared = subject_of(world, tmp_path / "shared", processes=2)
+    alone = bank_of(world, tmp_path / "alone")
+    shared = bank_of(world, tmp_path / "shared", processes=2)
     generated = Counter(shared)
     assert np.allclose(all_predictions(shared), all_predictions(alone), atol=0.02)
     assert generated.images == 0  # others did
@@ -179,46 +183,47 @@ def test_processes_share_the_generating_and_change_no_number(world, tmp_path):
 
 
 def test_runs_share_the_features_of_real_images(world, tmp_path):
-    speech, text = (subject_of(world, tmp_path, modality) for modality in ("speech", "text"))
+    speech, text = (bank_of(world, tmp_path, modality) for modality in ("speech", "text"))
     seen = []
     text.classifier.look = lambda images: seen.append(1)
     assert np.array_equal(speech.predictions_of_real.features, text.predictions_of_real.features) and not seen
 
 
 def test_features_lie_with_the_run_and_beside_the_pack(world):
-    subject = subject_of(world, "")
-    all_predictions(subject)
-    subject.real("classifier")
-    beside = Path(subject.path.config.data.pack) / "features"
+    bank = bank_of(world, "")
+    all_predictions(bank)
+    bank.real("classifier")
+    beside = Path(bank.path.config.data.pack) / "features"
     assert len(list((world["text"] / "features").glob("generated-test-text-classifier-*"))) == 1
     assert len(list(beside.glob("real-test-classifier-*"))) == 1
-    write_gan_run(world["text"], subject.path.config, seed=5)
-    all_predictions(subject_of(world, ""))
+    write_gan_run(world["text"], bank.path.config, seed=5)
+    all_predictions(bank_of(world, ""))
     assert (
         len(list((world["text"] / "features").glob("generated-test-text-classifier-*"))) == 1
     )  # the old ones went
-    write_gan_run(world["text"], subject.path.config)
+    write_gan_run(world["text"], bank.path.config)
 
 
 def test_other_splits_can_be_looked_at(world, tmp_path):
-    subject = subject_of(world, tmp_path)
-    assert len(subject.real("classifier", "train")[FEATURES]) == 24
-    assert subject.real("classifier", "test")[FEATURES].shape == subject.real("classifier")[FEATURES].shape
+    bank = bank_of(world, tmp_path)
+    assert len(bank.real("classifier", "train")[FEATURES]) == 24
+    assert bank.real("classifier", "test")[FEATURES].shape == bank.real("classifier")[FEATURES].shape
 
 
 def test_captions_of_a_image_share_its_noise_in_s2igans_way_alone(world, tmp_path):
     """The same words on the same noise generate the same image, but for conditioning augmentation."""
-    subject = subject_of(world, tmp_path)
-    assert subject.s2igan_captions.tolist() == [
+    bank = bank_of(world, tmp_path)
+    assert bank.captions.s2igan.tolist() == [
         index for species in range(5) for index in range(18 * species, 18 * species + 6)
     ]
     seen: dict[bool, list[torch.Tensor]] = {}
     for share in (False, True):
         inputs = []
-        handle = subject.path.generator.register_forward_pre_hook(
+        handle = bank.path.generator.register_forward_pre_hook(
             lambda network, given, kept=inputs: kept.append(given[1:3])
         )
-        places = np.concatenate([part for part, _, _ in subject.generate(subject.s2igan_captions, share)])
+        batches = generate_captions(bank.captions, bank.captions.s2igan, share)
+        places = np.concatenate([batch.places for batch in batches])
         order = np.argsort(places)
         seen[share] = [torch.cat(parts)[order] for parts in zip(*inputs, strict=True)]
         handle.remove()

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from s2i import cli
 from s2i.data.images import to_tensor, to_uint8
 from s2i.errors import InputError
-from s2i.evaluation import inception
+from s2i.evaluation import inception_weights
 from s2i.evaluation.extractors import FEATURES, Extractor
-from s2i.evaluation.inception import LOGITS, PUBLISHED, inception_extractor
-from s2i.evaluation.records import PROTOCOLS, evaluate, measure, record
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.inception import LOGITS, inception_extractor
+from s2i.evaluation.inception_weights import PUBLISHED
+from s2i.evaluation.protocols.registry import PROTOCOLS
+from s2i.evaluation.records import evaluate, measure, record
 from s2i.files.atomic import sha256_of
 from s2i.inference.model import load
 from s2i.metrics.distances import (
@@ -77,18 +79,18 @@ class Scripted(nn.Module):
 def stand_in(name: str, width: int = 6) -> Extractor:
     """A small fake extractor: colours of the four quarters, and logits of them."""
 
-    def look(images: Tensor) -> dict[str, Tensor]:
+    def extract(images: Tensor) -> dict[str, Tensor]:
         quarters = nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)[:, :width]
         return {FEATURES: quarters, LOGITS: 5 * quarters}
 
-    return Extractor(name, f"fake {name}", "cafe", "none", {FEATURES: width, LOGITS: width}, look)
+    return Extractor(name, f"fake {name}", "cafe", "none", {FEATURES: width, LOGITS: width}, extract)
 
 
-def subject_with(world: dict[str, Path], cache: Path, *names: str) -> Subject:
+def bank_with(world: dict[str, Path], cache: Path, *names: str) -> FeatureBank:
     path = load(world["text"], "cpu").path("text")
-    subject = Subject(path, replace(path.config.evaluation, cache=str(cache)))
-    subject._extractors = {name: stand_in(name) for name in names}
-    return subject
+    bank = FeatureBank(path, replace(path.config.evaluation, cache=str(cache)))
+    bank.networks.extractors |= {name: stand_in(name) for name in names}
+    return bank
 
 
 def values(scores, of: str = "run") -> dict[str, float]:
@@ -103,10 +105,10 @@ def test_torch_fidelitys_network_is_read_from_a_file_and_sees_each_image_alone(w
 
     theirs = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path))
     expected = theirs(torch.from_numpy(to_uint8(images)).permute(0, 3, 1, 2))
-    found = extractor.look(images)
+    found = extractor.extract(images)
     assert torch.allclose(found[FEATURES], expected[0], atol=1e-5)
     assert torch.allclose(found[LOGITS], expected[1], atol=1e-5)
-    assert torch.allclose(extractor.look(images[1:])[FEATURES], found[FEATURES][1:], atol=1e-4)
+    assert torch.allclose(extractor.extract(images[1:])[FEATURES], found[FEATURES][1:], atol=1e-4)
 
 
 def test_clean_fids_network_sees_what_clean_fid_shows_it(weights, images, tmp_path):
@@ -117,7 +119,7 @@ def test_clean_fids_network_sees_what_clean_fid_shows_it(weights, images, tmp_pa
     network, resize = InceptionV3W(str(weights), download=False), build_resizer("clean")
     larger = np.stack([resize(image) for image in to_uint8(images)]).transpose(0, 3, 1, 2)
     expected = network(torch.from_numpy(larger)).detach()
-    assert torch.allclose(extractor.look(images)[FEATURES], expected, atol=1e-5)
+    assert torch.allclose(extractor.extract(images)[FEATURES], expected, atol=1e-5)
 
 
 def test_torchvisions_network_is_pooled_before_its_classifier(weights, images):
@@ -130,7 +132,7 @@ def test_torchvisions_network_is_pooled_before_its_classifier(weights, images):
     larger = nn.functional.interpolate(images, (299, 299), mode="bilinear", antialias=True)
     with torch.no_grad():
         expected = theirs(larger)
-    assert torch.allclose(extractor.look(images)[FEATURES], expected, atol=1e-4)
+    assert torch.allclose(extractor.extract(images)[FEATURES], expected, atol=1e-4)
 
 
 def test_weights_of_another_network_are_refused(weights, tmp_path):
@@ -158,14 +160,14 @@ def test_a_file_is_fetched_by_its_address_into_torchs_cache_and_checked(tmp_path
     published = replace(
         PUBLISHED["imagenet"], file="small.pth", url=origin.as_uri(), digest=sha256_of(origin)[:8]
     )
-    fetched = inception._download(published)
+    fetched = inception_weights.fetch(published)
     assert fetched.read_bytes() == origin.read_bytes()
     origin.unlink()
-    assert inception._download(published) == fetched  # not again
+    assert inception_weights.fetch(published) == fetched  # not again
     fetched.unlink()
     torch.save({"fc.weight": torch.ones(3, 1)}, origin)
     with pytest.raises(InputError, match="invalid hash value.*--inception-weights PATH"):
-        inception._download(published)
+        inception_weights.fetch(published)
     assert not fetched.exists()
 
 
@@ -194,7 +196,7 @@ def test_offline_is_one_line_and_the_judges_forms_still_run(world, tmp_path, mon
 
 
 def test_nothing_is_fetched_that_nobody_asked_for(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(inception, "_download", offline)
+    monkeypatch.setattr(inception_weights, "fetch", offline)
     path = load(world["text"], "cpu").path("text")
     records = evaluate(world["text"], (), replace(path.config.evaluation, cache=str(tmp_path)))
     assert not {"inception_distances", "clean_distances"} & {line["protocol"] for line in records}
@@ -208,9 +210,9 @@ def test_a_library_that_is_not_installed_is_told(monkeypatch):
 
 def test_torch_fidelity_and_ours_agree_on_a_fake_extractor(world, tmp_path):
     pytest.importorskip("torch_fidelity")
-    subject = subject_with(world, tmp_path, "inception")
-    scores = PROTOCOLS["inception_distances"](subject)
-    generated, real = subject.generated("inception"), subject.real("inception")
+    bank = bank_with(world, tmp_path, "inception")
+    scores = PROTOCOLS["inception_distances"](bank)
+    generated, real = bank.generated("inception"), bank.real("inception")
     found = values(scores)
     assert found["fid"] == pytest.approx(frechet_distance(generated[FEATURES], real[FEATURES]), rel=1e-5)
     precise, recalled = precision_and_recall(generated[FEATURES], real[FEATURES])
@@ -230,9 +232,9 @@ def test_torch_fidelity_and_ours_agree_on_a_fake_extractor(world, tmp_path):
 
 def test_clean_fid_and_ours_agree_on_a_fake_extractor(world, tmp_path):
     pytest.importorskip("cleanfid")
-    subject = subject_with(world, tmp_path, "clean")
-    scores = PROTOCOLS["clean_distances"](subject)
-    generated, real = subject.generated("clean")[FEATURES], subject.real("clean")[FEATURES]
+    bank = bank_with(world, tmp_path, "clean")
+    scores = PROTOCOLS["clean_distances"](bank)
+    generated, real = bank.generated("clean")[FEATURES], bank.real("clean")[FEATURES]
     from cleanfid.fid import fid_from_feats
 
     with warnings.catch_warnings():
@@ -243,25 +245,25 @@ def test_clean_fid_and_ours_agree_on_a_fake_extractor(world, tmp_path):
             assert values(scores)["fid"] == pytest.approx(frechet_distance(generated, real))
     assert values(scores)["kid"] == pytest.approx(kernel_distance(generated, real), rel=0.05)
     state = np.random.get_state()[1].copy()
-    assert values(PROTOCOLS["clean_distances"](subject)) == values(scores)
+    assert values(PROTOCOLS["clean_distances"](bank)) == values(scores)
     assert np.array_equal(np.random.get_state()[1], state)
 
 
 def test_below_2048_images_fid_says_so_and_kid_leads(world, tmp_path):
     pytest.importorskip("torch_fidelity")
     pytest.importorskip("cleanfid")
-    subject = subject_with(world, tmp_path, "inception", "clean")
+    bank = bank_with(world, tmp_path, "inception", "clean")
     for name in ("inception_distances", "clean_distances", "classifier_distances"):
-        scores = [score for score in PROTOCOLS[name](subject) if score.of == "run"]
+        scores = [score for score in PROTOCOLS[name](bank) if score.of == "run"]
         assert [score.metric for score in scores[:2]] == ["kid", "fid"]
         assert "under 2048: biased upward" in scores[1].note
 
 
 def test_a_record_says_who_looked_and_how(world, tmp_path):
     pytest.importorskip("torch_fidelity")
-    subject = subject_with(world, tmp_path, "inception")
-    [scores] = measure(subject, ["inception_distances"]).values()
-    line = record(subject, "inception_distances", scores[0])
+    bank = bank_with(world, tmp_path, "inception")
+    [scores] = measure(bank, ["inception_distances"]).values()
+    line = record(bank, "inception_distances", scores[0])
     assert line["extractor"] == "fake inception" and line["extractor_hash"] == "cafe"
     assert line["resize"] == "none" and "real images" in line["reference"]
     assert line["counts"]["generated"] == 60 and line["counts"]["real"] == 30 and line["spread"] > 0

@@ -14,16 +14,18 @@ from s2i.config_files import load_config
 from s2i.data.crops import image_batches
 from s2i.data.images import to_tensor, to_uint8
 from s2i.errors import InputError
+from s2i.evaluation.captions import caption_key
 from s2i.evaluation.classifier import Predictions
-from s2i.evaluation.records import PROTOCOLS, evaluate, measure, procedure
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.protocols.registry import PROTOCOLS
+from s2i.evaluation.records import evaluate, measure
 from s2i.evaluation.records import record as as_record
-from s2i.evaluation.subject import Subject, caption_key
 from s2i.inference.model import load
 from s2i.training.classifier import labels, train_classifier
 from tests.tiny_runs import SCHEMA, write_gan_run, write_world
 
 # Without an R-precision encoder and Inception's weights.
-MEASURABLE = {name for name in PROTOCOLS if PROTOCOLS[name].facts.extractor in ("encoders", "classifier")}
+MEASURABLE = {name for name in PROTOCOLS if PROTOCOLS[name].extractor in ("encoders", "classifier")}
 
 
 @pytest.fixture(scope="module")
@@ -31,29 +33,29 @@ def world(tmp_path_factory) -> dict[str, Path]:
     return write_world(tmp_path_factory.mktemp("measured"), classifier_steps=30)
 
 
-def subject_of(world: dict[str, Path], modality: str = "text", **changes) -> Subject:
+def bank_of(world: dict[str, Path], modality: str = "text", **changes) -> FeatureBank:
     path = load(world[modality], "cpu").path(modality)
-    return Subject(path, replace(path.config.evaluation, **changes))
+    return FeatureBank(path, replace(path.config.evaluation, **changes))
 
 
 @pytest.fixture(scope="module")
-def subject(world) -> Subject:
-    return subject_of(world)
+def bank(world) -> FeatureBank:
+    return bank_of(world)
 
 
 def values(scores, of: str = "run") -> dict[str, float]:
     return {score.metric: score.value for score in scores if score.of == of}
 
 
-def perfect(subject: Subject, captions: np.ndarray | None) -> Predictions:
+def perfect(bank: FeatureBank, captions: np.ndarray | None) -> Predictions:
     """A classifier that is always sure and right: of the captions' images, or of all images."""
-    images = np.arange(len(subject.pack.records))
+    images = np.arange(len(bank.pack.records))
     if captions is not None:
-        images = subject.pack.caption_image[captions]
-    right = labels(subject.pack, SCHEMA)
+        images = bank.pack.caption_image[captions]
+    right = labels(bank.pack, SCHEMA)
     probabilities = {name: np.eye(len(SCHEMA[name]))[right[name][images]] for name in SCHEMA}
     random = np.random.default_rng(0)
-    classes = np.eye(5)[subject.pack.labels[images]]
+    classes = np.eye(5)[bank.pack.labels[images]]
     features = (classes + 0.01 * random.normal(size=classes.shape)).astype(np.float32)
     return Predictions(features, probabilities)
 
@@ -89,11 +91,11 @@ def test_an_unknown_protocol_is_refused(world):
 
 
 def test_every_protocol_says_how(world):
-    assert all(len(procedure(name)) > 60 for name in PROTOCOLS)
+    assert all(len(PROTOCOLS[name].procedure) > 60 for name in PROTOCOLS)
 
 
 def test_a_protocol_that_needs_a_classifier_is_absent_or_refused_without_one(world):
-    alone = subject_of(world, classifier="")
+    alone = bank_of(world, classifier="")
     found = measure(alone, list(PROTOCOLS))
     assert [name for name, scores in found.items() if scores] == [
         name for name in PROTOCOLS if name.startswith("retrieval")
@@ -123,21 +125,21 @@ def test_a_classifier_that_learnt_from_the_split_is_refused(world, tmp_path):
 
     classifier = trained_on("train")
     for split in ("val", "test"):
-        assert subject_of(world, classifier=classifier, split=split).classifier
+        assert bank_of(world, classifier=classifier, split=split).classifier
     with pytest.raises(InputError, match="expected a classifier that never saw .*test"):
-        subject_of(world, classifier=trained_on("test"))
+        bank_of(world, classifier=trained_on("test"))
 
 
 def test_a_classifier_of_other_values_is_refused(world):
-    subject = subject_of(world)
-    subject.classifier.heads["wing"] = ["red", "green", "purple"]
+    bank = bank_of(world)
+    bank.classifier.heads["wing"] = ["red", "green", "purple"]
     with pytest.raises(InputError, match="expected a classifier that knows the values of wing"):
-        PROTOCOLS["attribute_accuracy"](subject)
+        PROTOCOLS["attribute_accuracy"](bank)
 
 
-def test_retrieval_asks_with_every_caption_and_by_voice_with_each_once(subject):
-    whole = PROTOCOLS["retrieval_by_caption"](subject)
-    parts = [PROTOCOLS[f"retrieval_by_caption_{which}_speakers"](subject) for which in ("seen", "unseen")]
+def test_retrieval_asks_with_every_caption_and_by_voice_with_each_once(bank):
+    whole = PROTOCOLS["retrieval_by_caption"](bank)
+    parts = [PROTOCOLS[f"retrieval_by_caption_{which}_speakers"](bank) for which in ("seen", "unseen")]
     counts = [scores[0].counts["captions"] for scores in (whole, *parts)]
     assert counts == [90, 60, 30]
     assert whole[0].counts["gallery"] == 30 and whole[0].counts["classes"] == 5
@@ -146,21 +148,21 @@ def test_retrieval_asks_with_every_caption_and_by_voice_with_each_once(subject):
 
 
 def test_captions_that_name_their_class_retrieve_perfectly(world):
-    subject = subject_of(world)
-    classes = torch.eye(5)[torch.from_numpy(subject.labels(subject.captions))]
-    subject.sentences, subject.gallery = classes, torch.eye(5)[torch.from_numpy(subject.pack.labels)]
-    found = PROTOCOLS["retrieval_by_caption"](subject)
+    bank = bank_of(world)
+    classes = torch.eye(5)[torch.from_numpy(bank.captions.labels(bank.captions.readable))]
+    bank.caption_embeddings, bank.image_embeddings = classes, torch.eye(5)[torch.from_numpy(bank.pack.labels)]
+    found = PROTOCOLS["retrieval_by_caption"](bank)
     assert values(found) == dict.fromkeys(("recall@1", "recall@5", "recall@10", "mAP", "median_rank"), 1.0)
     assert values(found, "chance")["recall@1"] == pytest.approx(0.2)
 
 
-def test_attribute_accuracy_counts_mentions(subject):
-    found = PROTOCOLS["attribute_accuracy"](subject)
+def test_attribute_accuracy_counts_mentions(bank):
+    found = PROTOCOLS["attribute_accuracy"](bank)
     right, mentions, majority = 0, 0, {name: [] for name in SCHEMA}
-    for row, index in enumerate(subject.generated_captions):
-        image = subject.pack.records[subject.pack.caption_image[index]]
-        for name in subject.pack.caption(int(index)).mentions:
-            answer = SCHEMA[name][subject.predictions_of_generated.answers(name)[row]]
+    for row, index in enumerate(bank.captions.generated):
+        image = bank.pack.records[bank.pack.caption_image[index]]
+        for name in bank.pack.caption(int(index)).mentions:
+            answer = SCHEMA[name][bank.predictions_of_generated.answers(name)[row]]
             right, mentions = right + (answer == image.attributes[name]), mentions + 1
             majority[name].append(image.attributes[name])
     assert found[0].counts == {"captions": 60, "mentions": mentions} and mentions == 120
@@ -174,8 +176,8 @@ def test_attribute_accuracy_counts_mentions(subject):
     assert low <= found[0].value <= high
 
 
-def test_attributes_of_one_list_of_colours_are_told_together(subject):
-    found = values(PROTOCOLS["attribute_accuracy"](subject))
+def test_attributes_of_one_list_of_colours_are_told_together(bank):
+    found = values(PROTOCOLS["attribute_accuracy"](bank))
     assert set(found) == {"attribute_accuracy"} | {
         f"attribute_accuracy/{name}" for name in (*SCHEMA, "colours")
     }
@@ -185,106 +187,107 @@ def test_attributes_of_one_list_of_colours_are_told_together(subject):
 
 
 def test_images_that_are_right_score_as_real_ones(world):
-    subject = subject_of(world)
-    subject.predictions_of_generated = perfect(subject, subject.generated_captions)
-    subject.predictions_of_real = perfect(subject, None)
+    bank = bank_of(world)
+    bank.predictions_of_generated = perfect(bank, bank.captions.generated)
+    bank.predictions_of_real = perfect(bank, None)
     for name in ("attribute_accuracy", "class_retrieval_by_generated"):
-        assert set(values(PROTOCOLS[name](subject)).values()) == {1.0}
-        assert set(values(PROTOCOLS[name](subject), "real").values()) == {1.0}
-    distances = values(PROTOCOLS["classifier_distances"](subject))
+        assert set(values(PROTOCOLS[name](bank)).values()) == {1.0}
+        assert set(values(PROTOCOLS[name](bank), "real").values()) == {1.0}
+    distances = values(PROTOCOLS["classifier_distances"](bank))
     assert distances["fid"] < 0.01 and abs(distances["kid"]) < 0.05
-    subject.predictions_of_generated = replace(
-        subject.predictions_of_generated, features=subject.predictions_of_generated.features + 2
+    bank.predictions_of_generated = replace(
+        bank.predictions_of_generated, features=bank.predictions_of_generated.features + 2
     )
-    further = values(PROTOCOLS["classifier_distances"](subject))
+    further = values(PROTOCOLS["classifier_distances"](bank))
     assert further["fid"] == pytest.approx(20, abs=0.1) and further["kid"] > 1
 
 
-def test_fid_of_few_images_says_so(subject):
-    scores = {
-        score.metric: score for score in PROTOCOLS["classifier_distances"](subject) if score.of == "run"
-    }
+def test_fid_of_few_images_says_so(bank):
+    scores = {score.metric: score for score in PROTOCOLS["classifier_distances"](bank) if score.of == "run"}
     assert "biased upward" in scores["fid"].note and scores["fid"].interval95 is None
     assert scores["fid"].counts == {"generated": 60, "real": 30}
     assert scores["kid"].interval95 and not scores["kid"].note
 
 
 def test_the_classifier_sees_what_a_file_would_hold(world, tmp_path):
-    subject = subject_of(world, cache=str(tmp_path))
+    bank = bank_of(world, cache=str(tmp_path))
     seen = []
-    look = subject.classifier.look
+    look = bank.classifier.look
 
     def spy(batches):
         seen.extend(batches)
         return look(batches)
 
-    subject.classifier.look = spy
-    predictions = subject.predictions_of_generated
+    bank.classifier.look = spy
+    predictions = bank.predictions_of_generated
     images = torch.cat(seen)
     assert len(images) == 60
     assert torch.equal(to_tensor(torch.from_numpy(to_uint8(images))), images)
-    index = int(subject.generated_captions[7])
-    encoding = subject.path.encode_text([subject.pack.caption(index).text])
-    generated = subject.path.generate(encoding, [caption_key(subject.pack, index)], subject.evaluation.seed)
+    index = int(bank.captions.generated[7])
+    encoding = bank.path.encode_text([bank.pack.caption(index).text])
+    generated = bank.path.generate(encoding, [caption_key(bank.pack, index)], bank.settings.seed)
     alone = look([to_tensor(torch.from_numpy(to_uint8(generated.images[-1])))])
     assert np.allclose(alone.features[0], predictions.features[7], atol=0.05)
 
 
 def test_no_image_is_dropped_and_the_first_captions_are_generated(world):
-    subject = subject_of(world, captions=1, batch_size=7)  # 30 is no multiple of 7
-    assert subject.generated_captions.tolist() == list(range(0, 90, 3))
-    assert len(subject.predictions_of_generated.features) == 30
-    assert len(subject.predictions_of_real.features) == 30
-    real = subject.classifier.look(image_batches(subject.pack, 32, batch_size=30))
-    assert np.allclose(real.features, subject.predictions_of_real.features, atol=1e-4)
+    bank = bank_of(world, captions=1, batch_size=7)  # 30 is no multiple of 7
+    assert bank.captions.generated.tolist() == list(range(0, 90, 3))
+    assert len(bank.predictions_of_generated.features) == 30
+    assert len(bank.predictions_of_real.features) == 30
+    real = bank.classifier.look(image_batches(bank.pack, 32, batch_size=30))
+    assert np.allclose(real.features, bank.predictions_of_real.features, atol=1e-4)
 
 
-def test_another_seed_generates_other_images(world, subject):
-    other = subject_of(world, seed=1)
+def test_another_seed_generates_other_images(world, bank):
+    other = bank_of(world, seed=1)
     assert not np.allclose(
-        other.predictions_of_generated.features, subject.predictions_of_generated.features, atol=1e-3
+        other.predictions_of_generated.features, bank.predictions_of_generated.features, atol=1e-3
     )
 
 
-def test_speech_and_text_share_captions_and_keys(world, subject):
-    speech = subject_of(world, "speech")
-    assert np.array_equal(speech.generated_captions, subject.generated_captions)
-    assert np.array_equal(speech.captions, subject.captions)
+def test_speech_and_text_share_captions_and_keys(world, bank):
+    speech = bank_of(world, "speech")
+    assert np.array_equal(speech.captions.generated, bank.captions.generated)
+    assert np.array_equal(speech.captions.readable, bank.captions.readable)
 
 
 def test_a_subject_kept_to_some_captions_measures_those_alone(world):
-    subject = subject_of(world)
-    subject.keep(np.array([4, 5, 40, 400]))
-    assert subject.captions.tolist() == [4, 5, 40]
-    assert subject.generated_captions.tolist() == [4, 5, 40]
+    bank = bank_of(world)
+    bank.captions.restrict(np.array([4, 5, 40, 400]))
+    assert bank.captions.readable.tolist() == [4, 5, 40]
+    assert bank.captions.generated.tolist() == [4, 5, 40]
     with pytest.raises(InputError, match="expected captions that every run can read"):
-        subject.keep(np.array([7]))
+        bank.captions.restrict(np.array([7]))
 
 
 def test_captions_of_which_words_are_passed_over_are_counted(world, capsys):
     path = load(world["text"], "cpu").path("text")
     short = replace(path.config, text_encoder=replace(path.config.text_encoder, max_words=2))
-    subject = Subject(replace(path, config=short))
-    told = {"of more than 2 words": sum(len(text.split()) > 2 for text in subject.pack.texts())}
-    assert subject.read_in_part == told and told["of more than 2 words"]
+    bank = FeatureBank(replace(path, config=short))
+    told = {"of more than 2 words": sum(len(text.split()) > 2 for text in bank.pack.texts())}
+    assert bank.captions.read_in_part == told and told["of more than 2 words"]
     assert "captions of more than 2 words are read in part" in capsys.readouterr().err
-    (score, *_) = measure(subject, ["retrieval_by_caption"])["retrieval_by_caption"]
-    assert as_record(subject, "retrieval_by_caption", score)["read_in_part"] == told
+    (score, *_) = measure(bank, ["retrieval_by_caption"])["retrieval_by_caption"]
+    assert as_record(bank, "retrieval_by_caption", score)["read_in_part"] == told
     assert "read_in_part" not in evaluate(world["text"], ["retrieval_by_caption"])[0]
 
 
 def test_captions_that_are_left_out_are_counted_with_the_reason(world, capsys):
     path = load(world["speech"], "cpu").path("speech")
     path.encoder.shortest = lambda: 70  # frames; clips have 51 to 90
-    lengths = Subject(path).pack.mel_lengths
-    subject = Subject(path)
+    lengths = FeatureBank(path).pack.mel_lengths
+    bank = FeatureBank(path)
     reason = "shorter than one step of the encoder (70 frames)"
-    assert subject.left_out == {reason: int((lengths < 70).sum())} and 0 < subject.left_out[reason] < 90
-    assert np.array_equal(subject.captions, np.flatnonzero(lengths >= 70))
-    assert f"left out of 90 captions: {subject.left_out[reason]} {reason}" in capsys.readouterr().err
-    (score, *_) = measure(subject, ["retrieval_by_caption"])["retrieval_by_caption"]
-    assert as_record(subject, "retrieval_by_caption", score)["left_out"] == subject.left_out
+    assert (
+        bank.captions.left_out == {reason: int((lengths < 70).sum())}
+        and 0 < bank.captions.left_out[reason] < 90
+    )
+    assert np.array_equal(bank.captions.readable, np.flatnonzero(lengths >= 70))
+    assert f"left out of 90 captions: {bank.captions.left_out[reason]} {reason}" in capsys.readouterr().err
+    (score, *_) = measure(bank, ["retrieval_by_caption"])["retrieval_by_caption"]
+    assert as_record(bank, "retrieval_by_caption", score)["left_out"] == bank.captions.left_out
     path.encoder.shortest = lambda: 1000
     with pytest.raises(InputError, match="found 90 shorter than one step of the encoder"):
-        Subject(path)
+        FeatureBank(path)
     assert "left_out" not in evaluate(world["text"], ["retrieval_by_caption"])[0]

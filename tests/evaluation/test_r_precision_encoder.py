@@ -15,10 +15,11 @@ from s2i.config import Config
 from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.evaluation.extractors import FEATURES
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.protocols.registry import PROTOCOLS
 from s2i.evaluation.protocols.semantics import _mismatches
 from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
-from s2i.evaluation.records import PROTOCOLS, measure, settings_of
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.records import measure, settings_of
 from s2i.inference.model import load
 from s2i.metrics.retrieval import r_precision
 from s2i.reports.compare import differences, results
@@ -45,9 +46,9 @@ def world(tmp_path_factory) -> dict[str, Path]:
     return runs
 
 
-def subject_of(world: dict[str, Path], cache: Path, modality: str = "text", **changes) -> Subject:
+def bank_of(world: dict[str, Path], cache: Path, modality: str = "text", **changes) -> FeatureBank:
     path = load(world[modality], "cpu").path(modality)
-    return Subject(path, replace(path.config.evaluation, cache=str(cache), **changes))
+    return FeatureBank(path, replace(path.config.evaluation, cache=str(cache), **changes))
 
 
 @pytest.mark.parametrize(
@@ -57,14 +58,14 @@ def subject_of(world: dict[str, Path], cache: Path, modality: str = "text", **ch
 def test_a_r_precision_encoder_of_another_seed_scores_text_and_speech(
     world, tmp_path, modality, r_precision_encoder
 ):
-    subject = subject_of(world, tmp_path, modality, r_precision_encoder=str(world[r_precision_encoder]))
-    scores = {score.of: score for score in _with_few_candidates(subject)}
+    bank = bank_of(world, tmp_path, modality, r_precision_encoder=str(world[r_precision_encoder]))
+    scores = {score.of: score for score in _with_few_candidates(bank)}
     assert set(scores) == {"run", "real", "chance"}
     run = scores["run"]
     assert 0 <= run.value <= 1 and run.spread is not None and run.interval95
     assert run.counts == {"images": 60, "candidates": 6, "folds": 10}
     assert scores["chance"].value == pytest.approx(1 / 6)
-    again = subject_of(
+    again = bank_of(
         world,
         tmp_path / "again",
         modality,
@@ -74,16 +75,16 @@ def test_a_r_precision_encoder_of_another_seed_scores_text_and_speech(
     assert _with_few_candidates(again)[0].value == pytest.approx(run.value, abs=0.04)
 
 
-def _with_few_candidates(subject: Subject) -> list:
+def _with_few_candidates(bank: FeatureBank) -> list:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("s2i.evaluation.protocols.semantics.CANDIDATES", 6)
-        return PROTOCOLS["r_precision"](subject)
+        return PROTOCOLS["r_precision"](bank)
 
 
 def test_a_speech_r_precision_encoder_can_score_what_text_drew(world, tmp_path):
-    subject = subject_of(world, tmp_path, r_precision_encoder=str(world["speech-r-precision-encoder"]))
-    assert "speech" in subject.extractor("r_precision_encoder").network
-    assert _with_few_candidates(subject)
+    bank = bank_of(world, tmp_path, r_precision_encoder=str(world["speech-r-precision-encoder"]))
+    assert "speech" in bank.extractor("r_precision_encoder").network
+    assert _with_few_candidates(bank)
 
 
 def test_who_had_a_part_in_the_training_does_not_score(world, tmp_path):
@@ -141,27 +142,27 @@ def test_many_captions_of_which_too_few_are_of_another_class_give_no_mismatches(
     captions = [SimpleNamespace(text=None)] * len(labels)
     pack = SimpleNamespace(labels=labels, caption_image=np.arange(len(labels)), caption=captions.__getitem__)
     monkeypatch.setattr("s2i.evaluation.protocols.semantics.caption_key", lambda pack, index: str(index))
-    subject = SimpleNamespace(pack=pack, evaluation=SimpleNamespace(seed=0))
+    captions = SimpleNamespace(pack=pack, settings=SimpleNamespace(seed=0))
     known = np.arange(len(labels))
-    assert _mismatches(subject, known[-3:], known).shape == (3, 99)  # those of the small class have enough
-    assert _mismatches(subject, known[:3], known) is None
+    assert _mismatches(captions, known[-3:], known).shape == (3, 99)  # those of the small class have enough
+    assert _mismatches(captions, known[:3], known) is None
 
 
 def test_mismatches_are_of_other_classes_other_words_and_no_batch(world, tmp_path):
-    subject = subject_of(world, tmp_path)
-    known = subject.captions
+    bank = bank_of(world, tmp_path)
+    known = bank.captions.readable
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("s2i.evaluation.protocols.semantics.CANDIDATES", 20)
-        found = _mismatches(subject, subject.generated_captions, known)
-        some = _mismatches(subject, subject.generated_captions[5:9], known)
+        found = _mismatches(bank.captions, bank.captions.generated, known)
+        some = _mismatches(bank.captions, bank.captions.generated[5:9], known)
     assert found.shape == (60, 19) and np.array_equal(found[5:9], some)
-    for row, index in enumerate(subject.generated_captions):
+    for row, index in enumerate(bank.captions.generated):
         others = known[found[row]]
         assert len(set(others)) == 19
-        assert not np.isin(subject.labels(others), subject.labels(np.array([index]))).any()
-        text = subject.pack.caption(int(index)).text
-        assert all(subject.pack.caption(int(other)).text != text for other in others)
-    assert _mismatches(subject, subject.generated_captions, known) is None  # 99 are not to be had
+        assert not np.isin(bank.captions.labels(others), bank.captions.labels(np.array([index]))).any()
+        text = bank.pack.caption(int(index)).text
+        assert all(bank.pack.caption(int(other)).text != text for other in others)
+    assert _mismatches(bank.captions, bank.captions.generated, known) is None  # 99 are not to be had
 
 
 def test_r_precision_by_hand():
@@ -183,15 +184,15 @@ def test_r_precision_of_no_knowledge_is_chance():
 
 def test_s2igans_measure_is_scikit_learns_average_precision(world, tmp_path):
     metrics = pytest.importorskip("sklearn.metrics")
-    subject = subject_of(world, tmp_path)
-    scores = PROTOCOLS["s2igan_mean_average_precision_by_classifier"](subject)
+    bank = bank_of(world, tmp_path)
+    scores = PROTOCOLS["s2igan_mean_average_precision_by_classifier"](bank)
     assert scores[0].counts == {"queries": 10, "gallery": 30, "classes": 5}  # three captions an image here
-    captions = subject.s2igan_captions
-    asking = np.unique(subject.pack.caption_image[captions])
-    generated = np.asarray(subject.generated("classifier", "s2igan")[FEATURES], np.float64)
-    real = np.asarray(subject.real("classifier")[FEATURES][asking], np.float64)
+    captions = bank.captions.s2igan
+    asking = np.unique(bank.pack.caption_image[captions])
+    generated = np.asarray(bank.generated("classifier", "s2igan")[FEATURES], np.float64)
+    real = np.asarray(bank.real("classifier")[FEATURES][asking], np.float64)
     generated, real = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (generated, real))
-    labels, shelved = subject.pack.labels[asking], subject.labels(captions)
+    labels, shelved = bank.pack.labels[asking], bank.captions.labels(captions)
     found = [
         metrics.average_precision_score(shelved == label, generated @ query)
         for label, query in zip(labels, real, strict=True)
@@ -202,14 +203,14 @@ def test_s2igans_measure_is_scikit_learns_average_precision(world, tmp_path):
 
 def test_s2igans_queries_are_two_images_a_class_with_ten_captions_each(world, tmp_path):
     """As on CUB's 50 test classes: 100 queries, 1,000 generated images."""
-    subject = subject_of(world, tmp_path)
+    bank = bank_of(world, tmp_path)
 
     class Test:  # 50 classes of 3 images with 12 captions each, in no order of classes
         labels = np.random.default_rng(0).permutation(np.repeat(np.arange(50), 3))
         caption_image = np.repeat(np.arange(150), 12)
 
-    subject.pack, subject.captions = Test(), np.arange(1800)
-    found = subject.s2igan_captions
+    bank.captions.pack, bank.captions.readable = Test(), np.arange(1800)
+    found = bank.captions.s2igan
     assert len(found) == 1000
     images, counts = np.unique(Test.caption_image[found], return_counts=True)
     assert len(images) == 100 and set(counts) == {10}
@@ -219,7 +220,7 @@ def test_s2igans_queries_are_two_images_a_class_with_ten_captions_each(world, tm
 
 
 def test_a_configuration_without_a_r_precision_encoder_has_no_r_precision(world, tmp_path):
-    assert PROTOCOLS["r_precision"](subject_of(world, tmp_path)) == []
+    assert PROTOCOLS["r_precision"](bank_of(world, tmp_path)) == []
     assert Config().evaluation.r_precision_encoder == ""
 
 
@@ -227,7 +228,7 @@ def test_a_comparison_scores_both_sides_by_one_r_precision_encoder(world, tmp_pa
     monkeypatch.setattr("s2i.evaluation.protocols.semantics.CANDIDATES", 6)
     scores = {
         side: measure(
-            subject_of(world, tmp_path, side, r_precision_encoder=str(world["text-r-precision-encoder"])),
+            bank_of(world, tmp_path, side, r_precision_encoder=str(world["text-r-precision-encoder"])),
             list(PROTOCOLS),
         )
         for side in ("speech", "text")

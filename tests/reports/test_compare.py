@@ -14,34 +14,37 @@ import soundfile
 import torch
 from PIL import Image
 
-from s2i.analysis import memorisation, word_swaps
-from s2i.analysis.robustness import measure_robustness
+from s2i.analysis import asr_cascade, diversity, interpolation, word_swaps
+from s2i.analysis.asr_cascade import Recogniser
 from s2i.config_files import load_config
 from s2i.data.crops import image_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
+from s2i.evaluation.captions import caption_key
+from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import evaluate, measure, settings_of
-from s2i.evaluation.subject import Subject, caption_key
 from s2i.files.output_folder import RECORD
 from s2i.inference.model import load
+from s2i.models.generator import StackedGenerator
 from s2i.reports import compare as module
 from s2i.reports import gallery
 from s2i.reports.charts import Curve, bar_chart, line_chart
 from s2i.reports.compare import compare
 from s2i.reports.export import export
+from s2i.reports.robustness import report_robustness
 from s2i.reports.single import report
 from s2i.reports.tabulate import tabulate
 from tests.tiny_runs import write_gan_run, write_world
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_questions():
+def small_analyses():
     """Few swaps and few captions resampled: seconds a report."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(word_swaps, "MOST_SWAPS", 6)
-        patch.setattr(memorisation, "SPREAD_CAPTIONS", 4)
+        patch.setattr(diversity, "CAPTIONS", 4)
         yield
 
 
@@ -131,8 +134,8 @@ def test_every_number_names_its_protocol_and_no_metric_is_made_up(results):
     assert "fid" not in results["difference"]  # it has no interval
 
 
-def test_every_number_says_who_looked_and_at_what(results, page):
-    told = results["looked"]
+def test_every_number_names_its_extractor_and_reference(results, page):
+    told = results["extractors"]
     assert set(told) <= set(results["protocols"]) and "classifier_distances" in told
     for facts in told.values():
         assert set(facts) == {"reference", "extractor", "extractor_hash", "resize"} and all(facts.values())
@@ -193,11 +196,11 @@ def test_everything_the_page_asks_for_lies_beside_it(world, page):
     assert present == set(reader.sources)
 
 
-def test_the_page_shows_stages_attention_curves_and_the_verdict(page, results):
+def test_the_page_shows_stages_attention_curves_and_the_summary(page, results):
     assert page.count("<article") == 20  # every third of 60
     assert page.count("stage 2 from speech") == page.count("stage 2 from text") == 20
     assert page.count("<audio") == 20
-    assert "where green looked, from text" in page and "where 0.00 - " in page
+    assert "attention of green, from text" in page and "attention of 0.00 - " in page
     assert "validation captions" in page and "8 px" in page
     for column in ("speech", "text"):
         assert f"{100 * results['generation'][column]['attribute_accuracy']:.1f}%" in page
@@ -235,11 +238,11 @@ def test_a_second_report_replaces_the_first_and_leaves_other_files(world, tmp_pa
     output = tmp_path / "report"
     output.mkdir()
     (output / "seconds.json").write_text("{}")
-    monkeypatch.setattr(gallery, "SHOWN", 3)
+    monkeypatch.setattr(gallery, "ITEMS", 3)
     compare(world["speech"], world["text"], output)
     (output / "audio" / "mine.wav").write_text("mine")
     (output / "mine.txt").write_text("mine")
-    monkeypatch.setattr(gallery, "SHOWN", 2)
+    monkeypatch.setattr(gallery, "ITEMS", 2)
     compare(world["speech"], world["text"], output)
     names = {path.name for path in output.iterdir()}
     wanted = {"audio", "images", "index.html", "results.json", "mine.txt", "seconds.json", RECORD}
@@ -261,7 +264,7 @@ def test_a_folder_of_something_else_is_refused_before_anything_is_measured(
         lambda: compare(world["speech"], world["text"], tmp_path),
         lambda: report(world["speech"], tmp_path),
         lambda: tabulate([world["speech"], world["text"]], tmp_path),
-        lambda: measure_robustness(world["speech"], tmp_path),
+        lambda: report_robustness(world["speech"], tmp_path),
     ):
         with pytest.raises(InputError, match=f"found {theirs} there"):
             write()
@@ -358,7 +361,7 @@ def test_without_a_classifier_only_retrieval_is_told(world, tmp_path):
     parts = ("by_image", "exact_image", "exact_captions")
     differ = names - {"median_rank"}  # an interval has each side's, but none their difference
     assert set(found["difference"]) == differ | {f"{part}/{name}" for part in parts for name in differ}
-    assert "of the captions find their class first" in (tmp_path / "report" / "index.html").read_text()
+    assert "Recall@1 of retrieval by caption: " in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_photographs_without_attributes_are_compared_too(tmp_path):
@@ -369,7 +372,7 @@ def test_photographs_without_attributes_are_compared_too(tmp_path):
     assert set(found["generation"]["speech"]) == generated
     assert "attribute_accuracy" not in found["protocols"] | found["difference"]
     told = (tmp_path / "report" / "index.html").read_text()
-    assert "Attribute by attribute" not in told and "classifier distances" in told
+    assert "Attribute accuracy by attribute" not in told and "classifier distances" in told
 
 
 def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_is(world, tmp_path):
@@ -394,12 +397,12 @@ def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_
 
 def test_a_model_without_an_image_encoder_is_measured_by_what_it_generates(world, capsys):
     path = load(world["speech"], "cpu").path("speech")
-    subject = Subject(replace(path, image_encoder=None))
-    found = measure(subject, ["retrieval_by_caption", "attribute_accuracy"])
+    bank = FeatureBank(replace(path, image_encoder=None))
+    found = measure(bank, ["retrieval_by_caption", "attribute_accuracy"])
     assert not found["retrieval_by_caption"] and found["attribute_accuracy"]
     assert "retrieval_by_caption is left out: the model was imported without" in capsys.readouterr().err
     with pytest.raises(InputError, match="found a generator alone"):
-        Subject(replace(path, encoder=None))
+        FeatureBank(replace(path, encoder=None))
 
 
 def test_exported_models_are_not_compared(world, tmp_path):
@@ -420,6 +423,33 @@ def test_a_missing_recording_is_refused_and_nothing_is_left(world, tmp_path):
     with pytest.raises(InputError, match="gone"):
         compare(*runs, tmp_path / "report")
     assert {path.name for path in tmp_path.iterdir()} == {"speech", "text"}
+
+
+def test_nothing_is_generated_twice_for_one_report(world, tmp_path, monkeypatch):
+    """Gallery, memorisation, diversity, word swaps, interpolation and cascade share what protocols need."""
+    inputs: dict[StackedGenerator, list[torch.Tensor]] = {}
+    forward = StackedGenerator.forward
+
+    def counted(self, encoding, *noises):
+        rows = torch.cat([encoding.sentence, *noises], 1).detach()
+        inputs.setdefault(self, []).append(rows)
+        return forward(self, encoding, *noises)
+
+    monkeypatch.setattr(StackedGenerator, "forward", counted)
+    monkeypatch.setattr(module, "load_recogniser", lambda _: Recogniser(torch.nn.Identity(), (), 16000))
+    monkeypatch.setattr(
+        asr_cascade, "_transcribe", lambda bank, captions, _: ["a red bird" for _ in captions]
+    )
+    overrides = [f"evaluation.cache={tmp_path / 'features'}"]
+    compare(world["speech"], world["text"], tmp_path / "report", overrides=overrides, recogniser="any")
+    assert len(inputs) == 2
+    shared, diverse, interpolated = 60, 4 * diversity.IMAGES_A_CAPTION, 3 * (interpolation.STEPS - 1)
+    swaps = 6
+    counts = [shared + 30 + diverse + interpolated + n for n in (2 * swaps, swaps + shared)]  # 30 for S2IGAN
+    for (network, parts), count in zip(inputs.items(), counts, strict=True):
+        rows = torch.cat(parts).double()
+        distances = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
+        assert distances.min() > 1e-3 and len(rows) == count, network
 
 
 def test_every_kth_caption_is_chosen():

@@ -53,12 +53,12 @@ def test_of_two_measurings_of_the_same_the_later_counts_and_another_split_has_it
 
 def test_a_value_without_a_run_is_shown_too():
     found = record("mAP", 0.5, "real", left_out={"without a known word": 1200}, read_in_part={"long": 3})
-    told = lines([found], str.upper)
+    told = lines([found], {"generated": "GENERATED"})
     assert told == [
         "# generated: GENERATED",
         "# from speech, test split, step 7, seed 0, ema weights; left out: 1,200 without a known word;"
         " read in part: 3 long",
-        "# seen by a classifier (77), resize: none; held against real images",
+        "# extractor: a classifier (77), resize: none; reference: real images",
         "     real  n",
         "mAP  0.5   1,200 generated images, 3 classes",
     ]

@@ -15,7 +15,6 @@ import soundfile
 import torch
 from PIL import Image
 
-from s2i.analysis.robustness import measure_robustness
 from s2i.config import Config
 from s2i.config_files import load_config
 from s2i.data import pack_builder
@@ -25,11 +24,12 @@ from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.evaluation.classifier import load_classifier
+from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import evaluate, settings_of
-from s2i.evaluation.subject import Subject
 from s2i.inference.model import load
 from s2i.reports.compare import compare
 from s2i.reports.export import export
+from s2i.reports.robustness import report_robustness
 from s2i.reports.single import report
 from s2i.reports.tabulate import tabulate
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
@@ -370,14 +370,14 @@ def test_a_run_is_not_measured_on_classes_that_it_was_trained_on(measured, tmp_p
     for acknowledged in (False, True):  # a run has its own data: nobody can mean others
         settings = replace(path.config.evaluation, other_data=acknowledged)
         with pytest.raises(InputError, match=f"{OTHER_DATA}.*pack again what it was trained on"):
-            Subject(path, settings)
+            FeatureBank(path, settings)
 
 
 MEASURING = {
     "evaluate": lambda runs, folder: evaluate(runs["speech"], ["retrieval_by_caption"]),
     "compare": lambda runs, folder: compare(runs["speech"], runs["text"], folder / "page"),
     "report": lambda runs, folder: report(runs["text"], folder / "page"),
-    "robustness": lambda runs, folder: measure_robustness(runs["speech"], folder / "page"),
+    "robustness": lambda runs, folder: report_robustness(runs["speech"], folder / "page"),
     "tabulate": lambda runs, folder: tabulate([runs["speech"], runs["text"]], folder / "page"),
 }
 
@@ -401,10 +401,10 @@ def test_a_test_split_may_come_or_change_later(measured, tmp_path):
         return [p for p in images if p.split != "test" or not p.id.endswith("-0")]
 
     path = packed_again(measured, tmp_path, fewer)["speech"]
-    subject = Subject(path)
-    assert len(subject.pack.records) == 25 and subject.note == ""
+    bank = FeatureBank(path)
+    assert len(bank.pack.records) == 25 and bank.captions.note == ""
     untested = {split: known for split, known in path.data.items() if split != "test"}
-    assert Subject(replace(path, data=untested)).note == ""
+    assert FeatureBank(replace(path, data=untested)).note == ""
 
 
 def test_a_test_split_with_a_class_of_training_is_refused(measured, tmp_path):
@@ -414,18 +414,18 @@ def test_a_test_split_with_a_class_of_training_is_refused(measured, tmp_path):
 
     path = packed_again(measured, tmp_path, mixed)["speech"]
     with pytest.raises(InputError, match="expected classes of test to be unseen, found 1 of 6 in train too"):
-        Subject(path)
+        FeatureBank(path)
 
 
 def test_a_test_split_alone_must_be_the_one_that_was_there(measured, tmp_path):
     path = packed_again(measured, tmp_path, list)["speech"]
     for split in ("train", "val"):
         shutil.rmtree(Path(path.config.data.pack) / split)
-    assert Subject(path).note == ""
+    assert FeatureBank(path).note == ""
     with pytest.raises(InputError, match=rf"{OTHER_DATA} \(test"):
-        Subject(replace(path, data={**path.data, "test": "another"}))
+        FeatureBank(replace(path, data={**path.data, "test": "another"}))
     with pytest.raises(InputError, match=r"\(test unknown\).*other data"):
-        Subject(replace(path, data={"train": path.data["train"]}))
+        FeatureBank(replace(path, data={"train": path.data["train"]}))
 
 
 def test_an_exported_model_knows_its_data_and_is_measured_on_others_only_on_purpose(
@@ -480,9 +480,9 @@ def test_a_r_precision_encoder_of_other_data_does_not_score(measured, tmp_path):
     r_precision_encoder = train_encoder(
         replace(others, run=str(tmp_path / "r_precision_encoder"), seed=7, matching=settings)
     )
-    subject = Subject(path, replace(path.config.evaluation, r_precision_encoder=str(r_precision_encoder)))
+    bank = FeatureBank(path, replace(path.config.evaluation, r_precision_encoder=str(r_precision_encoder)))
     with pytest.raises(InputError, match=f"{OTHER_DATA}.*train one on this pack"):
-        subject.extractor("r_precision_encoder")
+        bank.extractor("r_precision_encoder")
 
 
 def test_runs_over_different_test_data_are_not_tabulated(measured, tmp_path):

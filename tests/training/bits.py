@@ -24,8 +24,9 @@ import torch  # noqa: E402
 
 from s2i.config_files import load_config  # noqa: E402
 from s2i.data.pack_builder import build_pack  # noqa: E402
-from s2i.evaluation.records import PROTOCOLS, measure  # noqa: E402
-from s2i.evaluation.subject import Subject  # noqa: E402
+from s2i.evaluation.feature_bank import FeatureBank  # noqa: E402
+from s2i.evaluation.protocols.registry import PROTOCOLS
+from s2i.evaluation.records import measure  # noqa: E402
 from s2i.inference.model import load  # noqa: E402
 from s2i.runs.checkpoint import read_checkpoint  # noqa: E402
 from s2i.training.encoder import train_encoder  # noqa: E402
@@ -57,8 +58,8 @@ def main() -> None:
         values = []
         for modality in MODALITIES:
             path = load(world[modality], "cpu").path(modality)
-            subject = Subject(path, load_config(world[modality] / "config.yaml").evaluation)
-            for scores in measure(subject, list(PROTOCOLS)).values():
+            bank = FeatureBank(path, load_config(world[modality] / "config.yaml").evaluation)
+            for scores in measure(bank, list(PROTOCOLS)).values():
                 values += [f"{score.value!r} {score.interval95!r}" for score in scores]
         print(f"{len(values)} metrics: {digest(value.encode() for value in values)}")
 

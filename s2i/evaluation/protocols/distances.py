@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from s2i.evaluation.captions import GENERATED
 from s2i.evaluation.extractors import FEATURES
-from s2i.evaluation.inception import LOGITS, library
-from s2i.evaluation.score import GENERATED, REAL, Score, few_images, mean_score, protocol
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.inception import LOGITS
+from s2i.evaluation.inception_weights import library
+from s2i.evaluation.protocols.protocol import REAL, protocol
+from s2i.evaluation.score import Score, few_images, mean_score
 from s2i.metrics import distances
 from s2i.metrics.statistics import cluster_interval
 from s2i.runs.checkpoint import random_state_kept
@@ -20,7 +23,7 @@ SHUFFLE = 2020  # torch-fidelity's seed
 
 
 @protocol("classifier", GENERATED, REAL)
-def classifier_distances(subject: Subject) -> list[Score]:
+def classifier_distances(bank: FeatureBank) -> list[Score]:
     """Classifier-based: features (the layer before the heads) and answers of the classifier, not of
     Inception, so the
     values compare only with others of the same classifier. Generated images (last stage, 8-bit) against all
@@ -36,16 +39,12 @@ def classifier_distances(subject: Subject) -> list[Score]:
     that reach from each real image to its third nearest other one, and the reverse. real: two random halves
     of the real images (fid, kid, precision, recall), all of them (inception_score). Intervals: t over
     classes, of precision and recall with the balls left as they are."""
-    if (
-        subject.extractor("classifier") is None
-        or len(subject.generated_captions) < 2
-        or len(subject.pack.records) < 4
-    ):
+    if bank.extractor("classifier") is None or len(bank.captions.generated) < 2 or len(bank.pack.records) < 4:
         return []
-    generated, real = subject.predictions_of_generated, subject.predictions_of_real
+    generated, real = bank.predictions_of_generated, bank.predictions_of_real
     counts = {"generated": len(generated.features), "real": len(real.features)}
-    classes = len(np.unique(subject.pack.labels))
-    labels, generated_labels = subject.pack.labels, subject.labels(subject.generated_captions)
+    classes = len(np.unique(bank.pack.labels))
+    labels, generated_labels = bank.pack.labels, bank.captions.labels(bank.captions.generated)
     kid = distances.resampled_kernel_distance(generated.features, real.features, generated_labels, labels)
     value, interval = float(kid(np.ones((1, classes)))[0]), cluster_interval(kid, classes)
     order = np.random.default_rng(0).permutation(len(real.features))
@@ -67,7 +66,7 @@ def classifier_distances(subject: Subject) -> list[Score]:
 
 
 @protocol("inception", GENERATED, REAL)
-def inception_distances(subject: Subject) -> list[Score]:
+def inception_distances(bank: FeatureBank) -> list[Score]:
     """Through torch-fidelity, on features of its inception-v3-compat, which gives TensorFlow's numbers.
     Generated
     images (last stage, 8-bit, never through a lossy file) against all real images of the split (centre
@@ -80,10 +79,10 @@ def inception_distances(subject: Subject) -> list[Score]:
     precision, recall: k = 3 on the same 2048 features (Kynkaanniemi et al. use VGG-16's, so theirs are other
     numbers). Seed of shuffle and subsets: 2020. real: two random halves of the real images; inception_score
     of all of them. spread: standard deviation over splits or subsets, over N."""
-    if subject.extractor("inception") is None:
+    if bank.extractor("inception") is None:
         return []
     library("inception")
-    generated, real = subject.generated("inception"), subject.real("inception")
+    generated, real = bank.generated("inception"), bank.real("inception")
     counts = {"generated": len(generated[FEATURES]), "real": len(real[FEATURES])}
     order = np.random.default_rng(0).permutation(counts["real"])
     halves = real[FEATURES][order[::2]], real[FEATURES][order[1::2]]
@@ -97,7 +96,7 @@ def inception_distances(subject: Subject) -> list[Score]:
 
 
 @protocol("clean", GENERATED, REAL)
-def clean_distances(subject: Subject) -> list[Score]:
+def clean_distances(bank: FeatureBank) -> list[Score]:
     """Resize, features and KID through clean-fid, mode "clean" (Parmar et al. 2022): generated images (last
     stage, 8-bit) against all real images of the split (centre crops, brought to the generated ones' size by
     an antialiased bicubic filter where the pack holds larger ones); both are resized by PIL's antialiased
@@ -105,10 +104,10 @@ def clean_distances(subject: Subject) -> list[Score]:
     2,048 images it is biased upward and KID leads. kid: mean over 100 subsets of up to 1,000 of the
     unbiased squared MMD, kernel (x.y / 2048 + 1)^3, numpy's generator seeded with 2020. real: two random
     halves of the real images."""
-    if subject.extractor("clean") is None:
+    if bank.extractor("clean") is None:
         return []
     library("clean")
-    generated, real = subject.generated("clean")[FEATURES], subject.real("clean")[FEATURES]
+    generated, real = bank.generated("clean")[FEATURES], bank.real("clean")[FEATURES]
     order = np.random.default_rng(0).permutation(len(real))
     halves = real[order[::2]], real[order[1::2]]
     sizes = {"real": len(halves[0]), "other_real": len(halves[1])}
@@ -131,15 +130,17 @@ def _by_torch_fidelity(first: np.ndarray, second: np.ndarray, counts: dict[str, 
     size = min(SUBSET_SIZE, *counts.values())
     subsets = {"kid_subsets": SUBSETS, "kid_subset_size": size, "rng_seed": SHUFFLE}
     kernel = kid_features_to_metric(one.double(), other.double(), **subsets, verbose=False)
-    found = prc_features_to_metric(one, other, prc_neighborhood=NEIGHBOURS, save_cpu_ram=True, verbose=False)
-    mean, spread = (kernel[f"kernel_inception_distance_{what}"] for what in ("mean", "std"))
+    manifolds = prc_features_to_metric(
+        one, other, prc_neighborhood=NEIGHBOURS, save_cpu_ram=True, verbose=False
+    )
+    mean, spread = (kernel[f"kernel_inception_distance_{moment}"] for moment in ("mean", "std"))
     return [
         *_leading(
             Score("fid", frechet, counts, of, note=few_images(counts)),
             Score("kid", mean, counts | {"subset": size}, of, spread=spread),
         ),
-        Score("precision", found["precision"], counts, of),
-        Score("recall", found["recall"], counts, of),
+        Score("precision", manifolds["precision"], counts, of),
+        Score("recall", manifolds["recall"], counts, of),
     ]
 
 
@@ -148,9 +149,9 @@ def _score_by_torch_fidelity(logits: np.ndarray, of: str) -> list[Score]:
 
     if len(logits) < SPLITS:
         return []
-    found = isc_features_to_metric(torch.from_numpy(logits), SPLITS, True, SHUFFLE)
+    moments = isc_features_to_metric(torch.from_numpy(logits), SPLITS, True, SHUFFLE)
     counts = {"images": len(logits), "splits": SPLITS}
-    mean, spread = (found[f"inception_score_{what}"] for what in ("mean", "std"))
+    mean, spread = (moments[f"inception_score_{moment}"] for moment in ("mean", "std"))
     return [Score("inception_score", mean, counts, of, spread=spread)]
 
 

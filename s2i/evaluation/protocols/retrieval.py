@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.evaluation.score import Score, mean_score, protocol
-from s2i.evaluation.subject import Subject
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.protocols.protocol import protocol
+from s2i.evaluation.score import Score, mean_score
 from s2i.metrics import retrieval
 from s2i.metrics.statistics import median
 
@@ -15,91 +16,98 @@ REAL = "real images of the split, centre crops"
 
 
 @protocol("encoders", "", REAL)
-def retrieval_by_caption(subject: Subject) -> list[Score]:
-    """Every caption of the split asks for images: all real images of the split (centre crops) are
-    ranked by the cosine of their global vector with the caption's vector, both by the run's own matching
-    model. recall@k: an image of the caption's class is among the first k; mAP: mean over captions of the
-    average precision, relevant = same class; median_rank: of the first image of the class, the least rank
-    that half of the captions reach. Chance: a random order's expectation (median_rank: its median), in closed
-    form. Intervals: t over classes."""
-    return _by_caption(subject, np.ones(len(subject.captions), dtype=bool))
+def retrieval_by_caption(bank: FeatureBank) -> list[Score]:
+    """Every caption of the split is a query: all real images of the split (centre crops) are ranked by the
+    cosine of their global vector with the caption's vector, both by the run's own matching model. recall@k:
+    an image of the caption's class is among the first k; mAP: mean over captions of the average precision,
+    relevant = same class; median_rank: of the first image of the class, the least rank that half of the
+    captions reach. Chance: a random order's expectation (median_rank: its median), in closed form. Intervals:
+    t over classes."""
+    return _by_caption(bank, np.ones(len(bank.captions.readable), dtype=bool))
 
 
 @protocol("encoders", "", REAL)
-def retrieval_by_caption_unseen_speakers(subject: Subject) -> list[Score]:
+def retrieval_by_caption_unseen_speakers(bank: FeatureBank) -> list[Score]:
     """retrieval_by_caption for the captions alone whose speaker is in no caption of the training split."""
-    if subject.unseen_speakers is None:
+    if bank.captions.unseen_speakers is None:
         return []
-    return _by_caption(subject, subject.unseen_speakers[subject.captions])
+    return _by_caption(bank, bank.captions.unseen_speakers[bank.captions.readable])
 
 
 @protocol("encoders", "", REAL)
-def retrieval_by_caption_seen_speakers(subject: Subject) -> list[Score]:
+def retrieval_by_caption_seen_speakers(bank: FeatureBank) -> list[Score]:
     """retrieval_by_caption for the captions alone whose speaker is in the training split too; measured where
     other captions have unseen ones."""
-    if subject.unseen_speakers is None:
+    if bank.captions.unseen_speakers is None:
         return []
-    return _by_caption(subject, ~subject.unseen_speakers[subject.captions])
+    return _by_caption(bank, ~bank.captions.unseen_speakers[bank.captions.readable])
 
 
 @protocol("encoders", "", "captions of the split")
-def retrieval_by_image(subject: Subject) -> list[Score]:
-    """The other direction: every real image of the split (centre crop) that has a caption asks for
-    captions, all those of the split. recall@k, mAP, median_rank and chance as in retrieval_by_caption,
-    relevant = captions of images of the same class. Intervals: t over classes."""
-    asked, told = _captioned(subject), subject.pack.caption_image[subject.captions]
-    labels = subject.pack.labels
-    queries = subject.gallery[torch.from_numpy(asked)]
-    return _scores(subject, queries, subject.sentences, labels[asked], labels[told], labels[asked], "images")
+def retrieval_by_image(bank: FeatureBank) -> list[Score]:
+    """The other direction: every real image of the split (centre crop) that has a caption is a query among
+    all captions of the split. recall@k, mAP, median_rank and chance as in retrieval_by_caption, relevant =
+    captions of images of the same class. Intervals: t over classes."""
+    images, labels = _captioned_images(bank), bank.pack.labels
+    gallery_labels = bank.captions.labels(bank.captions.readable)
+    queries = bank.image_embeddings[torch.from_numpy(images)]
+    return _scores(queries, bank.caption_embeddings, labels[images], gallery_labels, labels[images], "images")
 
 
 @protocol("encoders", "", REAL)
-def retrieval_of_exact_image(subject: Subject) -> list[Score]:
+def retrieval_of_exact_image(bank: FeatureBank) -> list[Score]:
     """As retrieval_by_caption, but relevant is the caption's own image alone, the measure of data without
     classes (Flickr8k, Places). mAP is the mean of 1 / its rank. Intervals: t over classes."""
-    own, labels = subject.pack.caption_image[subject.captions], subject.labels(subject.captions)
-    images = np.arange(len(subject.pack.records))
-    return _scores(subject, subject.sentences, subject.gallery, own, images, labels, "captions")
+    captions = bank.captions
+    own, labels = bank.pack.caption_image[captions.readable], captions.labels(captions.readable)
+    images = np.arange(len(bank.pack.records))
+    return _scores(bank.caption_embeddings, bank.image_embeddings, own, images, labels, "captions")
 
 
 @protocol("encoders", "", "captions of the split")
-def retrieval_of_exact_captions(subject: Subject) -> list[Score]:
+def retrieval_of_exact_captions(bank: FeatureBank) -> list[Score]:
     """As retrieval_by_image, but relevant are the image's own captions alone; recall@k: one of them is
     among the first k. Intervals: t over classes."""
-    asked, told = _captioned(subject), subject.pack.caption_image[subject.captions]
-    queries = subject.gallery[torch.from_numpy(asked)]
-    return _scores(subject, queries, subject.sentences, asked, told, subject.pack.labels[asked], "images")
+    images, gallery_images = _captioned_images(bank), bank.pack.caption_image[bank.captions.readable]
+    queries = bank.image_embeddings[torch.from_numpy(images)]
+    labels = bank.pack.labels[images]
+    return _scores(queries, bank.caption_embeddings, images, gallery_images, labels, "images")
 
 
-def _by_caption(subject: Subject, chosen: np.ndarray) -> list[Score]:
+def _by_caption(bank: FeatureBank, chosen: np.ndarray) -> list[Score]:
     if not chosen.any():
         return []
-    asked = subject.labels(subject.captions[chosen])
-    queries = subject.sentences[torch.from_numpy(chosen)]
-    return _scores(subject, queries, subject.gallery, asked, subject.pack.labels, asked, "captions")
+    labels = bank.captions.labels(bank.captions.readable[chosen])
+    queries = bank.caption_embeddings[torch.from_numpy(chosen)]
+    return _scores(queries, bank.image_embeddings, labels, bank.pack.labels, labels, "captions")
 
 
-def _captioned(subject: Subject) -> np.ndarray:
-    return np.unique(subject.pack.caption_image[subject.captions])
+def _captioned_images(bank: FeatureBank) -> np.ndarray:
+    return np.unique(bank.pack.caption_image[bank.captions.readable])
 
 
 def _scores(
-    subject: Subject,
     queries: Tensor,
     gallery: Tensor,
-    asked: np.ndarray,
-    shelved: np.ndarray,
+    query_targets: np.ndarray,
+    gallery_targets: np.ndarray,
     labels: np.ndarray,
-    what: str,
+    kind: str,
 ) -> list[Score]:
-    """`asked`, `shelved`: what must agree for an item to be relevant; `labels`: of the queries, for the
-    intervals; `what` the queries are."""
-    relevant = torch.from_numpy(asked), torch.from_numpy(shelved)
-    counts = {what: len(asked), "gallery": len(shelved), "classes": len(np.unique(labels))}
-    found = retrieval.retrieve_by_class(queries, gallery, *relevant, ranks=True)
-    middle = median(found.pop("rank").numpy(), labels)
-    chance = retrieval.chance_by_class(*relevant)
-    chance["median_rank"] = retrieval.chance_of_median_rank(*relevant)
-    scores = [mean_score(name, values.numpy(), labels, counts) for name, values in found.items()]
-    scores.append(Score("median_rank", middle.value, counts, interval95=middle.interval95))
+    """Recall@k, mAP and median rank with chance.
+
+    Args:
+        queries: (Q, D); gallery: (G, D).
+        query_targets: (Q,); gallery_targets: (G,): an item is relevant where they agree.
+        labels: (Q,) classes of the queries, for the intervals.
+        kind: what the queries are, for the counts.
+    """
+    targets = torch.from_numpy(query_targets), torch.from_numpy(gallery_targets)
+    counts = {kind: len(query_targets), "gallery": len(gallery_targets), "classes": len(np.unique(labels))}
+    values = retrieval.retrieve_by_class(queries, gallery, *targets, ranks=True)
+    median_rank = median(values.pop("rank").numpy(), labels)
+    chance = retrieval.chance_by_class(*targets)
+    chance["median_rank"] = retrieval.chance_of_median_rank(*targets)
+    scores = [mean_score(name, each.numpy(), labels, counts) for name, each in values.items()]
+    scores.append(Score("median_rank", median_rank.value, counts, interval95=median_rank.interval95))
     return scores + [Score(name, value, counts, of="chance") for name, value in chance.items()]

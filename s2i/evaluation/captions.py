@@ -1,0 +1,160 @@
+"""The captions of a split that a path reads: which are queries, which are generated, in which batches.
+
+Noise belongs to (seed, caption), so two paths over the same captions generate from the same noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from s2i.config import MISSING, EvaluationConfig
+from s2i.data.batches import Batch, evaluation_batches
+from s2i.data.manifest import iterate_manifest
+from s2i.data.pack import Pack
+from s2i.errors import InputError
+from s2i.inference.path import GenerationPath
+from s2i.progress import progress, say
+from s2i.runs.fingerprints import hold_against_measured
+from s2i.training.encoder import readable_captions
+
+# Selections of captions whose images are generated.
+GENERATED, S2IGAN = ("generated", "s2igan")
+
+
+class CaptionSet:
+    """Captions of one split, as rising indices in its pack.
+
+    `readable`: those that the path can read, each of which is a query of retrieval; `left_out`: {reason: how
+    many} of the others, which no metric counts; `read_in_part`: {reason: how many} of `readable`; `note`:
+    that the data may be others than were trained on, "" where they are known.
+    """
+
+    def __init__(self, path: GenerationPath, settings: EvaluationConfig) -> None:
+        """Open the pack of `settings.split`.
+
+        Raises InputError as `Pack` does, for an exported model that nobody gave data, for a generator without
+        an encoder, and for other data than the path was trained on.
+        """
+        self.path, self.settings = path, settings
+        if path.config.data.pack == MISSING:
+            raise InputError(
+                f"expected a run, which knows its data, found an exported model from {path.config.modality}:"
+                " give the run of s2i train-gan, or to s2i evaluate the word data.pack=DIR"
+            )
+        if path.encoder is None:
+            raise InputError(
+                f"expected a model that encodes captions, found a generator alone in {path.folder}: import it"
+                " again with the encoder that it was trained on"
+            )
+        self.pack = Pack(Path(path.config.data.pack) / settings.split, path.config)
+        is_run = path.config.run != MISSING
+        acknowledged = None if is_run else settings.other_data
+        owner = f"the {'run' if is_run else 'model'} {path.folder}"
+        self.note = hold_against_measured(path.data, self.pack, owner, acknowledged)
+        self.readable = readable_captions(self.pack, path.config, path.encoder, path.vocabulary)
+        self.left_out = _count_left_out(self.pack, path, self.readable)
+        if self.left_out:
+            counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+            say(f"{self.pack.folder}: left out of {self.pack.caption_count} captions: {counts}")
+        self.read_in_part = _count_read_in_part(self.pack, path, self.readable)
+        for reason, count in self.read_in_part.items():
+            say(f"{self.pack.folder}: {count} of {len(self.readable)} captions {reason} are read in part")
+
+    def restrict(self, captions: np.ndarray) -> None:
+        """Keep these captions alone: before anything is measured. InputError where none is left."""
+        self.readable = np.intersect1d(self.readable, captions)
+        self.read_in_part = _count_read_in_part(self.pack, self.path, self.readable)
+        if len(self.readable) == 0:
+            raise InputError(f"expected captions that every run can read in {self.pack.folder}, found none")
+
+    @cached_property
+    def generated(self) -> np.ndarray:
+        """The first `evaluation.captions` of each image: those that are generated."""
+        return self._first_of_each_image(self.settings.captions)
+
+    @cached_property
+    def s2igan(self) -> np.ndarray:
+        """The first ten captions of the first two captioned images of each class."""
+        captions = self._first_of_each_image(10)
+        images = np.unique(self.pack.caption_image[captions])
+        chosen = images[_rank_in_group(self.pack.labels[images]) < 2]
+        return captions[np.isin(self.pack.caption_image[captions], chosen)]
+
+    def select(self, selection: str) -> np.ndarray:
+        """The captions of a selection, GENERATED or S2IGAN."""
+        return self.generated if selection == GENERATED else self.s2igan
+
+    @cached_property
+    def unseen_speakers(self) -> np.ndarray | None:
+        """For each caption of the pack, whether its speaker is in no caption of the training split; None
+        where the training pack is not at hand, or no caption of this split has a speaker that is unseen."""
+        index = Path(self.path.config.data.pack) / "train" / "index.jsonl"
+        if not index.is_file():
+            return None
+        seen = {caption.speaker for image in iterate_manifest(index) for caption in image.captions}
+        speakers = (caption.speaker for image in self.pack.records for caption in image.captions)
+        unseen = np.array([speaker is not None and speaker not in seen for speaker in speakers])
+        return unseen if unseen[self.readable].any() else None
+
+    def labels(self, captions: np.ndarray) -> np.ndarray:
+        """Class labels of captions: (N,)."""
+        return self.pack.labels[self.pack.caption_image[captions]]
+
+    def batches(self, captions: np.ndarray, label: str) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Captions batch by batch, and their places in `captions`; progress under `label`."""
+        config, size = self.path.config, self.settings.batch_size
+        batches = evaluation_batches(
+            self.pack, captions, size, config.modality, self.path.vocabulary, config.text_encoder.max_words
+        )
+        for batch in progress(batches, -(-len(captions) // size), f"{config.modality}: {label}"):
+            yield batch, np.searchsorted(captions, batch.captions.numpy())
+
+    def _first_of_each_image(self, count: int) -> np.ndarray:
+        return self.readable[_rank_in_group(self.pack.caption_image[self.readable]) < count]
+
+
+def caption_key(pack: Pack, index: int) -> str:
+    """The name that a caption's noise belongs to: its image's id and its place there."""
+    image = int(pack.caption_image[index])
+    return f"{pack.records[image].id}:{index - int(pack.first_caption[image])}"
+
+
+def _count_left_out(pack: Pack, path: GenerationPath, readable: np.ndarray) -> dict[str, int]:
+    """Why captions of a pack are not among the readable ones: {reason: how many}.
+
+    Raises InputError where none is readable.
+    """
+    usable = pack.usable(path.config.modality)
+    if path.config.modality == "speech":
+        lacks = "without audio"
+        unreadable = f"shorter than one step of the encoder ({path.encoder.shortest()} frames)"
+    else:
+        lacks, unreadable = "without text", "without a known word"
+    if len(readable) == 0:
+        raise InputError(
+            f"expected captions that the encoder can read in {pack.folder}, found {len(usable)} {unreadable}:"
+            " give others"
+        )
+    counts = {lacks: pack.caption_count - len(usable), unreadable: len(usable) - len(readable)}
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _count_read_in_part(pack: Pack, path: GenerationPath, readable: np.ndarray) -> dict[str, int]:
+    """Why a text path passes over words of captions that it reads: {reason: how many}."""
+    if path.config.modality == "speech":
+        return {}
+    texts = (pack.caption(int(index)).text for index in readable)
+    return path.vocabulary.count_unread(texts, path.config.text_encoder.max_words)
+
+
+def _rank_in_group(groups: np.ndarray) -> np.ndarray:
+    """How many of its group come before each: (N,) in any order -> (N,)."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    rank = np.empty(len(groups), dtype=np.int64)
+    rank[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
+    return rank

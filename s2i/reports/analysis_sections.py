@@ -1,0 +1,288 @@
+"""The sections of a comparison's page about its analyses; HTML from numbers and files."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from s2i.analysis.caption_scores import METRICS
+from s2i.reports.charts import bar_chart, scatter_chart
+from s2i.reports.comparison_analyses import AnalysisResults, SwapExample
+from s2i.reports.labels import metric_label, with_interval
+
+SIDES = ("speech", "text")
+ROBUSTNESS_CHART = "images/robustness.svg"
+EVERY_RUN = {  # key of results.json's difference -> its name in the table of every run's values
+    "attribute_accuracy": "Attribute accuracy",
+    "generation/mAP": "mAP of generated images",
+    "kid": "KID, classifier's features",
+    "recall@1": "Recall@1 of retrieval",
+    "mAP": "mAP of retrieval",
+    "median_rank": "Median rank of retrieval",
+}
+
+
+def seed_variance(results: dict[str, Any]) -> str:
+    """Every run's value, and permutation tests of the differences."""
+    runs, rows = results["runs"], []
+    for metric, name in EVERY_RUN.items():
+        if metric not in results["difference"]:
+            continue
+        difference = results["difference"][metric]
+        values = {side: [_value_of(run, metric) for run in runs[side]] for side in SIDES}
+        if None in [*values["speech"], *values["text"]]:
+            continue
+        cells = [
+            ("", escape(name)),
+            *((side, ", ".join(f"{value:.3f}" for value in values[side])) for side in SIDES),
+            ("difference", _with_interval(difference["speech_minus_text"], difference["interval95"])),
+            ("p, classes", _probability(difference.get("permutation_p"))),
+            ("p, runs", _probability(difference.get("permutation_p_runs"))),
+        ]
+        rows.append(cells)
+    if not rows:
+        return ""
+    counts = {side: len(runs[side]) for side in SIDES}
+    note = (
+        "One training a side: the interval and p hold the variance of classes, not that of seeds."
+        " `s2i compare` takes further seeds with --also-speech and --also-text."
+        if counts == {"speech": 1, "text": 1}
+        else f"{counts['speech']} trainings from speech, {counts['text']} from text; intervals hold the"
+        " variance of classes and of seeds. p, runs: permutation test over all assignments of the runs to the"
+        " sides; few runs can't give a small one."
+    )
+    note += " p, classes: permutation test that exchanges speech and text class by class."
+    return _table(rows) + f'<p class="note">{escape(note)}</p>'
+
+
+def per_class(results: dict[str, Any]) -> str:
+    """Speech against text, a dot a class, and the list folded away."""
+    found = results.get("per_class") or {}
+    if not found.get("rows"):
+        return ""
+    dots = [(row["text"], row["speech"], row["class"]) for row in found["rows"]]
+    rows = [
+        [
+            ("", escape(row["class"].replace("_", " "))),
+            ("speech", f"{row['speech']:.3f}"),
+            ("text", f"{row['text']:.3f}"),
+            ("difference", f"{row['speech'] - row['text']:+.3f}"),
+            ("captions", str(row["captions"])),
+        ]
+        for row in found["rows"]
+    ]
+    folded = f"<details><summary>Every class</summary>{_table(rows)}</details>"
+    chart = scatter_chart(f"{metric_label(found['metric'])}, a dot a class", dots, "from text", "from speech")
+    return f'<div class="charts">{chart}</div>{folded}'
+
+
+def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> str:
+    """One attribute word exchanged: whether the image changes in that attribute, and in it alone."""
+    numbers = results["analyses"].get("word_swap")
+    if not numbers:
+        return ""
+    labels = {
+        "swap_accuracy": "new value generated after the swap",
+        "swap_accuracy_before": "new value generated before the swap",
+        "consistency": "other attributes unchanged",
+    }
+    rows = [
+        [("", escape(label))]
+        + [
+            (side, _with_interval(score["value"], score["interval95"], signed=False))
+            for side in SIDES
+            if (score := numbers[side].get(name))
+        ]
+        for name, label in labels.items()
+    ]
+    bars = [
+        (name, {side: numbers[side]["by_attribute"][name]["swap_accuracy"] for side in SIDES})
+        for name in numbers["speech"]["by_attribute"]
+    ]
+    counts = f"{numbers['speech']['counts']['swaps']} swaps"
+    unknown = numbers["text"]["counts"]["unknown_words"]
+    counts += f", {unknown} of them to a word that the text run never learnt" if unknown else ""
+    cards = "".join(
+        f'<div class="card"><p class="note">{escape(example.text)}<br>→ {_marked(example)}</p>'
+        '<div class="two">'
+        + "".join(_image(example.files[side], f"{side}: before and after the swap", side) for side in SIDES)
+        + "</div></div>"
+        for example in analyses.swaps
+    )
+    return (
+        f"{_table(rows)}{_procedure(results, 'word_swap', counts)}"
+        f'<div class="charts">{bar_chart("swaps after which the new value is generated", bars)}</div>'
+        f'<div class="cards">{cards}</div>'
+    )
+
+
+def interpolation(results: dict[str, Any], analyses: AnalysisResults) -> str:
+    """Images from one caption to another on one noise."""
+    if not analyses.interpolations:
+        return ""
+    strips = "".join(
+        f'<p class="note">{escape(example.first)} → {escape(example.last)}</p>'
+        + "".join(
+            _image(example.files[side], f"from {side}: {example.first} to {example.last}", side, "wide")
+            for side in SIDES
+        )
+        for example in analyses.interpolations
+    )
+    return _procedure(results, "interpolation") + strips
+
+
+def cascade(results: dict[str, Any]) -> str:
+    """Speech recognition and then the text run, beside speech and the captions' own text."""
+    found = results.get("cascade")
+    if not found:
+        return ""
+    rows = []
+    for metric, columns in found["metrics"].items():
+        cells = [("", escape(metric_label(metric)))]
+        cells += [(name, _text_of(columns[name])) for name in ("speech", "cascade", "text")]
+        cells += [
+            (f"cascade minus {name}", _text_of(columns[name]["cascade_minus"], signed=True))
+            for name in ("speech", "text")
+        ]
+        rows.append(cells)
+    examples = "".join(
+        f"<li>{escape(each['reference'])} → {escape(each['transcription'] or '(nothing)')}</li>"
+        for each in found["examples"]
+    )
+    counts = found["counts"]
+    text = f"{counts['captions']:,} captions, {counts['unread']} unread"
+    text += f", {counts['read_in_part']} read in part"
+    rate = f'<p class="note">Word error rate {100 * found["word_error_rate"]:.1f}%</p>'
+    return f'{_table(rows)}{rate}{_procedure(results, "cascade", text)}<ul class="note">{examples}</ul>'
+
+
+def robustness(results: dict[str, Any]) -> str:
+    """What noise, rooms, speed and other voices do to the run from speech."""
+    found = results["analyses"].get("robustness")
+    if not found:
+        return ""
+    rows = []
+    for row in found["rows"]:
+        cells = [("", escape(row["name"]))]
+        for metric in METRICS:
+            if metric in row:
+                change = row[metric].get("difference")
+                cells.append((metric_label(metric), _text_of(row[metric])))
+                cells.append((f"change of {metric_label(metric)}", _text_of(change, signed=True)))
+        rows.append([*cells, ("captions", f"{row['captions']:,}")])
+    procedure = f'<p class="note">{escape(found["procedure"])}</p>'
+    description = "differences from the clean recordings, condition by condition"
+    chart = _image(ROBUSTNESS_CHART, description, "", "wide")
+    folded = f'<details class="how"><summary>Procedure</summary>{procedure}</details>'
+    return f"{_table(rows)}{chart}{folded}"
+
+
+def diversity(results: dict[str, Any], analyses: AnalysisResults) -> str:
+    """Images of one caption from several noises."""
+    numbers = results["analyses"]["diversity"]
+    rows = [
+        [("", label)] + [(side, f"{numbers[side][name]:.3f}") for side in SIDES if name in numbers[side]]
+        for name, label in (
+            ("within", "distance of two images of one caption"),
+            ("between", "distance of images of different captions"),
+            ("ratio", "ratio of the two"),
+            ("real", "distance of two real images of one class"),
+        )
+    ]
+    texts = "; ".join(analyses.diversity_texts)
+    images = "".join(
+        _image(analyses.diversity[side], f"from {side}, a caption a row: {texts}", side, "wide")
+        for side in SIDES
+    )
+    counts = numbers["speech"]["counts"]
+    text = f"{counts['captions']} captions, {counts['images_per_caption']} generated images each"
+    note = f'<p class="note">Rows: {escape(texts)}</p>'
+    return f'{_table(rows)}{_procedure(results, "diversity", text)}{note}<div class="two">{images}</div>'
+
+
+def memorisation(results: dict[str, Any], analyses: AnalysisResults) -> str:
+    """Generated images above the training images nearest to them."""
+    numbers = results["analyses"].get("memorisation")
+    if not numbers:
+        return ""
+    real = numbers["speech"]["real"]
+    rows = [
+        [("", "duplicates of training images")]
+        + [
+            (side, _with_interval(numbers[side]["duplicate_rate"], numbers[side]["interval95"], signed=False))
+            for side in SIDES
+        ]
+        + [("real", f"{real['duplicate_rate']:.3f}")],
+        [("", "distance to the nearest")]
+        + [(side, f"{numbers[side]['nearest_distance']:.3f}") for side in SIDES]
+        + [("real", f"{real['nearest_distance']:.3f}")],
+    ]
+    counts = numbers["speech"]["counts"]
+    images = "".join(
+        _image(
+            analyses.neighbours[side],
+            f"from {side}: generated images above, the nearest training images below",
+            f"from {side}: generated, and below each its nearest training image",
+            "wide",
+        )
+        for side in SIDES
+    )
+    text = f"{counts['generated']:,} generated, {counts['training']:,} training images"
+    return f"{_table(rows)}{_procedure(results, 'memorisation', text)}{images}"
+
+
+def _value_of(run: dict[str, Any], metric: str) -> float | None:
+    section, _, name = metric.rpartition("generation/")
+    if section or metric != name:
+        return run["values"]["generation"].get(name)
+    return run["values"]["retrieval"].get(name, run["values"]["generation"].get(name))
+
+
+def _table(rows: list[list[tuple[str, str]]]) -> str:
+    widest = max(rows, key=len)
+    head = "".join(f"<th>{escape(name)}</th>" for name, _ in widest)
+    body = "".join(
+        "<tr>" + "".join(f'<td data-column="{escape(name)}">{text}</td>' for name, text in row) + "</tr>"
+        for row in rows
+    )
+    return f'<table class="compact"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _procedure(results: dict[str, Any], name: str, counts: str = "") -> str:
+    suffix = f" ({escape(counts)})" if counts else ""
+    return (
+        f'<details class="how"><summary>Procedure{suffix}</summary>'
+        f'<p class="note">{escape(results["protocols"][name])}</p></details>'
+    )
+
+
+def _text_of(score: dict[str, Any] | None, signed: bool = False) -> str:
+    return with_interval(score["value"], score["interval95"], signed) if score else ""
+
+
+def _with_interval(value: float, interval: list[float], signed: bool = True) -> str:
+    form = "{:+.3f}" if signed else "{:.3f}"
+    ends = f"<small>[{', '.join(form.format(end) for end in interval)}]</small>" if interval else ""
+    return f"<span>{form.format(value)}{ends}</span>"
+
+
+def _probability(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "&lt; .001" if value < 0.001 else f"{value:.3f}"
+
+
+def _marked(example: SwapExample) -> str:
+    """The swapped sentence with what differs from the first one set bold."""
+    words, before = example.swapped.split(), example.text.split()
+    return " ".join(
+        f"<b>{escape(word)}</b>" if place >= len(before) or word != before[place] else escape(word)
+        for place, word in enumerate(words)
+    )
+
+
+def _image(source: str, description: str, name: str, style: str = "") -> str:
+    return (
+        f'<figure class="{style}"><img loading="lazy" src="{source}" alt="{escape(description)}">'
+        f"<figcaption>{escape(name)}</figcaption></figure>"
+    )
