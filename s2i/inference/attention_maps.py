@@ -1,4 +1,4 @@
-"""Where each segment or word of a caption looked: heat over the image."""
+"""Attention maps of each segment or word of a caption, as heat over the image."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ HEAT = torch.tensor([[0.25, 0.0, 0.45], [0.85, 0.1, 0.2], [1.0, 0.9, 0.3]])  # R
 def segment_labels(
     path: GenerationPath, steps: int, text: str | None = None, before: float = 0.0
 ) -> list[str]:
-    """A name for each valid step of a caption's sequence: its word, or the seconds it spans, of a recording
-    with `before` seconds of silence that the encoder did not hear."""
+    """A label for each valid step of a caption's sequence: its word, or its seconds in a recording that
+    begins with `before` seconds of silence, which the encoder's input lacks."""
     if path.config.modality == "text":
         return tokenise(text or "")[:steps]
-    each = path.encoder.seconds_per_step
-    return [f"{before + i * each:.2f} - {before + (i + 1) * each:.2f} s" for i in range(steps)]
+    duration = path.encoder.seconds_per_step
+    return [f"{before + i * duration:.2f} - {before + (i + 1) * duration:.2f} s" for i in range(steps)]
 
 
 def heat(attention: Tensor) -> Tensor:
-    """How much more than evenly each place looked at each step: (T, H, W) -> the same, in [0, 1].
+    """Attention above uniform, at each position for each step: (T, H, W) -> the same, in [0, 1].
 
-    0 is an even share, 1 / T, or less; 1 is the largest share in all T maps, and at least two even ones, so
-    that an attention that hardly prefers anything stays cold.
+    0 is the uniform weight 1 / T or less; 1 is the largest weight in all T maps, but at least 2 / T, so that
+    an almost uniform attention has no heat.
     """
-    even = 1 / len(attention)
-    most = max(float(attention.max()), 2 * even)
-    return ((attention - even) / (most - even)).clamp(0, 1)
+    uniform = 1 / len(attention)
+    most = max(float(attention.max()), 2 * uniform)
+    return ((attention - uniform) / (most - uniform)).clamp(0, 1)
 
 
 def heat_over(image: Tensor, strength: Tensor) -> np.ndarray:
@@ -64,7 +64,7 @@ def heat_over(image: Tensor, strength: Tensor) -> np.ndarray:
 
 
 def attention_overlay(image: Tensor, attention: Tensor, labels: list[str]) -> Image.Image:
-    """The image and, one tile a segment or word, where it looked; the scale is common to all tiles.
+    """The image and a tile with the attention map of each segment or word, on one common scale.
 
     Args:
         image: (3, S, S) in [-1, 1].

@@ -43,12 +43,12 @@ def generate(
         text: a sentence; one of the two.
         output: a .png file; several images are tiled.
         stages: show every stage's image in a row, enlarged to the size of the last.
-        attention: a .png file for where each segment or word looked in the first image, at the last stage
-            that attends.
+        attention: a .png file for the attention map of each segment or word over the first image, at the
+            last stage that attends.
         device: "auto", "cpu" or "cuda".
 
     Returns:
-        The files written; each is whole or absent. Raises InputError for anything it can't use.
+        The files written, each completely or not at all. Raises InputError for unusable input.
     """
     if count < 1:
         raise InputError(f"expected a count of 1 or more, found {count}: check --count")
@@ -68,10 +68,10 @@ def generate(
     return outputs
 
 
-def check_attention(path: GenerationPath, wanted: bool) -> None:
-    """Refuse to show where a generator looked that looks nowhere."""
-    if wanted and not path.config.generator.attention:
-        raise InputError("expected a generator that attends, found none: leave out --attention")
+def check_attention(path: GenerationPath, attention: bool) -> None:
+    """Raise InputError where attention maps are requested of a generator without attention."""
+    if attention and not path.config.generator.attention:
+        raise InputError("expected a generator with attention, found none: leave out --attention")
 
 
 def generate_pages(
@@ -83,13 +83,13 @@ def generate_pages(
     stages: bool = False,
     attention: bool = False,
 ) -> list[Image.Image]:
-    """What `generate` writes of one sentence: its images tiled and, if asked, where the first looked."""
+    """The pages of one sentence: its images tiled and, with `attention`, the first one's attention maps."""
     outputs = [path.generate(encoding, [str(number)]) for number in seeds]
     pages = [_tile(outputs, stages)]
     if attention:
-        read = None if text is None else " ".join(path.vocabulary.read(text))
+        words_read = None if text is None else " ".join(path.vocabulary.read(text))
         before = 0.0 if speech is None else seconds_before(speech, path.config.audio)
-        labels = segment_labels(path, int(encoding.mask.sum()), read, before)
+        labels = segment_labels(path, int(encoding.mask.sum()), words_read, before)
         pages.append(attention_overlay(outputs[0].images[-1][0], outputs[0].attention[-1][0], labels))
     return pages
 
@@ -97,16 +97,16 @@ def generate_pages(
 def _tile(outputs: list[GeneratorOutput], stages: bool) -> Image.Image:
     if stages:
         largest = outputs[0].images[-1].shape[-1]
-        shown = [enlarge(stage[0], largest) for output in outputs for stage in output.images]
+        images = [enlarge(stage[0], largest) for output in outputs for stage in output.images]
         columns = len(outputs[0].images)
     else:
-        shown = [output.images[-1][0] for output in outputs]
-        columns = ceil(sqrt(len(shown)))
-    return grid(np.stack([to_uint8(image) for image in shown]), columns)
+        images = [output.images[-1][0] for output in outputs]
+        columns = ceil(sqrt(len(images)))
+    return grid(np.stack([to_uint8(image) for image in images]), columns)
 
 
 def check_outputs(files: list[Path], suffixes: tuple[str, ...] = (".png",)) -> None:
-    """Refuse early what would fail only after the generation."""
+    """Raise InputError before the generation for files that could not be written after it."""
     for file in files:
         if file.suffix.lower() not in suffixes:
             raise InputError(

@@ -22,13 +22,13 @@ from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.progress import progress, say
 
-SETTINGS = "settings.json"  # in the output: what its images were generated with,
-GENERATED = "sentences.jsonl"  # and of which sentences: {"name", "of"} a line
+SETTINGS = "settings.json"  # in the output: the settings of its images,
+GENERATED = "sentences.jsonl"  # and the digests of their sentences: {"name", "of"} a line
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One input. `name`: of its image, without a suffix; `where`: a text is written."""
+    """One input. `name`: of its image, without a suffix; `where`: the origin of a text, for messages."""
 
     name: str
     speech: Path | None = None
@@ -36,7 +36,7 @@ class Sentence:
     where: str = ""
 
     def digest(self) -> str:
-        """Of what is said: an edited sentence is another one. "" for a file that can't be read."""
+        """SHA-256 of the recording or the text; "" for an unreadable file."""
         if self.speech is None:
             return hashlib.sha256(self.text.encode()).hexdigest()
         try:
@@ -56,30 +56,27 @@ def generate_many(
     root: str | Path | None = None,
     device: str = "auto",
 ) -> Iterator[Path]:
-    """Generate every sentence of a source into a folder, a PNG each: the very file that `generate` would
-    write.
+    """Generate every sentence of a source into a folder, a PNG each, with the bytes that `generate` writes.
 
-    What was generated is not resampled, so a killed run continues; a sentence that has changed since is. A
-    recording that can't be used is named on stderr, the others are generated; of a sentence that is read in
-    part an InputWarning tells, with its line.
+    Images that are there are kept, so a killed call continues; that of a sentence that has changed is
+    generated again. An unusable recording is named on stderr and the others are generated. An InputWarning
+    names each sentence with ignored words, and its line.
 
     Args:
-        source: a folder of recordings, searched to its depths; a manifest (.jsonl), of which every recording
-            is generated, or every text where the model or the manifest has no speech; or a file of a
-            sentence a line.
+        source: a folder of recordings and its subfolders; a manifest (.jsonl), for its recordings, or for its
+            texts if the model or the manifest has no speech; or a file with a sentence a line.
         output: folder of the images, named as the recordings, by the manifest's id and number of the
             caption, or by the line: new, empty, or of an earlier call.
-        attention: such a folder for where each segment or word looked.
+        attention: such a folder for attention maps.
         root: that a manifest's paths start from; by default its own folder.
         count, seed, stages: as `generate`.
 
     Yields:
-        each image's file as soon as it is there.
+        Each image's file as soon as it is written.
 
     Raises:
-        InputError: nothing to generate, a folder that holds anything else, images in it that were generated
-        with
-            other settings, or, at the end, sentences that could not be used.
+        InputError: nothing to generate, a folder that holds anything else, images in it that were
+            generated with other settings, or, at the end, sentences that could not be used.
     """
     if attention is not None and os.path.realpath(attention) == os.path.realpath(output):
         raise InputError(
@@ -94,13 +91,13 @@ def generate_many(
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(folder.held())
-        _keep_settings(folders[0], path, {"count": count, "seed": seed, "stages": stages})
+        _check_settings(folders[0], path, {"count": count, "seed": seed, "stages": stages})
         seeds, generated = range(seed, seed + count), _read_generated(folders[0].path / GENERATED)
         unusable: list[str] = []
         for sentence in progress(sentences, len(sentences), "sentences generated"):
             name, digest = f"{sentence.name}.png", sentence.digest()
             if generated.get(sentence.name) != digest or not all(
-                (at.path / name).is_file() for at in folders
+                (folder.path / name).is_file() for folder in folders
             ):
                 try:
                     _, encoding = loaded.encode(
@@ -110,16 +107,16 @@ def generate_many(
                     say(f"left out: {sentence.where and f'{sentence.where}: '}{error}")
                     unusable.append(sentence.name)
                     continue
-                wanted = attention is not None
-                pages = generate_pages(path, encoding, sentence.text, sentence.speech, seeds, stages, wanted)
+                pages = generate_pages(
+                    path, encoding, sentence.text, sentence.speech, seeds, stages, attention is not None
+                )
                 for page, folder in zip(pages, folders, strict=True):
                     folder.write(name, png_bytes(page))
                 folders[0].append(GENERATED, {"name": sentence.name, "of": digest})
             yield Path(output) / name
     if unusable:
         raise InputError(
-            f"expected {len(sentences)} sentences to generate in {source}, found {len(unusable)} that"
-            f" can't be"
+            f"expected {len(sentences)} usable sentences in {source}, found {len(unusable)} that can't be"
             f" used, named above, the first is {unusable[0]}: mend or remove them; all others are generated"
         )
 
@@ -127,29 +124,29 @@ def generate_many(
 def _read(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
     if source.is_dir():
         files = find_recordings(source)
-        found = [Sentence(file.relative_to(source).with_suffix("").as_posix(), file) for file in files]
+        sentences = [Sentence(file.relative_to(source).with_suffix("").as_posix(), file) for file in files]
         expected = "recordings"
     elif source.suffix == ".jsonl":
-        found = _read_manifest(source, root, modalities)
+        sentences = _read_manifest(source, root, modalities)
         expected = f"captions with {' or '.join(sorted(modalities))}"
     else:
-        found = _read_lines(source)
+        sentences = _read_lines(source)
         expected = "a sentence a line"
-    if not found:
+    if not sentences:
         raise InputError(f"expected {expected} in {source}, found none: give another source")
     names: dict[str, Sentence] = {}
-    for sentence in found:
+    for sentence in sentences:
         other = names.setdefault(sentence.name, sentence)
         if other is not sentence:
             raise InputError(
                 f"expected one image for each sentence of {source}, found two named {sentence.name}.png:"
                 " rename one of the recordings or ids"
             )
-    return found
+    return sentences
 
 
 def _read_manifest(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:
-    """Recordings where the model hears and the manifest has any, else texts."""
+    """Recordings if the model encodes speech and the manifest has any, else texts."""
     spoken, written = [], []
     for image in iterate_manifest(source):
         for number, caption in enumerate(image.captions):
@@ -165,8 +162,8 @@ def _read_manifest(source: Path, root: Path, modalities: set[str]) -> list[Sente
 
 
 def _file_name(key: str) -> str:
-    """A caption's key as a file's name without suffix. One of over 200 bytes, of the 255 that may be, is cut
-    and made its own by a digest."""
+    """A caption's key as a file's name without suffix. One of over 200 bytes (of 255) is cut and made
+    unique by a digest."""
     name = re.sub(r"[^\w.-]+", "_", key)
     if len(name.encode()) <= 200:
         return name
@@ -184,19 +181,19 @@ def _read_lines(source: Path) -> list[Sentence]:
 
 
 def _read_generated(file: Path) -> dict[str, str]:
-    """{name: digest} of the sentences generated so far; a last line that was cut short counts for nothing."""
+    """{name: digest} of the sentences generated so far; a last line that was cut short is ignored."""
     generated = {}
     for line in file.read_bytes().split(b"\n") if file.is_file() else ():
         try:
-            told = parse_json(line)
-            generated[told["name"]] = told["of"]
+            entry = parse_json(line)
+            generated[entry["name"]] = entry["of"]
         except (ValueError, KeyError, TypeError):
             continue
     return generated
 
 
-def _keep_settings(output: OutputFolder, path: GenerationPath, settings: dict[str, int | bool]) -> None:
-    """Note what the images of a folder are generated with; refuse to mix them with others."""
+def _check_settings(output: OutputFolder, path: GenerationPath, settings: dict[str, int | bool]) -> None:
+    """Write the settings of a folder's images. Raises InputError for images with other settings."""
     settings = settings | {
         "encoder": path.fingerprint("encoder"),
         "generator": path.fingerprint("generator"),

@@ -1,4 +1,4 @@
-"""`generate --interpolate`: the images on the way from one recording to another, as a strip or a GIF."""
+"""`generate --interpolate`: images interpolated between two recordings, as a strip or a GIF."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def interpolate(
     seed: int = 0,
     device: str = "auto",
 ) -> Path:
-    """Generate `frames` images between two recordings, both ends among them, all from one noise.
+    """Generate `frames` images from one recording to another, both included, all from one noise.
 
     Args:
-        output: .png for a strip, .gif for a moving image that goes there and back.
+        output: .png for a strip, .gif for an animation there and back.
 
     Returns:
-        the file; whole or absent. Raises InputError as `generate` does.
+        The file, written completely or not at all. Raises InputError as `generate` does.
     """
     if frames < 2:
         raise InputError(f"expected 2 frames or more, found {frames}: check --frames")
     output = Path(output)
     check_outputs([output], (".png", ".gif"))
-    check_output_file(output, [given for given in (first, last) if isinstance(given, (str, Path))])
+    check_output_file(output, [file for file in (first, last) if isinstance(file, (str, Path))])
     loaded = load(model, device)
     path, start = loaded.encode(speech=first)
     _, end = loaded.encode(speech=last)
@@ -55,33 +55,35 @@ def interpolate(
     if output.suffix.lower() == ".png":
         save_png(grid(np.stack(images), frames), output)
         return output
-    shown = [Image.fromarray(image) for image in images + images[-2:0:-1]]
+    animation = [Image.fromarray(image) for image in images + images[-2:0:-1]]
     with write_atomically(output, "wb") as stream:
-        shown[0].save(stream, "GIF", save_all=True, append_images=shown[1:], duration=MILLISECONDS, loop=0)
+        animation[0].save(
+            stream, "GIF", save_all=True, append_images=animation[1:], duration=MILLISECONDS, loop=0
+        )
     return output
 
 
-def between(first: CaptionEncoding, last: CaptionEncoding, part: float) -> CaptionEncoding:
-    """A caption on the straight way from one to another; exactly these at 0 and 1.
+def between(first: CaptionEncoding, last: CaptionEncoding, weight: float) -> CaptionEncoding:
+    """Linear interpolation between two captions' encodings; exactly these at 0 and 1.
 
-    The sentence's length is kept on the way too: half of the way between two unit vectors is a unit vector.
-    Sequences are brought to the number of steps that lies between theirs, then mixed step by step.
+    The sentence embedding's length is interpolated too: between two unit vectors is a unit vector. Sequences
+    are resampled to an interpolated number of steps, then interpolated step by step.
 
     Args:
         first, last: of one caption each.
-        part: 0 to 1.
+        weight: of `last`, 0 to 1.
     """
-    sentence = torch.lerp(first.sentence, last.sentence, part)
-    length = torch.lerp(first.sentence.norm(dim=1), last.sentence.norm(dim=1), part)
-    if 0 < part < 1:
+    sentence = torch.lerp(first.sentence, last.sentence, weight)
+    length = torch.lerp(first.sentence.norm(dim=1), last.sentence.norm(dim=1), weight)
+    if 0 < weight < 1:
         sentence = F.normalize(sentence, dim=1) * length[:, None]
     ends = [encoding.sequence[:, :, : int(encoding.mask.sum())] for encoding in (first, last)]
-    steps = round((1 - part) * ends[0].shape[2] + part * ends[1].shape[2])
-    sequence = torch.lerp(_stretch(ends[0], steps), _stretch(ends[1], steps), part)
+    steps = round((1 - weight) * ends[0].shape[2] + weight * ends[1].shape[2])
+    sequence = torch.lerp(_resample(ends[0], steps), _resample(ends[1], steps), weight)
     return CaptionEncoding(sentence, sequence, torch.ones_like(sequence[:, 0], dtype=torch.bool))
 
 
-def _stretch(sequence: Tensor, steps: int) -> Tensor:
+def _resample(sequence: Tensor, steps: int) -> Tensor:
     if sequence.shape[2] == steps:
         return sequence
     return F.interpolate(sequence, steps, mode="linear", align_corners=True)

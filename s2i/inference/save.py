@@ -51,7 +51,7 @@ def write_model(
     try:
         with output.replaced(last="config.json") as made:
             _write_files(made, paths, folder.name, command, sections, half)
-            load(made, "cpu")  # what can't be read isn't exported
+            load(made, "cpu")  # an unreadable model is not exported
             sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(made.iterdir())}
     except OSError as error:
         raise InputError(f"expected to write {folder}, found: {error.strerror or error}: mend it") from error
@@ -60,10 +60,10 @@ def write_model(
 
 
 def _model_files(folder: Path) -> set[str]:
-    """The files of a model; none of a folder whose config.json is not a model's."""
+    """The files of a model; none for a folder whose config.json is not a model's."""
     try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        is_model = isinstance(described["format"], int) and set(described["paths"]) <= set(MODALITIES)
+        description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        is_model = isinstance(description["format"], int) and set(description["paths"]) <= set(MODALITIES)
     except (OSError, ValueError, KeyError, TypeError):
         is_model = False
     return FILES if is_model else set()
@@ -77,7 +77,7 @@ def _write_files(
     sections: Sequence[str],
     half: bool,
 ) -> None:
-    described: dict[str, Any] = {"format": FORMAT, "paths": {}}
+    description: dict[str, Any] = {"format": FORMAT, "paths": {}}
     card = [
         f"# {name}",
         "",
@@ -91,7 +91,7 @@ def _write_files(
         weights = _weights(path, half)
         file = folder / f"{modality}.safetensors"
         file.write_bytes(save(weights))
-        described["paths"][modality] = {
+        description["paths"][modality] = {
             "config": _portable(config_to_dict(path.config)),
             "vocabulary": path.vocabulary.to_list() if path.vocabulary else None,
             "step": path.step,
@@ -107,7 +107,7 @@ def _write_files(
             f" | {'float16' if half else 'float32'} |"
         )
     card += _write_image_network(folder, paths, half)
-    text = json.dumps(described, indent=1, ensure_ascii=False)
+    text = json.dumps(description, indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     (folder / "README.md").write_text("\n".join([*card, *sections]) + "\n", encoding="utf-8")
 
@@ -134,10 +134,10 @@ def _stored(values: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
 
 
 def _write_image_network(folder: Path, paths: dict[str, GenerationPath], half: bool) -> list[str]:
-    """The frozen network that the paths' image encoders stand on, once; returns what the card says of it.
+    """Write the frozen backbone of the paths' image encoders once; returns the card's lines about it.
 
-    Generation needs none of it. torchvision's own weights are left out: whoever compares images can have them
-    from there. Those of a local file nobody else may have.
+    Generation does not use it. torchvision's own weights are left out, as they can be downloaded again; those
+    of a local file are written.
     """
     encoders = [path.image_encoder for path in paths.values()]
     frozen = [encoder for encoder in encoders if isinstance(encoder, PretrainedImageEncoder)]
@@ -160,8 +160,7 @@ def _write_image_network(folder: Path, paths: dict[str, GenerationPath], half: b
 
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:
-    """Without where the training found its data and runs: of no use on another machine, and nobody's
-    business."""
+    """Without the paths of the training's data and runs, which mean nothing on another machine."""
     for key in (key for key, told in declared(Config).items() if told.local):
         section, _, name = key.rpartition(".")
         (config.get(section, {}) if section else config).pop(name, None)

@@ -1,4 +1,4 @@
-"""What the folder of a model holds: an exported one, or the run of a GAN training. Nothing is built here."""
+"""Reading a model's folder, exported or the run of a GAN training: configuration and weights, no networks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from s2i.runs.fingerprints import Fingerprints
 
 FORMAT = 1  # of an exported model's folder
 MODALITIES = ("speech", "text")
-IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read where images are compared, alone
+IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read only to embed images
 NETWORKS = ("caption_encoder", "image_encoder", "generator")  # of a path, as an exported model names them
 
 
 @dataclass(frozen=True)
 class StoredPath:
-    """What a file holds of a path."""
+    """The configuration and weights of one path."""
 
     origin: Path
     config: Config
@@ -51,16 +51,16 @@ def read_model(folder: Path) -> list[StoredPath]:
 def _read_exported(folder: Path) -> list[StoredPath]:
     origin = folder / "config.json"
     try:
-        described = parse_json(origin.read_bytes())
+        description = parse_json(origin.read_bytes())
     except (OSError, ValueError) as error:
         raise cut_short(origin, "JSON", error) from error
-    found = described.get("format") if isinstance(described, dict) else None
+    found = description.get("format") if isinstance(description, dict) else None
     if found != FORMAT:
         raise InputError(
             f"expected a model of format {FORMAT} in {origin}, found {found!r}:"
             " export it with this version of s2i"
         )
-    entries = described.get("paths")
+    entries = description.get("paths")
     if not isinstance(entries, dict) or not entries or not set(entries) <= set(MODALITIES):
         raise InputError(
             f"expected paths from speech or text in {origin}, found none: export the model again"
@@ -75,13 +75,13 @@ def _read_exported(folder: Path) -> list[StoredPath]:
         for key, value in _read_weights(folder / f"{modality}.safetensors").items():
             network, _, name = key.partition(".")
             weights.setdefault(network, {})[name] = value
-        parts = _stored(origin, entry, weights)
-        if parts.config.modality != modality:
+        stored = _stored(origin, entry, weights)
+        if stored.config.modality != modality:
             raise InputError(
-                f"expected a configuration for {modality} in {origin}, found one for {parts.config.modality}:"
-                " export the model again"
+                f"expected a configuration for {modality} in {origin}, found one for"
+                f" {stored.config.modality}: export the model again"
             )
-        paths.append(parts)
+        paths.append(stored)
     return paths
 
 
@@ -106,7 +106,7 @@ def _read_run(folder: Path) -> list[StoredPath]:
         encoders = {name: nets[prefix + name] for name in ("caption_encoder", "image_encoder")}
         encoders["caption_encoder"] = nets.get(
             f"{prefix}caption_encoder_ema", encoders["caption_encoder"]
-        )  # where it learnt with the generator
+        )  # where it was trained with the generator
         entry = {**saved, "config": config_to_dict(config)}
         entry["vocabulary"] = saved["vocabulary"] if config.modality == "text" else None
         paths.append(_stored(path, entry, {**encoders, "generator": nets["ema"]}))
@@ -114,7 +114,7 @@ def _read_run(folder: Path) -> list[StoredPath]:
 
 
 def _configs(saved: dict[str, Any], path: Path) -> list[Config]:
-    """The run as each modality that its generator learnt from sees it."""
+    """The run's configuration for each modality that its generator was trained on."""
     if not isinstance(saved.get("config"), dict):
         raise InputError(f"expected a configuration in {path}, found none: it is cut short, train again")
     return config_from_dict(saved["config"], str(path)).of_each_modality()
@@ -140,7 +140,7 @@ def _stored(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str, Te
 
 
 def cut_short(path: Path, expected: str, error: Exception) -> InputError:
-    """The one line about a model's file that can't be read; what the reader said is shortened."""
+    """The error for an unreadable file of a model; the reader's message is shortened."""
     found = " ".join(str(error).split())
     if len(found) > 160:
         found = f"{found[:160]}..."

@@ -15,11 +15,12 @@ from s2i.inference.path import GenerationPath
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import PretrainedNetwork
 from s2i.models.text_encoder import TextEncoder
+from s2i.published.files import read_networks
 from s2i.published.paths import make_path, origins_of
 from s2i.published.recurrent import move_recurrent
 from s2i.published.stacked import read_generator
 from s2i.published.vocabulary import read_vocabulary
-from s2i.published.weights import Weights, read_parts
+from s2i.published.weights import Weights
 from s2i.runs.pretrained_weights import fingerprint
 
 TEXT_ENCODER, IMAGE_ENCODER = "AttnGAN's text encoder", "AttnGAN's image encoder"
@@ -77,20 +78,23 @@ def read_attngan(files: Sequence[Path]) -> GenerationPath:
     Raises InputError where one of the first three is missing, or one twice there or of another system.
     """
     lists = [path for path in files if path.suffix.lower() in VOCABULARIES]
-    parts = read_parts(
+    networks = read_networks(
         "attngan", [path for path in files if path not in lists], [TEXT_ENCODER, IMAGE_ENCODER]
     )
-    if TEXT_ENCODER not in parts or len(lists) != 1:
-        found = "no text encoder" if TEXT_ENCODER not in parts else f"{len(lists)} vocabularies"
+    if TEXT_ENCODER not in networks or len(lists) != 1:
+        found = "no text encoder" if TEXT_ENCODER not in networks else f"{len(lists)} vocabularies"
         raise InputError(
-            f"expected AttnGAN's generator, text encoder and one vocabulary, found {found} beside"
-            f" {parts['generator'].origin}: give the .pth files of both, and captions.pickle or a .txt file"
+            f"expected AttnGAN's generator, text encoder and one vocabulary, found {found}"
+            f" beside {networks['generator'].origin}: give .pth files and captions.pickle or a .txt file"
         )
-    encoder = read_text_encoder(parts[TEXT_ENCODER])
+    encoder = read_text_encoder(networks[TEXT_ENCODER])
     config, image_encoder = Config(modality="text", text_encoder=encoder.config), None
-    if IMAGE_ENCODER in parts:
-        image_encoder = read_image_encoder(parts[IMAGE_ENCODER])
+    if IMAGE_ENCODER in networks:
+        image_encoder = read_image_encoder(networks[IMAGE_ENCODER])
         config = replace(config, image_encoder=image_encoder.config)
     vocabulary = read_vocabulary(lists[0], encoder.embedding.num_embeddings)
-    generator, names = read_generator(parts["generator"]), {"encoder": TEXT_ENCODER, "image": IMAGE_ENCODER}
-    return make_path(config, generator, encoder, origins_of(parts, names), vocabulary, image_encoder)
+    generator, names = (
+        read_generator(networks["generator"]),
+        {"encoder": TEXT_ENCODER, "image": IMAGE_ENCODER},
+    )
+    return make_path(config, generator, encoder, origins_of(networks, names), vocabulary, image_encoder)

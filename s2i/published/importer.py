@@ -18,7 +18,7 @@ READERS: dict[str, Callable[[Sequence[Path]], GenerationPath]] = {
     "s2igan": read_s2igan,
     "stackgan-v2": read_stackgan_v2,
 }
-UNSAID = {
+NOTES = {
     "attngan": "Words that the vocabulary lacks are left out of a caption, as in the published code.",
     "s2igan": "Not in the weights, and taken from the published code: a stride of 2, and log-mels normalised"
     " over the utterance, as its data script does and its data loader, by default, does not"
@@ -42,9 +42,12 @@ def import_model(system: str, files: Sequence[str | Path], folder: str | Path) -
     for path in paths:
         if not path.is_file():
             raise InputError(f"expected a file of {system}, found none at {path}: check the path")
-    output = READERS[system](paths)
+    generation_path = READERS[system](paths)
     write_model(
-        folder, {output.config.modality: output}, f"s2i import {system}", _describe(system, paths, output)
+        folder,
+        {generation_path.config.modality: generation_path},
+        f"s2i import {system}",
+        _describe(system, paths, generation_path),
     )
 
 
@@ -54,12 +57,12 @@ def _describe(system: str, files: Sequence[Path], path: GenerationPath) -> list[
     lines += ["", "| file | SHA-256 |", "|---|---|"]
     lines += [f"| `{file.name}` | `{hashlib.sha256(file.read_bytes()).hexdigest()}` |" for file in files]
     lines += ["", "Every setting is in `config.json`. How long they were trained is not in the weights."]
-    lines += [UNSAID[system]] if UNSAID[system] else []
+    lines += [NOTES[system]] if NOTES[system] else []
     if path.encoder is None:
         lines += [
             "",
             f"There is no encoder in this folder: it generates from embeddings of {path.config.embedding_dim}"
             f" numbers"
-            f' (`s2i.load(...).path("{path.config.modality}").draw`), and `s2i generate` refuses it.',
+            f' (`s2i.load(...).path("{path.config.modality}").generate`), and `s2i generate` refuses it.',
         ]
     return lines

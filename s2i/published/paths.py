@@ -1,4 +1,4 @@
-"""A path from captions to images, of published parts."""
+"""A path from captions to images, assembled of published networks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from s2i.models.interfaces import CaptionEncoder
 from s2i.published.weights import Weights
 
 
-def origins_of(parts: dict[str, Weights], names: dict[str, str]) -> dict[str, str]:
-    """The file of the generator, and of each other part that is there: `names` {part: its kind}."""
-    found = {part: parts[kind].origin for part, kind in names.items() if kind in parts}
-    return {"generator": parts["generator"].origin, **found}
+def origins_of(networks: dict[str, Weights], names: dict[str, str]) -> dict[str, str]:
+    """The file of the generator, and of each other network that is there; `names`: {role: its kind}."""
+    others = {role: networks[kind].origin for role, kind in names.items() if kind in networks}
+    return {"generator": networks["generator"].origin, **others}
 
 
 def make_path(
@@ -41,11 +41,11 @@ def make_path(
         InputError: the generator generates from embeddings of another width, or the image encoder makes such.
     """
     config = replace(config, generator=generator.config)
-    wanted = generator.augmentation.linear.in_features
-    if wanted != config.embedding_dim:
+    embedding = generator.augmentation.linear.in_features
+    if embedding != config.embedding_dim:
         source = origins.get("encoder", "an encoder of two directions")
         raise InputError(
-            f"expected embeddings of {wanted} numbers for the generator in {origins['generator']},"
+            f"expected embeddings of {embedding} numbers for the generator in {origins['generator']},"
             f" found {config.embedding_dim} of {source}: the two were not trained together"
         )
     if image_encoder is not None and image_encoder.region.out_channels != config.embedding_dim:

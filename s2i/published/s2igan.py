@@ -15,10 +15,11 @@ from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import KINDS
 from s2i.models.relation import RelationSupervisor
 from s2i.models.speech_encoder import SpeechEncoder
+from s2i.published.files import read_networks
 from s2i.published.paths import make_path, origins_of
 from s2i.published.recurrent import move_recurrent
 from s2i.published.stacked import read_generator
-from s2i.published.weights import Weights, read_parts
+from s2i.published.weights import Weights
 
 SPEECH_ENCODER, IMAGE_ENCODER = "S2IGAN's speech encoder", "S2IGAN's image encoder"
 # Not in the weights: what the published data script makes of a recording.
@@ -82,16 +83,19 @@ def read_image_encoder(weights: Weights) -> PretrainedImageEncoder:
     return weights.build(lambda: PretrainedImageEncoder(config, embedding))
 
 
-def speech_path(parts: dict[str, Weights]) -> GenerationPath:
+def speech_path(networks: dict[str, Weights]) -> GenerationPath:
     """A path from speech: a generator that generates from the embeddings of S2IGAN's speech encoder."""
-    encoder = read_speech_encoder(parts[SPEECH_ENCODER])
+    encoder = read_speech_encoder(networks[SPEECH_ENCODER])
     mels = encoder.convolutions[0].in_channels
     config, image_encoder = Config(audio=replace(AUDIO, mel_bins=mels), speech_encoder=encoder.config), None
-    if IMAGE_ENCODER in parts:
-        image_encoder = read_image_encoder(parts[IMAGE_ENCODER])
+    if IMAGE_ENCODER in networks:
+        image_encoder = read_image_encoder(networks[IMAGE_ENCODER])
         config = replace(config, image_encoder=image_encoder.config)
-    generator, names = read_generator(parts["generator"]), {"encoder": SPEECH_ENCODER, "image": IMAGE_ENCODER}
-    return make_path(config, generator, encoder, origins_of(parts, names), image_encoder=image_encoder)
+    generator, names = (
+        read_generator(networks["generator"]),
+        {"encoder": SPEECH_ENCODER, "image": IMAGE_ENCODER},
+    )
+    return make_path(config, generator, encoder, origins_of(networks, names), image_encoder=image_encoder)
 
 
 def read_s2igan(files: Sequence[Path]) -> GenerationPath:
@@ -100,10 +104,10 @@ def read_s2igan(files: Sequence[Path]) -> GenerationPath:
 
     Raises InputError where one of the two is missing, twice there, or of another system.
     """
-    parts = read_parts("s2igan", files, [SPEECH_ENCODER, IMAGE_ENCODER])
-    if SPEECH_ENCODER not in parts:
+    networks = read_networks("s2igan", files, [SPEECH_ENCODER, IMAGE_ENCODER])
+    if SPEECH_ENCODER not in networks:
         raise InputError(
             f"expected S2IGAN's generator and speech encoder, found no speech encoder beside"
-            f" {parts['generator'].origin}: add the .pth file of its audio model"
+            f" {networks['generator'].origin}: add the .pth file of its audio model"
         )
-    return speech_path(parts)
+    return speech_path(networks)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from s2i.config import Config, TextEncoderConfig
 from s2i.inference.path import GenerationPath
+from s2i.published.files import read_networks
 from s2i.published.paths import make_path
 from s2i.published.s2igan import SPEECH_ENCODER, speech_path
 from s2i.published.stacked import read_generator
-from s2i.published.weights import read_parts
 
 
 def read_stackgan_v2(files: Sequence[Path]) -> GenerationPath:
@@ -21,11 +21,11 @@ def read_stackgan_v2(files: Sequence[Path]) -> GenerationPath:
     file: a generator alone makes a path without an encoder, which generates from embeddings that are at hand.
     Raises InputError for weights of another system.
     """
-    parts = read_parts("stackgan-v2", files, [SPEECH_ENCODER])
-    if SPEECH_ENCODER in parts:
-        return speech_path(parts)
-    generator = read_generator(parts["generator"])
+    networks = read_networks("stackgan-v2", files, [SPEECH_ENCODER])
+    if SPEECH_ENCODER in networks:
+        return speech_path(networks)
+    generator = read_generator(networks["generator"])
     # No encoder: of its configuration the width of an embedding alone is read.
     width = TextEncoderConfig(hidden_dim=generator.augmentation.linear.in_features // 2)
-    origins = {"generator": parts["generator"].origin}
+    origins = {"generator": networks["generator"].origin}
     return make_path(Config(modality="text", text_encoder=width), generator, None, origins)

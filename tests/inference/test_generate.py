@@ -220,7 +220,7 @@ def test_what_generate_can_not_do_is_said(model, speech, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         generate(tmp_path / "nothing", speech, None, output)
     run = write_tiny_run(tmp_path / "run", attention=False)
-    with pytest.raises(InputError, match="generator that attends"):
+    with pytest.raises(InputError, match="generator with attention"):
         generate(run, speech, None, output, attention=tmp_path / "where.png")
     with pytest.raises(InputError, match="path from text"):
         generate(run, None, "a bird", output)

@@ -145,7 +145,7 @@ def test_names_of_any_bytes_and_ids_of_any_length_are_generated(model, recording
 def test_what_can_not_be_used_is_named_and_the_rest_is_generated(model, recordings, tmp_path, capsys):
     shutil.copytree(recordings, tmp_path / "in")
     (tmp_path / "in" / "b.wav").write_text("no sound")
-    with pytest.raises(InputError, match="expected 3 sentences .* found 1 that can't be used"):
+    with pytest.raises(InputError, match="expected 3 usable sentences .* found 1 that can't be used"):
         list(generate_many(model, tmp_path / "in", tmp_path / "out"))
     assert sorted(file.name for file in (tmp_path / "out").rglob("*.png")) == ["a.png", "c.png"]
     assert "b.wav" in capsys.readouterr().err
@@ -165,9 +165,7 @@ def test_recordings_that_can_not_be_decoded_are_named_and_hidden_ones_passed_ove
     (folder / "linked").symlink_to(tmp_path / "store")
     (folder / "a.m4a").write_bytes(b"mpeg-4")
     (folder / "._b.wav").write_bytes(b"of a Mac")
-    with pytest.raises(
-        InputError, match="2 sentences to generate in .*, found 1 that can't be used, .* is a:"
-    ):
+    with pytest.raises(InputError, match="2 usable sentences in .*, found 1 that can't be used, .* is a:"):
         list(generate_many(model, folder, tmp_path / "out"))
     said = capsys.readouterr().err
     assert "a.m4a: convert it" in said and "passed over 1 hidden file (._b.wav)" in said
@@ -261,7 +259,7 @@ def test_a_recording_from_the_microphone_is_generated(model, tmp_path, monkeypat
     generated = np.asarray(Image.open(tmp_path / "y.png"))
     path, encoding = load(model).encode(speech=record(1))
     assert np.array_equal(generated, to_uint8(path.generate(encoding, ["0"]).images[-1][0]))
-    assert "listening for 1 s" in capsys.readouterr().err
+    assert "recording 1 s" in capsys.readouterr().err
     _sounddevice(monkeypatch, np.zeros((16000, 1), np.float32))
     with pytest.raises(SystemExit):
         cli.main(words)

@@ -17,10 +17,11 @@ from s2i.errors import InputError
 from s2i.inference.model import load
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.published.attngan import read_text_encoder
+from s2i.published.files import read_weights
 from s2i.published.s2igan import read_speech_encoder
 from s2i.published.stacked import read_generator
 from s2i.published.vocabulary import read_vocabulary
-from s2i.published.weights import Weights, read_weights
+from s2i.published.weights import Weights
 from s2i.reports.export import export
 from tests.parity import check
 from tests.parity import published_networks as published
