@@ -1,4 +1,8 @@
-"""Curves and bars as inline SVG; colours come from the page's classes `speech`, `text`, `real`, `chance`."""
+"""Curves and bars as inline SVG; colours come from the page's classes `speech`, `text`, `real`, `chance`.
+
+Written here instead of by matplotlib, whose SVG carries its own colours and fonts: these charts follow the
+page's style sheet, light and dark, and need nothing that is not installed already.
+"""
 
 from __future__ import annotations
 

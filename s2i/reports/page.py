@@ -1,4 +1,8 @@
-"""The page of a comparison: HTML from its numbers, images and logs; style and script are inside it."""
+"""The page of a comparison: HTML from its numbers, images and logs; style and script are inside it.
+
+Functions that return strings instead of templates: most of the page is tables and figures built from data,
+each a few lines of HTML, and a missing value is an error of Python's here, not an empty place on the page.
+"""
 
 from __future__ import annotations
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from s2i.errors import InputError
 from s2i.evaluation.extractors import FEATURES, Extractor
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.generation import generate_captions
+from s2i.evaluation.metric_networks import MetricNetworks
 from s2i.evaluation.protocols.registry import PROTOCOLS
 from s2i.evaluation.records import measure
 from s2i.inference.model import load
@@ -231,3 +233,22 @@ def test_captions_of_a_image_share_its_noise_in_s2igans_way_alone(world, tmp_pat
     assert not torch.equal(seen[True][0][0], seen[True][0][3])
     assert not torch.equal(seen[False][0][0], seen[False][0][2])
     assert torch.equal(seen[True][1], seen[False][1])  # conditioning augmentation's
+
+
+def mean_colour(networks: MetricNetworks) -> Extractor:
+    """An extractor of another package."""
+    return Extractor(f"{__name__}:mean_colour", "colour", "1", "none", {FEATURES: 3}, _mean_colour)
+
+
+def _mean_colour(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {FEATURES: images.mean((2, 3))}
+
+
+def test_an_extractor_is_added_from_outside_by_module_and_name(world, tmp_path):
+    bank = bank_of(world, tmp_path)
+    name = f"{__name__}:mean_colour"
+    assert bank.generated(name)[FEATURES].shape == (60, 3) and bank.real(name)[FEATURES].shape == (30, 3)
+    with pytest.raises(InputError, match="expected an extractor out of classifier, .* found 'colours'"):
+        bank.extractor("colours")
+    with pytest.raises(InputError, match="expected .*:no_such for a protocol's extractor"):
+        bank.extractor(f"{__name__}:no_such")
