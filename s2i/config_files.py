@@ -1,14 +1,15 @@
 """Configurations from YAML, `key=value` words, checkpoints and exported models, and back.
 
-A YAML file names only what it changes; `key=value` words on the command line change it further; the run
-folder keeps the whole, resolved. A key that does not exist is an error, with a suggestion. `~` at a path's
+A YAML file names only what it changes, of the defaults or of the files that it is based on
+(`base: OTHER.yaml`); `key=value` words on the command line change it further; the run folder keeps the whole,
+resolved. A key that does not exist is an error, with a suggestion. `~` at a path's
 beginning is a home; an empty path is refused where one is needed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, reduce
 from pathlib import Path
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from s2i.config import AudioConfig, Config
+from s2i.config_yaml import Layer, read_layers
 from s2i.errors import InputError
 from s2i.files.atomic import is_utf8, write_atomically
 from s2i.files.paths import expand_path
@@ -26,18 +28,11 @@ from s2i.settings import declared, types
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file over the defaults, then `key=value` overrides over both.
+    """Read a YAML file over its `base` and the defaults, then `key=value` overrides over all.
 
     Raises InputError for a missing file, a misspelt key, a value of the wrong type or out of its range.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"expected a configuration file, found none at {path}: check --config")
-    try:
-        given = OmegaConf.load(path)
-    except Exception as error:  # the YAML parser has a family of its own
-        raise InputError(f"expected YAML in {path}, found: {' '.join(str(error).split())}") from error
-    config = _merge(given, overrides, str(path))
+    config = _merge(read_layers(path), overrides, str(path))
     return replace(config, audio=with_front_end(config.audio))
 
 
@@ -82,14 +77,15 @@ def override(config: Config, overrides: Sequence[str], sections: Sequence[str] =
         if sections and word.partition(".")[0] not in sections:
             expected = " or ".join(f"{section}.key=value" for section in sections)
             raise InputError(f"expected {expected}, found {word!r}: the rest belongs to the run")
-    found = _merge(OmegaConf.create(config_to_dict(config)), overrides, "the run's configuration")
+    origin = "the run's configuration"
+    found = _merge([(origin, OmegaConf.create(config_to_dict(config)))], overrides, origin)
     _refuse_empty(found)
     return found
 
 
 def config_from_dict(values: dict[str, Any], origin: str) -> Config:
     """Config from plain containers, as a checkpoint or an exported model holds them."""
-    return _merge(OmegaConf.create(values), (), origin)
+    return _merge([(origin, OmegaConf.create(values))], (), origin)
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
@@ -137,37 +133,50 @@ def _refuse_empty(config: Config) -> None:
             )
 
 
-def _merge(given: Any, overrides: Sequence[str], origin: str) -> Config:
+def _merge(layers: Sequence[Layer], overrides: Sequence[str], origin: str) -> Config:
+    """A configuration from the defaults, the layers and the overrides, each over what is before it.
+
+    `origin`: of the result, for errors; of the overrides too, since their keys are those of its file.
+    """
     for word in overrides:
         if "=" not in word:
             raise InputError(f"expected key=value on the command line, found {word!r}")
         key, _, value = word.partition("=")
         _check_text(key, value, "the command line")
-    words = OmegaConf.create()
-    try:
-        words = OmegaConf.from_dotlist([_as_yaml(word) for word in overrides])
-        merged = OmegaConf.merge(_schema(), given, words)
-        config = _freeze(Config, merged)
-    except OmegaConfBaseException as error:
-        reason, key = str(error).partition("\n")[0], getattr(error, "full_key", None)
-        if not key:  # of a member of a list OmegaConf tells neither key nor value
-            reason, key = _bad_list(words, given) or (reason, "?")
-        raise InputError(f"{origin}: {reason} (key {key})") from error
-    except (YAMLError, TypeError, ValueError) as error:  # of a value that is no YAML, a list in place of keys
-        raise InputError(f"expected key: value in {origin}, found: {' '.join(str(error).split())}") from error
+    merged = _schema()
+    for source, values in layers:
+        merged = _merge_layer(merged, source, lambda values=values: values)
+    words = [_as_yaml(word) for word in overrides]
+    merged = _merge_layer(merged, origin, lambda: OmegaConf.from_dotlist(words))
+    config = _freeze(Config, merged)
     check_values(config, origin)
     _check_together(config, origin)
     return config
 
 
-def _bad_list(*given: Any) -> tuple[str, str] | None:
+def _merge_layer(merged: Any, origin: str, read: Callable[[], Any]) -> Any:
+    """What is merged so far, with the values that `read` returns over it."""
+    values = OmegaConf.create()
+    try:
+        values = read()
+        return OmegaConf.merge(merged, values)
+    except OmegaConfBaseException as error:
+        reason, key = str(error).partition("\n")[0], getattr(error, "full_key", None)
+        if not key:  # of a member of a list OmegaConf tells neither key nor value
+            reason, key = _bad_list(values) or (reason, "?")
+        raise InputError(f"{origin}: {reason} (key {key})") from error
+    except (YAMLError, TypeError, ValueError) as error:  # of a value that is no YAML, a list in place of keys
+        raise InputError(f"expected key: value in {origin}, found: {' '.join(str(error).split())}") from error
+
+
+def _bad_list(given: Any) -> tuple[str, str] | None:
     """What is wrong with the first list of numbers that has something else in it, and its key."""
     for key in (key for key, kind in types(Config).items() if get_origin(kind) is tuple):
         whole = get_args(types(Config)[key])[0] is int
-        for values in (OmegaConf.select(part, key) for part in given if OmegaConf.is_dict(part)):
-            for value in values if OmegaConf.is_list(values) else ():
-                if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-                    return f"expected a list of {'whole ' * whole}numbers, found {value!r} in it", key
+        values = OmegaConf.select(given, key) if OmegaConf.is_dict(given) else None
+        for value in values if OmegaConf.is_list(values) else ():
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                return f"expected a list of {'whole ' * whole}numbers, found {value!r} in it", key
     return None
 
 
