@@ -75,7 +75,7 @@ class Residual(nn.Module):
 
 
 class SegmentAttention(nn.Module):
-    """Each place of a map looks at the caption's segments or words (AttnGAN, eq. 4-6)."""
+    """Each place of a map attends to the caption's segments or words (AttnGAN, eq. 4-6)."""
 
     def __init__(self, embedding: int, channels: int) -> None:
         super().__init__()

@@ -50,14 +50,14 @@ def build_image_encoder(
 def make_generator(config: Config, embedding_dim: int | None = None) -> Generator:
     """The generator with any weights, to be loaded. `embedding_dim`: as of `build_image_encoder`.
 
-    Raises InputError as `build_caption_encoder` does, and where its largest images have another size than the
+    Raises InputError as `build_caption_encoder` does, and where its images have other sizes than the
     configuration says.
     """
     generator = _build("generator", config.generator, StackedGenerator, embedding_dim or config.embedding_dim)
-    if generator.sizes[-1] != config.generated_size:
+    if list(generator.sizes) != image_sizes(config):
         raise InputError(
-            f"expected images of {config.generated_size} px, by generator.base_size and .stages, found"
-            f" {generator.sizes[-1]} px of {config.generator.network}: set both to what it generates"
+            f"expected images of {image_sizes(config)} px, by generator.base_size and generator.stages, found"
+            f" {list(generator.sizes)} px of {config.generator.network}: set both to what it generates"
         )
     return generator
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CaptionEncoding:
-    """An encoded caption; nothing that takes one may ask whether it came from speech or text.
+    """An encoded caption; nothing after it depends on whether it came from speech or text.
 
     Attributes:
         sentence: (B, D) one vector a caption.

@@ -105,9 +105,9 @@ class Engine:
         """Whether this is the process that writes."""
         return self.accelerator.is_main_process
 
-    def prepare(self, *parts: nn.Module | Optimizer) -> Any:
+    def prepare(self, *networks: nn.Module | Optimizer) -> Any:
         """Nets and optimisers for the precision and the processes; outputs of a prepared net are float32."""
-        return self.accelerator.prepare(*parts)
+        return self.accelerator.prepare(*networks)
 
     def unwrap(self, net: nn.Module) -> nn.Module:
         """The net that `prepare` may have wrapped."""
@@ -145,7 +145,7 @@ class Engine:
         return self.accelerator.main_process_first()
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; all must ask."""
+        """Whether the flag is set in any process; all must call it."""
         if self.world == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum") > 0)

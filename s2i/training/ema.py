@@ -1,4 +1,4 @@
-"""Running averages of networks: what is measured, sampled and exported in place of the live ones."""
+"""Running averages of networks, which are measured, sampled and exported in place of the live ones."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def update_average(average: AveragedModel, net: nn.Module, step: int, decay: flo
     """
     average.multi_avg_fn = get_ema_multi_avg_fn(average_decay(step, decay))
     average.update_parameters(net)
-    for own, live in zip(average.module.buffers(), net.buffers(), strict=True):
-        if not own.is_floating_point():
-            own.copy_(live)
+    for averaged_buffer, live in zip(average.module.buffers(), net.buffers(), strict=True):
+        if not averaged_buffer.is_floating_point():
+            averaged_buffer.copy_(live)

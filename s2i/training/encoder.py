@@ -40,7 +40,7 @@ BEST = "best.pt"
 
 
 class EncoderNetworks(nn.Module):
-    """What learns: a caption encoder, an image encoder and the classifier that both share."""
+    """The networks in training: a caption encoder, an image encoder and the classifier that both share."""
 
     def __init__(self, config: Config, vocabulary: int, classes: int) -> None:
         super().__init__()
@@ -91,9 +91,9 @@ def train_encoder(config: Config) -> Path:
     dataset = CaptionedImages(
         train_pack, config.seed, size, config.modality, vocabulary, words, feature_cache=train_views
     )
-    parts = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
+    networks_and_optimiser = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
     facts = {"kind": "encoder", "data": data, "vocabulary": vocabulary.to_list() if vocabulary else None}
-    with Training(engine, settings.steps, parts, facts) as training:
+    with Training(engine, settings.steps, networks_and_optimiser, facts) as training:
         batches = endless_batches(
             dataset,
             settings.batch_size,
@@ -134,15 +134,17 @@ def _validate(
     scores = retrieval_scores(*nets, pack, config, vocabulary, cached_crops)
     networks.train()
     means = {name: round(float(values.mean()), 5) for name, values in scores.items()}
-    told = {"step": training.step, "split": "val", "counts": {"captions": len(scores["mAP"])}}
-    told |= {"protocol": "retrieval_by_caption", "weights": "live", "seed": config.seed}
-    told["fingerprint"] = pack.fingerprint
+    procedure = {"step": training.step, "split": "val", "counts": {"captions": len(scores["mAP"])}}
+    procedure |= {"protocol": "retrieval_by_caption", "weights": "live", "seed": config.seed}
+    procedure["fingerprint"] = pack.fingerprint
     for name, value in means.items():
-        training.run.metric({"metric": name, "value": value, **told})
+        training.run.metric({"metric": name, "value": value, **procedure})
     say(f"{training.run.label}: step {training.step}, validation " + _listed(means))
     if means["mAP"] > training.extra.get("best", {}).get("mAP", -1.0):
         training.extra["best"] = {"step": training.step, **means}
-        write_checkpoint(training.run.checkpoints / BEST, {**training.snapshot(), "metrics": means | told})
+        write_checkpoint(
+            training.run.checkpoints / BEST, {**training.snapshot(), "metrics": means | procedure}
+        )
 
 
 @torch.no_grad()
@@ -154,7 +156,7 @@ def retrieval_scores(
     vocabulary: Vocabulary | None,
     cached_crops: FeatureCache | None = None,
 ) -> dict[str, Tensor]:
-    """`recall@k` and `mAP` of every usable caption of a pack: captions ask, the pack's images answer."""
+    """`recall@k` and `mAP` of every usable caption of a pack; its images are the gallery."""
     vectors, captions = [], []
     device = next(caption_encoder.parameters()).device
     sizes = config.matching.batch_size, config.modality, vocabulary, config.text_encoder.max_words
@@ -166,8 +168,8 @@ def retrieval_scores(
     order = torch.cat(captions)
     gallery = gallery_vectors(image_encoder, pack, cached_crops)
     labels = torch.from_numpy(pack.labels)
-    asked = labels[torch.from_numpy(pack.caption_image)[order]]
-    return retrieve_by_class(torch.cat(vectors), gallery, asked, labels)
+    query_labels = labels[torch.from_numpy(pack.caption_image)[order]]
+    return retrieve_by_class(torch.cat(vectors), gallery, query_labels, labels)
 
 
 def readable_captions(

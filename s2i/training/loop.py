@@ -49,13 +49,13 @@ STOP_CHECK = 10  # steps between two checks whether another process has been ask
 class Training:
     """The course of one training: its step, its log, its checkpoints, and a stop that loses nothing.
 
-    On entry the run's last checkpoint, if there is one, is put into `parts` and the random generators.
+    On entry the run's last checkpoint, if there is one, is put into `saved` and the random generators.
     SIGTERM and SIGINT end the training after the step in hand, with a checkpoint.
 
     Args:
         engine: where it computes.
         steps: after which it is finished.
-        parts: all networks, averages and optimisers, prepared or not; saved and loaded by these names.
+        saved: all networks, averages and optimisers, prepared or not; saved and loaded by these names.
         facts: plain values that a reader of the checkpoint needs besides, such as kind and vocabulary.
 
     Attributes:
@@ -68,12 +68,12 @@ class Training:
         self,
         engine: Engine,
         steps: int,
-        parts: dict[str, nn.Module | Optimizer],
+        saved: dict[str, nn.Module | Optimizer],
         facts: dict[str, Any] | None = None,
     ) -> None:
         self.engine, self.steps, self.facts = engine, steps, facts or {}
-        self.optimisers = {name: part for name, part in parts.items() if isinstance(part, Optimizer)}
-        self.nets = {name: engine.unwrap(part) for name, part in parts.items() if isinstance(part, nn.Module)}
+        self.optimisers = {name: each for name, each in saved.items() if isinstance(each, Optimizer)}
+        self.nets = {name: engine.unwrap(each) for name, each in saved.items() if isinstance(each, nn.Module)}
         self.run: Run = open_run(engine.config, self.facts.get("kind", ""), engine.is_main)
         self.step = 0
         self.extra: dict[str, Any] = {}
@@ -127,7 +127,7 @@ class Training:
                 self.run.log({"step": self.step, "seconds": seconds, **means})
 
     def save_if_due(self) -> None:
-        """End of a step: save every `log.checkpoint_every` steps, at the end, and when told to stop.
+        """End of a step: save every `log.checkpoint_every` steps, at the end, and after SIGTERM or SIGINT.
 
         Raises KeyboardInterrupt, after saving, where SIGTERM or SIGINT has come.
         """
@@ -142,7 +142,7 @@ class Training:
             raise KeyboardInterrupt
 
     def snapshot(self) -> dict[str, Any]:
-        """What a reader needs who won't train on: step, config, facts and `nets` {name: state_dict}.
+        """What evaluation and export read of a checkpoint: step, config, facts and `nets` {name: state_dict}.
 
         An average is there under the names of the net that it averages.
         """

@@ -23,8 +23,8 @@ from s2i.training.encoder import BEST
 
 @dataclass(frozen=True)
 class MatchingModel:
-    """What a run of `s2i train-encoder` kept as its best; `folder` is the run's, `config` its own; `data`: of
-    the packs that it was trained on, None where it doesn't know them."""
+    """The best networks of a run of `s2i train-encoder`, with its folder and configuration; `data`:
+    fingerprints of the packs that it was trained on, None where they are unknown."""
 
     folder: Path
     config: Config

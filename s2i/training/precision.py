@@ -1,9 +1,10 @@
-"""In which precision a run computes: what `precision: auto` comes to on the device at hand.
+"""The precision in which a run computes: what `precision: auto` resolves to on the device at hand.
 
 bf16 where the device has instructions for it, every part of the model runs in it and it is faster; else fp32.
-`weigh` looks, `decide` weighs the facts, `choose` does both. But for the run's own encoders, which
+`weigh` measures, `decide` decides by the evidence, `choose` does both. But for the run's own encoders, which
 must
-run, every run on a machine is looked at alike: speech and text, a small preset and a large one end alike.
+run, all runs on a machine are tried in the same way: speech and text, a small preset and a large one get the
+same precision.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ NATIVE = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, ARM: names of torch.cp
 LEAST_GAIN = 1.1
 _ROUNDS = 2
 
-Part = tuple[str, nn.Module, tuple[Tensor, ...]]  # its name, itself, what it is given
+Part = tuple[str, nn.Module, tuple[Tensor, ...]]  # its name, the network, its inputs
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a device was found to do in bf16.
+    """How a device computes in bf16.
 
     Attributes:
         native: it has instructions for it; else it computes in fp32 and rounds.
@@ -59,40 +60,42 @@ class Choice:
 
 
 def choose(config: Config, kept: str, device: torch.device, reads_captions: bool = True) -> Choice:
-    """The precision of a run on a device; the same in all processes of a training, which all must ask.
+    """The precision of a run on a device; the same in all processes of a training, which all must call it.
 
     `kept`: what the run that continues was begun in, else empty; `reads_captions`: whether the training has
     caption encoders. Raises InputError as `decide` does.
     """
     timed = config.precision == "auto" and not kept
     needed = timed or "bf16" in (config.precision, kept)
-    found = [(kept, weigh(config, device, reads_captions, timed) if needed else Evidence(native=False))]
+    evidence = [(kept, weigh(config, device, reads_captions, timed) if needed else Evidence(native=False))]
     if PartialState().num_processes > 1:
-        found = gather_object(found)
-    return decide(config.precision, found[0][0], weakest([evidence for _, evidence in found]))
+        evidence = gather_object(evidence)
+    return decide(config.precision, evidence[0][0], weakest([each for _, each in evidence]))
 
 
-def decide(asked: str, kept: str, evidence: Evidence) -> Choice:
+def decide(configured: str, kept: str, evidence: Evidence) -> Choice:
     """The precision of a run.
 
     Args:
-        asked: `auto`, `fp32` or `bf16`, as configured.
+        configured: `auto`, `fp32` or `bf16`.
         kept: what the run that continues was begun in; empty for a new one.
-        evidence: what `weigh` found; of fp32 that is asked for or kept, nothing is read.
+        evidence: what `weigh` found; not read where fp32 is configured or kept.
 
     Raises:
-        InputError: bf16, asked for or kept, where a part of the model doesn't run in it.
+        InputError: bf16, configured or kept, where a part of the model doesn't run in it.
     """
-    settled, why = (kept, "as this run was begun") if asked == "auto" and kept else (asked, "as configured")
+    settled, why = configured, "as configured"
+    if configured == "auto" and kept:
+        settled, why = kept, "as this run was begun"
     if settled == "fp32":
         return Choice("fp32", why)
     if settled == "bf16":
         if evidence.failure:
-            ways = "give precision=auto or precision=fp32"
-            if asked == "auto":
-                ways = "go on where it was begun, or give another run=FOLDER"
+            remedy = "give precision=auto or precision=fp32"
+            if configured == "auto":
+                remedy = "go on where it was begun, or give another run=FOLDER"
             raise InputError(
-                f"expected a model that runs in bf16 here, {why}, found that {evidence.failure}: {ways}"
+                f"expected a model that runs in bf16 here, {why}, found that {evidence.failure}: {remedy}"
             )
         return Choice("bf16", why if evidence.native else f"{why}, though this device only emulates it")
     if not evidence.native:
@@ -110,7 +113,7 @@ def weigh(config: Config, device: torch.device, reads_captions: bool = True, tim
     """Try bf16 on a device: a forward and a backward pass of the run's own caption encoders and of layers as
     the image networks have them; where `timed`, of such parts of fixed size in both precisions too.
 
-    A GPU with instructions for bf16 isn't timed: so little work would tell of its launches alone.
+    A GPU with instructions for bf16 isn't timed: so little work would measure kernel launches alone.
     """
     native = has_instructions(device)
     if timed and not native:
@@ -131,12 +134,12 @@ def has_instructions(device: torch.device) -> bool:
     return any(capabilities.get(name, False) for name in NATIVE)
 
 
-def weakest(found: Sequence[Evidence]) -> Evidence:
+def weakest(evidence: Sequence[Evidence]) -> Evidence:
     """What all of a training's processes can do."""
-    gains = [evidence.gain for evidence in found if evidence.gain is not None]
+    gains = [each.gain for each in evidence if each.gain is not None]
     return Evidence(
-        all(evidence.native for evidence in found),
-        next(filter(None, (evidence.failure for evidence in found)), ""),
+        all(each.native for each in evidence),
+        next(filter(None, (each.failure for each in evidence)), ""),
         min(gains) if gains else None,
     )
 
@@ -196,10 +199,10 @@ def _step(net: nn.Module, inputs: tuple[Tensor, ...], bf16: bool) -> None:
     device = inputs[0].device.type
     context: AbstractContextManager = torch.autocast(device, torch.bfloat16, enabled=bf16)
     with context:
-        found = net(*inputs)
-    found = found if isinstance(found, Tensor) else found.sentence
-    if found.requires_grad:
-        found.float().sum().backward()
+        output = net(*inputs)
+    output = output if isinstance(output, Tensor) else output.sentence
+    if output.requires_grad:
+        output.float().sum().backward()
 
 
 @cache

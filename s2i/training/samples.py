@@ -22,7 +22,7 @@ class SampleGrid:
     """A row of real training images; below it, generated images from one caption of each, a noise a row."""
 
     def __init__(self, folder: Path, pack: Pack, config: Config, vocabulary: Vocabulary | None) -> None:
-        """`pack`: the training split, which lends images and captions; they are spread evenly over it."""
+        """`pack`: the training split, from which images and captions are taken, spread evenly."""
         self.folder, self.config = folder, config
         usable = pack.usable(config.modality)
         spread = np.linspace(0, len(usable) - 1, min(CAPTIONS, len(usable))).astype(int)

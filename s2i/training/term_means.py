@@ -28,7 +28,7 @@ class TermMeans:
             entry[1] += 1
 
     def means(self) -> dict[str, float]:
-        """The mean of each term over the steps that had it, in whichever processes; all must ask at once."""
+        """The mean of each term over the steps that had it, over all processes; all must call it at once."""
         names = list(self._sums)
         if self._accelerator.num_processes > 1:
             names = list(dict.fromkeys(chain.from_iterable(gather_object([names]))))
@@ -50,10 +50,10 @@ class TermMeans:
         self._sums = {}
 
     def state(self) -> list[dict[str, list[Any]]]:
-        """What a checkpoint keeps: each process's sums, by its rank; all must ask at once."""
-        own = {name: [total.cpu(), count] for name, (total, count) in self._sums.items()}
-        return gather_object([own]) if self._accelerator.num_processes > 1 else [own]
+        """The sums of each process by rank, for a checkpoint; all processes must call it at once."""
+        sums = {name: [total.cpu(), count] for name, (total, count) in self._sums.items()}
+        return gather_object([sums]) if self._accelerator.num_processes > 1 else [sums]
 
     def load(self, state: list[dict[str, list[Any]]]) -> None:
-        """Go on from this process's part of what `state` gave."""
+        """Continue from this process's sums in a `state`."""
         self._sums = state[self._accelerator.process_index]
