@@ -1,9 +1,8 @@
-"""Several trainings a side: is a difference the modality's, or the luck of captions, or of trainings?
+"""Seed variance: differences of two modalities over several trainings of each.
 
 Captions are paired: every run generates the same ones from the same noise. An interval's variance is that of
 classes, the same ones for all runs, and, where a side has several, that of its runs. Two permutation tests
-ask the same of chance: would speech and text, exchanged class by class, differ as much; would the runs, dealt
-to the sides anew?
+go with it: one exchanges speech and text class by class, one reassigns the runs to the sides.
 """
 
 from __future__ import annotations

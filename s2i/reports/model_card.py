@@ -50,9 +50,13 @@ def table(records: Sequence[Record]) -> list[str]:
     found = rows(record for record in records if "/" not in record["metric"])
     if not found:
         return []
-    told = [{key: leading(row).get(key) for key in SHARED} for row in found]
-    shared = {key: value for key, value in told[0].items() if all(each[key] == value for each in told)}
-    shown = [
+    facts_of_rows = [{key: leading(row).get(key) for key in SHARED} for row in found]
+    shared = {
+        key: value
+        for key, value in facts_of_rows[0].items()
+        if all(each[key] == value for each in facts_of_rows)
+    }
+    lines = [
         {
             "protocol": leading(row)["protocol"],
             "metric": leading(row)["metric"],
@@ -60,10 +64,10 @@ def table(records: Sequence[Record]) -> list[str]:
             **{key: "" if each[key] is None else str(each[key]) for key in SHARED if key not in shared},
             "extractor": leading(row).get("extractor_hash") or "",
         }
-        for row, each in zip(found, told, strict=True)
+        for row, each in zip(found, facts_of_rows, strict=True)
     ]
-    columns = [name for name in shown[0] if any(each[name] for each in shown)]
-    for before, each in reversed(list(zip(shown, shown[1:], strict=False))):
+    columns = [name for name in lines[0] if any(each[name] for each in lines)]
+    for before, each in reversed(list(zip(lines, lines[1:], strict=False))):
         if before["protocol"] == each["protocol"]:
             each["protocol"] = ""
     facts = [f"{key} {value}" for key, value in shared.items() if value is not None]
@@ -74,7 +78,7 @@ def table(records: Sequence[Record]) -> list[str]:
         *([f"Of all that follows: {facts}.", ""] if facts else []),
         "| " + " | ".join(columns) + " |",
         "|" + "---|" * len(columns),
-        *("| " + " | ".join(each[name] for name in columns) + " |" for each in shown),
+        *("| " + " | ".join(each[name] for name in columns) + " |" for each in lines),
     ]
 
 
@@ -92,8 +96,8 @@ def _describe_training(what: str, run: Path) -> list[str]:
 def _records(metrics: dict[str, Any]) -> list[Record]:
     """What an encoder keeps of its best step, as records."""
     values = {name: value for name, value in metrics.items() if isinstance(value, float)}
-    told = {name: value for name, value in metrics.items() if name not in values}
-    return [{"metric": name, "value": value, **told} for name, value in values.items()]
+    facts = {name: value for name, value in metrics.items() if name not in values}
+    return [{"metric": name, "value": value, **facts} for name, value in values.items()]
 
 
 def _shown(text: str) -> str:

@@ -1,12 +1,12 @@
-"""Many runs held against the first of them: one table, one chart. For ablations and sweeps.
+"""Ablation studies: many runs compared with the first of them, in one table and one chart.
 
     table.md       a row a run, with what it changes, intervals, and what was published beside it
     results.json   the same numbers, with the protocols that made them
     chart.svg      each run's difference from the first
     measured/      what was measured of each run, so that it is done once
 
-Differences are over the same captions and noise, with a t interval over classes: it holds the luck
-of the captions, not of the training. Further seeds of the base, given as runs of their own, show that one.
+Differences are over the same captions and noise, with a t interval over classes: it holds the variance
+of classes, not of seeds. Further seeds of the base, given as runs of their own, show that one.
 """
 
 from __future__ import annotations
@@ -205,9 +205,9 @@ def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
     changes = {key: change for key, change in found.items() if key not in PLACES | CHANGEABLE}
     if ours.gan.other_encoder and not theirs.gan.other_encoder:
         changes["modality"] = (theirs.modality, "both in turn")
-    told = [bool(config.gan.matching_model) for config in (theirs, ours)]
-    if told[0] != told[1]:
-        changes["gan.matching_model"] = tuple("another" if other else "the encoders" for other in told)
+    has_own = [bool(config.gan.matching_model) for config in (theirs, ours)]
+    if has_own[0] != has_own[1]:
+        changes["gan.matching_model"] = tuple("another" if other else "the encoders" for other in has_own)
     return changes
 
 
@@ -270,14 +270,23 @@ def _table(
         found = differences.get(row.name)
         difference = _number(found["value"], found["interval95"], signed=True) if found else ""
         entry = known.get(row.name)
-        told, here = "", ""
+        literature, here = "", ""
         if entry:
-            told = f"{entry['found']} than {entry['than']}: {entry['numbers']}"
+            literature = f"{entry['found']} than {entry['than']}: {entry['numbers']}"
             here = _here(row, by_name.get(entry["than"]), leading)
         lines.append(
             "| "
             + " | ".join(
-                [row.name, changed, *numbers, difference, f"{row.step:,}", f"{row.seconds:.0f}", told, here]
+                [
+                    row.name,
+                    changed,
+                    *numbers,
+                    difference,
+                    f"{row.step:,}",
+                    f"{row.seconds:.0f}",
+                    literature,
+                    here,
+                ]
             )
             + " |"
         )
@@ -290,7 +299,7 @@ def _table(
     if len(seeds) > 1:
         notes.append(
             f"The base with {len(seeds)} seeds: {leading} {min(seeds):.3f} to {max(seeds):.3f}. A difference"
-            " that is no larger than that may be the luck of a training."
+            " that is no larger than that may be the variance of seeds."
         )
     sources = [f"- {name}: {entry['source']}" for name, entry in known.items() if name in by_name]
     if sources:
