@@ -1,4 +1,4 @@
-"""Pretrained image networks: cut at the right layers, frozen, their files checked, their views kept."""
+"""Pretrained image networks: cut at the right layers, frozen, their files checked, their features cached."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_images_smaller_than_the_generated_ones_are_refused(world, weights, tmp_
         build_pack(config, ["train"])
 
 
-# Views
+# Feature caches
 
 
 def test_cached_features_are_those_of_the_crop_and_are_computed_once(world, weights, monkeypatch):

@@ -33,7 +33,7 @@ SETTINGS = ClassifierConfig(channels=(8, 16), feature_dim=16, steps=50, batch_si
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> Config:
-    folder = tmp_path_factory.mktemp("judged")
+    folder = tmp_path_factory.mktemp("classified")
     root = folder / "birds"
     write_birds(root, {"train": (18, 8), "val": (18, 2)}, seed=1, captions=0)
     data = DataConfig(root=str(root), manifest=str(root / "manifest.jsonl"), pack=str(root / "pack"))
@@ -60,19 +60,19 @@ def pack(config) -> Pack:
     return Pack(Path(config.classifier.pack) / "val")
 
 
-def test_it_learns_to_tell_attributes(config, classifier, pack):
+def test_it_learns_to_predict_attributes(config, classifier, pack):
     assert classifier.heads == SCHEMA
     predictions = classifier.look(image_batches(pack, pack.packed_size))
     right = labels(pack, classifier.heads)
     shares = {name: float((predictions.answers(name) == right[name]).mean()) for name in SCHEMA}
     assert shares["size"] > 0.9 and min(shares.values()) > 0.6  # chance: 1/2, 1/3
-    told = [json.loads(line) for line in (Path(config.run) / "metrics.jsonl").read_text().splitlines()]
-    assert {line["metric"]: line["value"] for line in told} == {
+    metrics = [json.loads(line) for line in (Path(config.run) / "metrics.jsonl").read_text().splitlines()]
+    assert {line["metric"]: line["value"] for line in metrics} == {
         f"classifier_accuracy/{name}": share for name, share in shares.items()
     }
 
 
-def test_a_image_is_judged_the_same_alone_and_in_any_batch(classifier, pack):
+def test_predictions_of_an_image_do_not_depend_on_its_batch(classifier, pack):
     together = classifier.look([next(image_batches(pack, pack.packed_size))])
     alone = classifier.look(image_batches(pack, pack.packed_size, batch_size=1))
     assert np.allclose(together.features, alone.features, atol=1e-4)
@@ -109,7 +109,7 @@ def test_another_kind_of_run_is_no_classifier(tmp_path):
         load_classifier(tmp_path)
 
 
-def test_it_knows_what_it_was_trained_on(config, classifier):
+def test_it_knows_its_training_data(config, classifier):
     folder = Path(config.classifier.pack)
     packs = {split: Pack(folder / split).fingerprint for split in ("train", "val")}
     assert classifier.data == packs

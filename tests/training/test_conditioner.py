@@ -23,19 +23,13 @@ from s2i.training.gan import train_gan
 from s2i.training.loop import Training
 from s2i.training.matching_model import load_matching_model
 from tests.tiny import same, tiny_training_config
-from tests.tiny_trainings import Killed, write_trained_encoders
+from tests.tiny_trainings import Killed
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    """A folder with packed data and, beside it, a trained encoder of each modality."""
-    return write_trained_encoders(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def looker(world) -> Path:
+def looker(trained_encoders) -> Path:
     """The run of a further speech encoder: narrower, over smaller images."""
-    config = tiny_training_config(world / "data", world / "looker")
+    config = tiny_training_config(trained_encoders / "data", trained_encoders / "looker")
     images = replace(config.image_encoder, input_size=8)
     speech = replace(config.speech_encoder, hidden_dim=4)
     matching = replace(config.matching, scale=7.0)
@@ -44,29 +38,29 @@ def looker(world) -> Path:
     )
 
 
-def make_config(world: Path, run: Path, modality: str = "speech", **settings) -> Config:
-    config = tiny_training_config(world / "data", run, modality)
-    encoder = str(world / f"{modality}-encoder")
+def make_config(trained_encoders: Path, run: Path, modality: str = "speech", **settings) -> Config:
+    config = tiny_training_config(trained_encoders / "data", run, modality)
+    encoder = str(trained_encoders / f"{modality}-encoder")
     return replace(config, gan=replace(config.gan, encoder=encoder, **settings))
 
 
-def of_both(world: Path, run: Path) -> Config:
-    return make_config(world, run, other_encoder=str(world / "text-encoder"))
+def of_both(trained_encoders: Path, run: Path) -> Config:
+    return make_config(trained_encoders, run, other_encoder=str(trained_encoders / "text-encoder"))
 
 
-def matched_nets(world: Path, modality: str) -> dict:
-    return read_checkpoint(world / f"{modality}-encoder" / "checkpoints" / BEST)["nets"]
+def matched_nets(trained_encoders: Path, modality: str) -> dict:
+    return read_checkpoint(trained_encoders / f"{modality}-encoder" / "checkpoints" / BEST)["nets"]
 
 
 @pytest.mark.parametrize("kind", ["tuned", "both", "looked at"])
 def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(
-    kind, world, looker, tmp_path, monkeypatch
+    kind, trained_encoders, looker, tmp_path, monkeypatch
 ):
-    made = {"tuned": lambda run: make_config(world, run, encoder_lr=1e-3, generator_steps=2)}
+    made = {"tuned": lambda run: make_config(trained_encoders, run, encoder_lr=1e-3, generator_steps=2)}
     made["both"] = lambda run: replace(
-        of_both(world, run), gan=replace(of_both(world, run).gan, encoder_lr=1e-3)
+        of_both(trained_encoders, run), gan=replace(of_both(trained_encoders, run).gan, encoder_lr=1e-3)
     )
-    made["looked at"] = lambda run: make_config(world, run, matching_model=str(looker))
+    made["looked at"] = lambda run: make_config(trained_encoders, run, matching_model=str(looker))
     config = made[kind](tmp_path / "broken")
     unbroken = load_last(train_gan(made[kind](tmp_path / "unbroken")) / "checkpoints")
     record = Training.record
@@ -85,9 +79,11 @@ def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(
         assert same(unbroken[part], broken[part]), part
 
 
-def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_generates(world, tmp_path):
-    folder = train_gan(make_config(world, tmp_path / "run", encoder_lr=1e-3))
-    nets, before = load_last(folder / "checkpoints")["nets"], matched_nets(world, "speech")
+def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_generates(
+    trained_encoders, tmp_path
+):
+    folder = train_gan(make_config(trained_encoders, tmp_path / "run", encoder_lr=1e-3))
+    nets, before = load_last(folder / "checkpoints")["nets"], matched_nets(trained_encoders, "speech")
     assert same(nets["image_encoder"], before["image_encoder"])
     weights = [key for key in before["caption_encoder"] if "running" not in key and "num_b" not in key]
     moved = {
@@ -105,25 +101,25 @@ def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_genera
         assert not encoder.training
 
 
-def test_a_frozen_encoder_stays_as_it_was_matched_nets(world, tmp_path):
-    nets = load_last(train_gan(make_config(world, tmp_path)) / "checkpoints")["nets"]
-    assert same(nets["caption_encoder"], matched_nets(world, "speech")["caption_encoder"])
+def test_a_frozen_encoder_stays_as_it_was_matched_nets(trained_encoders, tmp_path):
+    nets = load_last(train_gan(make_config(trained_encoders, tmp_path)) / "checkpoints")["nets"]
+    assert same(nets["caption_encoder"], matched_nets(trained_encoders, "speech")["caption_encoder"])
     assert "caption_encoder_ema" not in nets
 
 
-def test_an_unmatched_encoder_is_another_one_and_stays_frozen(world, tmp_path):
-    config = make_config(world, tmp_path, encoder_start="random", matching_weight=0.0)
+def test_an_unmatched_encoder_is_another_one_and_stays_frozen(trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path, encoder_start="random", matching_weight=0.0)
     first = load_last(train_gan(replace(config, gan=replace(config.gan, steps=1))) / "checkpoints")["nets"]
     longer = replace(config, run=str(tmp_path / "longer"))
     last = load_last(train_gan(longer) / "checkpoints")["nets"]
     assert same(first["caption_encoder"], last["caption_encoder"])
-    assert not same(last["caption_encoder"], matched_nets(world, "speech")["caption_encoder"])
-    assert same(last["image_encoder"], matched_nets(world, "speech")["image_encoder"])
+    assert not same(last["caption_encoder"], matched_nets(trained_encoders, "speech")["caption_encoder"])
+    assert same(last["image_encoder"], matched_nets(trained_encoders, "speech")["image_encoder"])
 
 
 @pytest.mark.parametrize("condition", ["mu", "sentence"])
-def test_the_encoder_learns_through_the_images_and_not_through_what_judges_them(
-    condition, world, tmp_path, monkeypatch
+def test_the_encoder_is_tuned_through_the_images_and_not_through_the_discriminators(
+    condition, trained_encoders, tmp_path, monkeypatch
 ):
     for_generator, encode, sentences = gan_step.generator_losses, Conditioner.encode, []
 
@@ -155,11 +151,11 @@ def test_the_encoder_learns_through_the_images_and_not_through_what_judges_them(
 
     monkeypatch.setattr(Conditioner, "encode", note)
     monkeypatch.setattr(gan_step, "generator_losses", watch)
-    config = make_config(world, tmp_path, encoder_lr=1e-3, steps=2, added_loss="some:loss")
+    config = make_config(trained_encoders, tmp_path, encoder_lr=1e-3, steps=2, added_loss="some:loss")
     train_gan(replace(config, discriminator=replace(config.discriminator, condition_on=condition)))
 
 
-def test_generator_steps_are_so_many_a_batch_from_new_noise(world, tmp_path, monkeypatch):
+def test_generator_steps_are_so_many_a_batch_from_new_noise(trained_encoders, tmp_path, monkeypatch):
     steps, images = [], []
     for_discriminators, for_generator = gan_step.discriminator_losses, gan_step.generator_losses
 
@@ -174,7 +170,7 @@ def test_generator_steps_are_so_many_a_batch_from_new_noise(world, tmp_path, mon
 
     monkeypatch.setattr(gan_step, "discriminator_losses", discriminate)
     monkeypatch.setattr(gan_step, "generator_losses", generate)
-    train_gan(make_config(world, tmp_path / "a", generator_steps=3, steps=2))
+    train_gan(make_config(trained_encoders, tmp_path / "a", generator_steps=3, steps=2))
     assert steps == ["d", "g", "g", "g"] * 2
     assert not torch.equal(images[0], images[1])
 
@@ -187,7 +183,9 @@ def test_conditioners_take_turns_and_share_the_penalty():
     assert [conditioner_of_step(step, 2, 3) for step in range(0, 12, 3)] == [0, 1, 0, 1]
 
 
-def test_one_generator_on_both_listens_in_turn_and_generates_from_either(world, tmp_path, monkeypatch):
+def test_one_generator_for_both_modalities_alternates_and_generates_from_either(
+    trained_encoders, tmp_path, monkeypatch
+):
     heard = []
     encode = Conditioner.encode
 
@@ -196,7 +194,7 @@ def test_one_generator_on_both_listens_in_turn_and_generates_from_either(world, 
         return encode(self, batch)
 
     monkeypatch.setattr(Conditioner, "encode", listen)
-    folder = train_gan(of_both(world, tmp_path / "run"))
+    folder = train_gan(of_both(trained_encoders, tmp_path / "run"))
     # One penalty every 2 steps: the turns move on by one after each.
     assert [modality for modality, _ in heard[:4]] == ["speech", "text", "text", "speech"]
     assert all(is_text == (modality == "text") for modality, is_text in heard)
@@ -210,15 +208,20 @@ def test_one_generator_on_both_listens_in_turn_and_generates_from_either(world, 
         for modality, path in model.paths.items():
             assert path.config.modality == modality and (path.vocabulary is None) == (modality == "speech")
             assert same(dict(path.generator.state_dict()), saved["ema"])
-            assert same(dict(path.encoder.state_dict()), matched_nets(world, modality)["caption_encoder"])
-            assert same(dict(path.image_encoder.state_dict()), matched_nets(world, modality)["image_encoder"])
+            assert same(
+                dict(path.encoder.state_dict()), matched_nets(trained_encoders, modality)["caption_encoder"]
+            )
+            assert same(
+                dict(path.image_encoder.state_dict()),
+                matched_nets(trained_encoders, modality)["image_encoder"],
+            )
     output = load(folder, "cpu").path("text")
     image = output.generate(output.encode_text(["a red bird"]), ["0"]).images[-1]
     assert image.shape == (1, 3, 16, 16) and torch.isfinite(image).all()
 
 
-def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
-    world, looker, tmp_path, monkeypatch
+def test_a_matching_model_of_its_own_matches_and_relates_the_generated_images(
+    trained_encoders, looker, tmp_path, monkeypatch
 ):
     for_generator, embed, calls = gan_step.generator_losses, gan_step.embed_images, []
 
@@ -236,15 +239,17 @@ def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
     monkeypatch.setattr(gan_step, "generator_losses", note)
     monkeypatch.setattr(gan_step, "embed_images", check)
     model = load_matching_model(looker, "gan.matching_model", torch.device("cpu"))
-    folder = train_gan(make_config(world, tmp_path / "run", matching_model=str(looker), steps=2))
+    folder = train_gan(make_config(trained_encoders, tmp_path / "run", matching_model=str(looker), steps=2))
     assert len(calls) == 2
     for encoding, matching, matched in calls:
         assert matching.scale == 7.0 and encoding.sentence.shape[1] == 16 and matched.sentence.shape[1] == 8
         assert not matched.sentence.requires_grad and not matched.sequence.requires_grad
     # What the model generates from, and is searched with, are its own encoders still.
     path = load(folder, "cpu").path("speech")
-    assert same(dict(path.encoder.state_dict()), matched_nets(world, "speech")["caption_encoder"])
-    assert same(dict(path.image_encoder.state_dict()), matched_nets(world, "speech")["image_encoder"])
+    assert same(dict(path.encoder.state_dict()), matched_nets(trained_encoders, "speech")["caption_encoder"])
+    assert same(
+        dict(path.image_encoder.state_dict()), matched_nets(trained_encoders, "speech")["image_encoder"]
+    )
 
     export([folder], tmp_path / "model")
     assert "The matching model that the generator learnt from" in (tmp_path / "model/README.md").read_text()
@@ -253,29 +258,31 @@ def test_other_encoders_match_and_relate_the_drawings_where_they_are_named(
         load_r_precision_encoder(looker, path)
 
 
-def test_a_matching_model_reads_as_the_model_itself_reads(world, looker, tmp_path):
-    told = r"expected gan.matching_model to read the {} that gan.encoder reads, found another in \S*{}"
-    with pytest.raises(InputError, match=told.format("modality", "looker")):
-        train_gan(make_config(world, tmp_path / "run", "text", matching_model=str(looker)))
-    config = make_config(world, tmp_path / "run", matching_model=str(tmp_path / "coarse"))
+def test_a_matching_model_reads_as_the_model_itself_reads(trained_encoders, looker, tmp_path):
+    message = r"expected gan.matching_model to read the {} that gan.encoder reads, found another in \S*{}"
+    with pytest.raises(InputError, match=message.format("modality", "looker")):
+        train_gan(make_config(trained_encoders, tmp_path / "run", "text", matching_model=str(looker)))
+    config = make_config(trained_encoders, tmp_path / "run", matching_model=str(tmp_path / "coarse"))
     shutil.copytree(looker, tmp_path / "coarse")
     origin = tmp_path / "coarse" / "checkpoints" / BEST
     saved = read_checkpoint(origin)
     saved["config"]["audio"]["hop"] = 0.02
     write_checkpoint(origin, saved)
-    with pytest.raises(InputError, match=told.format("audio", "coarse")):
+    with pytest.raises(InputError, match=message.format("audio", "coarse")):
         train_gan(config)
-    shutil.copytree(world / "text-encoder", tmp_path / "words")
-    saved = read_checkpoint(world / "text-encoder" / "checkpoints" / BEST)
+    shutil.copytree(trained_encoders / "text-encoder", tmp_path / "words")
+    saved = read_checkpoint(trained_encoders / "text-encoder" / "checkpoints" / BEST)
     saved["vocabulary"] = [*saved["vocabulary"][:-1], "ostrich"]
     write_checkpoint(tmp_path / "words" / "checkpoints" / BEST, saved)
-    with pytest.raises(InputError, match=told.format("vocabulary", "words")):
-        train_gan(make_config(world, tmp_path / "run", "text", matching_model=str(tmp_path / "words")))
+    with pytest.raises(InputError, match=message.format("vocabulary", "words")):
+        train_gan(
+            make_config(trained_encoders, tmp_path / "run", "text", matching_model=str(tmp_path / "words"))
+        )
     assert not (tmp_path / "run").exists()
 
 
-def test_encoders_of_two_widths_are_refused(world, tmp_path):
-    config = of_both(world, tmp_path)
+def test_encoders_of_two_widths_are_refused(trained_encoders, tmp_path):
+    config = of_both(trained_encoders, tmp_path)
     config = replace(config, text_encoder=replace(config.text_encoder, hidden_dim=4))
     with pytest.raises(InputError, match=r"one width for gan.other_encoder, found \{'speech': 16, 'text': 8"):
         train_gan(config)

@@ -138,13 +138,13 @@ def test_a_wrong_pair_takes_the_caption_of_another_class():
     seen: list[Tensor] = []
     for network in networks:
         classifier = network.conditional_logits
-        network.conditional_logits = lambda hidden, told, classifier=classifier: (
-            seen.append(told),
-            classifier(hidden, told),
+        network.conditional_logits = lambda hidden, given, classifier=classifier: (
+            seen.append(given),
+            classifier(hidden, given),
         )[1]
     config = GanConfig(terms=DiscriminatorTerms(**{**ONLY, "wrong_c": 1.0}))
     gan_step.discriminator_losses(networks, reals, fakes, condition, CLASSES, config)
-    wrong = [told.argmax(1) for told in seen if not torch.equal(told, condition)]
+    wrong = [given.argmax(1) for given in seen if not torch.equal(given, condition)]
     assert len(wrong) == len(networks)
     assert all((classes != CLASSES).all() for classes in wrong)
 
@@ -165,9 +165,9 @@ def test_the_discriminators_step_gives_the_generator_and_the_encoder_no_gradient
     encoding = some_encoding()
     encoding.sentence.requires_grad_()
     output = generate(generator, encoding)
-    told = output.mu if condition == "mu" else encoding.sentence
+    given = output.mu if condition == "mu" else encoding.sentence
     terms = gan_step.discriminator_losses(
-        networks, images(), [p.detach() for p in output.images], told.detach(), CLASSES, config.gan
+        networks, images(), [p.detach() for p in output.images], given.detach(), CLASSES, config.gan
     )
     terms["d/all"].backward()
     assert all(weight.grad is None for weight in generator.parameters())
@@ -271,8 +271,8 @@ def test_the_generators_terms_by_hand():
     expected = 0.5 * losses.augmentation_loss(mu, logvar)
     for network, fake in zip(networks, fakes, strict=True):
         fake = fake.flatten(1)
-        told = losses.adversarial_loss(fake @ network.p + condition @ network.c, True, "bce")
-        expected = expected + 2 * told + 3 * losses.adversarial_loss(fake @ network.u, True, "bce")
+        conditional = losses.adversarial_loss(fake @ network.p + condition @ network.c, True, "bce")
+        expected = expected + 2 * conditional + 3 * losses.adversarial_loss(fake @ network.u, True, "bce")
     assert total.item() == pytest.approx(expected.item(), rel=1e-5)
     assert set(terms) == {f"g_{s}/{k}" for s in (2, 4) for k in ("conditional", "unconditional")} | {"g/kl"}
 
@@ -370,7 +370,7 @@ def test_relations_to_another_class_are_left_out_where_there_is_none():
     assert torch.isfinite(total)
 
 
-def test_a_image_alone_in_its_class_is_not_identical_to_itself():
+def test_an_image_alone_in_its_class_is_not_identical_to_itself():
     """It stands for another one of its class: the same pair under two labels would teach nothing."""
     real, same, fake = torch.randn(3, 4, 16)
     classes = torch.tensor([0, 1, 1, 2])
@@ -406,8 +406,8 @@ def test_semantic_terms_are_batch_matching_and_cross_entropy_of_the_discriminato
     images, condition = torch.rand(4, 3, 8, 8), torch.randn(4, SEMANTIC.embedding_dim)
     hidden = network(images)
     contrast = gan_step.contrastive_loss(network, hidden, condition, CLASSES)
-    seen, told = network.contrast(hidden.flatten(1)), network.contrast_condition(condition)
-    ways = losses.batch_matching_loss(seen, told, CLASSES, gan_step.CONTRAST_SCALE)
+    seen, captions = network.contrast(hidden.flatten(1)), network.contrast_condition(condition)
+    ways = losses.batch_matching_loss(seen, captions, CLASSES, gan_step.CONTRAST_SCALE)
     assert contrast.item() == pytest.approx(sum(ways).item() / 2)
     logits = network.classifier(hidden.flatten(1)).log_softmax(1)
     classes = gan_step.classification_loss(network, hidden, CLASSES)

@@ -355,7 +355,7 @@ def test_penalties_of_a_gradients_norm():
 # Wrong pairs
 
 
-def test_a_wrong_partner_is_never_of_the_same_class_and_its_lack_is_told():
+def test_a_wrong_partner_is_never_of_the_same_class_and_its_lack_is_reported():
     random = torch.Generator().manual_seed(1)
     for _ in range(200):
         classes = torch.randint(3, (6,), generator=random)

@@ -209,10 +209,10 @@ def test_the_benchmark_prints_seconds_a_step_of_each_part_in_both_precisions():
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    told = done.stdout.splitlines()
+    printed = done.stdout.splitlines()
     chosen = choose(Config(), "", torch.device("cuda" if torch.cuda.is_available() else "cpu")).precision
-    assert told[1].startswith(f"precision: auto is {chosen} here: ")
-    rows = {line[:16].strip(): line[16:].split() for line in told[4:]}
+    assert printed[1].startswith(f"precision: auto is {chosen} here: ")
+    rows = {line[:16].strip(): line[16:].split() for line in printed[4:]}
     assert list(rows) == ["speech encoder", "text encoder", "classifier", "GAN"]
     assert all(len(cells) == 6 and float(cells[0]) > 0 and float(cells[3]) > 0 for cells in rows.values())
 

@@ -32,20 +32,14 @@ from s2i.training.gan import growing_stages, train_gan
 from s2i.training.loop import Training
 from tests.tiny import same, tiny_training_config
 from tests.tiny_data import write_telling_data, write_tiny_data
-from tests.tiny_trainings import Killed, write_trained_encoders
+from tests.tiny_trainings import Killed
 
 TRAININGS = {"encoder": train_encoder, "gan": train_gan}
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    """A folder with packed data and, beside it, a trained encoder of each modality."""
-    return write_trained_encoders(tmp_path_factory.mktemp("world"))
-
-
-def make_config(world: Path, run: Path, modality: str = "speech") -> Config:
-    config = tiny_training_config(world / "data", run, modality)
-    return replace(config, gan=replace(config.gan, encoder=str(world / f"{modality}-encoder")))
+def make_config(trained_encoders: Path, run: Path, modality: str = "speech") -> Config:
+    config = tiny_training_config(trained_encoders / "data", run, modality)
+    return replace(config, gan=replace(config.gan, encoder=str(trained_encoders / f"{modality}-encoder")))
 
 
 def train_and_die(monkeypatch, train, config: Config, step: int) -> None:
@@ -78,10 +72,10 @@ def log_of(folder: Path) -> list[dict]:
 @pytest.mark.parametrize("modality", ["speech", "text"])
 @pytest.mark.parametrize("kind", TRAININGS)
 def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
-    kind, modality, world, tmp_path, monkeypatch
+    kind, modality, trained_encoders, tmp_path, monkeypatch
 ):
     train = TRAININGS[kind]
-    config = make_config(world, tmp_path / "broken", modality)
+    config = make_config(trained_encoders, tmp_path / "broken", modality)
     if modality == "text":
         config = replace(config, gan=replace(config.gan, grow=(0.4,), reconstruction_weight=1.0))
     unbroken = train(replace(config, run=str(tmp_path / "unbroken")))
@@ -102,11 +96,11 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
         assert (unbroken / "samples" / name).read_bytes() == (broken / "samples" / name).read_bytes()
 
 
-def test_a_checkpoint_holds_every_net_and_optimiser(world, tmp_path):
-    encoder = load_last(world / "text-encoder" / "checkpoints")
+def test_a_checkpoint_holds_every_net_and_optimiser(trained_encoders, tmp_path):
+    encoder = load_last(trained_encoders / "text-encoder" / "checkpoints")
     assert encoder["kind"] == "encoder" and encoder["config"]["modality"] == "text"
     assert set(encoder["nets"]) == {"caption_encoder", "image_encoder", "classifier"}
-    gan = load_last(train_gan(make_config(world, tmp_path, "text")) / "checkpoints")
+    gan = load_last(train_gan(make_config(trained_encoders, tmp_path, "text")) / "checkpoints")
     assert gan["kind"] == "gan" and gan["vocabulary"] == encoder["vocabulary"]
     assert set(gan["nets"]) == {
         "generator",
@@ -124,9 +118,9 @@ def test_a_checkpoint_holds_every_net_and_optimiser(world, tmp_path):
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
-def test_saving_measuring_and_sampling_change_nothing_that_is_learnt(kind, world, tmp_path):
+def test_saving_measuring_and_sampling_change_nothing_that_is_learnt(kind, trained_encoders, tmp_path):
     """The published code puts the averaged weights into the live generator whenever it saves."""
-    seldom = make_config(world, tmp_path / "seldom")
+    seldom = make_config(trained_encoders, tmp_path / "seldom")
     seldom = replace(
         seldom,
         log=LogConfig(every=9, checkpoint_every=0),
@@ -146,8 +140,8 @@ def test_saving_measuring_and_sampling_change_nothing_that_is_learnt(kind, world
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
-def test_another_seed_trains_another_network_and_the_same_one_the_same(kind, world, tmp_path):
-    config = make_config(world, tmp_path / "a")
+def test_another_seed_trains_another_network_and_the_same_one_the_same(kind, trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path / "a")
     config = replace(config, matching=replace(config.matching, steps=2), gan=replace(config.gan, steps=2))
     nets = [
         state_of(TRAININGS[kind](replace(config, run=str(tmp_path / name), seed=seed)))["nets"]
@@ -160,10 +154,10 @@ def test_another_seed_trains_another_network_and_the_same_one_the_same(kind, wor
 
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
-def test_an_encoder_learns_to_find_images_that_it_has_not_seen(modality, world, tmp_path):
-    config = make_config(world, tmp_path, modality)
+def test_an_encoder_learns_to_find_images_that_it_has_not_seen(modality, trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path, modality)
     train_encoder(replace(config, matching=replace(config.matching, steps=80, batch_size=8)))
-    labels = torch.from_numpy(Pack(world / "data" / "pack" / "val").labels)
+    labels = torch.from_numpy(Pack(trained_encoders / "data" / "pack" / "val").labels)
     chance = chance_by_class(labels, labels)["mAP"]
     best = read_checkpoint(tmp_path / "checkpoints" / BEST)["metrics"]
     assert best["mAP"] > 0.9 > 2 * chance
@@ -172,21 +166,21 @@ def test_an_encoder_learns_to_find_images_that_it_has_not_seen(modality, world, 
         assert log[-1][term] < log[0][term]
 
 
-def test_a_later_step_that_is_worse_does_not_replace_the_best_one(world, tmp_path, monkeypatch):
+def test_a_later_step_that_is_worse_does_not_replace_the_best_one(trained_encoders, tmp_path, monkeypatch):
     from s2i.training import encoder
 
     scores = iter([0.3, 0.5, 0.4])
     monkeypatch.setattr(encoder, "retrieval_scores", lambda *_: {"mAP": torch.full((2,), next(scores))})
-    train_encoder(make_config(world, tmp_path))
+    train_encoder(make_config(trained_encoders, tmp_path))
     best, last = (state_of(tmp_path, name) for name in (BEST, "last.pt"))
-    told = {"mAP": 0.5, "step": 6, "split": "val", "counts": {"captions": 2}}
-    assert best["step"] == 6 and told.items() <= best["metrics"].items() and last["step"] == 9
+    common = {"mAP": 0.5, "step": 6, "split": "val", "counts": {"captions": 2}}
+    assert best["step"] == 6 and common.items() <= best["metrics"].items() and last["step"] == 9
     assert not same(best["nets"], last["nets"])
 
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
-def test_the_best_step_by_validation_is_kept_and_gives_its_numbers_again(modality, world):
-    folder = world / f"{modality}-encoder"
+def test_the_best_step_by_validation_is_kept_and_gives_its_numbers_again(modality, trained_encoders):
+    folder = trained_encoders / f"{modality}-encoder"
     best = read_checkpoint(folder / "checkpoints" / BEST)
     measured = [line for line in Run(folder).read_metrics() if line["metric"] == "mAP"]
     assert [line["step"] for line in measured] == [3, 6, 9]
@@ -194,21 +188,21 @@ def test_the_best_step_by_validation_is_kept_and_gives_its_numbers_again(modalit
     first_best = max(measured, key=lambda line: (line["value"], -line["step"]))
     assert (best["step"], best["metrics"]["mAP"]) == (first_best["step"], first_best["value"])
 
-    config = make_config(world, folder, modality)
+    config = make_config(trained_encoders, folder, modality)
     vocabulary = Vocabulary.from_list(best["vocabulary"]) if modality == "text" else None
     encoder = build_caption_encoder(config, len(vocabulary or ())).eval()
     image_encoder = build_image_encoder(config).eval()
     encoder.load_state_dict(best["nets"]["caption_encoder"])
     image_encoder.load_state_dict(best["nets"]["image_encoder"])
-    pack = Pack(world / "data" / "pack" / "val", config)
+    pack = Pack(trained_encoders / "data" / "pack" / "val", config)
     scores = retrieval_scores(encoder, image_encoder, pack, config, vocabulary)
     for name, values in scores.items():
         assert values.mean().item() == pytest.approx(best["metrics"][name], abs=1e-5)
 
 
-def test_the_test_split_is_never_opened(world, tmp_path):
+def test_the_test_split_is_never_opened(trained_encoders, tmp_path):
     data = tmp_path / "data"
-    shutil.copytree(world / "data", data)
+    shutil.copytree(trained_encoders / "data", data)
     (data / "pack" / "test").mkdir()
     (data / "pack" / "test" / "pack.json").write_text("not to be read")
     config = tiny_training_config(data, tmp_path / "speech-encoder")
@@ -216,11 +210,11 @@ def test_the_test_split_is_never_opened(world, tmp_path):
     train_gan(replace(config, run=str(tmp_path / "gan"), gan=replace(config.gan, steps=1)))
 
 
-def test_the_vocabulary_has_the_words_of_training_captions_alone(world):
-    words = load_last(world / "text-encoder" / "checkpoints")["vocabulary"]
+def test_the_vocabulary_has_the_words_of_training_captions_alone(trained_encoders):
+    words = load_last(trained_encoders / "text-encoder" / "checkpoints")["vocabulary"]
     assert {"a", "bird", "that", "is", "red", "green", "blue", "white"} < set(words)
     assert "zebra" not in words
-    assert load_last(world / "speech-encoder" / "checkpoints")["vocabulary"] is None
+    assert load_last(trained_encoders / "speech-encoder" / "checkpoints")["vocabulary"] is None
 
 
 def test_a_recording_shorter_than_one_step_is_refused_by_name(tmp_path):
@@ -255,14 +249,14 @@ def test_speech_needs_no_text(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def gan(world, tmp_path_factory) -> dict:
+def gan(trained_encoders, tmp_path_factory) -> dict:
     """The checkpoint of a GAN run."""
-    folder = train_gan(make_config(world, tmp_path_factory.mktemp("runs") / "gan"))
+    folder = train_gan(make_config(trained_encoders, tmp_path_factory.mktemp("runs") / "gan"))
     return load_last(folder / "checkpoints")
 
 
-def test_the_matching_model_is_frozen_with_its_running_statistics(world, gan):
-    encoder = read_checkpoint(world / "speech-encoder" / "checkpoints" / BEST)
+def test_the_matching_model_is_frozen_with_its_running_statistics(trained_encoders, gan):
+    encoder = read_checkpoint(trained_encoders / "speech-encoder" / "checkpoints" / BEST)
     for name in ("caption_encoder", "image_encoder"):
         assert same(gan["nets"][name], encoder["nets"][name])
         assert any("running_mean" in key for key in gan["nets"][name])
@@ -277,7 +271,9 @@ def test_the_average_is_a_net_of_its_own_with_statistics_of_its_own(gan):
     assert len(moved) == len(live) - len(counts) and any("running_var" in key for key in moved)
 
 
-def test_the_averages_statistics_are_the_running_mean_of_the_live_ones(world, tmp_path, monkeypatch):
+def test_the_averages_statistics_are_the_running_mean_of_the_live_ones(
+    trained_encoders, tmp_path, monkeypatch
+):
     """Of the generator and of an encoder that learns with it, in a training and in an exported model."""
     expected: dict[str, dict[str, torch.Tensor]] = {}
     record = Training.record
@@ -292,7 +288,7 @@ def test_the_averages_statistics_are_the_running_mean_of_the_live_ones(world, tm
         record(self, terms)
 
     monkeypatch.setattr(Training, "record", follow)
-    config = make_config(world, tmp_path / "run")
+    config = make_config(trained_encoders, tmp_path / "run")
     config = replace(config, gan=replace(config.gan, encoder_lr=1e-3))
     nets = load_last(train_gan(config) / "checkpoints")["nets"]
     export([tmp_path / "run"], tmp_path / "model")
@@ -307,21 +303,21 @@ def test_the_averages_statistics_are_the_running_mean_of_the_live_ones(world, tm
 
 @pytest.mark.parametrize("condition", ["mu", "sentence"])
 def test_in_a_training_the_discriminators_step_has_no_history_and_the_generators_moves_no_discriminator(
-    condition, world, tmp_path, monkeypatch
+    condition, trained_encoders, tmp_path, monkeypatch
 ):
-    config = make_config(world, tmp_path)
+    config = make_config(trained_encoders, tmp_path)
     config = replace(config, discriminator=DiscriminatorConfig(channels=4, condition_on=condition))
     steps: list[str] = []
     after_generator: dict[str, torch.Tensor] = {}
     for_discriminator, for_generator = gan_step.discriminator_losses, gan_step.generator_losses
 
-    def learn_to_discriminate(networks, reals, fakes, told, *rest):
+    def learn_to_discriminate(networks, reals, fakes, condition_given, *rest):
         steps.append("d")
-        assert not told.requires_grad and not any(fake.requires_grad for fake in fakes)
+        assert not condition_given.requires_grad and not any(fake.requires_grad for fake in fakes)
         assert all(weight.requires_grad for weight in networks.parameters())
         for key, value in after_generator.items():  # the generator's step changed no weight
             assert torch.equal(value, dict(networks.named_parameters())[key]), key
-        return for_discriminator(networks, reals, fakes, told, *rest)
+        return for_discriminator(networks, reals, fakes, condition_given, *rest)
 
     def learn_to_generate(networks, generated, *rest):
         steps.append("g")
@@ -344,26 +340,30 @@ def test_in_a_training_the_discriminators_step_has_no_history_and_the_generators
     assert steps == ["d", "g"] * 3
 
 
-def test_the_generator_generates_once_a_step(world, tmp_path, monkeypatch):
+def test_the_generator_generates_once_a_step(trained_encoders, tmp_path, monkeypatch):
     from s2i.models.generator import StackedGenerator
 
     calls = []
     forward = StackedGenerator.forward
     monkeypatch.setattr(
-        StackedGenerator, "forward", lambda self, *inputs: (calls.append(self), forward(self, *inputs))[1]
+        StackedGenerator,
+        "forward",
+        lambda self, *inputs, **options: (calls.append(self), forward(self, *inputs, **options))[1],
     )
-    config = make_config(world, tmp_path)
+    config = make_config(trained_encoders, tmp_path)
     train_gan(replace(config, gan=replace(config.gan, steps=5, sample_every=0)))
     assert len(calls) == 5 and len(set(map(id, calls))) == 1
 
 
 @pytest.mark.parametrize(("class_weight", "region_weight"), [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0)])
-def test_every_weight_of_an_encoder_that_may_learn_does(class_weight, region_weight, world, tmp_path):
+def test_every_weight_of_an_encoder_that_may_learn_does(
+    class_weight, region_weight, trained_encoders, tmp_path
+):
     """Else several processes wait for gradients that never come."""
-    config = make_config(world, tmp_path)
+    config = make_config(trained_encoders, tmp_path)
     matching = replace(config.matching, class_weight=class_weight, region_weight=region_weight)
     config = replace(config, matching=matching)
-    pack = Pack(world / "data" / "pack" / "train")
+    pack = Pack(trained_encoders / "data" / "pack" / "train")
     networks = EncoderNetworks(config, 0, len(pack.class_labels))
     dataset = CaptionedImages(pack, 0, config.generated_size, "speech")
     networks(dataset[0, np.arange(8)])[0].backward()
@@ -372,11 +372,11 @@ def test_every_weight_of_an_encoder_that_may_learn_does(class_weight, region_wei
     assert any("classifier" in name for name in learning) == (class_weight > 0)
 
 
-def test_stages_grow_when_their_part_of_the_steps_has_come(world, tmp_path):
+def test_stages_grow_when_their_part_of_the_steps_has_come(trained_encoders, tmp_path):
     shown = [growing_stages((0.2, 0.5), step / 10, 3) for step in range(10)]
     assert shown == [1, 1, 2, 2, 2, 3, 3, 3, 3, 3]
     assert growing_stages((), 0.0, 3) == 3
-    config = replace(make_config(world, tmp_path), log=LogConfig(every=1, checkpoint_every=9))
+    config = replace(make_config(trained_encoders, tmp_path), log=LogConfig(every=1, checkpoint_every=9))
     lines = Run(train_gan(replace(config, gan=replace(config.gan, grow=(0.4,))))).read_log()
     for term in ("g_16/conditional", "d_16/real_c"):
         assert [line["step"] for line in lines if term in line] == [5, 6, 7, 8, 9]
@@ -390,7 +390,7 @@ def test_stages_grow_when_their_part_of_the_steps_has_come(world, tmp_path):
         train_gan(replace(config, run=str(tmp_path / "b"), gan=replace(config.gan, grow=(0.2, 0.4))))
 
 
-def test_real_images_are_cropped_and_flipped_unless_told_not_to(world, tmp_path, monkeypatch):
+def test_real_images_are_cropped_and_flipped_unless_switched_off(trained_encoders, tmp_path, monkeypatch):
     given = []
     real = conditioner.CaptionedImages.__init__
 
@@ -400,12 +400,12 @@ def test_real_images_are_cropped_and_flipped_unless_told_not_to(world, tmp_path,
 
     monkeypatch.setattr(conditioner.CaptionedImages, "__init__", noted)
     for augment in (True, False):
-        config = make_config(world, tmp_path / str(augment))
+        config = make_config(trained_encoders, tmp_path / str(augment))
         train_gan(replace(config, gan=replace(config.gan, steps=1, augment=augment)))
     assert given == [True, False]
 
 
-def test_samples_come_from_the_average_in_evaluation_mode(world, tmp_path, monkeypatch):
+def test_samples_come_from_the_average_in_evaluation_mode(trained_encoders, tmp_path, monkeypatch):
     from s2i.training import samples
 
     generated = []
@@ -420,7 +420,7 @@ def test_samples_come_from_the_average_in_evaluation_mode(world, tmp_path, monke
         generate(self, generator, encoder, step)
 
     monkeypatch.setattr(samples.SampleGrid, "generate", watch)
-    config, pack = make_config(world, tmp_path), Pack(world / "data" / "pack" / "train")
+    config, pack = make_config(trained_encoders, tmp_path), Pack(trained_encoders / "data" / "pack" / "train")
     folder = train_gan(config)
     assert same(dict(generated[-1].state_dict()), load_last(folder / "checkpoints")["nets"]["ema"])
 
@@ -437,8 +437,8 @@ def test_where_each_image_is_a_class_of_its_own_none_is_shown_as_identical(tmp_p
     assert terms == {"relation/same_class", "relation/generated", "relation/other_class", "relation/all"}
 
 
-def test_every_term_of_the_losses_is_logged(world, tmp_path):
-    line = Run(train_gan(make_config(world, tmp_path))).read_log()[0]
+def test_every_term_of_the_losses_is_logged(trained_encoders, tmp_path):
+    line = Run(train_gan(make_config(trained_encoders, tmp_path))).read_log()[0]
     terms = {f"d_{s}/{k}" for s in (8, 16) for k in ("real_c", "real_u", "wrong_c", "fake_c", "fake_u")}
     terms |= {f"d_{s}/penalty" for s in (8, 16)}
     terms |= {f"g_{s}/{k}" for s in (8, 16) for k in ("conditional", "unconditional")}
@@ -448,7 +448,7 @@ def test_every_term_of_the_losses_is_logged(world, tmp_path):
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
-def test_bf16_trains_every_term_and_is_used_by_every_net(kind, world, tmp_path, monkeypatch):
+def test_bf16_trains_every_term_and_is_used_by_every_net(kind, trained_encoders, tmp_path, monkeypatch):
     seen: dict[str, set[torch.dtype]] = {"bce": set(), "penalty": set(), "class": set()}
     adversarial, squared, by_class = losses.adversarial_loss, losses.squared_gradient, losses.class_loss
     monkeypatch.setattr(
@@ -466,7 +466,7 @@ def test_bf16_trains_every_term_and_is_used_by_every_net(kind, world, tmp_path, 
         "class_loss",
         lambda image, *rest: (seen["class"].add(image.dtype), by_class(image, *rest))[1],
     )
-    config = replace(make_config(world, tmp_path), precision="bf16")
+    config = replace(make_config(trained_encoders, tmp_path), precision="bf16")
     state = state_of(TRAININGS[kind](config))
     used = {torch.bfloat16}
     if kind == "gan":  # the penalty's second derivatives stay in float32
@@ -478,8 +478,8 @@ def test_bf16_trains_every_term_and_is_used_by_every_net(kind, world, tmp_path, 
             assert value.dtype != torch.bfloat16 and torch.isfinite(value).all()
 
 
-def test_an_encoder_of_another_shape_is_refused_by_section(world, tmp_path):
-    config = make_config(world, tmp_path)
+def test_an_encoder_of_another_shape_is_refused_by_section(trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path)
     other = replace(config, speech_encoder=replace(config.speech_encoder, segment=2))
     with pytest.raises(InputError, match="expected the speech_encoder of"):
         train_gan(other)
@@ -488,7 +488,7 @@ def test_an_encoder_of_another_shape_is_refused_by_section(world, tmp_path):
     assert not (tmp_path / "config.yaml").exists()
 
 
-def test_a_missing_encoder_is_named(world, tmp_path):
-    config = make_config(world, tmp_path)
+def test_a_missing_encoder_is_named(trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path)
     with pytest.raises(InputError, match="nowhere"):
         train_gan(replace(config, gan=replace(config.gan, encoder=str(tmp_path / "nowhere"))))
