@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
-from functools import cache, reduce
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -20,11 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from s2i.config import AudioConfig, Config
+from s2i.config_checks import check_text, check_together, check_values
 from s2i.config_yaml import Layer, read_layers
 from s2i.errors import InputError
-from s2i.files.atomic import is_utf8, write_atomically
+from s2i.files.atomic import write_atomically
 from s2i.files.paths import expand_path
-from s2i.settings import declared, types
+from s2i.settings import declared, types, value_of
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -111,11 +112,6 @@ def save_config(config: Config, path: str | Path) -> None:
         stream.write(config_to_yaml(config))
 
 
-def value_of(config: Config, key: str) -> Any:
-    """The value of a dotted key."""
-    return reduce(getattr, key.split("."), config)
-
-
 def require(config: Config, *keys: str) -> None:
     """Refuse a configuration in which one of the dotted keys was never given, or any path is left empty that
     has to be one: Python takes an empty path for the current folder."""
@@ -142,7 +138,7 @@ def _merge(layers: Sequence[Layer], overrides: Sequence[str], origin: str) -> Co
         if "=" not in word:
             raise InputError(f"expected key=value on the command line, found {word!r}")
         key, _, value = word.partition("=")
-        _check_text(key, value, "the command line")
+        check_text(key, value, "the command line")
     merged = _schema()
     for source, values in layers:
         merged = _merge_layer(merged, source, lambda values=values: values)
@@ -150,7 +146,7 @@ def _merge(layers: Sequence[Layer], overrides: Sequence[str], origin: str) -> Co
     merged = _merge_layer(merged, origin, lambda: OmegaConf.from_dotlist(words))
     config = _freeze(Config, merged)
     check_values(config, origin)
-    _check_together(config, origin)
+    check_together(config, origin)
     return config
 
 
@@ -186,51 +182,6 @@ def _as_yaml(word: str) -> str:
     key, _, value = word.partition("=")
     is_text = types(Config).get(key) is str
     return f"{key}={json.dumps(value, ensure_ascii=False)}" if is_text else word
-
-
-def check_values(config: Config, origin: str) -> None:
-    """Refuse a number outside what `s2i.config` declares of its key, and text that no file can hold."""
-    for key, told in declared(Config).items():
-        value = value_of(config, key)
-        if isinstance(value, dict):  # options of a network, which checks them
-            continue
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, str):
-                _check_text(key, part, origin)
-            elif not isinstance(part, bool) and not told.allows(part):
-                raise InputError(f"{origin}: expected {key} of {told.allowed}, found {value}: change it")
-
-
-def _check_text(key: str, text: str, origin: str) -> None:
-    """A configuration is written as UTF-8, and names of files end at a NUL."""
-    if "\0" in text or not is_utf8(text):
-        raise InputError(
-            f"{origin}: expected {key} as UTF-8 without NUL, found {text!r}: rename or change it"
-        )
-
-
-def _check_together(config: Config, origin: str) -> None:
-    """What the ranges of single keys can't tell."""
-    image, audio, size = config.image_encoder, config.audio, config.generator.base_size
-    halvings = len(image.channels)
-    if size & (size - 1):
-        raise InputError(
-            f"{origin}: expected generator.base_size of 4, 8, 16, 32, ... px, found {size}: change it"
-        )
-    if image.kind == "small" and (halvings < 2 or image.input_size < 2**halvings):
-        raise InputError(
-            f"{origin}: expected image_encoder.channels of two numbers or more, each of which halves an image"
-            f" of {image.input_size} px, found {list(image.channels)}: change either"
-        )
-    if not config.classifier.channels:
-        raise InputError(
-            f"{origin}: expected classifier.channels of one number or more, found none: add some"
-        )
-    if min(audio.window, audio.hop) * audio.sample_rate < 1:
-        raise InputError(
-            f"{origin}: expected audio.window and audio.hop of a sample or more at {audio.sample_rate} Hz,"
-            f" found {audio.window:g} and {audio.hop:g} s: raise them"
-        )
 
 
 @cache

@@ -9,7 +9,7 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from functools import cache, reduce
 from typing import Any, Literal, get_type_hints
 
 Training = Literal["encoder", "gan", "classifier"]
@@ -54,17 +54,17 @@ class Setting:
     def allowed(self) -> str:
         """The numbers that it may have, in words."""
         if self.at_least is not None and self.below is None:
-            told = f"{self.at_least:.10g} to {self.at_most:.10g}"
+            text = f"{self.at_least:.10g} to {self.at_most:.10g}"
         else:
             limits = {name: getattr(self, name) for name in _LIMITS}
             if self.below is not None:
                 del limits["at_most"]
-            told = ", ".join(
+            text = ", ".join(
                 _LIMITS[name][1].format(f"{limit:.10g}")
                 for name, limit in limits.items()
                 if limit is not None
             )
-        return f"{told} {self.unit}" if self.unit else told
+        return f"{text} {self.unit}" if self.unit else text
 
     def allows(self, value: float) -> bool:
         """Whether a number is finite and within the limits."""
@@ -75,14 +75,14 @@ class Setting:
 
 
 def setting(default: Any, **declared: Any) -> Any:
-    """A field of a configuration with its default, and what `Setting` tells of it."""
+    """A field of a configuration with its default, and what `Setting` says of it."""
     Setting(**declared)
     return field(default=default, metadata={_KEY: declared})
 
 
 def section(default: Callable[[], Any], **declared: Any) -> Any:
-    """A field that holds a section, made by `default`; what is told of it holds for each of its keys that
-    doesn't tell otherwise."""
+    """A field that holds a section, made by `default`; what is declared of it holds for each of its keys that
+    doesn't declare otherwise."""
     Setting(**declared)
     return field(default_factory=default, metadata={_KEY: declared})
 
@@ -103,6 +103,11 @@ def types(kind: type) -> dict[str, Any]:
         else:
             found[name] = hint
     return found
+
+
+def value_of(config: Any, key: str) -> Any:
+    """The value of a dotted key of a configuration."""
+    return reduce(getattr, key.split("."), config)
 
 
 def _declared(kind: type) -> dict[str, dict[str, Any]]:

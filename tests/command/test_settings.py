@@ -9,9 +9,10 @@ from typing import Any, get_origin
 import pytest
 
 from s2i.config import Config
-from s2i.config_files import check_values, config_from_dict, load_config, value_of
+from s2i.config_checks import check_values
+from s2i.config_files import config_from_dict, load_config
 from s2i.errors import InputError
-from s2i.settings import LARGEST, declared, setting, types
+from s2i.settings import LARGEST, declared, setting, types, value_of
 
 SETTINGS = declared(Config)
 
