@@ -81,8 +81,9 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 def floor(module: str) -> int:
     room = module.split(".")[1]
-    [found] = [number for number, rooms in enumerate(FLOORS) if room in rooms]
-    return found
+    floors = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    assert floors, f"expected {room} on one of FLOORS, found it on none"
+    return floors[0]
 
 
 def test_no_two_files_know_each_other_in_a_circle():
