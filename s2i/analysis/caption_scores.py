@@ -62,7 +62,7 @@ def score_encodings(
         encodings: batches of places in `captions`, and an encoding of what replaces each of these captions.
     """
     names, classifier = known_attributes(bank), bank.classifier
-    embeddings = torch.empty(len(captions), bank.path.config.embedding_dim)
+    embeddings = torch.empty(len(captions), bank.path.embedding_dim)
     features = torch.empty(len(captions), classifier.width) if classifier else None
     answers = np.zeros((len(captions), len(names)), dtype=np.int64)
     for places, encoding in encodings:

@@ -100,7 +100,7 @@ def caption_features(captions: CaptionSet) -> Features:
         "weights": weights_identity(path.encoder),
     }
     name = f"captions-{captions.settings.split}-{path.config.modality}"
-    outputs = {FEATURES: path.config.embedding_dim}
+    outputs = {FEATURES: path.embedding_dim}
     store = FeatureStore(_folder_of_generated(captions), name, made_from, len(indices), outputs, True)
     missing = store.missing
     if len(missing):

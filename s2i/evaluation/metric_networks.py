@@ -87,7 +87,7 @@ def _of_r_precision_encoder(networks: MetricNetworks) -> Extractor | None:
 
 def _of_encoders(networks: MetricNetworks) -> Extractor | None:
     """The path's own image encoder; None of a model that was imported without one."""
-    encoder, width = networks.path.image_encoder, networks.path.config.embedding_dim
+    encoder, width = networks.path.image_encoder, networks.path.embedding_dim
     return image_extractor(ENCODERS, "the run's own encoders", encoder, width) if encoder else None
 
 

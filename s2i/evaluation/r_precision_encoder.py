@@ -41,7 +41,7 @@ class RPrecisionEncoder:
             "r_precision_encoder",
             f"image encoder of {model.folder.name} ({model.config.modality})",
             model.image_encoder,
-            model.config.embedding_dim,
+            model.encoder.embedding_dim,
         )
 
     def readable(self, pack: Pack) -> np.ndarray:
@@ -52,7 +52,7 @@ class RPrecisionEncoder:
     def encode(self, pack: Pack, captions: np.ndarray, batch_size: int) -> Tensor:
         """Embeddings of captions, rising indices in the pack: (N, D)."""
         config = self.model.config
-        embeddings = torch.empty(len(captions), config.embedding_dim)
+        embeddings = torch.empty(len(captions), self.model.encoder.embedding_dim)
         batches = evaluation_batches(
             pack, captions, batch_size, config.modality, self.model.vocabulary, config.text_encoder.max_words
         )
