@@ -282,10 +282,15 @@ def test_a_matching_model_reads_as_the_model_itself_reads(trained_encoders, look
 
 
 def test_encoders_of_two_widths_are_refused(trained_encoders, tmp_path):
-    config = of_both(trained_encoders, tmp_path)
+    config = make_config(trained_encoders, tmp_path / "gan")
     config = replace(config, text_encoder=replace(config.text_encoder, hidden_dim=4))
+    speech, text = (
+        train_encoder(replace(config, modality=modality, run=str(tmp_path / modality)))
+        for modality in ("speech", "text")
+    )
+    gan = replace(config.gan, encoder=str(speech), other_encoder=str(text))
     with pytest.raises(InputError, match=r"one width for gan.other_encoder, found \{'speech': 16, 'text': 8"):
-        train_gan(config)
+        train_gan(replace(config, gan=gan))
 
 
 def test_a_run_as_each_modality_sees_it():
