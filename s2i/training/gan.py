@@ -21,7 +21,6 @@ from s2i.data.sampler import endless_batches
 from s2i.errors import InputError
 from s2i.models.build import build_discriminators, build_generator, build_posterior
 from s2i.models.discriminator import image_pyramid
-from s2i.models.interfaces import CaptionEncoder
 from s2i.progress import progress
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.run import alone_in_its_run
@@ -45,8 +44,15 @@ def train_gan(config: Config) -> Path:
     settings, engine = config.gan, Engine.start(config)
     _check(config)
     configs = config.of_each_modality()
+    if not (config.speech_encoder.network or config.text_encoder.network):  # known before they are loaded
+        _check_widths({each.modality: each.embedding_dim for each in configs})
     encoders = [load_encoders(each) for each in configs]
-    _check_widths(config, [encoder for encoder, _, _ in encoders])
+    _check_widths(
+        {
+            each.modality: encoder.embedding_dim
+            for each, (encoder, _, _) in zip(configs, encoders, strict=True)
+        }
+    )
     networks = _build_networks(config, engine, len(pack.class_labels), encoders[0][0].embedding_dim)
     average = averaged(networks.generator)
     conditioners = [
@@ -162,10 +168,8 @@ def _check(config: Config) -> None:
         )
 
 
-def _check_widths(config: Config, encoders: list[CaptionEncoder]) -> None:
+def _check_widths(widths: dict[str, int]) -> None:
     """Raises InputError for two encoders of which a generator can't read both."""
-    modalities = [each.modality for each in config.of_each_modality()]
-    widths = {name: encoder.embedding_dim for name, encoder in zip(modalities, encoders, strict=True)}
     if len(set(widths.values())) > 1:
         raise InputError(
             f"expected encoders of one width for gan.other_encoder, found {widths}:"
