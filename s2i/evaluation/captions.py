@@ -18,7 +18,7 @@ from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.inference.path import GenerationPath
 from s2i.progress import progress, say
-from s2i.runs.fingerprints import hold_against_measured
+from s2i.runs.fingerprints import check_measured_data
 from s2i.training.encoder import readable_captions
 
 # Selections of captions whose images are generated.
@@ -54,7 +54,7 @@ class CaptionSet:
         is_run = path.config.run != MISSING
         acknowledged = None if is_run else settings.other_data
         owner = f"the {'run' if is_run else 'model'} {path.folder}"
-        self.note = hold_against_measured(path.data, self.pack, owner, acknowledged)
+        self.note = check_measured_data(path.data, self.pack, owner, acknowledged)
         self.readable = readable_captions(self.pack, path.config, path.encoder, path.vocabulary)
         self.left_out = _count_left_out(self.pack, path, self.readable)
         if self.left_out:

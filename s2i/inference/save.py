@@ -161,7 +161,7 @@ def _write_image_network(folder: Path, paths: dict[str, GenerationPath], half: b
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:
     """Without the paths of the training's data and runs, which mean nothing on another machine."""
-    for key in (key for key, told in declared(Config).items() if told.local):
+    for key in (key for key, declaration in declared(Config).items() if declaration.local):
         section, _, name = key.rpartition(".")
         (config.get(section, {}) if section else config).pop(name, None)
     return config

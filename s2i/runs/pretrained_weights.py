@@ -24,11 +24,11 @@ NAMED_BY_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
 
 def connect(encoder: nn.Module, config: ImageEncoderConfig, file: Path | None = None) -> nn.Module:
-    """Tell a pretrained image encoder where its backbone comes from; nothing is read before it is needed.
+    """Set where a pretrained image encoder reads its backbone; it is read when it is first needed.
 
     Args:
         encoder: any image encoder; one that is trained from scratch is left as it is.
-        config: its own.
+        config: the encoder's.
         file: a backbone that an exported model has beside it, instead of what the configuration names.
 
     Returns:
@@ -50,7 +50,7 @@ def require_backbone(encoder: nn.Module) -> None:
 
 
 def comes_from_a_file(encoder: PretrainedImageEncoder) -> bool:
-    """Whether the backbone is somebody's file, configured or exported, and not torchvision's own."""
+    """Whether the backbone comes from a file, configured or exported, and not from torchvision."""
     file = encoder.fetch.keywords["file"] if encoder.fetch else None
     return bool(encoder.config.weights) or (file is not None and file.is_file())
 

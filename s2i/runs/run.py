@@ -34,10 +34,12 @@ from s2i.files.unfinished import sweep
 from s2i.progress import say
 from s2i.settings import declared
 
-# What may change when a run goes on: it decides nothing that is learnt. The folder itself may have moved.
-CHANGEABLE = frozenset(key for key, told in declared(Config).items() if told.changeable)
-# The runs that a generator was trained on: where one lies tells nothing of what was learnt.
-PLACES = frozenset(key for key, told in declared(Config).items() if told.local == "run") - CHANGEABLE
+# Keys that may change when a run continues: the weights do not depend on them. The folder may have moved.
+CHANGEABLE = frozenset(key for key, declaration in declared(Config).items() if declaration.changeable)
+# Paths of the runs that a generator was trained on: the weights do not depend on where they lie.
+PLACES = (
+    frozenset(key for key, declaration in declared(Config).items() if declaration.local == "run") - CHANGEABLE
+)
 PACKAGES = ("s2i", "torch", "torchaudio", "torchvision", "accelerate", "librosa", "numpy", "omegaconf")
 
 
@@ -91,7 +93,7 @@ class Run:
     def write_environment(self, **facts: Any) -> None:
         """Write env.json: `facts` (device, processes, ...) beside versions, commit and command."""
         commit, dirty = _commit()
-        found = {
+        environment = {
             "python": platform.python_version(),
             "system": platform.system(),
             "packages": {name: _version(name) for name in PACKAGES},
@@ -101,7 +103,7 @@ class Run:
             **facts,
         }
         with write_atomically(self.folder / "env.json") as stream:
-            stream.write(json.dumps(found, indent=2) + "\n")
+            stream.write(json.dumps(environment, indent=2) + "\n")
 
 
 def alone_in_its_run(train: Callable[[Config], Path]) -> Callable[[Config], Path]:
@@ -176,7 +178,9 @@ def config_changes(old: Config, new: Config, kind: str = "") -> dict[str, tuple[
 
     `kind`: of training; settings that it doesn't read are left out.
     """
-    unread = {key for key, told in declared(Config).items() if kind and kind not in told.read_by}
+    unread = {
+        key for key, declaration in declared(Config).items() if kind and kind not in declaration.read_by
+    }
     before, after = _flat(config_to_dict(old)), _flat(config_to_dict(new))
     return {
         key: (before.get(key, "nothing"), after.get(key, "nothing"))
@@ -196,10 +200,10 @@ def _whole_sections(keys: frozenset[str]) -> list[str]:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -404,7 +404,7 @@ def test_a_test_split_may_come_or_change_later(measured, tmp_path):
     bank = FeatureBank(path)
     assert len(bank.pack.records) == 25 and bank.captions.note == ""
     untested = {split: known for split, known in path.data.items() if split != "test"}
-    assert FeatureBank(replace(path, data=untested)).note == ""
+    assert FeatureBank(replace(path, data=untested)).captions.note == ""
 
 
 def test_a_test_split_with_a_class_of_training_is_refused(measured, tmp_path):
