@@ -421,7 +421,7 @@ def test_a_test_split_alone_must_be_the_one_that_was_there(measured, tmp_path):
     path = packed_again(measured, tmp_path, list)["speech"]
     for split in ("train", "val"):
         shutil.rmtree(Path(path.config.data.pack) / split)
-    assert FeatureBank(path).note == ""
+    assert FeatureBank(path).captions.note == ""
     with pytest.raises(InputError, match=rf"{OTHER_DATA} \(test"):
         FeatureBank(replace(path, data={**path.data, "test": "another"}))
     with pytest.raises(InputError, match=r"\(test unknown\).*other data"):
