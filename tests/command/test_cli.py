@@ -32,6 +32,9 @@ COMMANDS = (
 def calls(monkeypatch) -> list:
     """Stands in for what the commands call; holds (name, arguments, options) of each call."""
     found: list = []
+    known = {"by_class": types.SimpleNamespace(procedure="how by_class is done")}
+    # Before the fakes below: it imports what they replace.
+    monkeypatch.setattr("s2i.evaluation.protocols.registry.PROTOCOLS", known)
 
     def stand_in(module: str, name: str, result=None, **others) -> None:
         def call(*arguments, **options):
@@ -63,8 +66,6 @@ def calls(monkeypatch) -> list:
         metrics,
         settings_of=lambda run, overrides: {"evaluation": f"settings of {run} with {' '.join(overrides)}"},
     )
-    known = {"by_class": types.SimpleNamespace(procedure="how by_class is done")}
-    monkeypatch.setattr("s2i.evaluation.protocols.registry.PROTOCOLS", known)
     stand_in("s2i.reports.compare", "compare")
     stand_in("s2i.reports.export", "export")
     return found
