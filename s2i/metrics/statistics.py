@@ -47,8 +47,7 @@ def weighted_mean(
 ) -> Estimate:
     """Weighted mean of observations, and its t interval over clusters.
 
-    Measured coverage of a nominal .95 with 5, 12 and 50 clusters, 2,000 samples each: clusters' means
-    normal
+    Measured coverage of a nominal .95 with 5, 12 and 50 clusters, 2,000 samples each: clusters' means normal
     .95, .96, .95; accuracies about .95 of 20 captions each .99, .95, .94; average precisions about .05 (beta)
     .92, .93, .94, (log-normal) .92, .91, .93; of two kinds, low and high .87, .96, .95; nine of ten all right
     .99, .95, .94. The percentile bootstrap of the first five with 12 clusters: .91, .87, .87, .86, .91; BCa's

@@ -2,9 +2,8 @@
 
 bf16 where the device has instructions for it, every part of the model runs in it and it is faster; else fp32.
 `weigh` measures, `decide` decides by the evidence, `choose` does both. But for the run's own encoders, which
-must
-run, all runs on a machine are tried in the same way: speech and text, a small preset and a large one get the
-same precision.
+must run, all runs on a machine are tried in the same way: speech and text, a small preset and a large one get
+the same precision.
 """
 
 from __future__ import annotations

@@ -16,14 +16,13 @@ REFERENCE = "attributes that the captions mention"
 @protocol("classifier", GENERATED, REFERENCE)
 def attribute_accuracy(bank: FeatureBank) -> list[Score]:
     """The first `evaluation.captions` captions of each image are generated once; a classifier that was
-    trained on
-    other images, and that no training loss sees, names the attributes of the last stage's image (8-bit,
-    as saved). The share of attributes that the caption mentions which are right, over all mentions; one
-    attribute after the other; `colours`: attributes whose values are one list of colours. real: the
-    classifier on
-    the captions' real images, centre crops of the generated ones' size, under the same mentions. chance: 1 /
-    number of values, over the same mentions; majority: always answering each attribute's most frequent value
-    among these mentions, which is chance with hindsight and never below it. Intervals: t over classes."""
+    trained on other images, and that no training loss sees, names the attributes of the last stage's image
+    (8-bit, as saved). The share of attributes that the caption mentions which are right, over all mentions;
+    one attribute after the other; `colours`: attributes whose values are one list of colours. real: the
+    classifier on the captions' real images, centre crops of the generated ones' size, under the same
+    mentions. chance: 1 / number of values, over the same mentions; majority: always answering each
+    attribute's most frequent value among these mentions, which is chance with hindsight and never below it.
+    Intervals: t over classes."""
     return _attribute_accuracy(bank, np.ones(len(bank.captions.generated), dtype=bool))
 
 

@@ -25,20 +25,16 @@ SHUFFLE = 2020  # torch-fidelity's seed
 @protocol("classifier", GENERATED, REAL)
 def classifier_distances(bank: FeatureBank) -> list[Score]:
     """Classifier-based: features (the layer before the heads) and answers of the classifier, not of
-    Inception, so the
-    values compare only with others of the same classifier. Generated images (last stage, 8-bit) against all
-    real
-    images of the split (centre crops, brought to the generated ones' size by an antialiased bicubic filter
-    where the pack holds larger ones; a classifier of another size resizes both alike). fid: Frechet distance,
-    covariances over N - 1; no interval, as it is biased upward by few images: below 2,048 KID leads. kid:
-    unbiased squared MMD over all pairs, kernel (x.y / F + 1)^3. inception_score: exp of the mean KL of the
-    classifier's answer from its mean answer, over the whole set at once; with several heads their geometric
-    mean;
-    no interval, as few classes bias it downward. precision, recall: share of generated images within the
-    balls
-    that reach from each real image to its third nearest other one, and the reverse. real: two random halves
-    of the real images (fid, kid, precision, recall), all of them (inception_score). Intervals: t over
-    classes, of precision and recall with the balls left as they are."""
+    Inception, so the values compare only with others of the same classifier. Generated images (last stage,
+    8-bit) against all real images of the split (centre crops, brought to the generated ones' size by an
+    antialiased bicubic filter where the pack holds larger ones; a classifier of another size resizes both
+    alike). fid: Frechet distance, covariances over N - 1; no interval, as it is biased upward by few images:
+    below 2,048 KID leads. kid: unbiased squared MMD over all pairs, kernel (x.y / F + 1)^3. inception_score:
+    exp of the mean KL of the classifier's answer from its mean answer, over the whole set at once; with
+    several heads their geometric mean; no interval, as few classes bias it downward. precision, recall: share
+    of generated images within the balls that reach from each real image to its third nearest other one, and
+    the reverse. real: two random halves of the real images (fid, kid, precision, recall), all of them
+    (inception_score). Intervals: t over classes, of precision and recall with the balls left as they are."""
     if bank.extractor("classifier") is None or len(bank.captions.generated) < 2 or len(bank.pack.records) < 4:
         return []
     generated, real = bank.predictions_of_generated, bank.predictions_of_real
@@ -68,14 +64,13 @@ def classifier_distances(bank: FeatureBank) -> list[Score]:
 @protocol("inception", GENERATED, REAL)
 def inception_distances(bank: FeatureBank) -> list[Score]:
     """Through torch-fidelity, on features of its inception-v3-compat, which gives TensorFlow's numbers.
-    Generated
-    images (last stage, 8-bit, never through a lossy file) against all real images of the split (centre
-    crops, brought to the generated ones' size by an antialiased bicubic filter where the pack holds larger
-    ones);
-    both are resized inside the network, as TensorFlow 1 did (bilinear, not antialiased, 299 px). fid: 2048
-    features, covariances over N - 1; below 2,048 images it is biased upward and KID leads. kid: mean over
-    100 subsets of 1,000 (of all, where there are fewer) of the unbiased squared MMD, kernel (x.y / 2048 +
-    1)^3. inception_score: logits without bias, mean over 10 splits after a shuffle, no image dropped.
+    Generated images (last stage, 8-bit, never through a lossy file) against all real images of the split
+    (centre crops, brought to the generated ones' size by an antialiased bicubic filter where the pack holds
+    larger ones); both are resized inside the network, as TensorFlow 1 did (bilinear, not antialiased, 299
+    px). fid: 2048 features, covariances over N - 1; below 2,048 images it is biased upward and KID leads.
+    kid: mean over 100 subsets of 1,000 (of all, where there are fewer) of the unbiased squared MMD, kernel
+    (x.y / 2048 + 1)^3. inception_score: logits without bias, mean over 10 splits after a shuffle, no image
+    dropped.
     precision, recall: k = 3 on the same 2048 features (Kynkaanniemi et al. use VGG-16's, so theirs are other
     numbers). Seed of shuffle and subsets: 2020. real: two random halves of the real images; inception_score
     of all of them. spread: standard deviation over splits or subsets, over N."""

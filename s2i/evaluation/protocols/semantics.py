@@ -50,11 +50,10 @@ def s2igan_mean_average_precision(bank: FeatureBank) -> list[Score]:
     """S2IGAN's semantic measure. Queries: the first two real images of each class of the split that have a
     caption which the run can read (100 of CUB's 50 test classes), centre crops, brought to the generated
     ones' size where the pack holds larger ones. Gallery: their first ten such captions each, generated once
-    (1,000); no
-    other image is generated. The noise is shared by an image's captions as in the published
+    (1,000); no other image is generated. The noise is shared by an image's captions as in the published
     script, that of conditioning augmentation not. Features: torchvision's ImageNet Inception-v3, pooled, 2048
-    numbers, images resized to 299 px by an antialiased bilinear filter; in [-1, 1], as these weights
-    expect, where the published script feeds [0, 1]. Ranking by cosine; mAP: mean over queries of the average
+    numbers, images resized to 299 px by an antialiased bilinear filter; in [-1, 1], as these weights expect,
+    where the published script feeds [0, 1]. Ranking by cosine; mAP: mean over queries of the average
     precision, relevant = same class, a share (the paper's per cent / 100). Chance: a random order's
     expectation, in closed form. Intervals: t over classes."""
     return _s2igan(bank, "imagenet")
@@ -72,12 +71,11 @@ def s2igan_mean_average_precision_by_classifier(bank: FeatureBank) -> list[Score
 def r_precision(bank: FeatureBank) -> list[Score]:
     """Each generated image chooses its caption out of 100: its own and 99 of other images of other classes
     (of other images, where the split has one class), none in the same words, drawn at random by
-    (evaluation.seed, caption). Cosine between the image's vector and the captions', by encoders of a
-    matching run that no generator was trained with (evaluation.r_precision_encoder: another run, another
-    seed; its
+    (evaluation.seed, caption). Cosine between the image's vector and the captions', by encoders of a matching
+    run that no generator was trained with (evaluation.r_precision_encoder: another run, another seed; its
     captions are spoken or written as that run was trained, whatever the generator reads). r_precision: share
-    of images whose own caption comes first, a tie counting as a miss; spread: standard deviation, over N,
-    of ten folds of the images in a random order. AttnGAN generates mismatches from all captions and takes the
+    of images whose own caption comes first, a tie counting as a miss; spread: standard deviation, over N, of
+    ten folds of the images in a random order. AttnGAN generates mismatches from all captions and takes the
     encoders that trained its generator, which praises it. real: the captions' real images, centre crops,
     brought to the generated ones' size where the pack holds larger ones. Chance: 1/100. Intervals: t over
     classes."""
