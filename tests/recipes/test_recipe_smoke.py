@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-RUNS = ("classifier", "r_precision_encoder", "speech-encoder", "text-encoder", "speech-gan", "text-gan")
+RUNS = ("classifier", "r-precision-encoder", "speech-encoder", "text-encoder", "speech-gan", "text-gan")
 RETRIEVAL = {"recall@1", "recall@5", "recall@10", "mAP"}
 GENERATION = {"attribute_accuracy", "fid", "kid", "inception_score", "r_precision", "mAP"}
 

@@ -75,7 +75,7 @@ def r_precision(bank: FeatureBank) -> list[Score]:
     run that no generator was trained with (evaluation.r_precision_encoder: another run, another seed; its
     captions are spoken or written as that run was trained, whatever the generator reads). r_precision: share
     of images whose own caption comes first, a tie counting as a miss; spread: standard deviation, over N, of
-    ten folds of the images in a random order. AttnGAN generates mismatches from all captions and takes the
+    ten folds of the images in a random order. AttnGAN draws mismatches from all captions and takes the
     encoders that trained its generator, which praises it. real: the captions' real images, centre crops,
     brought to the generated ones' size where the pack holds larger ones. Chance: 1/100. Intervals: t over
     classes."""
