@@ -157,7 +157,7 @@ def _by_clean_fid(first: np.ndarray, second: np.ndarray, counts: dict[str, int],
         return []
     first, second = first.astype(np.float64), second.astype(np.float64)
     with random_state_kept():
-        np.random.seed(SHUFFLE)  # it generates its subsets from the global generator
+        np.random.seed(SHUFFLE)  # it draws its subsets from the global generator
         kid = kernel_distance(first, second, SUBSETS, SUBSET_SIZE)
     size = min(SUBSET_SIZE, *counts.values())
     # clean-fid's own FID is the same formula, with an argument to SciPy's square root that 1.18 drops.
