@@ -20,8 +20,8 @@ import torchaudio
 
 from data_prep.clips import clip_exists, implausible_length, write_clip
 from data_prep.utterances import Cast, Request
-from s2i.data.torchaudio_networks import find_bundle, load_network
 from s2i.errors import InputError
+from s2i.files.torchaudio_weights import find_bundle, load_network
 from s2i.progress import progress
 
 RATE = 160  # words a minute, about what LJ Speech's reader speaks; only lengths are checked by it

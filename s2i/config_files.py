@@ -46,7 +46,7 @@ def with_front_end(audio: AudioConfig) -> AudioConfig:
         return audio
     from torchaudio.pipelines import Wav2Vec2Bundle  # here: log-mels start without it
 
-    from s2i.data.torchaudio_networks import find_bundle
+    from s2i.files.torchaudio_weights import find_bundle
 
     name = audio.front_end
     bundle = find_bundle(name, Wav2Vec2Bundle, "log_mel or a network of torchaudio as audio.front_end")

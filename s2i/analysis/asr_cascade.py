@@ -19,10 +19,10 @@ from s2i.analysis import caption_scores
 from s2i.analysis.caption_scores import CaptionScores, score_encodings, score_generated
 from s2i.config import AudioConfig
 from s2i.data.audio import load_waveform
-from s2i.data.torchaudio_networks import find_bundle, load_network
 from s2i.errors import InputError
 from s2i.evaluation.extractors import weights_identity
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.files.torchaudio_weights import find_bundle, load_network
 from s2i.metrics.statistics import paired_difference, weighted_mean
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.progress import progress

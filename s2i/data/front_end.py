@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from s2i.config import AudioConfig
-from s2i.data.torchaudio_networks import find_bundle, load_network
 from s2i.errors import InputError
 from s2i.files.atomic import sha256_of
+from s2i.files.torchaudio_weights import find_bundle, load_network
 from s2i.progress import say
 
 _LOCK = Lock()  # the app generates in threads: one of them loads
