@@ -212,7 +212,7 @@ def _freeze(kind: type, node: Any, above: str = "") -> Any:
 
 @cache
 def _local_keys() -> tuple[str, ...]:
-    return tuple(key for key, told in declared(Config).items() if told.local)
+    return tuple(key for key, facts in declared(Config).items() if facts.local)
 
 
 def _expanded(key: str, word: str) -> str:

@@ -90,7 +90,7 @@ def section(default: Callable[[], Any], **declared: Any) -> Any:
 @cache
 def declared(kind: type) -> dict[str, Setting]:
     """{dotted key: what is true of it} of a configuration's class, sections inside it opened."""
-    return {key: Setting(**told) for key, told in _declared(kind).items()}
+    return {key: Setting(**facts) for key, facts in _declared(kind).items()}
 
 
 @cache
@@ -111,11 +111,11 @@ def value_of(config: Any, key: str) -> Any:
 
 
 def _declared(kind: type) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    declarations: dict[str, dict[str, Any]] = {}
     for item in fields(kind):
-        told, hint = item.metadata.get(_KEY, {}), get_type_hints(kind)[item.name]
+        facts, hint = item.metadata.get(_KEY, {}), get_type_hints(kind)[item.name]
         if is_dataclass(hint):
-            found |= {f"{item.name}.{key}": told | own for key, own in _declared(hint).items()}
+            declarations |= {f"{item.name}.{key}": facts | inner for key, inner in _declared(hint).items()}
         else:
-            found[item.name] = dict(told)
-    return found
+            declarations[item.name] = dict(facts)
+    return declarations

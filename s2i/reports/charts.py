@@ -107,8 +107,8 @@ def scatter_chart(title: str, dots: Sequence[tuple[float, float, str]], across: 
     parts.append(f'<text x="{right + 8}" y="{top + 8}">{escape(upwards)} ↑</text>')
     for x, y, label in dots:
         cx, cy = place(x, y)
-        told = f"<title>{escape(label)}: {y:.2f}, {across} {x:.2f}</title>"
-        parts.append(f'<circle class="dot" cx="{cx:.1f}" cy="{cy:.1f}" r="3">{told}</circle>')
+        tooltip = f"<title>{escape(label)}: {y:.2f}, {across} {x:.2f}</title>"
+        parts.append(f'<circle class="dot" cx="{cx:.1f}" cy="{cy:.1f}" r="3">{tooltip}</circle>')
     return _figure(title, HEIGHT, parts, [])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from s2i.data.pack import Pack
+from tests.recipes.tree import write_tree
 from tests.tiny_cub import write_cub
 
 ROOT = Path(__file__).parents[2]
@@ -73,10 +74,7 @@ def test_presets_of_one_size_share_a_pack_and_others_do_not():
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
     """A tree like this repository's with a miniature of CUB beside it, which nobody may write into."""
-    folder = tmp_path_factory.mktemp("tree")
-    shutil.copytree(ROOT / "recipes", folder / "recipes", ignore=shutil.ignore_patterns("data", "exp"))
-    for name in ("s2i", "data_prep", "setup.py"):
-        (folder / name).symlink_to(ROOT / name)
+    folder = write_tree(tmp_path_factory.mktemp("tree"))
     write_cub(folder / "birds")
     return folder
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.recipes.tree import write_tree
 
 ROOT = Path(__file__).parents[2]
 RUNS = ("classifier", "r-precision-encoder", "speech-encoder", "text-encoder", "speech-gan", "text-gan")
@@ -32,11 +33,7 @@ def run(tree: Path, *words: str | Path) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
     """A tree like this repository's, so that runs land in it and not here; the code is this one's."""
-    folder = tmp_path_factory.mktemp("tree")
-    shutil.copytree(ROOT / "recipes", folder / "recipes", ignore=shutil.ignore_patterns("data", "exp"))
-    for name in ("s2i", "data_prep", "setup.py"):
-        (folder / name).symlink_to(ROOT / name)
-    return folder
+    return write_tree(tmp_path_factory.mktemp("tree"))
 
 
 @pytest.fixture(scope="module")
