@@ -19,8 +19,9 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from s2i.config import AudioConfig, Config
+from s2i.config import Config
 from s2i.config_checks import check_text, check_together, check_values
+from s2i.config_front_end import with_front_end
 from s2i.config_yaml import Layer, read_layers
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
@@ -35,38 +36,6 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     config = _merge(read_layers(path), overrides, str(path))
     return replace(config, audio=with_front_end(config.audio))
-
-
-def with_front_end(audio: AudioConfig) -> AudioConfig:
-    """The settings with what their front end fixes: rate, width, window and hop of a pretrained network.
-
-    Raises InputError for a network or a layer that torchaudio does not have.
-    """
-    if audio.front_end == "log_mel":
-        return audio
-    from torchaudio.pipelines import Wav2Vec2Bundle  # here: log-mels start without it
-
-    from s2i.files.torchaudio_weights import find_bundle
-
-    name = audio.front_end
-    bundle = find_bundle(name, Wav2Vec2Bundle, "log_mel or a network of torchaudio as audio.front_end")
-    if not 0 <= audio.layer <= bundle._params["encoder_num_layers"]:
-        raise InputError(
-            f"expected audio.layer of 1 to {bundle._params['encoder_num_layers']}, or 0 for the last of"
-            f" {name}, found {audio.layer}: change it"
-        )
-    # Its convolutions' receptive field and stride, in samples; torchaudio's default where it names none.
-    layers = bundle._params["extractor_conv_layer_config"] or [
-        (512, 10, 5),
-        *[(512, 3, 2)] * 4,
-        *[(512, 2, 2)] * 2,
-    ]
-    window = hop = 1
-    for _, kernel, stride in layers:
-        window, hop = window + (kernel - 1) * hop, hop * stride
-    rate = int(bundle.sample_rate)
-    width = bundle._params["encoder_embed_dim"]
-    return replace(audio, sample_rate=rate, mel_bins=width, window=window / rate, hop=hop / rate)
 
 
 def override(config: Config, overrides: Sequence[str], sections: Sequence[str] = ()) -> Config:

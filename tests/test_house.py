@@ -13,7 +13,16 @@ import s2i
 ROOT = Path(s2i.__file__).parent
 # From the bottom up; rooms of one floor may use each other's files, as long as no circle comes of it.
 FLOORS = (
-    {"config", "config_checks", "config_files", "config_yaml", "settings", "files", "errors"}
+    {
+        "config",
+        "config_checks",
+        "config_files",
+        "config_front_end",
+        "config_yaml",
+        "settings",
+        "files",
+        "errors",
+    }
     | {"progress", "processes", "plugins", "devices"},
     {"data"},
     {"models", "losses", "metrics"},

@@ -50,6 +50,7 @@ def _load(name: str, weights: str, sha256: str) -> nn.Module:
     bundle = find_bundle(name, Wav2Vec2Bundle, "log_mel or a network of torchaudio as audio.front_end")
     with torch.random.fork_rng([]):  # the weights made first are random, and replaced
         network = load_network(bundle.get_model, f"audio.front_end {name}", weights)
+    # The name under which torch.hub keeps what it downloads; torchaudio has no public one for it.
     file = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints" / Path(bundle._path).name
     found = sha256_of(file) if sha256 else ""
     if not found.startswith(sha256):

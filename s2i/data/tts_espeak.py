@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import difflib
+import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -180,14 +181,16 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
     that no call sets back. Loading the library again does, if nobody else in the process holds it.
     """
     with _LOCK:
-        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        path, system = espeakng_loader.get_library_path(), ctypes.CDLL(None)
+        system.dlopen.argtypes, system.dlopen.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
+        system.dlclose.argtypes = [ctypes.c_void_p]
+        handle = system.dlopen(os.fsencode(path), os.RTLD_NOW)
+        library = ctypes.CDLL(path, handle=handle)
         try:
             yield library
         finally:
             library.espeak_Terminate()
-            close = ctypes.CDLL(None).dlclose
-            close.argtypes = [ctypes.c_void_p]
-            close(library._handle)
+            system.dlclose(handle)
 
 
 def _codes(voice: Path) -> list[str]:

@@ -74,25 +74,25 @@ class PretrainedImageEncoder(nn.Module):
         self.register_buffer("fingerprint", torch.zeros(32, dtype=torch.uint8))  # a SHA-256
         self.fetch: Callable[[PretrainedImageEncoder], PretrainedNetwork] | None = None
         self._backbone: list[PretrainedNetwork] = []  # in a list, out of the module's sight
+        self.register_load_state_dict_pre_hook(_refuse_other_backbone)
 
     @property
     def backbone(self) -> PretrainedNetwork:
         """The frozen network, on the device of the layers over it."""
-        if not self._backbone:
+        if not self.has_backbone:
             if self.fetch is None:
                 raise RuntimeError("expected a backbone: set `fetch`, or call `use_backbone` first")
             self.use_backbone(self.fetch(self))
         return self._backbone[0].to(self.region.weight.device)
 
+    @property
+    def has_backbone(self) -> bool:
+        """Whether the frozen network has been fetched."""
+        return bool(self._backbone)
+
     def use_backbone(self, backbone: PretrainedNetwork) -> None:
         """Look at images with this frozen network. (A setter would make it a part.)"""
         self._backbone[:] = [backbone]
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: object) -> None:
-        given = state_dict.get(f"{prefix}fingerprint")
-        if self._backbone and given is not None and not torch.equal(given.cpu(), self.fingerprint.cpu()):
-            rest[-1].append("trained over other weights of the frozen network")  # torch's list of errors
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """What the frozen network sees: images (B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, G)
@@ -116,3 +116,13 @@ class PretrainedImageEncoder(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """As ImageEncoder's."""
         return self.project(*self.look(images))
+
+
+def _refuse_other_backbone(
+    encoder: PretrainedImageEncoder, state: dict, prefix: str, local: dict, strict: bool, *lists: list[str]
+) -> None:
+    """A hook of `load_state_dict`: these two layers belong to the weights that they were trained over."""
+    errors = lists[-1]
+    given = state.get(f"{prefix}fingerprint")
+    if encoder.has_backbone and given is not None and not torch.equal(given.cpu(), encoder.fingerprint.cpu()):
+        errors.append("trained over other weights of the frozen network")

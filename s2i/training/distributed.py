@@ -65,7 +65,8 @@ class Engine:
         Raises InputError for a GPU that is not there and for bf16 that doesn't work here.
         """
         device = resolve_device(config.device)
-        # A process may train twice (tests, notebooks); accelerate keeps the first one's device and precision.
+        # A process may train twice (tests, notebooks), with another device or precision. accelerate keeps the
+        # first one's, refuses the second, and has no public way to forget: its own test cases call this too.
         AcceleratorState._reset_state(reset_partial_state=True)
         processes = PartialState(cpu=device.type == "cpu")
         begun = begun_config(config)

@@ -16,7 +16,8 @@ from torchaudio.pipelines import Wav2Vec2Bundle
 
 from s2i.cli import main
 from s2i.config import AudioConfig
-from s2i.config_files import load_config, with_front_end
+from s2i.config_files import load_config
+from s2i.config_front_end import HOP, SIZES, WINDOW, with_front_end
 from s2i.data import front_end
 from s2i.data.audio import features, load_waveform
 from s2i.data.pack import Pack
@@ -30,7 +31,7 @@ from tests.tiny import tiny_training_config
 from tests.tiny_data import write_telling_data
 
 TINY = {
-    "extractor_mode": "group_norm", "extractor_conv_layer_config": [(8, 10, 5), (8, 8, 8), (8, 8, 8)],
+    "extractor_mode": "group_norm", "extractor_conv_layer_config": [(8, 10, 5), (8, 7, 8), (8, 10, 8)],
     "extractor_conv_bias": False, "encoder_embed_dim": 16, "encoder_projection_dropout": 0.1,
     "encoder_pos_conv_kernel": 4, "encoder_pos_conv_groups": 2, "encoder_num_layers": 3,
     "encoder_num_heads": 2, "encoder_attention_dropout": 0.1, "encoder_ff_interm_features": 16,
@@ -58,7 +59,27 @@ def tiny(monkeypatch):
     wavlm = Wav2Vec2Bundle("tiny-wavlm.pth", WAVLM, 16000, True, "WavLM")
     monkeypatch.setattr(torchaudio.pipelines, "HUBERT_LARGE", hubert)
     monkeypatch.setattr(torchaudio.pipelines, "WAVLM_LARGE", wavlm)
+    monkeypatch.setitem(SIZES, "LARGE", (3, 16))
     front_end._load.cache_clear()
+
+
+def real_bundles() -> dict[str, Wav2Vec2Bundle]:
+    bundles = {name: getattr(torchaudio.pipelines, name) for name in torchaudio.pipelines.__all__}
+    return {name: bundle for name, bundle in bundles.items() if isinstance(bundle, Wav2Vec2Bundle)}
+
+
+@pytest.mark.parametrize("name, bundle", real_bundles().items())
+def test_sizes_are_those_that_torchaudio_keeps_to_itself(monkeypatch, name, bundle):
+    monkeypatch.undo()  # the tiny networks
+    settings = bundle._params
+    window = hop = 1
+    for _, kernel, stride in settings["extractor_conv_layer_config"]:
+        window, hop = window + (kernel - 1) * hop, hop * stride
+    assert (window, hop) == (WINDOW, HOP)
+    layers, width = settings["encoder_num_layers"], settings["encoder_embed_dim"]
+    assert with_front_end(AudioConfig(front_end=name, layer=layers)).mel_bins == width
+    with pytest.raises(InputError, match=f"1 to {layers}, "):
+        with_front_end(AudioConfig(front_end=name, layer=layers + 1))
 
 
 def audio(weights: Path, name: str = "HUBERT_LARGE", **changes) -> AudioConfig:
@@ -71,7 +92,7 @@ def tone(samples: int) -> torch.Tensor:
 
 
 def test_settings_become_those_of_the_network(tmp_path):
-    (tmp_path / "a.yaml").write_text("audio: {front_end: WAV2VEC2_LARGE, layer: 9, sample_rate: 8000}")
+    (tmp_path / "a.yaml").write_text("audio: {front_end: WAV2VEC2_XLSR53, layer: 9, sample_rate: 8000}")
     found = load_config(tmp_path / "a.yaml").audio
     assert (found.sample_rate, found.mel_bins, found.window, found.hop) == (16000, 1024, 0.025, 0.02)
     assert found.layer == 9 and with_front_end(found) == found
