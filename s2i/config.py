@@ -18,6 +18,47 @@ from s2i.settings import section, setting
 
 
 @dataclass(frozen=True)
+class AugmentPart:
+    """One way in which recordings are altered in training."""
+
+    probability: float = setting(0.0, at_least=0, at_most=1)  # of each recording, each time; 0: off
+    strength: float = setting(0.0, at_least=0, at_most=100)  # the most that is done; the unit is the part's
+
+
+@dataclass(frozen=True)
+class NoisePart:
+    """Noise of one kind in recordings in training."""
+
+    probability: float = setting(0.0, at_least=0, at_most=1)  # of each recording, each time; 0: off
+    # of speech over the loudest noise; the faintest is 40 dB below
+    least_ratio: float = setting(5.0, at_least=-40, at_most=100, unit="dB")
+
+
+def _part(strength: float) -> AugmentPart:
+    return section(lambda: AugmentPart(strength=strength))
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Augmentation of recordings for the training of a speech encoder, from a log-mel (s2i/data/augment)."""
+
+    vocal_tract: AugmentPart = _part(0.2)  # .2: formants between 1 / 1.2 and 1.2 times as high
+    rate: AugmentPart = _part(0.5)  # .5: between 1 / 1.5 and 1.5 times as fast
+    silence: AugmentPart = _part(2.0)  # s, before and after together, which the cutting of silence has missed
+    pause: AugmentPart = _part(0.5)  # s, within
+    room: AugmentPart = _part(0.8)  # s of reverberation, down by 60 dB
+    noise: NoisePart = section(NoisePart)  # coloured, steady
+    babble: NoisePart = section(NoisePart)  # other captions
+    microphone: AugmentPart = _part(5.0)  # dB: standard deviation of its response, a smooth curve
+    band: AugmentPart = _part(
+        36.0
+    )  # dB an octave: fall beyond the edges of a telephone's or microphone's band
+    gain: AugmentPart = _part(20.0)  # dB up or down: what the log floor hides
+    time_masks: AugmentPart = _part(0.2)  # s, the longest of two (SpecAugment)
+    frequency_masks: AugmentPart = _part(6.0)  # bins, the widest of two (SpecAugment)
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where images and captions come from."""
 
@@ -31,6 +72,7 @@ class DataConfig:
     margin: float = setting(76 / 64, at_least=1, at_most=4)
     # side of the square crop over the longer side of the box (half side .75: S2IGAN)
     box_scale: float = setting(1.5, above=0, at_most=16)
+    augment: AugmentConfig = section(AugmentConfig, read_by=("encoder",))  # of recordings
     # loader processes; 0 reads in the training process
     workers: int = setting(0, at_least=0, at_most=1024, changeable=True)
 
@@ -173,6 +215,9 @@ class MatchingConfig:
     gamma1: float = setting(4.0, above=0)  # DAMSM: sharpness of a segment's attention to regions
     gamma2: float = setting(5.0, above=0)  # DAMSM: sharpness of the pooling over segments
     gamma3: float = setting(10.0, above=0)  # DAMSM: sharpness of the choice within the batch
+    # of the distance between two recordings of a caption, other voices or otherwise augmented; above 0 each
+    # step encodes two
+    invariance_weight: float = setting(0.0, at_least=0)
     added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
     added_weight: float = setting(1.0, at_least=0)  # of that term
     # images compared with each other in the region loss; 0: the whole batch

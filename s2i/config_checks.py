@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from s2i.config import Config
 from s2i.errors import InputError
 from s2i.files.atomic import is_utf8
@@ -45,6 +47,12 @@ def check_together(config: Config, origin: str) -> None:
     if not config.classifier.channels:
         raise InputError(
             f"{origin}: expected classifier.channels of one number or more, found none: add some"
+        )
+    parts = config.data.augment
+    if audio.front_end != "log_mel" and any(getattr(parts, item.name).probability for item in fields(parts)):
+        raise InputError(
+            f"{origin}: expected audio.front_end log_mel with data.augment, which works on log-mels, found"
+            f" {audio.front_end}: leave either out"
         )
     if min(audio.window, audio.hop) * audio.sample_rate < 1:
         raise InputError(

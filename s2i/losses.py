@@ -48,6 +48,15 @@ def batch_matching_loss(
     return match_both_ways(scale * cosines, class_ids)
 
 
+def invariance_loss(first: Tensor, second: Tensor) -> Tensor:
+    """How far apart two recordings of each caption are encoded: 1 - cosine, (B, D) twice -> a mean.
+
+    What differs between them, voice, room or rate, is no part of the caption (SimSiam's distance, Chen and
+    He, 2021, without its predictor: the matching losses keep encodings apart).
+    """
+    return 1 - F.cosine_similarity(first.float(), second.float(), dim=1).mean()
+
+
 def region_scores(
     regions: Tensor, sequence: Tensor, mask: Tensor, gamma1: float, gamma2: float
 ) -> tuple[Tensor, Tensor]:

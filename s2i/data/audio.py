@@ -143,14 +143,18 @@ def features(waveform: Tensor, config: AudioConfig) -> Tensor:
 
     Raises InputError as `log_mel`, or as the pretrained network of `config.front_end` does.
     """
-    if config.front_end == "log_mel":
-        found = log_mel(waveform, config)
-    else:
-        from s2i.data.front_end import extract  # here: log-mels start without torchaudio
-
-        rows = [extract(row, config) for row in waveform.reshape(-1, waveform.shape[-1])]
-        found = torch.stack(rows).view(*waveform.shape[:-1], *rows[0].shape)
+    found = unnormalised_features(waveform, config)
     return normalise(found) if config.cmvn else found
+
+
+def unnormalised_features(waveform: Tensor, config: AudioConfig) -> Tensor:
+    """The same before it is normalised."""
+    if config.front_end == "log_mel":
+        return log_mel(waveform, config)
+    from s2i.data.front_end import extract  # here: log-mels start without torchaudio
+
+    rows = [extract(row, config) for row in waveform.reshape(-1, waveform.shape[-1])]
+    return torch.stack(rows).view(*waveform.shape[:-1], *rows[0].shape)
 
 
 def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:
@@ -175,8 +179,15 @@ def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:
 
 def normalise(mel: Tensor) -> Tensor:
     """Mean 0 and deviation 1 of each bin over the utterance (CMVN): (..., T, M) -> the same."""
-    centred = mel - mel.mean(dim=-2, keepdim=True)
-    return centred / centred.square().mean(dim=-2, keepdim=True).sqrt().clamp(min=LEAST_DEVIATION)
+    mean, deviation = mean_and_deviation(mel)
+    return (mel - mean) / deviation
+
+
+def mean_and_deviation(mel: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each bin over the utterance, (..., T, M) -> (..., 1, M) each; no deviation below LEAST_DEVIATION."""
+    mean = mel.mean(dim=-2, keepdim=True)
+    deviation = (mel - mean).square().mean(dim=-2, keepdim=True).sqrt()
+    return mean, deviation.clamp(min=LEAST_DEVIATION)
 
 
 def _samples(config: AudioConfig, seconds: float) -> int:

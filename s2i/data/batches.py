@@ -30,6 +30,9 @@ class Batch:
     regions: torch.Tensor | None = None  # (B, C, R), cached features of its regions, where they are kept
     mels: torch.Tensor | None = None  # (B, M, T) float32, 0 after a caption's end
     mel_lengths: torch.Tensor | None = None  # (B,) int64, frames
+    # each caption once more, otherwise augmented or spoken by somebody else, where two are compared
+    other_mels: torch.Tensor | None = None
+    other_mel_lengths: torch.Tensor | None = None
     tokens: torch.Tensor | None = None  # (B, L) int64, 0 after a caption's end
     token_lengths: torch.Tensor | None = None  # (B,) int64, words
 
@@ -117,16 +120,21 @@ def make_batch(
     tokens: dict[int, list[int]],
     same_class: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
     cached: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
+    mels: Sequence[torch.Tensor] = (),
+    other_mels: Sequence[torch.Tensor] = (),
 ) -> Batch:
     """Pad the inputs of `captions` (indices in the pack) and put them beside their images.
 
     `tokens`: {caption: its token ids}, of text alone; `same_class`: images and `has_same_class`; `cached`:
-    pooled and region features in place of images.
+    pooled and region features in place of images; `mels`: in place of the pack's, augmented; `other_mels`:
+    the captions once more.
     """
     image_ids = pack.caption_image[captions]
-    mels = mel_lengths = padded = token_lengths = None
+    padded_mels = mel_lengths = padded = token_lengths = None
+    other: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
     if modality == "speech":
-        mels, mel_lengths = pad_mels([pack.mel(index) for index in captions])
+        padded_mels, mel_lengths = pad_mels(mels or [pack.mel(index) for index in captions])
+        other = pad_mels(other_mels) if other_mels else other
     else:
         padded, token_lengths = pad_tokens([tokens[index] for index in captions.tolist()])
     return Batch(
@@ -138,8 +146,10 @@ def make_batch(
         has_same_class=same_class[1],
         pooled=cached[0],
         regions=cached[1],
-        mels=mels,
+        mels=padded_mels,
         mel_lengths=mel_lengths,
+        other_mels=other[0],
+        other_mel_lengths=other[1],
         tokens=padded,
         token_lengths=token_lengths,
     )

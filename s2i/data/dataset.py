@@ -8,6 +8,7 @@ state, and a training that continues at step n sees what it would have seen.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from torch.utils.data import Dataset
 
 from s2i.config import TextEncoderConfig
+from s2i.data.augment.augmentation import SpeechAugmentation
+from s2i.data.augment.timing import Timing
 from s2i.data.batches import Batch, caption_lengths, encode_caption, make_batch
 from s2i.data.crops import centre_crops, random_crops, read_images
 from s2i.data.feature_cache import FeatureCache
@@ -54,10 +57,14 @@ class CaptionedImages(Dataset):
         same_class: bool = False,
         augment: bool = True,
         feature_cache: FeatureCache | None = None,
+        augmentation: SpeechAugmentation | None = None,
+        twice: bool = False,
     ) -> None:
         """`image_size`: px of the images, the pack's or fewer; `words`: longest caption, the rest is cut;
         `same_class`: give another image of each class too; `augment`: random crop and flip, else the
-        centre; `feature_cache`: give the cached features of one crop of each image in place of the image.
+        centre; `feature_cache`: give the cached features of one crop of each image in place of the image;
+        `augmentation`: of recordings; `twice`: give each spoken caption a second time, in another recording
+        of the same words if the image has one, and otherwise augmented.
 
         Raises InputError for images smaller than `image_size` or no usable caption.
         """
@@ -68,6 +75,8 @@ class CaptionedImages(Dataset):
             )
         self.pack, self.seed, self.image_size, self.modality = pack, seed, image_size, modality
         self.has_same_class, self.augment, self.feature_cache = same_class, augment, feature_cache
+        self.augmentation = augmentation if modality == "speech" else None
+        self.twice = twice and modality == "speech"
         self._usable = pack.usable(modality)
         # Usable captions of image p: _usable[_first[p]] to _usable[_first[p + 1] - 1].
         self._first = np.searchsorted(self._usable, pack.first_caption)
@@ -85,6 +94,7 @@ class CaptionedImages(Dataset):
         self._by_class = np.argsort(pack.labels, kind="stable")
         self._class_sizes = np.bincount(pack.labels)
         self._latest: tuple[int, EpochPlan] | None = None
+        self._latest_timings: tuple[int, list[Timing]] | None = None
 
     def plan(self, epoch: int) -> EpochPlan:
         """The random choices of epoch `epoch`. A function of (seed, epoch)."""
@@ -92,9 +102,23 @@ class CaptionedImages(Dataset):
             self._latest = epoch, self._sample_plan(epoch)
         return self._latest[1]
 
+    def timings(self, epoch: int) -> list[Timing]:
+        """How long the recording of each image of the pack takes, augmented, and then how long the second
+        one. A function of (seed, epoch)."""
+        if self._latest_timings is None or self._latest_timings[0] != epoch:
+            total = len(self.pack.records)
+            randoms = (np.random.default_rng((self.seed, epoch, 2 + turn)) for turn in range(1 + self.twice))
+            timings = [self.augmentation.sample_timing(random, total) for random in randoms]
+            self._latest_timings = epoch, timings
+        return self._latest_timings[1]
+
     def lengths(self, epoch: int) -> np.ndarray:
-        """Frames or words of the caption that each of `candidates` has in an epoch."""
-        return self._lengths[self.plan(epoch).captions[self.candidates]]
+        """Frames or words of the caption that each of `candidates` has in an epoch: with augmentation, before
+        silence is cut and without a room's tail."""
+        lengths = self._lengths[self.plan(epoch).captions]
+        if self.augmentation is not None:
+            lengths = self.timings(epoch)[0].lengths(lengths)
+        return lengths[self.candidates]
 
     def __getitem__(self, key: tuple[int, np.ndarray]) -> Batch:
         epoch, images = key
@@ -112,7 +136,62 @@ class CaptionedImages(Dataset):
         else:
             crops = (plan.cached_crops[images] * self.feature_cache.crops).astype(np.int64)
             cached = self.feature_cache.read(images, crops)
-        return make_batch(self.pack, captions, real_images, self.modality, self._tokens, same_class, cached)
+        return make_batch(
+            self.pack,
+            captions,
+            real_images,
+            self.modality,
+            self._tokens,
+            same_class,
+            cached,
+            self._recordings(epoch, images, captions, 0) if self.augmentation else (),
+            self._recordings(epoch, images, self._others(captions, epoch), 1) if self.twice else (),
+        )
+
+    def _recordings(
+        self, epoch: int, images: np.ndarray, captions: np.ndarray, turn: int
+    ) -> list[torch.Tensor]:
+        """Features (T, M) of each caption, augmented if anything is; `turn` 1: for the second time."""
+        if self.augmentation is None:
+            return [self.pack.mel(index) for index in captions]
+        timing = self.timings(epoch)[turn]
+        return [
+            self.augmentation(
+                self.pack.unnormalised(caption),
+                timing.of(image),
+                np.random.default_rng((self.seed, epoch, 2 + turn, caption)),
+                self._any_recording,
+            )
+            for image, caption in zip(images.tolist(), captions.tolist(), strict=True)
+        ]
+
+    def _any_recording(self, random: np.random.Generator) -> np.ndarray:
+        return self.pack.unnormalised(self._usable[random.integers(len(self._usable))])
+
+    def _others(self, captions: np.ndarray, epoch: int) -> np.ndarray:
+        """Another recording of each caption's words, sampled by (seed, epoch, caption); the same where there
+        is none."""
+        chosen = captions.copy()
+        for row, caption in enumerate(captions.tolist()):
+            recordings = self._same_words.get(caption)
+            if recordings is not None:
+                random = np.random.default_rng((self.seed, epoch, 4, caption))
+                chosen[row] = recordings[random.integers(len(recordings))]
+        return chosen
+
+    @cached_property
+    def _same_words(self) -> dict[int, np.ndarray]:
+        """{caption: the other recordings of its image with the same text}, where there are any."""
+        found: dict[int, np.ndarray] = {}
+        for image in self.candidates:
+            captions = self._usable[self._first[image] : self._first[image + 1]]
+            texts = [self.pack.caption(index).text for index in captions]
+            for place, text in enumerate(texts):
+                same = [other == text and text is not None for other in texts]
+                same[place] = False
+                if any(same):
+                    found[int(captions[place])] = captions[same]
+        return found
 
     def _crop(self, images: np.ndarray, crops: np.ndarray) -> torch.Tensor:
         return read_images(self.pack, images, crops, self.image_size)

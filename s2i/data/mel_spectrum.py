@@ -126,19 +126,24 @@ def mel_spectrum(sample_rate: int, size: int, mels: int) -> MelSpectrum:
 
 
 def mel_filters(sample_rate: int, size: int, mels: int) -> np.ndarray:
-    """Slaney's triangles of equal area from 0 Hz to half the sample rate: float64 (mels, size // 2 + 1).
+    """Slaney's triangles of equal area from 0 Hz to half the sample rate: float64 (mels, size // 2 + 1)."""
+    hertz = mel_edges(sample_rate, mels)[:, None]
+    left, middle, right = hertz[:-2], hertz[1:-1], hertz[2:]
+    place = np.arange(size // 2 + 1) * sample_rate / size
+    rising, falling = (place - left) / (middle - left), (right - place) / (right - middle)
+    return np.maximum(0, np.minimum(rising, falling)) * 2 / (right - left)
 
-    His scale is linear up to 1 kHz (15 steps of 200/3 Hz), then logarithmic (27 steps to 6.4 kHz).
+
+def mel_edges(sample_rate: int, mels: int) -> np.ndarray:
+    """Where the triangles begin, peak and end: mel i at edges i, i + 1 and i + 2, in Hz: (mels + 2,).
+
+    Slaney's scale is linear up to 1 kHz (15 steps of 200/3 Hz), then logarithmic (27 steps to 6.4 kHz).
     """
     highest = sample_rate / 2
     steps_per_e = 27 / np.log(6.4)
     last = highest * 3 / 200 if highest < 1000 else 15 + np.log(highest / 1000) * steps_per_e
     steps = np.linspace(0, last, mels + 2)
-    hertz = np.where(steps < 15, steps * 200 / 3, 1000 * np.exp((steps - 15) / steps_per_e))[:, None]
-    left, middle, right = hertz[:-2], hertz[1:-1], hertz[2:]
-    place = np.arange(size // 2 + 1) * sample_rate / size
-    rising, falling = (place - left) / (middle - left), (right - place) / (right - middle)
-    return np.maximum(0, np.minimum(rising, falling)) * 2 / (right - left)
+    return np.where(steps < 15, steps * 200 / 3, 1000 * np.exp((steps - 15) / steps_per_e))
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from s2i.config import Config
 from s2i.config_files import require
-from s2i.data.audio import features, load_waveform
+from s2i.data.audio import load_waveform, mean_and_deviation, unnormalised_features
 from s2i.data.images import load_image, resize, square_crop
 from s2i.data.manifest import ImageRecord, format_line, iterate_manifest, read_attributes, write_manifest
 from s2i.data.pack import Pack, pack_settings, read_pack_facts
@@ -36,7 +37,7 @@ from s2i.processes import in_processes
 from s2i.progress import progress, say
 
 _FILES = re.compile(  # in a pack's folder
-    r"(images|mels|offsets)\.npy|index\.jsonl|(attributes|pack)\.json|feature-cache-[0-9a-f]{16}/(pooled\.npy|regions\.npy|rows\.txt)"
+    r"(images|mels|cmvn|offsets)\.npy|index\.jsonl|(attributes|pack)\.json|feature-cache-[0-9a-f]{16}/(pooled\.npy|regions\.npy|rows\.txt)"
 )
 FINGERPRINT_VERSION = 2  # of how sources are read
 # A fingerprint identifies data, whatever its settings are called: it is taken under the names that it was
@@ -193,6 +194,8 @@ def _pack_chunk(config: Config, records: list[ImageRecord], path: Path) -> int:
     root, side = Path(config.data.root), pack_settings(config)["side"]
     images = np.empty((len(records), side, side, 3), dtype=np.uint8)
     mels: list[np.ndarray] = [np.empty((0, config.audio.mel_bins), dtype=np.float16)]
+    cmvn = np.zeros((sum(len(image.captions) for image in records), 2, config.audio.mel_bins), np.float32)
+    cmvn[:, 1] = 1
     lengths: list[int] = []
     digests = np.empty((len(records), 32), dtype=np.uint8)
     for row, image in enumerate(records):
@@ -203,11 +206,16 @@ def _pack_chunk(config: Config, records: list[ImageRecord], path: Path) -> int:
             if caption.audio is None:
                 lengths.append(0)
                 continue
-            mel = features(load_waveform(root / caption.audio, config.audio, digest), config.audio)
+            waveform = load_waveform(root / caption.audio, config.audio, digest)
+            mel = unnormalised_features(waveform, config.audio)
+            if config.audio.cmvn:
+                mean, deviation = mean_and_deviation(mel)
+                mel = (mel - mean) / deviation
+                cmvn[len(lengths)] = torch.cat([mean, deviation]).numpy()
             mels.append(mel.numpy().astype(np.float16))
             lengths.append(len(mel))
         digests[row] = np.frombuffer(digest.digest(), dtype=np.uint8)
-    arrays = {"mels": np.concatenate(mels), "lengths": np.array(lengths, dtype=np.int64)}
+    arrays = {"mels": np.concatenate(mels), "cmvn": cmvn, "lengths": np.array(lengths, dtype=np.int64)}
     with write_atomically(path, "wb") as stream:
         np.savez(stream, images=images, digests=digests, **arrays)
     return len(records)
@@ -224,6 +232,8 @@ def _join_chunks(config: Config, split: str, facts: dict[str, Any], building: Pa
     mels = (_from_chunk(path, "mels") for path in chunks)
     _write_array(whole / "images.npy", np.uint8, (count, side, side, 3), images)
     _write_array(whole / "mels.npy", np.float16, (frames, config.audio.mel_bins), mels)
+    cmvn = (_from_chunk(path, "cmvn") for path in chunks)
+    _write_array(whole / "cmvn.npy", np.float32, (facts["captions"], 2, config.audio.mel_bins), cmvn)
     _write_array(whole / "offsets.npy", np.int64, offsets.shape, [offsets])
     write_manifest(whole / "index.jsonl", _images_of(manifest, split))
     attributes = read_attributes(manifest)

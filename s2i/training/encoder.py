@@ -6,6 +6,7 @@ validation split is kept as `checkpoints/best.pt`. The test split is never opene
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from s2i import losses
 from s2i.config import Config
 from s2i.config_files import require
+from s2i.data.augment.augmentation import SpeechAugmentation
 from s2i.data.batches import Batch, evaluation_batches
 from s2i.data.dataset import CaptionedImages
 from s2i.data.feature_cache import FeatureCache
@@ -60,7 +62,10 @@ class EncoderNetworks(nn.Module):
             vectors, regions = self.image_encoder.project(batch.pooled, batch.regions)
         else:
             vectors, regions = self.image_encoder(batch.images)
-        total, terms = matching_loss(vectors, regions, encoding, batch.class_ids, self.config.matching)
+        other = None
+        if batch.other_mels is not None:
+            other = self.caption_encoder(batch.other_mels, batch.other_mel_lengths).sentence
+        total, terms = matching_loss(vectors, regions, encoding, batch.class_ids, self.config.matching, other)
         if self.config.matching.class_weight:
             value = losses.class_loss(
                 self.classifier(vectors), self.classifier(encoding.sentence), batch.class_ids
@@ -89,7 +94,15 @@ def train_encoder(config: Config) -> Path:
         refuse_short_recordings(engine.unwrap(networks).caption_encoder, pack)
     words, size = config.text_encoder.max_words, config.packed_size
     dataset = CaptionedImages(
-        train_pack, config.seed, size, config.modality, vocabulary, words, feature_cache=train_views
+        train_pack,
+        config.seed,
+        size,
+        config.modality,
+        vocabulary,
+        words,
+        feature_cache=train_views,
+        augmentation=augmentation_of(config, engine.unwrap(networks).caption_encoder),
+        twice=settings.invariance_weight > 0,
     )
     networks_and_optimiser = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
     facts = {"kind": "encoder", "data": data, "vocabulary": vocabulary.to_list() if vocabulary else None}
@@ -190,6 +203,14 @@ def _has_known_word(text: str | None, vocabulary: Vocabulary, words: int) -> boo
     except InputError:
         return False
     return True
+
+
+def augmentation_of(config: Config, encoder: CaptionEncoder) -> SpeechAugmentation | None:
+    """What a configuration does to the recordings that train a speech encoder; None if nothing."""
+    parts = config.data.augment
+    if config.modality == "text" or not any(getattr(parts, item.name).probability for item in fields(parts)):
+        return None
+    return SpeechAugmentation(parts, config.audio, encoder.shortest())
 
 
 def refuse_short_recordings(encoder: CaptionEncoder, pack: Pack) -> None:

@@ -16,6 +16,7 @@ def matching_loss(
     encoding: CaptionEncoding,
     class_ids: Tensor,
     config: MatchingConfig,
+    other: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum of masked batch matching (S2IGAN), the region-segment loss (DAMSM), the three losses of Li
     et al. and a loss of another package.
@@ -24,6 +25,7 @@ def matching_loss(
         vectors: (B, D) of images; regions: (B, D, R), read where `region_weight` is above 0.
         encoding: of their captions.
         class_ids: (B,).
+        other: (B, D), sentence vectors of the same captions in other recordings.
 
     Returns:
         the sum, and its terms without history; a term of weight 0 is absent.
@@ -63,4 +65,8 @@ def matching_loss(
         distillation = losses.distillation_loss(vectors, encoding.sentence)
         total = total + config.distillation_weight * distillation
         terms["loss/distillation"] = distillation
+    if config.invariance_weight and other is not None:
+        invariance = losses.invariance_loss(encoding.sentence, other)
+        total = total + config.invariance_weight * invariance
+        terms["loss/invariance"] = invariance
     return total, {name: value.detach() for name, value in terms.items()}

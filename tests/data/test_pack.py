@@ -185,7 +185,9 @@ def test_a_pack_opens_where_its_manifest_is_no_longer(packed, tmp_path):
     assert len(Pack(tmp_path / "pack" / "train", packed[1]).records) == 12
 
 
-@pytest.mark.parametrize("name", ["images.npy", "mels.npy", "offsets.npy", "index.jsonl", "pack.json"])
+@pytest.mark.parametrize(
+    "name", ["images.npy", "mels.npy", "cmvn.npy", "offsets.npy", "index.jsonl", "pack.json"]
+)
 def test_a_pack_cut_short_is_refused_and_built_again(packed, tmp_path, name):
     folder = tmp_path / "pack" / "val"
     whole = (folder / name).read_bytes()

@@ -26,6 +26,15 @@ def some_captions(lengths: list[int], width: int = 6) -> tuple[Tensor, Tensor]:
     return torch.randn(len(lengths), width, steps), length_mask(torch.tensor(lengths), steps)
 
 
+# Two recordings of a caption
+
+
+def test_invariance_is_the_mean_of_one_minus_cosine_whatever_the_lengths():
+    first = torch.tensor([[3.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    second = torch.tensor([[5.0, 0.0], [1.0, 0.0], [0.0, -1.0]])
+    assert losses.invariance_loss(first, second).item() == pytest.approx((0 + 1 - sqrt(0.5) + 2) / 3)
+
+
 # Teacher and student
 
 

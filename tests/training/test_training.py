@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 from s2i import losses
-from s2i.config import Config, DiscriminatorConfig, LogConfig
+from s2i.config import AugmentConfig, AugmentPart, Config, DiscriminatorConfig, LogConfig, NoisePart
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.dataset import CaptionedImages
 from s2i.data.manifest import write_manifest
@@ -94,6 +94,26 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
     assert images == (["step-00000004.png", "step-00000008.png", "step-00000009.png"] * (kind == "gan"))
     for name in images:
         assert (unbroken / "samples" / name).read_bytes() == (broken / "samples" / name).read_bytes()
+
+
+def test_augmentation_and_a_second_recording_are_learnt_from_and_resumed_bit_for_bit(
+    trained_encoders, tmp_path, monkeypatch
+):
+    config = make_config(trained_encoders, tmp_path / "broken")
+    parts = AugmentConfig(
+        noise=NoisePart(0.5, 0.0), rate=AugmentPart(0.8, 0.3), silence=AugmentPart(0.5, 0.3)
+    )
+    plain = replace(config, matching=replace(config.matching, invariance_weight=2.0))
+    config = replace(plain, data=replace(config.data, augment=parts))
+    unbroken = train_encoder(replace(config, run=str(tmp_path / "unbroken")))
+    train_and_die(monkeypatch, train_encoder, config, 5)
+    broken = train_encoder(config)
+    assert same(*(state_of(folder) for folder in (unbroken, broken)))
+    assert all(line["loss/invariance"] > 0 for line in log_of(broken))
+    alike = log_of(train_encoder(replace(plain, run=str(tmp_path / "plain"))))
+    # The same recording twice: nothing to learn from, but for what rounding leaves.
+    assert all(abs(line["loss/invariance"]) < 1e-5 for line in alike)
+    assert alike[0]["loss/batch"] != log_of(broken)[0]["loss/batch"]
 
 
 def test_a_checkpoint_holds_every_net_and_optimiser(trained_encoders, tmp_path):

@@ -1,0 +1,96 @@
+"""Augmentation along the time axis: rate, silence, pauses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long each of N utterances takes; every array is (N,), of one utterance a scalar.
+
+    It is sampled for all utterances of an epoch before any is read, so that batches can be made of utterances
+    of about one length.
+    """
+
+    rate: np.ndarray  # times as fast
+    before: np.ndarray  # frames of silence, and so on
+    after: np.ndarray
+    pause: np.ndarray
+
+    def of(self, index: int) -> Timing:
+        """That of one utterance."""
+        return Timing(self.rate[index], self.before[index], self.after[index], self.pause[index])
+
+    def lengths(self, frames: np.ndarray) -> np.ndarray:
+        """Frames of utterances of so many: (N,) -> (N,) int64."""
+        return np.rint(frames / self.rate).astype(np.int64) + self.before + self.after + self.pause
+
+
+def stretch(log_mel: np.ndarray, frames: int) -> np.ndarray:
+    """An utterance (T, M) at another rate and the same pitch: (frames, M), linear between frames.
+
+    Ko et al. (2015) resample the waveform, which moves pitch and formants too; here those have their own
+    augmentation.
+    """
+    if frames == len(log_mel):
+        return log_mel
+    place = np.linspace(0, len(log_mel) - 1, frames, dtype=np.float32)
+    low = place.astype(np.int64)
+    high = np.minimum(low + 1, len(log_mel) - 1)
+    share = (place - low)[:, None]
+    first = log_mel[low]
+    return first + share * (log_mel[high] - first)
+
+
+def with_silence(
+    power: np.ndarray, loudness: np.ndarray, timing: Timing, around: float, tail: int
+) -> np.ndarray:
+    """Mel power (T, M) with silence before, after and, in its quietest frame near `around`, within.
+
+    Args:
+        loudness: of each frame, (T,).
+        timing: of this utterance; its rate isn't read.
+        around: in [0, 1), of the utterance's length.
+        tail: further frames of silence after it, for a room's tail.
+    """
+    before, after, pause = int(timing.before), int(timing.after) + tail, int(timing.pause)
+    count = len(power)
+    result = np.zeros((before + count + pause + after, power.shape[1]), np.float32)
+    split = count
+    if pause:
+        first = int(around * count)
+        near = slice(max(0, first - NEAR), min(count, first + NEAR))
+        split = near.start + int(loudness[near].argmin())
+    result[before : before + split] = power[:split]
+    result[before + split + pause : before + pause + count] = power[split:]
+    return result
+
+
+NEAR = 25  # frames in which a pause looks for the quietest place
+
+
+def spoken_frames(loudness: np.ndarray, noise: np.ndarray | None) -> slice:
+    """What `s2i.data.silence` leaves of a recording, by its rules, told from frames alone.
+
+    Args:
+        loudness: of each frame of speech and noise together, (T,).
+        noise: of each frame of the noise alone, which precedes the sentence too; None: none.
+    """
+    from s2i.data.silence import CLEAR, FRAME, LEAST_CONTRAST, LOUD, ONSET, QUIET, RANGE
+
+    count = round(LOUD / FRAME)
+    level = float(np.partition(loudness, -count)[-count]) if len(loudness) > count else loudness.max()
+    background = 0.0 if noise is None else float(noise[: round(QUIET / FRAME)].max())
+    if background > level * 10 ** (-LEAST_CONTRAST / 10):
+        background = 0.0
+    least = level * 10 ** (-RANGE / 10)
+    clear = np.flatnonzero(loudness > max(least, background * 10 ** (CLEAR / 10)))
+    if not len(clear):
+        return slice(0, len(loudness))
+    silent = loudness <= max(least, background * 10 ** (ONSET / 10))
+    before, after = np.flatnonzero(silent[: clear[0]]), np.flatnonzero(silent[clear[-1] :])
+    start = int(before[-1]) + 1 if len(before) else 0
+    return slice(start, int(clear[-1] + after[0]) if len(after) else len(loudness))
