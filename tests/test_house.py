@@ -23,7 +23,7 @@ FLOORS = (
         "files",
         "errors",
     }
-    | {"progress", "processes", "plugins", "devices"},
+    | {"progress", "processes", "plugins", "devices", "tables"},
     {"data"},
     {"models", "losses", "metrics"},
     {"runs"},

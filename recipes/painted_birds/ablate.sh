@@ -15,11 +15,14 @@ settings=(
     ${overrides[@]+"${overrides[@]}"}
 )
 
-# The configured steps of a generator: one that is trained from both speech and text also runs with twice as many.
-steps="$(sed -n '/^gan:/,/^[a-z]* *$/s/^  steps: *\([0-9]*\).*/\1/p' "$config")"
-for word in ${overrides[@]+"${overrides[@]}"}; do
-    case "$word" in gan.steps=*) steps=${word#gan.steps=} ;; esac
-done
+# Twice the configured steps, for the generator that is trained from both speech and text. Read as training
+# reads them; a dry run before the environment is made can't, and prints what they would be.
+twice_the_steps="2*gan.steps"
+if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
+    configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
+    twice_the_steps="$("$python" -c 'import sys, yaml; print(2 * yaml.safe_load(sys.argv[1])["gan"]["steps"])' \
+        "$configuration")"
+fi
 
 # encoders COMMAND: calls COMMAND with each encoder's name and what it changes.
 encoders() {
@@ -53,7 +56,7 @@ grid() {
     "$1" one-stage speech generator.stages=1 generator.base_size=32 'gan.grow=[]'
     "$1" text text modality=text
     "$1" both speech gan.other_encoder="$runs-text-encoder"
-    "$1" both-twice-the-steps speech gan.other_encoder="$runs-text-encoder" gan.steps="$((2 * steps))"
+    "$1" both-twice-the-steps speech gan.other_encoder="$runs-text-encoder" gan.steps="$twice_the_steps"
     local value
     for value in 3e-4 2e-3; do
         "$1" "learning-rate-$value" speech gan.generator.lr="$value" gan.discriminator.lr="$value"

@@ -23,6 +23,7 @@ from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.progress import say
 from s2i.runs.pretrained_weights import comes_from_a_file
 from s2i.settings import declared
+from s2i.tables import markdown
 
 FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
 
@@ -84,9 +85,8 @@ def _write_files(
         f"Generates images from {' and from '.join(paths)}. Made by `{command}`; read by"
         f" `s2i generate --model {name}` and by `s2i.load({name!r})`.",
         "",
-        "| path | images | steps | parameters to generate | file | MB | stored as |",
-        "|---|---|---|---|---|---|---|",
     ]
+    rows: list[dict[str, str]] = []
     for modality, path in paths.items():
         weights = _weights(path, half)
         file = folder / f"{modality}.safetensors"
@@ -100,12 +100,18 @@ def _write_files(
         to_generate = sum(
             value.numel() for key, value in weights.items() if not key.startswith("image_encoder.")
         )
-        card.append(
-            f"| {modality} | {path.config.generated_size} px, {path.config.generator.stages} stages"
-            f" | {path.step or 'unknown'}"
-            f" | {to_generate:,} | `{file.name}` | {file.stat().st_size / 1e6:.2f}"
-            f" | {'float16' if half else 'float32'} |"
+        rows.append(
+            {
+                "path": modality,
+                "images": f"{path.config.generated_size} px, {path.config.generator.stages} stages",
+                "steps": str(path.step or "unknown"),
+                "parameters to generate": f"{to_generate:,}",
+                "file": f"`{file.name}`",
+                "MB": f"{file.stat().st_size / 1e6:.2f}",
+                "stored as": "float16" if half else "float32",
+            }
         )
+    card += markdown(tuple(rows[0]), rows)
     card += _write_image_network(folder, paths, half)
     text = json.dumps(description, indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from s2i.inference.save import write_model
 from s2i.published.attngan import read_attngan
 from s2i.published.s2igan import read_s2igan
 from s2i.published.stackgan_v2 import read_stackgan_v2
+from s2i.tables import markdown
 
 READERS: dict[str, Callable[[Sequence[Path]], GenerationPath]] = {
     "attngan": read_attngan,
@@ -54,8 +55,9 @@ def import_model(system: str, files: Sequence[str | Path], folder: str | Path) -
 def _describe(system: str, files: Sequence[Path], path: GenerationPath) -> list[str]:
     lines = ["", f"## From {path.config.modality}", ""]
     lines.append("Published weights, under the licence of their authors; every size is theirs. Made of")
-    lines += ["", "| file | SHA-256 |", "|---|---|"]
-    lines += [f"| `{file.name}` | `{hashlib.sha256(file.read_bytes()).hexdigest()}` |" for file in files]
+    hashes = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+    rows = [{"file": f"`{name}`", "SHA-256": f"`{found}`"} for name, found in hashes]
+    lines += ["", *markdown(("file", "SHA-256"), rows)]
     lines += ["", "Every setting is in `config.json`. How long they were trained is not in the weights."]
     lines += [NOTES[system]] if NOTES[system] else []
     if path.encoder is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from s2i.analysis.caption_scores import METRICS
 from s2i.reports.charts import bar_chart, scatter_chart
 from s2i.reports.comparison_analyses import AnalysisResults, SwapExample
-from s2i.reports.labels import metric_label, with_interval
+from s2i.reports.robustness import condition_rows
+from s2i.tables import Cell, Row, filled, html, metric_label, number
 
 SIDES = ("speech", "text")
 ROBUSTNESS_CHART = "images/robustness.svg"
@@ -32,14 +33,20 @@ def seed_variance(results: dict[str, Any]) -> str:
         values = {side: [_value_of(run, metric) for run in runs[side]] for side in SIDES}
         if None in [*values["speech"], *values["text"]]:
             continue
-        cells = [
-            ("", escape(name)),
-            *((side, ", ".join(f"{value:.3f}" for value in values[side])) for side in SIDES),
-            ("difference", _with_interval(difference["speech_minus_text"], difference["interval95"])),
-            ("p, classes", _probability(difference.get("permutation_p"))),
-            ("p, runs", _probability(difference.get("permutation_p_runs"))),
-        ]
-        rows.append(cells)
+        rows.append(
+            {
+                "": name,
+                **{
+                    side: ", ".join(str(number(value, metric=_name(metric))) for value in values[side])
+                    for side in SIDES
+                },
+                "difference": number(
+                    difference["speech_minus_text"], difference["interval95"], _name(metric), signed=True
+                ),
+                "p, classes": _probability(difference.get("permutation_p")),
+                "p, runs": _probability(difference.get("permutation_p_runs")),
+            }
+        )
     if not rows:
         return ""
     counts = {side: len(runs[side]) for side in SIDES}
@@ -62,13 +69,12 @@ def per_class(results: dict[str, Any]) -> str:
         return ""
     dots = [(row["text"], row["speech"], row["class"]) for row in found["rows"]]
     rows = [
-        [
-            ("", escape(row["class"].replace("_", " "))),
-            ("speech", f"{row['speech']:.3f}"),
-            ("text", f"{row['text']:.3f}"),
-            ("difference", f"{row['speech'] - row['text']:+.3f}"),
-            ("captions", str(row["captions"])),
-        ]
+        {
+            "": row["class"].replace("_", " "),
+            **{side: number(row[side], metric=found["metric"]) for side in SIDES},
+            "difference": number(row["speech"] - row["text"], metric=found["metric"], signed=True),
+            "captions": str(row["captions"]),
+        }
         for row in found["rows"]
     ]
     folded = f"<details><summary>Every class</summary>{_table(rows)}</details>"
@@ -87,12 +93,7 @@ def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> str:
         "consistency": "other attributes unchanged",
     }
     rows = [
-        [("", escape(label))]
-        + [
-            (side, _with_interval(score["value"], score["interval95"], signed=False))
-            for side in SIDES
-            if (score := numbers[side].get(name))
-        ]
+        {"": label, **{side: _measured(numbers[side].get(name)) for side in SIDES}}
         for name, label in labels.items()
     ]
     bars = [
@@ -138,13 +139,12 @@ def cascade(results: dict[str, Any]) -> str:
         return ""
     rows = []
     for metric, columns in found["metrics"].items():
-        cells = [("", escape(metric_label(metric)))]
-        cells += [(name, _text_of(columns[name])) for name in ("speech", "cascade", "text")]
-        cells += [
-            (f"cascade minus {name}", _text_of(columns[name]["cascade_minus"], signed=True))
-            for name in ("speech", "text")
-        ]
-        rows.append(cells)
+        cells = {name: _measured(columns[name], metric) for name in ("speech", "cascade", "text")}
+        cells |= {
+            f"cascade minus {side}": _measured(columns[side]["cascade_minus"], metric, signed=True)
+            for side in SIDES
+        }
+        rows.append({"": metric_label(metric), **cells})
     examples = "".join(
         f"<li>{escape(each['reference'])} → {escape(each['transcription'] or '(nothing)')}</li>"
         for each in found["examples"]
@@ -161,27 +161,18 @@ def robustness(results: dict[str, Any]) -> str:
     found = results["analyses"].get("robustness")
     if not found:
         return ""
-    rows = []
-    for row in found["rows"]:
-        cells = [("", escape(row["name"]))]
-        for metric in METRICS:
-            if metric in row:
-                change = row[metric].get("difference")
-                cells.append((metric_label(metric), _text_of(row[metric])))
-                cells.append((f"change of {metric_label(metric)}", _text_of(change, signed=True)))
-        rows.append([*cells, ("captions", f"{row['captions']:,}")])
     procedure = f'<p class="note">{escape(found["procedure"])}</p>'
     description = "differences from the clean recordings, condition by condition"
     chart = _image(ROBUSTNESS_CHART, description, "", "wide")
     folded = f'<details class="how"><summary>Procedure</summary>{procedure}</details>'
-    return f"{_table(rows)}{chart}{folded}"
+    return f"{_table(condition_rows(found))}{chart}{folded}"
 
 
 def diversity(results: dict[str, Any], analyses: AnalysisResults) -> str:
     """Images of one caption from several noises."""
     numbers = results["analyses"]["diversity"]
     rows = [
-        [("", label)] + [(side, f"{numbers[side][name]:.3f}") for side in SIDES if name in numbers[side]]
+        {"": label, **{side: number(numbers[side].get(name)) for side in SIDES}}
         for name, label in (
             ("within", "distance of two images of one caption"),
             ("between", "distance of images of different captions"),
@@ -207,15 +198,16 @@ def memorisation(results: dict[str, Any], analyses: AnalysisResults) -> str:
         return ""
     real = numbers["speech"]["real"]
     rows = [
-        [("", "duplicates of training images")]
-        + [
-            (side, _with_interval(numbers[side]["duplicate_rate"], numbers[side]["interval95"], signed=False))
-            for side in SIDES
-        ]
-        + [("real", f"{real['duplicate_rate']:.3f}")],
-        [("", "distance to the nearest")]
-        + [(side, f"{numbers[side]['nearest_distance']:.3f}") for side in SIDES]
-        + [("real", f"{real['nearest_distance']:.3f}")],
+        {
+            "": "duplicates of training images",
+            **{side: number(numbers[side]["duplicate_rate"], numbers[side]["interval95"]) for side in SIDES},
+            "real": number(real["duplicate_rate"]),
+        },
+        {
+            "": "distance to the nearest",
+            **{side: number(numbers[side]["nearest_distance"]) for side in SIDES},
+            "real": number(real["nearest_distance"]),
+        },
     ]
     counts = numbers["speech"]["counts"]
     images = "".join(
@@ -231,21 +223,18 @@ def memorisation(results: dict[str, Any], analyses: AnalysisResults) -> str:
     return f"{_table(rows)}{_procedure(results, 'memorisation', text)}{images}"
 
 
+def _name(metric: str) -> str:
+    """A metric's name, of its key in results.json's difference."""
+    return metric.removeprefix("generation/")
+
+
 def _value_of(run: dict[str, Any], metric: str) -> float | None:
-    section, _, name = metric.rpartition("generation/")
-    if section or metric != name:
-        return run["values"]["generation"].get(name)
-    return run["values"]["retrieval"].get(name, run["values"]["generation"].get(name))
+    generated, name = run["values"]["generation"].get(_name(metric)), _name(metric)
+    return generated if name != metric else run["values"]["retrieval"].get(name, generated)
 
 
-def _table(rows: list[list[tuple[str, str]]]) -> str:
-    widest = max(rows, key=len)
-    head = "".join(f"<th>{escape(name)}</th>" for name, _ in widest)
-    body = "".join(
-        "<tr>" + "".join(f'<td data-column="{escape(name)}">{text}</td>' for name, text in row) + "</tr>"
-        for row in rows
-    )
-    return f'<table class="compact"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+def _table(rows: Sequence[Row]) -> str:
+    return html(filled(rows), rows, "compact")
 
 
 def _procedure(results: dict[str, Any], name: str, counts: str = "") -> str:
@@ -256,20 +245,14 @@ def _procedure(results: dict[str, Any], name: str, counts: str = "") -> str:
     )
 
 
-def _text_of(score: dict[str, Any] | None, signed: bool = False) -> str:
-    return with_interval(score["value"], score["interval95"], signed) if score else ""
-
-
-def _with_interval(value: float, interval: list[float], signed: bool = True) -> str:
-    form = "{:+.3f}" if signed else "{:.3f}"
-    ends = f"<small>[{', '.join(form.format(end) for end in interval)}]</small>" if interval else ""
-    return f"<span>{form.format(value)}{ends}</span>"
+def _measured(score: dict[str, Any] | None, metric: str = "", signed: bool = False) -> Cell:
+    return number(score["value"], score["interval95"], metric, signed) if score else Cell()
 
 
 def _probability(value: float | None) -> str:
     if value is None:
         return ""
-    return "&lt; .001" if value < 0.001 else f"{value:.3f}"
+    return "< .001" if value < 0.001 else f"{value:.3f}"
 
 
 def _marked(example: SwapExample) -> str:

@@ -13,6 +13,7 @@ from s2i.inference.path import GenerationPath
 from s2i.reports.rows import Record, cells, interval_forms, leading, rows
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.run import Run
+from s2i.tables import filled, markdown, metric_label
 
 SHARED = ("step", "split", "seed", "weights", "classifier")  # above the table, where all its rows agree
 
@@ -59,14 +60,14 @@ def table(records: Sequence[Record]) -> list[str]:
     lines = [
         {
             "protocol": leading(row)["protocol"],
-            "metric": leading(row)["metric"],
+            "metric": metric_label(leading(row)["metric"]),
             **cells(row),
             **{key: "" if each[key] is None else str(each[key]) for key in SHARED if key not in shared},
             "extractor": leading(row).get("extractor_hash") or "",
         }
         for row, each in zip(found, facts_of_rows, strict=True)
     ]
-    columns = [name for name in lines[0] if any(each[name] for each in lines)]
+    columns = filled(lines)
     for before, each in reversed(list(zip(lines, lines[1:], strict=False))):
         if before["protocol"] == each["protocol"]:
             each["protocol"] = ""
@@ -76,9 +77,7 @@ def table(records: Sequence[Record]) -> list[str]:
     return [
         "",
         *([f"Of all that follows: {facts}.", ""] if facts else []),
-        "| " + " | ".join(columns) + " |",
-        "|" + "---|" * len(columns),
-        *("| " + " | ".join(each[name] for name in columns) + " |" for each in lines),
+        *markdown(columns, lines),
     ]
 
 

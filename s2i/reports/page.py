@@ -18,16 +18,16 @@ from s2i.reports import analysis_sections
 from s2i.reports.charts import Curve, bar_chart, line_chart
 from s2i.reports.comparison_analyses import AnalysisResults
 from s2i.reports.gallery import GalleryImages, GalleryItem
-from s2i.reports.labels import metric_label
 from s2i.reports.sections import difference_name
 from s2i.reports.style import STYLE
 from s2i.runs.run import Run
+from s2i.tables import Cell, Heading, Row, html, metric_label, number
 
 MODALITIES = ("speech", "text")
 Points = list[tuple[float, float]]
 Scores = dict[str, dict[str, list[Score]]]  # modality -> protocol -> scores
 STEPS = {"speech": "segment", "text": "word"}
-DIGITS = {"fid": 2, "kid": 4, "inception_score": 3, "median_rank": 0}  # after the point; 3 for shares
+COLUMNS = ("", *MODALITIES, "difference", "real", "chance", "n")  # of the table of results
 SCRIPT = """
 document.addEventListener("play", event => {
   for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
@@ -127,7 +127,8 @@ def _section(title: str, content: str) -> list[str]:
 
 def _table(report: Report) -> str:
     """The main numbers, then, folded away, the parts: by speaker and by attribute."""
-    whole, parts = [], []
+    whole: list[Row | Heading] = []
+    parts: list[Row | Heading] = []
     for protocol, text in report.results["protocols"].items():
         if protocol not in report.scores["speech"]:  # of an analysis
             continue
@@ -146,52 +147,33 @@ def _table(report: Report) -> str:
         " speech minus text, over the same captions. Each heading opens to the procedure.</p>"
     )
     if not parts:
-        return _rows(whole) + note
-    folded = f"<details><summary>By speaker and by attribute</summary>{_rows(parts)}</details>"
-    return _rows(whole) + note + folded
+        return html(COLUMNS, whole) + note
+    folded = f"<details><summary>By speaker and by attribute</summary>{html(COLUMNS, parts)}</details>"
+    return html(COLUMNS, whole) + note + folded
 
 
-def _rows(rows: list[str]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ("", "speech", "text", "difference", "real", "chance", "n"))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _heading(protocol: str, text: str, extractor: dict[str, str]) -> str:
+def _heading(protocol: str, text: str, extractor: dict[str, str]) -> Heading:
     facts = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in extractor.items())
-    return (
-        f'<tr class="protocol"><th colspan="7"><details><summary>{protocol.replace("_", " ")}</summary>'
-        f"<p>{escape(text)}</p><p>{escape(facts)}</p></details></th></tr>"
-    )
+    return Heading(protocol.replace("_", " "), (text, facts))
 
 
-def _row(report: Report, protocol: str, metric: str, found: dict[str, Score]) -> str:
-    cells = {column: _value(found.get(column)) for column in (*MODALITIES, "real", "chance")}
+def _row(report: Report, protocol: str, metric: str, found: dict[str, Score]) -> Row:
+    values = {
+        column: number(score.value, score.interval95, metric)
+        for column, score in found.items()
+        if column in COLUMNS
+    }
     if "majority" in found:
-        majority = f"<small>majority {found['majority'].value:.3f}</small>"
-        cells["chance"] = f"<span>{cells['chance']}{majority}</span>"
-    difference = _difference_of(report, protocol, metric)
-    shown = ""
-    if difference:
-        digits = DIGITS.get(metric, 3)
-        low, high = (f"{end:+.{digits}f}" for end in difference["interval95"])
-        shown = f"<span>{difference['speech_minus_text']:+.{digits}f}<small>[{low}, {high}]</small></span>"
+        majority = f"majority {number(found['majority'].value, metric=metric)}"
+        values["chance"] = Cell(str(values.get("chance", "")), (majority,))
+    if difference := _difference_of(report, protocol, metric):
+        values["difference"] = number(
+            difference["speech_minus_text"], difference["interval95"], metric, signed=True
+        )
     any_score = found.get("speech") or next(iter(found.values()))
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in any_score.counts.items())
-    note = f"<small>{escape(any_score.note)}</small>" if any_score.note else ""
-    columns = [
-        ("", escape(metric_label(metric)) + note),
-        ("speech", cells["speech"]),
-        ("text", cells["text"]),
-        ("difference", shown),
-        ("real", cells["real"]),
-        ("chance", cells["chance"]),
-        ("n", f"<small>{escape(counts)}</small>"),
-    ]
-    return f"<tr>{''.join(_cell(name, text) for name, text in columns)}</tr>"
-
-
-def _cell(name: str, text: str) -> str:
-    return f'<td data-column="{name}">{text}</td>'
+    name = Cell(metric_label(metric), (any_score.note,))
+    return {**values, "": name, "n": Cell(remarks=(counts,))}
 
 
 def _difference_of(report: Report, protocol: str, metric: str) -> dict[str, Any] | None:
@@ -199,17 +181,6 @@ def _difference_of(report: Report, protocol: str, metric: str) -> dict[str, Any]
         return None
     retrieved = report.results["retrieval"].get("speech", {})
     return report.results["difference"].get(difference_name(protocol, metric, retrieved))
-
-
-def _value(score: Score | None) -> str:
-    if score is None:
-        return ""
-    digits = DIGITS.get(score.metric, 3)
-    interval = ""
-    if score.interval95:
-        low, high = (f"{end:.{digits}f}" for end in score.interval95)
-        interval = f"<small>[{low}, {high}]</small>"
-    return f"<span>{score.value:.{digits}f}{interval}</span>"
 
 
 def _attribute_bars(report: Report) -> str:

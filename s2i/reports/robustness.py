@@ -15,7 +15,7 @@ from s2i.analysis.caption_scores import METRICS
 from s2i.analysis.robustness import measure_robustness
 from s2i.files.output_folder import OutputFolder
 from s2i.reports.charts import Spread, spread_chart
-from s2i.reports.labels import markdown_table, metric_label, with_interval
+from s2i.tables import Cell, filled, markdown, metric_label, number
 
 
 def report_robustness(run: str | Path, output: str | Path | None = None, **sources: Any) -> Path:
@@ -48,20 +48,25 @@ def _chart(results: dict[str, Any], metric: str) -> str:
     return spread_chart(f"{metric_label(metric)}: difference from the clean recordings", rows)
 
 
-def _table(results: dict[str, Any]) -> str:
-    metrics = _measured_metrics(results)
-    head = [cell for metric in metrics for cell in (metric_label(metric), "change")]
+def condition_rows(results: dict[str, Any]) -> list[dict[str, Cell]]:
+    """A row a condition: each metric, its change from the clean recordings, and the number of captions."""
     rows = []
     for row in results["rows"]:
-        cells = [row["name"], f"{row['captions']:,}"]
-        for metric in metrics:
-            score = row.get(metric, {})
-            change = score.get("difference", {})
-            cells.append(with_interval(score.get("value"), score.get("interval95")))
-            cells.append(with_interval(change.get("value"), change.get("interval95"), signed=True))
-        rows.append(cells)
-    lines = markdown_table(["condition", "captions", *head], rows)
-    return "\n".join([*lines, "", results["procedure"]]) + "\n"
+        cells = {"condition": Cell(row["name"])}
+        for metric in _measured_metrics(results):
+            label, score = metric_label(metric), row.get(metric, {})
+            change = score.get("difference") or {}
+            cells[label] = number(score.get("value"), score.get("interval95"), metric)
+            cells[f"change of {label}"] = number(
+                change.get("value"), change.get("interval95"), metric, signed=True
+            )
+        rows.append({**cells, "captions": Cell(f"{row['captions']:,}")})
+    return rows
+
+
+def _table(results: dict[str, Any]) -> str:
+    rows = condition_rows(results)
+    return "\n".join([*markdown(filled(rows), rows), "", results["procedure"]]) + "\n"
 
 
 def _measured_metrics(results: dict[str, Any]) -> list[str]:

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from s2i.tables import Cell, filled, metric_label, number, terminal
+
 Record = dict[str, Any]  # a line of a run's metrics.jsonl
 Row = dict[str, Record]  # one metric's records, by what they are of
-COMPARED_WITH = ("real", "chance", "majority")
-CELLS = ("value", *COMPARED_WITH, "spread", "n", "note")
-# Records that agree in all of these are of one row.
+COLUMNS = {"value": "run", "real": "real", "chance": "chance", "majority": "majority"}  # of which records
 FORMER_FORM = "percentile bootstrap over classes"  # of intervals whose records name none
+# Records that agree in all of these are of one row.
 ONE_ROW = ("modality", "protocol", "metric", "split", "weights", "extractor_hash")
 
 
@@ -35,31 +36,25 @@ def leading(row: Row) -> Record:
     return row.get("run") or next(iter(row.values()))
 
 
-def cells(row: Row) -> dict[str, str]:
-    """A row's CELLS in words; "" for what it hasn't."""
+def cells(row: Row) -> dict[str, Cell]:
+    """A row's cells, column by column; empty for what it hasn't."""
     record = leading(row)
-    spread = record.get("spread")
     return {
-        "value": _shown(row.get("run")),
-        **{name: _shown(row.get(name)) for name in COMPARED_WITH},
-        "spread": "" if spread is None else f"{spread:.4g}",
-        "n": counted(record),
-        "note": record.get("note", ""),
+        **{name: value(row.get(of)) for name, of in COLUMNS.items()},
+        "spread": number(record.get("spread"), metric=record["metric"]),
+        "n": Cell(counted(record)),
+        "note": Cell(record.get("note", "")),
     }
+
+
+def value(record: Record | None) -> Cell:
+    """What was measured, with its interval."""
+    return number(record["value"], record.get("interval95"), record["metric"]) if record else Cell()
 
 
 def counted(record: Record) -> str:
     """How many of each kind a value is of."""
     return ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in record["counts"].items())
-
-
-def _shown(record: Record | None) -> str:
-    """Four digits and the interval."""
-    if record is None:
-        return ""
-    interval = record.get("interval95")
-    ends = f" [{', '.join(f'{end:.4g}' for end in interval)}]" if interval else ""
-    return f"{record['value']:.4g}{ends}"
 
 
 def lines(records: Iterable[Record], procedures: dict[str, str]) -> list[str]:
@@ -70,14 +65,10 @@ def lines(records: Iterable[Record], procedures: dict[str, str]) -> list[str]:
     """
     found: list[str] = []
     for head, group in groupby(rows(records), _head):
-        table = [{"": leading(row)["metric"], **cells(row)} for row in group]
-        columns = [name for name in table[0] if any(each[name] for each in table)]
-        table.insert(0, {name: name for name in columns})
-        widths = {name: max(len(each[name]) for each in table) for name in columns}
+        table = [{"": metric_label(leading(row)["metric"]), **cells(row)} for row in group]
         protocol, about = head
         found += [f"# {protocol}: {procedures[protocol]}", *(f"# {line}" for line in about)]
-        found += ["  ".join(each[name].ljust(widths[name]) for name in columns).rstrip() for each in table]
-        found.append("")
+        found += [*terminal(filled(table), table), ""]
     return found[:-1]
 
 

@@ -6,6 +6,7 @@ For speech alone, or text alone; `compare` sets two runs side by side. Folders a
 from __future__ import annotations
 
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from s2i.inference.model import load
 from s2i.metrics.statistics import FORM
 from s2i.reports.compare import write_report
 from s2i.reports.gallery import GalleryImages, GalleryItem, request_gallery, write_gallery
-from s2i.reports.labels import metric_label
 from s2i.reports.page import attention_tiles, chip_list, document, figure
-from s2i.reports.rows import Record, counted, leading, rows
+from s2i.reports.rows import Record, counted, leading, rows, value
 from s2i.runs.checkpoint import random_state_kept
+from s2i.tables import Cell, Heading, Row, html, metric_label
+
+COLUMNS = {"value": "run", "real": "real", "chance": "chance"}  # of the table, and what their records are of
 
 
 def report(run: str | Path, output: str | Path) -> None:
@@ -87,40 +90,16 @@ def _page(found: dict[str, Any], gallery: list[GalleryItem], every: int) -> str:
 
 def _table(records: list[Record], protocols: dict[str, str]) -> str:
     """A row a metric: the run's own value with its interval, what it is compared with, and counts."""
-    lines, latest = [], ""
-    for row in rows(records):
-        record = leading(row)
-        if record["protocol"] != latest:
-            latest = record["protocol"]
-            lines.append(
-                f'<tr class="protocol"><th colspan="6"><details><summary>{latest.replace("_", " ")}</summary>'
-                f"<p>{escape(protocols[latest])}</p></details></th></tr>"
-            )
-        columns = [
-            ("", escape(metric_label(record["metric"]))),
-            ("from", record["modality"]),
-            ("value", _value(row.get("run"))),
-            ("real", _value(row.get("real"))),
-            ("chance", _value(row.get("chance"))),
-            ("n", f"<small>{escape(counted(record))}</small>"),
-        ]
-        cells = "".join(f'<td data-column="{name}">{shown}</td>' for name, shown in columns)
-        lines.append(f"<tr>{cells}</tr>")
-    head = "".join(f"<th>{name}</th>" for name in ("", "from", "value", "real", "chance", "n"))
-    return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-        f'<p class="note">In brackets: 95% intervals, {FORM}.</p>'
-    )
-
-
-def _value(line: dict[str, Any] | None) -> str:
-    if line is None:
-        return ""
-    interval = ""
-    if line["interval95"]:
-        low, high = (f"{end:.3f}" for end in line["interval95"])
-        interval = f"<small>[{low}, {high}]</small>"
-    return f"<span>{line['value']:.3f}{interval}</span>"
+    lines: list[Row | Heading] = []
+    for protocol, group in groupby(rows(records), lambda row: leading(row)["protocol"]):
+        lines.append(Heading(protocol.replace("_", " "), (protocols[protocol],)))
+        for row in group:
+            record = leading(row)
+            measured = {name: value(row.get(of)) for name, of in COLUMNS.items()}
+            facts = {"": metric_label(record["metric"]), "from": record["modality"]}
+            lines.append({**facts, **measured, "n": Cell(remarks=(counted(record),))})
+    table = html(["", "from", *COLUMNS, "n"], lines)
+    return f'{table}<p class="note">In brackets: 95% intervals, {FORM}.</p>'
 
 
 def _card(number: int, item: GalleryItem) -> str:

@@ -33,6 +33,7 @@ from s2i.progress import say
 from s2i.reports.charts import Spread, spread_chart
 from s2i.runs.checkpoint import LAST, random_state_kept
 from s2i.runs.run import CHANGEABLE, PLACES, Run, config_changes
+from s2i.tables import markdown, number
 
 COLUMNS = {  # of the table: protocol, metric, and whether more is better
     "attribute accuracy": ("attribute_accuracy", "attribute_accuracy", True),
@@ -261,34 +262,32 @@ def _table(
 ) -> str:
     columns = [column for column in COLUMNS if any(column in row.values for row in rows)]
     leading = results["difference_of"]
-    head = ["setting", "changes", *columns, f"{leading}, minus the base", "steps", "s", "published", "here"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    metric, minus = COLUMNS[leading][1] if leading else "", f"{leading}, minus the base"
+    head = ["setting", "changes", *columns, minus, "steps", "s", "published", "here"]
+    lines = []
     by_name = {row.name: row for row in rows}
     for row in rows:
         changed = ", ".join(f"`{key}` {_shown(new)}" for key, (_, new) in row.changes.items())
-        numbers = [_number(row.values.get(column), row.intervals.get(column)) for column in columns]
         found = differences.get(row.name)
-        difference = _number(found["value"], found["interval95"], signed=True) if found else ""
         entry = known.get(row.name)
         literature, here = "", ""
         if entry:
             literature = f"{entry['found']} than {entry['than']}: {entry['numbers']}"
             here = _here(row, by_name.get(entry["than"]), leading)
         lines.append(
-            "| "
-            + " | ".join(
-                [
-                    row.name,
-                    changed,
-                    *numbers,
-                    difference,
-                    f"{row.step:,}",
-                    f"{row.seconds:.0f}",
-                    literature,
-                    here,
-                ]
-            )
-            + " |"
+            {
+                "setting": row.name,
+                "changes": changed,
+                **{
+                    column: number(row.values.get(column), row.intervals.get(column), COLUMNS[column][1])
+                    for column in columns
+                },
+                minus: number(found["value"], found["interval95"], metric, signed=True) if found else "",
+                "steps": f"{row.step:,}",
+                "s": f"{row.seconds:.0f}",
+                "published": literature,
+                "here": here,
+            }
         )
     seeds = [row.values[leading] for row in rows if row is rows[0] or _is_seed(row)] if leading else []
     notes = [
@@ -298,13 +297,14 @@ def _table(
     ]
     if len(seeds) > 1:
         notes.append(
-            f"The base with {len(seeds)} seeds: {leading} {min(seeds):.3f} to {max(seeds):.3f}. A difference"
+            f"The base with {len(seeds)} seeds: {leading} {number(min(seeds), metric=metric)} to"
+            f" {number(max(seeds), metric=metric)}. A difference"
             " that is no larger than that may be the variance of seeds."
         )
     sources = [f"- {name}: {entry['source']}" for name, entry in known.items() if name in by_name]
     if sources:
         notes += ["Published orderings, of other data and measures, as context:", *sources]
-    return "\n".join([*lines, "", *notes]) + "\n"
+    return "\n".join([*markdown(head, lines), "", *notes]) + "\n"
 
 
 def _here(row: Measured, other: Measured | None, leading: str) -> str:
@@ -315,16 +315,9 @@ def _here(row: Measured, other: Measured | None, leading: str) -> str:
     if not difference or not difference["interval95"]:
         return ""
     low, high = difference["interval95"]
-    found = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
-    return f"{found} ({difference['value']:+.3f} [{low:+.3f}, {high:+.3f}])"
-
-
-def _number(value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
-    if value is None:
-        return ""
-    form = "{:+.3f}" if signed else "{:.3f}"
-    ends = f" [{', '.join(form.format(end) for end in interval)}]" if interval else ""
-    return form.format(value) + ends
+    ordering = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
+    shown = number(difference["value"], difference["interval95"], COLUMNS[leading][1], signed=True)
+    return f"{ordering} ({shown})"
 
 
 def _shown(value: Any) -> str:

@@ -200,7 +200,7 @@ def test_evaluate_prints_numbers_for_people_or_as_json(capsys, calls):
         "# from speech, test split, step 7, seed 0, ema weights",
         "# extractor: a network (0a1b), resize: none; reference: images",
         "     value                 chance  n",
-        "mAP  0.5124 [0.5, 0.5333]  0.1     1,200 captions",
+        "mAP  0.512 [0.500, 0.533]  0.100   1,200 captions",
     ]
     cli.main(["evaluate", "run", "--json", "--protocol", "a", "b", "evaluation.captions=2"])
     measured, chance = json.loads(capsys.readouterr().out)

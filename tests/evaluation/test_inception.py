@@ -187,7 +187,7 @@ def test_offline_is_one_line_and_the_judges_forms_still_run(world, tmp_path, mon
         [line] = [line for line in told.err.splitlines() if line.startswith(f"{name} is left out")]
         assert "no route to host" in line and "--inception-weights PATH" in line
         assert f"# {name}:" not in told.out
-    assert "# classifier_distances: Classifier-based:" in told.out and "\nkid  " in told.out
+    assert "# classifier_distances: Classifier-based:" in told.out and "\nKID  " in told.out
     before = (world["text"] / "metrics.jsonl").read_text()
     with pytest.raises(SystemExit) as caught:
         cli.main([*arguments, "--protocol", "classifier_distances", "--protocol", "inception_distances"])

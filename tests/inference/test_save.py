@@ -56,7 +56,7 @@ def test_the_card_states_data_commands_commit_sizes_and_the_latest_metrics(runs,
         assert said in card
     assert "Of all that follows: step 6, 95 % intervals by percentile bootstrap over classes." in card
     assert (
-        "| classifier_distances | kid | 0.75 [0.25, 0.3333] | 1,200 generated |" in card
+        "| classifier_distances | KID | 0.7500 [0.2500, 0.3333] | 1,200 generated |" in card
         and "0.375" not in card
     )
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.recipes.tree import write_tree
+
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "recipes" / "painted_birds" / "run.sh"
 STAGES = (
@@ -261,10 +263,16 @@ def test_an_environment_of_somebody_else_is_never_cleared(recipe, tools, tmp_pat
 ABLATE = ROOT / "recipes" / "painted_birds" / "ablate.sh"
 
 
-def grid(*words: str) -> list[list[str]]:
-    done = bash(ABLATE, "--dry-run", *words)
+def grid(*words: str, script: Path = ABLATE) -> list[list[str]]:
+    done = bash(script, "--dry-run", *words, S2I_PYTHON=sys.executable)
     assert done.returncode == 0, done.stderr
     return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def twice_the_steps(commands: list[list[str]]) -> str:
+    """Of the generator that is trained from both modalities for twice as long."""
+    [found] = [values(words) for words in commands if any(w.endswith("both-twice-the-steps") for w in words)]
+    return found["gan.steps"]
 
 
 def test_every_setting_of_the_grid_reads_an_encoder_that_is_trained_as_it_is():
@@ -277,9 +285,24 @@ def test_every_setting_of_the_grid_reads_an_encoder_that_is_trained_as_it_is():
             assert encoder.get(key) == setting.get(key), (name, key)
     changed = {tuple(sorted((k, v) for k, v in each.items() if k != "run")) for each in settings.values()}
     assert len(changed) == len(settings)
-    assert settings["recipes/painted_birds/exp/ablate-both-twice-the-steps"]["gan.steps"] == "100"
+    assert twice_the_steps([words for words in commands if "train-gan" in words]) == "100"
     [table] = [words for words in commands if "tabulate" in words]
     assert [word for word in table[4:] if word in settings] == list(settings)
+
+
+def test_the_grid_reads_its_steps_as_training_does(tmp_path):
+    """Whichever file names them, in whatever YAML."""
+    script = write_tree(tmp_path) / "recipes" / "painted_birds" / "ablate.sh"
+    conf = script.parent / "conf"
+    (conf / "ours.yaml").write_text("base: theirs.yaml\n")
+    (conf / "theirs.yaml").write_text("{base: ablate.yaml, gan: {steps: 7}}")
+    only = ("--stage", "5", "--stop-stage", "5", "--preset", "ours")
+    assert twice_the_steps(grid(*only, script=script)) == "14"
+    wrong = bash(script, "--dry-run", *only, "--", "gan.stepz=3", S2I_PYTHON=sys.executable)
+    assert wrong.returncode == 2 and wrong.stdout == "" and wrong.stderr.count("\n") == 1
+    assert wrong.stderr.startswith("s2i: error: ") and "gan.stepz" in wrong.stderr
+    unknown = bash(script, "--dry-run", *only)  # on a fresh machine
+    assert "gan.steps=2\\*gan.steps" in unknown.stdout and unknown.returncode == 0
 
 
 def test_published_orderings_are_of_settings_of_the_grid():

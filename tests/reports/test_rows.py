@@ -24,11 +24,11 @@ def test_a_metric_is_a_row_with_what_it_is_held_against():
             record("mAP", 0.0912345, "chance"),
         ]
     )
-    assert [cells(row) for row in found] == [
+    assert [{name: str(cell) for name, cell in cells(row).items()} for row in found] == [
         {
-            "value": "0.25 [0.1757, 0.349]",
-            "real": "0.3",
-            "chance": "0.09123",
+            "value": "0.250 [0.176, 0.349]",
+            "real": "0.300",
+            "chance": "0.091",
             "majority": "",
             "spread": "",
             "n": "1,200 generated images, 3 classes",
@@ -39,7 +39,7 @@ def test_a_metric_is_a_row_with_what_it_is_held_against():
             "real": "",
             "chance": "",
             "majority": "",
-            "spread": "0.5123",
+            "spread": "0.51",
             "n": "1,200 generated images, 3 classes",
             "note": "read KID",
         },
@@ -59,8 +59,8 @@ def test_a_value_without_a_run_is_shown_too():
         "# from speech, test split, step 7, seed 0, ema weights; left out: 1,200 without a known word;"
         " read in part: 3 long",
         "# extractor: a classifier (77), resize: none; reference: real images",
-        "     real  n",
-        "mAP  0.5   1,200 generated images, 3 classes",
+        "     real   n",
+        "mAP  0.500  1,200 generated images, 3 classes",
     ]
 
 
@@ -80,9 +80,9 @@ def test_the_card_names_a_protocol_once_and_shares_what_all_rows_share():
         "",
         "| protocol | metric | value | chance | n | seed | extractor |",
         "|---|---|---|---|---|---|---|",
-        "| generated | mAP | 0.25 | 0.1 | 1,200 generated images, 3 classes | 0 | 77 |",
-        "|  | kid | 0.5 |  | 1,200 generated images, 3 classes | 0 | 77 |",
-        "| heard | mAP | 0.75 |  | 1,200 generated images, 3 classes | 1 | 77 |",
+        "| generated | mAP | 0.250 | 0.100 | 1,200 generated images, 3 classes | 0 | 77 |",
+        "|  | KID | 0.5000 |  | 1,200 generated images, 3 classes | 0 | 77 |",
+        "| heard | mAP | 0.750 |  | 1,200 generated images, 3 classes | 1 | 77 |",
     ]
     assert "Of all that follows: step 7, split test, seed 0, weights ema, classifier 77." in table(
         [record("kid", 0)]
