@@ -20,6 +20,7 @@ _BITS = 14
 FORMAT = 1  # part of a clip's name: to be raised when the same request is to give another file
 _CLIP = re.compile(r"[0-9a-f]{2}/[0-9a-f]{20}\.flac|s2igan/.+-\d+-of-\d+\.flac")  # in the folder of clips
 _SHORTEST = 0.1  # s; a word such as "a" takes .2
+_FAINTEST = 0.01  # of full scale
 
 
 def clip_folder(root: str | Path, audio: str) -> Path:
@@ -62,12 +63,26 @@ def write_clip(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
         stream.write(encoded.getbuffer())
 
 
-def implausible_length(text: str, rate: int, seconds: float) -> str | None:
-    """What was expected and found where so many seconds can't be speech of `text` at `rate` words a minute;
-    None where they can."""
+def implausible_clip(text: str, rate: float, waveform: np.ndarray, sample_rate: int) -> str | None:
+    """What was expected and found where a waveform can't be speech of `text` at `rate` words a minute; None
+    where it can: as long as it should be, heard, and finite."""
+    seconds = len(waveform) / sample_rate
     # A word takes 60 / rate s; where words are not written apart, a letter takes up to .1 s.
     expected = max(len(text.split()) * 60 / rate, 0.1 * len(text))
-    if _SHORTEST <= seconds <= 1 + 4 * expected:
-        return None
-    found = f"{seconds:.2f} s" if seconds else "silence"
-    return f"expected about {expected:.1f} s of speech, found {found}"
+    if not _SHORTEST <= seconds <= 1 + 4 * expected or seconds < _least_seconds(text, rate):
+        found = f"{seconds:.2f} s" if seconds else "silence"
+        return f"expected about {expected:.1f} s of speech, found {found}"
+    if not np.isfinite(waveform).all():
+        return "expected a waveform of finite samples, found NaN or infinity"
+    peak = np.abs(waveform).max()
+    if peak < _FAINTEST:
+        return f"expected speech, found nothing above {peak:.4f} of full scale"
+    return None
+
+
+def _least_seconds(text: str, rate: float) -> float:
+    """The s that a sentence which isn't cut takes at the very least: .3 of what its words take, or of what
+    its letters take at 15 a second, where that is less."""
+    words = sum(any(c.isalnum() for c in word) for word in text.split())
+    letters = sum(c.isalnum() for c in text)
+    return 0.3 * min(words * 60 / rate, letters / 15 * 180 / rate)

@@ -3,13 +3,15 @@
     python -m data_prep.synthesize_speech --manifest IN.jsonl --root DIR --output OUT.jsonl
     python -m data_prep.synthesize_speech --text "a small red bird" --output bird.wav
 
-Who speaks is `--voice`: espeak-ng, from here on; Tacotron2, a folder of recordings, or the spoken captions
-that S2IGAN's authors released, in files of their own.
+Who speaks is `--plan voices.yaml`, many families of synthesisers, or `--voice`: one of them (by default
+espeak-ng), a folder of recordings, or the spoken captions that S2IGAN's authors released. Each family has its
+own file in data_prep/voices.
 
-The first speaks every caption that has text and no audio, and writes a manifest in which each has its audio,
-its language and its speaker. A speaker is a voice (`en-us+f1`); rate and pitch are sampled for each caption.
-Half of the test captions are spoken by voices that no other split has: a voice is unseen if no training
-caption has it as its speaker, and whoever evaluates finds that out from the manifest alone.
+Every caption that has text and no audio is spoken, and the manifest that is written has its audio, language
+and speaker. A speaker is family, voice and variant (`espeak-ng/en-us/f1`, `flite/slt`); rate and pitch are
+sampled for each caption. Half of the test captions are spoken by voices that no other split has: a voice is
+unseen if no training caption has it as its speaker, and whoever evaluates finds that out from the manifest
+alone. `--family` has one family of the plan speak everything, whether training has heard it or not.
 
 A clip's name is a digest of what makes it, so that clips which exist are never made again, whichever run or
 manifest asked for them first. Killed anywhere, the same command continues.
@@ -17,109 +19,49 @@ manifest asked for them first. Killed anywhere, the same command continues.
 
 from __future__ import annotations
 
+import argparse
 import io
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import soundfile
 
-from data_prep.clips import clip_exists, clip_folder, implausible_length, write_clip
-from data_prep.utterances import Cast, Request, choose_utterances
-from s2i.data.manifest import ImageRecord, check_manifest_file, iterate_manifest, write_manifest
-from s2i.data.tts_espeak import Espeak, arranged_voices, speak
+from data_prep.clips import clip_exists, clip_folder
+from data_prep.utterances import Request, Utterance
+from data_prep.voices.cast import SEEN, UNSEEN, choose_cast
+from data_prep.voices.family import Family, Sound
+from data_prep.voices.plan import FamilyPlan, Plan, read_plan
+from data_prep.voices.registry import FAMILIES, TACOTRON2, find_family
+from data_prep.voices.speak import make_clips
+from s2i.data.manifest import SPLITS, ImageRecord, check_manifest_file, iterate_manifest, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.atomic import write_atomically
 from s2i.files.output_folder import check_output_file
 from s2i.files.paths import given_path
-from s2i.processes import begin_process, cores, interrupts_held
-from s2i.progress import progress, say
+from s2i.processes import cores
+from s2i.progress import say
 
-# English accents and, for every language, the variants of a voice. Clear ones only: no whisper, no croak, no
-# robot, no breathy f5. The held-out variants are held out in every accent.
-ACCENTS = {"en": ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp")}
-VARIANTS = ("m1", "m2", "m3", "m4", "m6", "f1", "f2", "f4")
-HELD_OUT_VARIANTS = ("m5", "m7", "f3")
-
-RATES = (165, 225)  # words a minute
-PITCHES = (35, 65)  # of espeak-ng's 0 to 100
-
-
-class Synthesiser(Protocol):
-    """What this script needs of whatever speaks. It is sent to other processes."""
-
-    version: str  # names the program and its version; part of a clip's name
-
-    def speak(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int]:
-        """The waveform, float32 (N,) in [-1, 1] without silence around it, and its sample rate in Hz."""
-
-
-def choose_cast(
-    espeak: Espeak,
-    languages: Sequence[str],
-    voices: Sequence[str] | None = None,
-    held_out: Sequence[str] | None = None,
-) -> Cast:
-    """The voices of each language: those given, or each of its accents with each variant.
-
-    With `voices` given and `held_out` not, no voice is held out. Raises InputError for a voice that does not
-    exist or is in both lists, and for a language without a voice.
-    """
-    if voices is not None or held_out is not None:
-        voices, held_out = voices or (), held_out or ()
-        espeak.check_voices([*voices, *held_out])
-        both = sorted(set(voices) & set(held_out))
-        if both:
-            raise InputError(
-                f"expected a held-out voice to be no other, found {both[0]} in both lists: remove it"
-            )
-        cast = Cast({}, {}, RATES, PITCHES)
-        for language in languages:
-            accents = espeak.accents_of(language)
-            for found, given in ((cast.voices, voices), (cast.held_out, held_out)):
-                found[language] = tuple(voice for voice in given if voice.partition("+")[0] in accents)
-    else:
-        accents = {language: _usual_accents(espeak, language) for language in languages}
-        cast = Cast(
-            *(
-                {name: tuple(f"{a}+{v}" for a in accents[name] for v in variants) for name in languages}
-                for variants in (VARIANTS, HELD_OUT_VARIANTS)
-            ),
-            RATES,
-            PITCHES,
-        )
-    spoken = sorted({accent.partition("-")[0] for accent in espeak.accents})
-    for language in languages:
-        if not cast.voices[language]:
-            raise InputError(
-                f"expected a voice that speaks {language!r}, found none: change --languages or --voices"
-                f" (espeak-ng speaks {', '.join(spoken)})"
-            )
-    return cast
+Choose = Callable[[ImageRecord], dict[int, Utterance]]  # what is to be spoken, by the caption's number
 
 
 def speak_manifest(
     manifest: str | Path,
     root: str | Path,
     output: str | Path,
-    version: str,
-    cast: Cast,
-    make: Callable[[Sequence[Request]], None],
+    families: dict[str, Family],
+    choose: Choose,
     audio: str = "audio",
-    seed: int = 0,
+    processes: int = 1,
+    splits: Sequence[str] | None = None,
 ) -> None:
     """Speak a manifest's captions into the folder `audio` under `root`, and write the manifest that has them.
 
     Args:
-        version: of what speaks; part of a clip's name.
-        make: makes the clips of all requests that are not there yet.
+        splits: the images that are spoken and written; None: all.
 
     Raises:
         InputError: what can't be read, spoken or written; the clips made until then are kept.
@@ -127,59 +69,40 @@ def speak_manifest(
     check_manifest_file(output, [manifest])
     folder = clip_folder(root, audio)
     requests: dict[Path, Request] = {}
-    captions = others = 0
-    for image in iterate_manifest(manifest):
-        chosen = choose_utterances(image, cast, seed)
-        captions += len(chosen)
+    speakers: Counter[str] = Counter()
+    others = 0
+
+    def images() -> Iterator[ImageRecord]:
+        return (image for image in iterate_manifest(manifest) if splits is None or image.split in splits)
+
+    def file_name(utterance: Utterance) -> str:
+        return utterance.file_name(families[utterance.family].version(utterance.voice))
+
+    for image in images():
+        chosen = choose(image)
         others += len(image.captions) - len(chosen)
         for number, utterance in chosen.items():
-            path = folder / utterance.file_name(version)
-            requests.setdefault(path, (path, utterance, f"caption {number} of image {image.id}"))
+            speakers[utterance.family] += 1
+            path = folder / file_name(utterance)
+            requests.setdefault(path, Request(path, utterance, f"caption {number} of image {image.id}"))
     missing = sum(not clip_exists(path) for path in requests)
-    say(f"{manifest}: {captions} captions to speak, {missing} clips to make; {others} left as they are")
-    make(list(requests.values()))
+    by = ", ".join(f"{count} by {name}" for name, count in speakers.items()) or "none"
+    say(f"{manifest}: captions to speak: {by}; {missing} clips to make; {others} left as they are")
+    make_clips(families, processes, list(requests.values()))
 
     def spoken() -> Iterator[ImageRecord]:
-        for image in iterate_manifest(manifest):
+        for image in images():
             captions = list(image.captions)
-            for number, utterance in choose_utterances(image, cast, seed).items():
+            for number, utterance in choose(image).items():
                 captions[number] = replace(
                     captions[number],
-                    audio=(Path(audio) / utterance.file_name(version)).as_posix(),
-                    speaker=utterance.voice,
+                    audio=(Path(audio) / file_name(utterance)).as_posix(),
+                    speaker=utterance.speaker,
                     language=utterance.language,
                 )
             yield replace(image, captions=tuple(captions))
 
     write_manifest(output, spoken())
-
-
-def make_clips(synthesiser: Synthesiser, processes: int, requests: Sequence[Request]) -> None:
-    """Speak what is not there yet, in several processes. Raises InputError for a bad clip."""
-    missing = [request for request in requests if not clip_exists(request[0])]
-    with _workers(partial(make_clip, synthesiser), missing, processes) as made:
-        for _ in progress(made, len(missing), "speaking"):
-            pass
-
-
-def make_clip(synthesiser: Synthesiser, request: Request) -> None:
-    """Speak one utterance into its file, which is whole or absent. Raises InputError for a bad clip.
-
-    The synthesiser has no chance in it, so a bad clip is not tried twice.
-    """
-    path, utterance, where = request
-    try:
-        waveform, sample_rate = synthesiser.speak(
-            utterance.text, utterance.voice, utterance.rate, utterance.pitch
-        )
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-    problem = implausible_length(utterance.text, utterance.rate, len(waveform) / sample_rate)
-    if problem:
-        raise InputError(
-            f"{problem} for {where}, spoken by {utterance.voice}: {utterance.text!r}: change the text"
-        )
-    write_clip(path, waveform, sample_rate)
 
 
 def write_sentence(output: str | Path, text: str, waveform: np.ndarray, sample_rate: int) -> None:
@@ -199,54 +122,34 @@ def write_sentence(output: str | Path, text: str, waveform: np.ndarray, sample_r
         stream.write(encoded.getbuffer())
 
 
-@contextmanager
-def _workers(work, requests: Iterable, processes: int) -> Iterator[Iterable]:
-    """The results of `work` on each request, made by several processes."""
-    if processes < 1:
-        raise InputError(f"expected --processes of 1 or more, found {processes}")
-    requests = list(requests)
-    processes = min(processes, len(requests) // 100 + 1)  # a process takes as long to start as 100 clips
-    if processes == 1:
-        yield map(work, requests)
-        return
-    # Spawned, not forked: the caller may have threads.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(processes, context, initializer=begin_process) as pool:
-            # The workers start here, and inherit that interrupts are the parent's to answer.
-            with interrupts_held():
-                made = pool.map(work, requests, chunksize=16)
-            try:
-                yield made
-            finally:
-                pool.shutdown(cancel_futures=True)
-    except BrokenProcessPool as error:
-        raise InputError(
-            "expected every process to live, found one dead (was memory short?): the same command continues"
-        ) from error
-
-
-def _usual_accents(espeak: Espeak, language: str) -> Sequence[str]:
-    """The accents to speak a language with: the one of its name, or else those whose names begin with it."""
-    if language in ACCENTS:
-        return ACCENTS[language]
-    if language in espeak.accents:
-        return [language]
-    accents = espeak.accents_of(language)
-    return [accent for accent in accents if accent.startswith(f"{language}-")] or accents[:1]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Speak a manifest, or one sentence."""
     parser = Parser(
         description="Speak the captions of a manifest, or one sentence, or match recordings with captions."
     )
     parser.add_argument(
+        "--plan",
+        type=given_path,
+        metavar="FILE",
+        help="voices.yaml: families of synthesisers, their shares and voices; see data_prep/README.md",
+    )
+    parser.add_argument(
+        "--family", metavar="NAME", help="of the plan: it speaks everything, whatever its share"
+    )
+    parser.add_argument(
+        "--speakers",
+        choices=(SEEN, UNSEEN),
+        help="of all captions; default: unseen ones of every second test caption, where there are any",
+    )
+    parser.add_argument(
+        "--splits", nargs="+", choices=SPLITS, metavar="SPLIT", help="speak and write these; default: all"
+    )
+    parser.add_argument(
         "--voice",
-        default="espeak-ng",
         metavar="NAME",
-        help="espeak-ng (default); a pipeline of torchaudio, such as TACOTRON2_WAVERNN_CHAR_LJSPEECH;"
-        " recordings: your own in --source; s2igan: what S2IGAN's authors released, in --source",
+        help="instead of a plan: espeak-ng (default), flite, festival, piper; a pipeline of torchaudio, such"
+        " as TACOTRON2_WAVERNN_CHAR_LJSPEECH; recordings: your own in --source; s2igan: what S2IGAN's authors"
+        " released, in --source",
     )
     parser.add_argument(
         "--manifest", type=given_path, metavar="FILE", help="manifest whose captions are to be spoken"
@@ -312,35 +215,71 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.text is None and (given.manifest is None or given.root is None):
         raise InputError("expected --manifest and --root, or --text, found neither: see --help")
     files = (given.manifest, given.root, given.output)
-    if given.voice == "espeak-ng":
-        if given.text is not None:
-            write_sentence(given.output, given.text, *speak(given.text, *(given.voices or [])[:1]))
-            return
-        with arranged_voices() as folder:
-            espeak = Espeak(folder)
-            cast = choose_cast(espeak, given.languages, given.voices, given.held_out_voices)
-            make = partial(make_clips, espeak, given.processes)
-            speak_manifest(*files, espeak.version, cast, make, given.audio, given.seed)
-    elif given.voice in ("recordings", "s2igan"):
+    voice = given.voice or "espeak-ng"
+    if given.plan is not None and (given.voice or given.voices or given.held_out_voices or given.text):
+        raise InputError("expected --plan, or else --voice, --voices or --text, found both: remove one")
+    if given.plan is None and given.family is not None:
+        raise InputError("expected a --plan for --family, found none: give one, or --voice")
+    if voice in ("recordings", "s2igan"):
         from data_prep.recorded_captions import take_recordings, take_released
 
         if given.source is None or given.text is not None:
-            raise InputError(f"expected --manifest and --source for --voice {given.voice}: see --help")
-        if given.voice == "recordings":
+            raise InputError(f"expected --manifest and --source for --voice {voice}: see --help")
+        if voice == "recordings":
             take_recordings(*files, given.source, given.table, given.allow_missing)
         else:
             take_released(*files, given.source, given.audio, given.allow_missing)
-    else:
-        from data_prep.tacotron2_voice import Tacotron2Voice  # torchaudio takes a second to import
-
-        if given.block < 1:
-            raise InputError(f"expected --block of 1 or more, found {given.block}: change it")
-        voice = Tacotron2Voice(given.voice, given.weights, given.block)
+        return
+    plan = _plan(given)
+    with ExitStack() as stack:
+        families = {
+            name: stack.enter_context(_family(name, given.weights, given.block)) for name in plan.families
+        }
         if given.text is not None:
-            (waveform,) = voice.speak([given.text])
-            write_sentence(given.output, given.text, waveform, voice.sample_rate)
-        else:
-            speak_manifest(*files, voice.version, voice.cast, voice.make, given.audio, given.seed)
+            (family,) = families.values()
+            write_sentence(given.output, given.text, *_sentence(family, given.text, given.voices))
+            return
+        cast = choose_cast(plan, families, given.languages)
+
+        def choose(image: ImageRecord) -> dict[int, Utterance]:
+            return cast.choose(image, given.seed, given.speakers)
+
+        speak_manifest(*files, families, choose, given.audio, given.processes, given.splits)
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    """The plan that the options name, or the one of a single family that they are."""
+    if given.plan is not None:
+        plan = read_plan(given.plan, find_family)
+        return plan.only(given.family) if given.family is not None else plan
+    voices = None if given.voices is None else tuple(given.voices)
+    test_voices = None if given.held_out_voices is None else tuple(given.held_out_voices)
+    both = sorted(set(voices or ()) & set(test_voices or ()))
+    if both:
+        raise InputError(
+            f"expected a held-out voice to be no other, found {both[0]} in both lists: remove it"
+        )
+    voice = given.voice or "espeak-ng"
+    if voice not in FAMILIES:  # a pipeline of torchaudio, which says what there is
+        return Plan({TACOTRON2: FamilyPlan(voices=(voice,))})
+    return Plan({voice: FamilyPlan(voices=voices, test_voices=test_voices)})
+
+
+def _family(name: str, weights: Sequence[str], block: int) -> Family:
+    kind = find_family(name)
+    return kind(weights, block) if name == TACOTRON2 else kind()
+
+
+def _sentence(family: Family, text: str, voices: Sequence[str] | None) -> Sound:
+    """One sentence by the first of the voices, or by the family's usual one."""
+    voice = voices[0] if voices else family.usual_voice
+    lacking = family.missing([voice])
+    if lacking:
+        raise InputError(f"expected {family.name} to be installed, found no {lacking}")
+    chosen, _ = family.choose_voices(["en"], [voice], None)
+    spoken = next(iter(chosen["en"]), voice)
+    (sound,) = family.utter([Utterance(text, "en", family.name, spoken, family.usual_values())])
+    return sound
 
 
 if __name__ == "__main__":

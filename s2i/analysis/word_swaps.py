@@ -206,6 +206,7 @@ def _encoder(bank: FeatureBank) -> Encode:
 
 def voice_of(espeak: Espeak, speaker: str | None) -> str:
     """The caption's own voice where the synthesiser has it, else VOICE."""
-    accent, _, variant = (speaker or "").partition("+")
+    voice = (speaker or "").removeprefix("espeak-ng/").replace("/", "+")
+    accent, _, variant = voice.partition("+")
     known = accent in espeak.accents and (not variant or variant in espeak.variants)
-    return speaker if speaker and known else VOICE
+    return voice if known else VOICE

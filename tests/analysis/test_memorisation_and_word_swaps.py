@@ -233,7 +233,9 @@ def test_a_caption_without_words_or_a_classifier_is_not_swapped(banks):
 
 def test_voices_of_the_synthesiser_are_kept_and_others_replaced():
     espeak = SimpleNamespace(accents={"en-gb": []}, variants=["f1"])
-    assert word_swaps.voice_of(espeak, "en-gb+f1") == "en-gb+f1"
+    assert word_swaps.voice_of(espeak, "espeak-ng/en-gb/f1") == "en-gb+f1"
+    assert word_swaps.voice_of(espeak, "en-gb+f1") == "en-gb+f1"  # as manifests had it before families
+    assert word_swaps.voice_of(espeak, "flite/slt") == word_swaps.VOICE
     assert word_swaps.voice_of(espeak, "en-gb+x9") == word_swaps.voice_of(espeak, None) == word_swaps.VOICE
 
 

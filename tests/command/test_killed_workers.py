@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep import painted_birds, synthesize_speech
+from data_prep import painted_birds
+from data_prep.voices.speak import in_pool
 from s2i.config_files import save_config
 from s2i.data.pack_builder import build_pack
 from s2i.errors import BAD_INPUT, INTERRUPTED, InputError
@@ -38,7 +39,7 @@ def test_a_killed_process_of_a_pool_is_one_line():
 
 def test_a_killed_synthesising_process_is_one_line():
     with pytest.raises(InputError, match="found one dead"):
-        with synthesize_speech._workers(partial(die_at, 3), range(200), 2) as made:
+        with in_pool(partial(die_at, 3), range(200), 2) as made:
             list(made)
 
 

@@ -15,6 +15,10 @@ import pytest
 import soundfile
 
 from data_prep import synthesize_speech
+from data_prep.voices.cast import Cast, choose_cast
+from data_prep.voices.espeak import EspeakFamily
+from data_prep.voices.family import Setting
+from data_prep.voices.plan import FamilyPlan, Plan
 from s2i.data.manifest import Caption, ImageRecord, read_manifest, write_manifest
 from s2i.data.tts_espeak import Espeak, arranged_voices, speak
 from s2i.errors import InputError, exit_on_input_error
@@ -27,6 +31,12 @@ TEXT = "a small red bird with black wings"
 def espeak():
     with arranged_voices() as folder:
         yield Espeak(folder)
+
+
+def espeak_cast(espeak: Espeak) -> Cast:
+    family = EspeakFamily()
+    family.espeak = espeak
+    return choose_cast(Plan({"espeak-ng": FamilyPlan()}), {"espeak-ng": family}, ["en"])
 
 
 def image(name: str, split: str, *texts: str | None, language: str | None = None) -> ImageRecord:
@@ -94,12 +104,12 @@ def test_manifest_gets_audio_speaker_and_language_and_keeps_the_rest(tmp_path):
 
 
 def test_half_of_test_captions_have_voices_that_no_other_split_has(espeak):
-    cast = synthesize_speech.choose_cast(espeak, ["en"])
+    cast = espeak_cast(espeak)
     voices = {"train": [], "val": [], "test": []}
     for split, found in voices.items():
         for number in range(60):
             ten = image(f"{split}{number}", split, *[TEXT] * 10)
-            chosen = synthesize_speech.choose_utterances(ten, cast, 0)
+            chosen = cast.choose(ten, 0)
             found += [utterance.voice for utterance in chosen.values()]
     unseen = set(voices["test"]) - set(voices["train"])
     assert len(set(voices["train"])) == 32 and set(voices["val"]) == set(voices["train"])
@@ -109,16 +119,16 @@ def test_half_of_test_captions_have_voices_that_no_other_split_has(espeak):
 
 
 def test_choice_is_a_function_of_seed_image_and_number(espeak):
-    cast = synthesize_speech.choose_cast(espeak, ["en"])
-    one = synthesize_speech.choose_utterances(image("1", "train", TEXT, TEXT, TEXT), cast, 0)
+    cast = espeak_cast(espeak)
+    one = cast.choose(image("1", "train", TEXT, TEXT, TEXT), 0)
     # A caption that is spoken already must not move the others.
     shorter = image("1", "train", TEXT, None, TEXT)
-    other = synthesize_speech.choose_utterances(shorter, cast, 0)
+    other = cast.choose(shorter, 0)
     assert other == {0: one[0], 2: one[2]}
-    assert synthesize_speech.choose_utterances(shorter, cast, 1) != other
-    (slowest, fastest), (lowest, highest) = synthesize_speech.RATES, synthesize_speech.PITCHES
+    assert cast.choose(shorter, 1) != other
     for choice in one.values():
-        assert slowest <= choice.rate <= fastest and lowest <= choice.pitch <= highest
+        rate, pitch = choice.values
+        assert 165 <= rate <= 225 and 35 <= pitch <= 65
 
 
 def test_second_run_makes_no_clip_and_writes_the_same_manifest(tmp_path, monkeypatch):
@@ -135,8 +145,9 @@ def test_second_run_makes_no_clip_and_writes_the_same_manifest(tmp_path, monkeyp
 
 
 def test_same_request_shares_a_clip(tmp_path, monkeypatch):
-    monkeypatch.setattr(synthesize_speech, "RATES", (180, 180))
-    monkeypatch.setattr(synthesize_speech, "PITCHES", (50, 50))
+    for name, setting in EspeakFamily.settings.items():
+        fixed = Setting(setting.usual, (setting.usual, setting.usual), setting.limits, whole=True)
+        monkeypatch.setitem(EspeakFamily.settings, name, fixed)
     made = run(tmp_path, *(image(n, "train", TEXT, TEXT) for n in "123"), more=("--voices", "en-us+m1"))
     assert len({caption.audio for image in made for caption in image.captions}) == 1
     assert len(clips(tmp_path)) == 1
@@ -192,8 +203,8 @@ def test_captions_in_two_languages_are_spoken_each_in_its_own(tmp_path):
         more=("--languages", "en", "de"),
     )
     german, english, french = (image.captions[0] for image in made)
-    assert german.speaker.startswith("de+") and german.language == "de"
-    assert english.speaker.startswith("en-") and english.language == "en"
+    assert german.speaker.startswith("espeak-ng/de/") and german.language == "de"
+    assert english.speaker.startswith("espeak-ng/en-") and english.language == "en"
     assert french.audio is None and french.language == "fr"
 
 

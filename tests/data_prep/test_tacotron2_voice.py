@@ -11,8 +11,9 @@ import soundfile
 import torch
 import torchaudio
 
-from data_prep import synthesize_speech, tacotron2_voice
-from data_prep.tacotron2_voice import Tacotron2Voice
+from data_prep import synthesize_speech
+from data_prep.voices import speak as voices_speak
+from data_prep.voices.tacotron2 import Tacotron2Voice
 from s2i.data.manifest import Caption, ImageRecord, read_manifest, write_manifest
 from s2i.errors import InputError
 from tests.tiny_tacotron import tiny_pipeline, write_tiny_weights
@@ -54,7 +55,7 @@ def test_captions_are_spoken_by_the_pipeline_and_others_left(tmp_path, weights):
         waveform, sample_rate = soundfile.read(tmp_path / caption.audio)
         # Griffin-Lim's frames of 256 samples, centred: one step fewer than 24.
         assert sample_rate == 22050 and len(waveform) == 23 * 256 and np.isfinite(waveform).all()
-        assert caption.speaker == NAME and caption.language == "en"
+        assert caption.speaker == f"tacotron2/{NAME}" and caption.language == "en"
     assert made.captions[3] == Caption("ein Vogel", None, None, "de")
 
 
@@ -88,18 +89,18 @@ def test_killed_run_continues_to_the_same_clips_and_a_finished_one_speaks_no_mor
     (tmp_path / "killed").mkdir()
     by_two = "--block", "2"
     speak(tmp_path / "whole", weights, *by_two)
-    write, written = tacotron2_voice.write_clip, []
+    write, written = voices_speak.write_clip, []
 
     def die_at_the_second(*clip):
         if len(written) == 1:
             raise KeyboardInterrupt
         written.append(write(*clip))
 
-    monkeypatch.setattr(tacotron2_voice, "write_clip", die_at_the_second)
+    monkeypatch.setattr(voices_speak, "write_clip", die_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         speak(tmp_path / "killed", weights, *by_two)
     assert len(clips(tmp_path / "killed")) == 1 and not (tmp_path / "killed/out.jsonl").exists()
-    monkeypatch.setattr(tacotron2_voice, "write_clip", write)
+    monkeypatch.setattr(voices_speak, "write_clip", write)
     speak(tmp_path / "killed", weights, *by_two)
     assert clips(tmp_path / "killed") == clips(tmp_path / "whole") and len(clips(tmp_path / "whole")) == 3
     monkeypatch.setattr(Tacotron2Voice, "speak", lambda *_: pytest.fail("spoke again"))
@@ -126,7 +127,7 @@ def test_clip_of_a_wrong_length_is_tried_again_and_refused_in_the_end(tmp_path, 
 def test_over_long_caption_is_refused_before_anything_is_spoken(tmp_path, weights, monkeypatch, text):
     monkeypatch.setattr(Tacotron2Voice, "speak", lambda *_: pytest.fail("spoke"))
     monkeypatch.setattr(sys.modules[__name__], "TEXTS", ["a bird", text])
-    with pytest.raises(InputError, match="up to 23 s, the most that Tacotron2 speaks, .* caption 1 of image"):
+    with pytest.raises(InputError, match="up to 23 s, the most that tacotron2 speaks, .* caption 1 of image"):
         speak(tmp_path, weights)
 
 

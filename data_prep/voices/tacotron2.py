@@ -12,37 +12,90 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchaudio
 
-from data_prep.clips import clip_exists, implausible_length, write_clip
-from data_prep.utterances import Cast, Request
+from data_prep.utterances import Utterance
+from data_prep.voices.family import Family, Setting, Sound, Voices, english_voices
 from s2i.errors import InputError
 from s2i.files.torchaudio_weights import find_bundle, load_network
-from s2i.progress import progress
 
+USUAL = "TACOTRON2_WAVERNN_CHAR_LJSPEECH"
 RATE = 160  # words a minute, about what LJ Speech's reader speaks; only lengths are checked by it
 FEWEST_FRAMES = 8  # 93 ms; shorter than any word, and than Griffin-Lim's window and its padding
 LONGEST = 2000 * 256 / 22050  # s: the decoder ends after 2,000 frames
-SECONDS_A_LETTER = 0.05  # where words aren't written apart; five letters and a space in 60 / RATE s
 TRIES = 4  # of a clip whose length can't be right: the network sometimes babbles or never stops
+
+
+class Tacotron2Family(Family):
+    """Voices are pipelines; `weights` and `block` are of all of them, so there is one at a time."""
+
+    name = "tacotron2"
+    usual_voice = USUAL
+    # Fixed: the network takes neither. They are in clips' names since before there were other families.
+    settings = {
+        "rate": Setting(RATE, (RATE, RATE), (RATE, RATE), whole=True),
+        "pitch": Setting(50, (50, 50), (50, 50), whole=True),
+    }
+    is_seeded_by_block = True
+    in_own_processes = False  # a GPU, or all cores, for one network
+    tries = TRIES
+    longest = LONGEST
+
+    def __init__(self, weights: Sequence[str] = (), block: int = 16) -> None:
+        if block < 1:
+            raise InputError(f"expected --block of 1 or more, found {block}: change it")
+        self.block = block
+        self._weights = weights
+        self._voices: dict[str, Tacotron2Voice] = {}
+
+    def missing(self, voices: Sequence[str]) -> None:
+        return None  # torchaudio comes with s2i
+
+    def choose_voices(
+        self, languages: Sequence[str], voices: Sequence[str] | None, test_voices: Sequence[str] | None
+    ) -> tuple[Voices, Voices]:
+        voices = (USUAL,) if voices is None and test_voices is None else voices or ()
+        for pipeline in (*voices, *(test_voices or ())):
+            self._voices[pipeline] = Tacotron2Voice(pipeline, self._weights)
+        return english_voices(languages, voices, test_voices or ())
+
+    def version(self, voice: str) -> str:
+        return self._voices[voice].version
+
+    def words_a_minute(self, utterance: Utterance) -> float:
+        return RATE
+
+    def block_order(self, utterance: Utterance) -> tuple:
+        return (utterance.voice, len(utterance.text))
+
+    def utter(self, utterances: Sequence[Utterance], attempt: int = 0) -> list[Sound]:
+        sounds: list[Sound] = []
+        for name, group in groupby(utterances, lambda utterance: utterance.voice):
+            voice = self._voices[name]
+            waveforms = voice.speak([utterance.text for utterance in group], attempt)
+            sounds += [(waveform, voice.sample_rate) for waveform in waveforms]
+        return sounds
 
 
 class Tacotron2Voice:
     """Text to spectrogram to waveform by one of torchaudio's pipelines; English alone.
 
-    `sample_rate`: Hz; `cast`: its one speaker; `version`: part of its clips' names.
+    `sample_rate`: Hz; `version`: part of its clips' names.
     """
 
-    def __init__(self, pipeline: str, weights: Sequence[str] = (), block: int = 16) -> None:
+    def __init__(self, pipeline: str, weights: Sequence[str] = ()) -> None:
         """`pipeline`: such as TACOTRON2_WAVERNN_CHAR_LJSPEECH; `weights`: files of Tacotron2 and, where the
-        pipeline has one, WaveRNN; empty: downloaded; `block`: clips at once."""
-        self.pipeline, self.block = pipeline, block
+        pipeline has one, WaveRNN; empty: downloaded."""
+        self.pipeline = pipeline
         self._bundle = find_bundle(
-            pipeline, torchaudio.pipelines.Tacotron2TTSBundle, "espeak-ng, recordings, s2igan or Tacotron2"
+            pipeline,
+            torchaudio.pipelines.Tacotron2TTSBundle,
+            "flite, festival, piper, espeak-ng, recordings, s2igan or Tacotron2",
         )
         self._is_wavernn = "WAVERNN" in pipeline
         if weights and len(weights) != 1 + self._is_wavernn:
@@ -52,10 +105,6 @@ class Tacotron2Voice:
             )
         self._files = dict(zip(("tacotron2", "vocoder"), weights, strict=False))
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-
-    @property
-    def cast(self) -> Cast:
-        return Cast({"en": (self.pipeline,)}, {"en": ()}, (RATE, RATE), (50, 50))
 
     @cached_property
     def version(self) -> str:
@@ -67,29 +116,6 @@ class Tacotron2Voice:
                 f"expected weights at {error.filename}, found: {error.strerror}: change --weights"
             ) from error
         return " ".join([self.pipeline, *digests])
-
-    def make(self, requests: Sequence[Request]) -> None:
-        """Make the clips that are not there. Raises InputError for one that no try gets right."""
-        ordered = sorted(requests, key=lambda request: (len(request[1].text), request[0].name))
-        blocks = [ordered[start : start + self.block] for start in range(0, len(ordered), self.block)]
-        blocks = [block for block in blocks if not all(clip_exists(path) for path, _, _ in block)]
-        for _, utterance, where in (request for block in blocks for request in block):
-            seconds = max(
-                len(utterance.text.split()) * 60 / utterance.rate, SECONDS_A_LETTER * len(utterance.text)
-            )
-            if seconds > LONGEST:
-                raise InputError(
-                    f"expected a caption of up to {LONGEST:.0f} s, the most that Tacotron2 speaks, found"
-                    f" about {seconds:.0f} s for {where}: {utterance.text[:40]!r}...: shorten it"
-                )
-
-        def spoken():
-            for block in blocks:
-                self._make_block(block)
-                yield from block
-
-        for _ in progress(spoken(), sum(map(len, blocks)), "speaking"):
-            pass
 
     def speak(self, texts: Sequence[str], attempt: int = 0) -> list[np.ndarray]:
         """Speak sentences together: a waveform, float32 (N,) in [-1, 1], of each; empty where a text has
@@ -113,21 +139,6 @@ class Tacotron2Voice:
     @property
     def sample_rate(self) -> int:
         return self._vocoder.sample_rate
-
-    def _make_block(self, block: Sequence[Request]) -> None:
-        waveforms = self.speak([utterance.text for _, utterance, _ in block])
-        for (path, utterance, where), waveform in zip(block, waveforms, strict=True):
-            for attempt in range(1, TRIES + 1):
-                problem = implausible_length(utterance.text, utterance.rate, len(waveform) / self.sample_rate)
-                if not problem or attempt == TRIES:
-                    break
-                (waveform,) = self.speak([utterance.text], attempt)
-            if problem:
-                raise InputError(
-                    f"{problem} for {where}, spoken by {utterance.voice} {TRIES} times: {utterance.text!r}:"
-                    " change the text"
-                )
-            write_clip(path, waveform, self.sample_rate)
 
     def _vocode(self, mels: torch.Tensor, frames: torch.Tensor) -> list[torch.Tensor]:
         """(B, mels, T) and lengths (B,) -> a waveform of each."""
