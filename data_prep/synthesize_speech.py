@@ -273,9 +273,9 @@ def _family(name: str, weights: Sequence[str], block: int) -> Family:
 def _sentence(family: Family, text: str, voices: Sequence[str] | None) -> Sound:
     """One sentence by the first of the voices, or by the family's usual one."""
     voice = voices[0] if voices else family.usual_voice
-    lacking = family.missing([voice])
-    if lacking:
-        raise InputError(f"expected {family.name} to be installed, found no {lacking}")
+    remedy = family.missing([voice])
+    if remedy:
+        raise InputError(f"expected {family.name}, found it missing: {remedy}")
     chosen, _ = family.choose_voices(["en"], [voice], None)
     spoken = next(iter(chosen["en"]), voice)
     (sound,) = family.utter([Utterance(text, "en", family.name, spoken, family.usual_values())])

@@ -119,16 +119,14 @@ def choose_cast(plan: Plan, families: dict[str, Family], languages: Sequence[str
     parts = []
     for name, given in plan.families.items():
         family = families[name]
-        lacking = family.missing([*(given.voices or ()), *(given.test_voices or ())])
-        if lacking is None:
+        remedy = family.missing([*(given.voices or ()), *(given.test_voices or ())])
+        if remedy is None:
             parts.append(_part_of(family, given, languages))
             continue
         if plan.missing == REFUSE:
-            raise InputError(
-                f"expected {name} to be installed, found no {lacking}; or set missing in the plan"
-            )
+            raise InputError(f"expected {name}, found it missing: {remedy}, or set `missing` in the plan")
         others = "others speak its captions" if plan.missing == REDISTRIBUTE else "its captions stay unspoken"
-        say(f"{name} is not there, {others}: it lacks {lacking}")
+        say(f"{name} is missing ({remedy}): {others}")
         test_share = given.test_share if given.test_share is not None else bool(given.test_voices)
         parts.append(Part(name, given.share, float(test_share), {}, {}, (), False))
     for language in languages:

@@ -53,8 +53,8 @@ class Family(ABC):
 
     @abstractmethod
     def missing(self, voices: Sequence[str]) -> str | None:
-        """What isn't installed of the synthesiser or of these voices, and the command that installs it; None
-        where they can speak."""
+        """The command that installs what isn't there of the synthesiser or of these voices; None where they
+        can speak."""
 
     @abstractmethod
     def choose_voices(

@@ -47,8 +47,8 @@ class FestivalFamily(Family):
             lacking = list(PACKAGES)
         packages = " ".join(PACKAGES[voice] for voice in lacking)
         if not shutil.which("festival"):
-            return f"the program festival: apt install festival {packages}".rstrip()
-        return f"festival's {', '.join(lacking)}: apt install {packages}" if lacking else None
+            return f"apt install festival {packages}".rstrip()
+        return f"apt install {packages}" if lacking else None
 
     @cached_property
     def installed(self) -> list[str]:

@@ -31,7 +31,7 @@ class FliteFamily(Family):
     effort = 4
 
     def missing(self, voices: Sequence[str]) -> str | None:
-        return None if shutil.which("flite") else "the program flite: apt install flite"
+        return None if shutil.which("flite") else "apt install flite"
 
     def choose_voices(
         self, languages: Sequence[str], voices: Sequence[str] | None, test_voices: Sequence[str] | None

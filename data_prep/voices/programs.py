@@ -14,7 +14,7 @@ import soundfile
 from data_prep.voices.family import Sound, without_edges
 from s2i.errors import InputError
 
-_TYPOGRAPHY = str.maketrans("‘’‚“”„–—−…×", "'''\"\"\"---.x")
+_TYPOGRAPHY = str.maketrans("‘’‚“”„–—−×", "'''\"\"\"---x")
 _PATIENCE = 120.0  # s that a program may take to start and for a sentence, on a machine that is busy
 _PATIENCE_A_CLIP = 20.0  # s for each further sentence
 
