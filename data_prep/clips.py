@@ -81,8 +81,8 @@ def implausible_clip(text: str, rate: float, waveform: np.ndarray, sample_rate: 
 
 
 def _least_seconds(text: str, rate: float) -> float:
-    """The s that a sentence which isn't cut takes at the very least: .3 of what its words take, or of what
-    its letters take at 15 a second, where that is less."""
+    """The s that a sentence which isn't cut takes at the very least: a quarter of what its words take, or of
+    what its letters take at 15 a second, where that is less."""
     words = sum(any(c.isalnum() for c in word) for word in text.split())
     letters = sum(c.isalnum() for c in text)
-    return 0.3 * min(words * 60 / rate, letters / 15 * 180 / rate)
+    return 0.25 * min(words * 60 / rate, letters / 15 * 180 / rate)

@@ -278,7 +278,7 @@ def test_replaying_keeps_samples_and_moves_their_rate():
 def test_length_and_level_of_a_clip_are_checked():
     tone = np.full(16000, 0.1, np.float32)
     assert implausible_clip(TEXT, 180, tone, 16000) is None
-    assert "found 0.50 s" in implausible_clip(TEXT, 180, tone[:8000], 16000)
+    assert "found 0.40 s" in implausible_clip(TEXT, 180, tone[:6400], 16000)
     assert "found 0.0" in implausible_clip("a", 180, tone[:1500], 16000)
     assert "nothing above 0.001" in implausible_clip(TEXT, 180, tone / 100, 16000)
     assert "NaN" in implausible_clip(TEXT, 180, np.full(16000, np.nan), 16000)

@@ -41,7 +41,7 @@ def test_each_caption_is_spoken_in_its_own_language(config):
     for image in read_manifest(config.data.manifest):
         english, german = image.captions
         assert (english.language, german.language) == ("en", "de")
-        assert english.speaker.startswith("en-") and german.speaker.startswith("de+")
+        assert english.speaker.startswith("espeak-ng/en-") and german.speaker.startswith("espeak-ng/de/")
 
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
