@@ -57,11 +57,13 @@ def speak_manifest(
     audio: str = "audio",
     processes: int = 1,
     splits: Sequence[str] | None = None,
+    count: int | None = None,
 ) -> None:
     """Speak a manifest's captions into the folder `audio` under `root`, and write the manifest that has them.
 
     Args:
         splits: the images that are spoken and written; None: all.
+        count: of each image, the first captions, which are spoken and written; None: all.
 
     Raises:
         InputError: what can't be read, spoken or written; the clips made until then are kept.
@@ -73,7 +75,9 @@ def speak_manifest(
     others = 0
 
     def images() -> Iterator[ImageRecord]:
-        return (image for image in iterate_manifest(manifest) if splits is None or image.split in splits)
+        for image in iterate_manifest(manifest):
+            if splits is None or image.split in splits:
+                yield replace(image, captions=image.captions[:count])
 
     def file_name(utterance: Utterance) -> str:
         return utterance.file_name(families[utterance.family].version(utterance.voice))
@@ -143,6 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--splits", nargs="+", choices=SPLITS, metavar="SPLIT", help="speak and write these; default: all"
+    )
+    parser.add_argument(
+        "--captions", type=int, metavar="N", help="speak and write the first N of each image; default: all"
     )
     parser.add_argument(
         "--voice",
@@ -230,6 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             take_released(*files, given.source, given.audio, given.allow_missing)
         return
+    if given.captions is not None and given.captions < 1:
+        raise InputError(f"expected --captions of 1 or more, found {given.captions}: change it")
     plan = _plan(given)
     with ExitStack() as stack:
         families = {
@@ -244,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         def choose(image: ImageRecord) -> dict[int, Utterance]:
             return cast.choose(image, given.seed, given.speakers)
 
-        speak_manifest(*files, families, choose, given.audio, given.processes, given.splits)
+        speak_manifest(*files, families, choose, given.audio, given.processes, given.splits, given.captions)
 
 
 def _plan(given: argparse.Namespace) -> Plan:

@@ -225,6 +225,8 @@ def test_a_program_speaks_whole_manifests_and_a_split_alone(tmp_path, stub):
         waveform, sample_rate = soundfile.read(tmp_path / caption.audio)
         assert sample_rate == 16000 and len(waveform) == 24000
     calls = log.read_text().splitlines()
+    (first,) = run(tmp_path, "--family", "flite", "--splits", "test", "--captions", 1, plan=plan)
+    assert first.captions == made.captions[:1]
     assert len(calls) == 2 and all("int_f0_target_mean=1" in call for call in calls)
     run(tmp_path, "--family", "flite", "--splits", "test", plan=plan)
     assert log.read_text().splitlines() == calls  # nothing is spoken twice
