@@ -62,6 +62,8 @@ def make_block(families: dict[str, Family], block: Block) -> None:
     if not family.is_seeded_by_block:
         requests = tuple(request for request in requests if not clip_exists(request.path))
     for request, sound in zip(requests, _spoken(family, requests), strict=True):
+        if clip_exists(request.path):
+            continue
         problem = _problem(family, request.utterance, sound)
         for attempt in range(1, family.tries):
             if not problem:

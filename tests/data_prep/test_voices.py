@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,16 @@ import soundfile
 
 from data_prep import synthesize_speech
 from data_prep.clips import implausible_clip
-from data_prep.utterances import Utterance
+from data_prep.utterances import Request, Utterance
 from data_prep.voices.cast import Cast, Part
+from data_prep.voices.family import Family
 from data_prep.voices.festival import FestivalFamily, scheme_string
 from data_prep.voices.flite import FliteFamily
 from data_prep.voices.piper import PiperFamily, piper_words
 from data_prep.voices.plan import FamilyPlan, Plan, read_plan
 from data_prep.voices.programs import latin_words, replayed
 from data_prep.voices.registry import find_family
+from data_prep.voices.speak import make_clips
 from s2i.data.manifest import Caption, ImageRecord, read_manifest, write_manifest
 from s2i.errors import InputError
 
@@ -56,8 +60,6 @@ open({log!r}, "a").write(repr((words, text)) + "\\n")
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
     """A program `flite` that writes what it was called with, and a second of a tone; its log."""
-    import sys
-
     folder, log = tmp_path / "bin", tmp_path / "log"
     folder.mkdir()
 
@@ -372,3 +374,109 @@ def test_speakers_of_a_voice_of_many_are_chosen_by_number(tmp_path):
             piper.choose_voices(["en"], [path + wrong], None)
     with pytest.raises(InputError, match="a voice of Piper, NAME.onnx with NAME.onnx.json beside it"):
         piper.choose_voices(["en"], [str(tmp_path / "none.onnx")], None)
+
+
+@needs_piper
+def test_a_broken_voice_of_piper_is_an_input_error(tmp_path):
+    config = {"num_speakers": 1, "audio": {"sample_rate": 22050}, "espeak": {"voice": "en-us"}}
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    (tmp_path / "bad.onnx.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="expected Piper to speak with .*bad.onnx, found: "):
+        words = ["--voice", "piper", "--voices", str(tmp_path / "bad.onnx"), "--text", "a bird"]
+        synthesize_speech.main([*words, "--output", str(tmp_path / "bird.wav")])
+    assert not (tmp_path / "bird.wav").exists()
+
+
+FESTIVAL = """#!{python}
+import os, re, struct, sys
+if "--version" in sys.argv:
+    sys.exit(print("festival stub"))
+for text, file in re.findall(r'\\(s2i_say "(.*)" "(.*)"\\)', open(sys.argv[2]).read()):
+    if "deadly" in text:
+        os.abort()
+    data = bytes(2000) + struct.pack("<24000h", *[8000, -8000] * 12000)
+    form = 16, 1, 1, 16000, 32000, 2, 16, b"data", len(data)
+    head = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVEfmt ", *form)
+    open(file, "wb").write(head + data)
+"""  # fmt: skip
+
+
+def test_festival_goes_on_after_a_sentence_that_ends_it(tmp_path, monkeypatch):
+    program = tmp_path / "festival"
+    program.write_text(FESTIVAL.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    texts = ["one bird", "a deadly bird", "deadly again", "two birds", "a deadly end"]
+    sounds = FestivalFamily().utter(
+        [Utterance(text, "en", "festival", "kal_diphone", (1.0, 1.0)) for text in texts]
+    )
+    assert [len(waveform) > 0 for waveform, _ in sounds] == [True, False, False, True, False]
+
+
+class Babbler(Family):
+    """A synthesiser with chance in it, whose clips depend on their block; some first tries are silent."""
+
+    name = "babbler"
+    block = 4
+    is_seeded_by_block = True
+    tries = 3
+
+    def __init__(self, good: int = 0) -> None:
+        self.good, self.asked = good, []
+
+    missing = version = lambda self, voice: "1"
+    words_a_minute = lambda self, utterance: 180  # noqa: E731
+    choose_voices = None
+
+    def utter(self, utterances, attempt=0):
+        self.asked.append((len(utterances), attempt))
+        level = 0.5 + 0.1 * len(utterances) + 0.01 * attempt
+        seconds = 1 if attempt >= self.good else 0
+        return [(np.full(16000 * seconds, level, np.float32), 16000) for _ in utterances]
+
+
+def test_what_depends_on_its_block_is_made_with_its_whole_block_again(tmp_path):
+    requests = [
+        Request(tmp_path / f"{n}.flac", Utterance("a bird", "en", "babbler", "v", (n,)), f"caption {n}")
+        for n in range(6)
+    ]
+    make_clips({"babbler": Babbler()}, 1, requests)
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "5.flac").unlink()
+    again = Babbler()
+    make_clips({"babbler": again}, 1, list(reversed(requests)))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole and again.asked == [(2, 0)]
+    make_clips({"babbler": Babbler()}, 1, [*requests, Request(tmp_path / "00.flac", *requests[0][1:])])
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in whole}
+    assert kept == whole  # clips that another manifest has are no other block's to change
+
+
+def test_a_bad_clip_is_made_again_by_itself_and_named_when_no_try_is_good(tmp_path):
+    request = Request(tmp_path / "0.flac", Utterance("a bird", "en", "babbler", "v"), "caption 0 of image 9")
+    lucky = Babbler(2)
+    make_clips({"babbler": lucky}, 1, [request])
+    assert lucky.asked == [(1, 0), (1, 1), (1, 2)] and soundfile.info(request.path).frames == 16000
+    request.path.unlink()
+    with pytest.raises(InputError, match="silence for caption 0 of image 9, spoken by babbler/v 3 times"):
+        make_clips({"babbler": Babbler(3)}, 1, [request])
+    assert not request.path.exists()
+
+
+def test_captions_in_other_languages_go_to_the_families_that_speak_them(tmp_path):
+    many = replace(part("a", 1), voices={"en": ("a1",), "de": ("a2",)})
+    cast = Cast((many, part("b", 9), part("c", 9, 0, False)), ("en", "de"), is_shared=True)
+    row = image("1", "train", *["Vogel"] * 10)
+    german = replace(row, captions=tuple(replace(caption, language="de") for caption in row.captions))
+    assert {utterance.voice for utterance in cast.choose(german, 0).values()} == {"a2"}
+    french = replace(row, captions=tuple(replace(caption, language="fr") for caption in row.captions))
+    assert cast.choose(french, 0) == {}
+
+
+def test_the_plans_of_the_recipes_are_plans():
+    root = Path(synthesize_speech.__file__).parents[1] / "recipes"
+    found = [*root.glob("*/voices.yaml"), *root.glob("*/voices/*.yaml")]
+    assert len(found) == 3
+    for path in found:
+        plan = read_plan(path, find_family)
+        assert plan.families["espeak-ng"].share > sum(f.share for f in plan.families.values()) / 2
+    assert not plan.families.get("piper", FamilyPlan(0)).share
