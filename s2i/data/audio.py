@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from s2i.config import AudioConfig
+from s2i.data.clipping import MOST, clipped_share
 from s2i.data.mel_spectrum import mel_spectrum
 from s2i.data.resampling import resample
-from s2i.data.silence import spoken_part, without_silence
+from s2i.data.silence import spoken_part
 from s2i.data.sound_files import check_rate, read_recording
 from s2i.errors import InputError
 from s2i.progress import say
@@ -24,6 +25,9 @@ Recording = str | Path | tuple[np.ndarray, int]
 SILENCE = 1e-3  # a waveform that nowhere leaves its mean by this much (-60 dB) says nothing
 # A smaller offset, as synthesisers leave, stays: a sentence with it has a cosine of .9999 to that without.
 LEAST_OFFSET = 1e-3
+# A log-mel has a floor, so volume is heard: at -60 dB a sentence has a cosine of .64 to .92 to that at
+# -20 dB. What is said at less than this is made as loud; the synthesisers speak at -25.8 dB or more.
+LEAST_LEVEL = 10 ** (-26 / 20)  # root mean square over what is said
 LEAST_DEVIATION = 1e-3  # a bin that varies less over an utterance carries rounding errors, no speech
 _LOSSY = {".aac", ".m4a", ".mp3", ".oga", ".ogg", ".opus"}
 
@@ -35,15 +39,55 @@ class Digest(Protocol):
         """Go on with these bytes."""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A recording as a model hears it.
+
+    Attributes:
+        waveform: (N,) float32 at the model's rate, one channel, without an offset, loud enough.
+        start, stop: the first sample and the one after the last of what is said, with the silence kept
+            around it.
+        clipped: share of the recording's samples that lie in peaks cut off flat.
+        rate: Hz.
+    """
+
+    waveform: Tensor
+    start: int
+    stop: int
+    clipped: float
+    rate: int
+
+    @property
+    def spoken(self) -> Tensor:
+        """(N',): what is said."""
+        return self.waveform[self.start : self.stop]
+
+    @property
+    def seconds_before(self) -> float:
+        """Seconds of the recording before what is said."""
+        return self.start / self.rate
+
+    def notes(self) -> list[str]:
+        """What is wrong with the recording, in words."""
+        if self.clipped < MOST:
+            return []
+        return [
+            f"it was too loud for its microphone ({100 * self.clipped:.1f} % of the samples are cut off):"
+            " record it from further away, or at a lower level"
+        ]
+
+
 def load_waveform(recording: Recording, config: AudioConfig, digest: Digest | None = None) -> Tensor:
-    """A recording of any rate and channel count as one channel at `config.sample_rate`, without an offset and
-    without the silence around what is said but for `config.kept_silence`.
+    """What is said in a recording: `hear` without the silence around it, but for `config.kept_silence`."""
+    return hear(recording, config, digest).spoken
+
+
+def hear(recording: Recording, config: AudioConfig, digest: Digest | None = None) -> Heard:
+    """A recording of any rate, channel count and volume as one channel at `config.sample_rate`, without an
+    offset, and where in it somebody speaks.
 
     Args:
         digest: updated with the bytes of the file before they are decoded.
-
-    Returns:
-        float32 (N,) in [-1, 1].
 
     Raises:
         InputError: as `read_recording`, and for samples that are not finite, silence, or less than a window.
@@ -72,11 +116,14 @@ def load_waveform(recording: Recording, config: AudioConfig, digest: Digest | No
             f"expected finite samples, found NaN or infinity in {where}: record or make it again"
         )
     # Before the rate changes: what a filter makes of an offset's two ends is no speech.
-    waveform = _without_offset(_as_one_channel(torch.from_numpy(samples), where))
+    recorded = torch.from_numpy(samples)
+    waveform = _without_offset(_as_one_channel(recorded, where))
     _refuse_silence(waveform, where)
     waveform = resample(waveform, rate, config.sample_rate)
     _refuse_silence(waveform, where)  # what was above the new rate's reach is gone
-    return without_silence(waveform, config.sample_rate, config.kept_silence)
+    start, stop = spoken_part(waveform, config.sample_rate, config.kept_silence)
+    waveform = _loud_enough(waveform, start, stop)
+    return Heard(waveform, start, stop, clipped_share(recorded), config.sample_rate)
 
 
 def _as_one_channel(samples: Tensor, where: str) -> Tensor:
@@ -104,10 +151,10 @@ def _refuse_silence(waveform: Tensor, where: str) -> None:
         raise InputError(f"expected speech, found silence in {where}: record or make it again")
 
 
-def seconds_before(recording: Recording, config: AudioConfig) -> float:
-    """How many seconds of a recording lie before what `load_waveform` gives of it; raises as that does."""
-    whole = load_waveform(recording, replace(config, kept_silence=config.max_seconds))
-    return spoken_part(whole, config.sample_rate, config.kept_silence)[0] / config.sample_rate
+def _loud_enough(waveform: Tensor, start: int, stop: int) -> Tensor:
+    level = waveform[start:stop].square().mean().sqrt()
+    # A recording that was made as loud is left as it is when it is read again.
+    return waveform * (LEAST_LEVEL / level) if level < 0.999 * LEAST_LEVEL else waveform
 
 
 def _tell(digest: Digest, path: Path, samples: np.ndarray, rate: int) -> None:

@@ -20,12 +20,6 @@ BRIDGE = 0.25  # s of silence that may lie inside a sentence's first or last wor
 LEAST_SOUND = 0.08  # s; what is shorter and further away is a click
 
 
-def without_silence(waveform: Tensor, sample_rate: int, kept: float) -> Tensor:
-    """The recording (N,) without the silence around what is said, but for `kept` seconds at either end."""
-    start, stop = spoken_part(waveform, sample_rate, kept)
-    return waveform[start:stop]
-
-
 def spoken_part(waveform: Tensor, sample_rate: int, kept: float = 0.0) -> tuple[int, int]:
     """First sample and the one after the last of what is said, with `kept` seconds of silence at either end.
 

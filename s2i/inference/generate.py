@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from s2i.data.audio import Recording, seconds_before
+from s2i.data.audio import Recording, hear
 from s2i.data.images import grid, save_png, to_uint8
 from s2i.errors import InputError
 from s2i.files.output_folder import check_output_file, refuse_folder
@@ -88,7 +88,7 @@ def generate_pages(
     pages = [_tile(outputs, stages)]
     if attention:
         words_read = None if text is None else " ".join(path.vocabulary.read(text))
-        before = 0.0 if speech is None else seconds_before(speech, path.config.audio)
+        before = 0.0 if speech is None else hear(speech, path.config.audio).seconds_before
         labels = segment_labels(path, int(encoding.mask.sum()), words_read, before)
         pages.append(attention_overlay(outputs[0].images[-1][0], outputs[0].attention[-1][0], labels))
     return pages

@@ -11,14 +11,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from s2i.data.audio import Recording, load_waveform
+from s2i.data.audio import Recording, hear
 from s2i.data.image_values import to_rgb
 from s2i.data.images import load_image, resize, to_tensor, to_uint8
 from s2i.data.text import Vocabulary
 from s2i.devices import resolve_device
 from s2i.errors import InputError, InputWarning
 from s2i.inference.path import GenerationPath
-from s2i.inference.stored import IMAGE_NETWORK, StoredPath, cut_short, read_model
+from s2i.inference.stored import DOMAIN, IMAGE_NETWORK, StoredPath, cut_short, read_model
+from s2i.metrics.domain import Domain
 from s2i.models.build import build_caption_encoder, build_image_encoder, make_generator
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.runs.checkpoint import LAST
@@ -45,8 +46,9 @@ class Model:
     def encode(
         self, *, speech: Recording | None = None, text: str | None = None, where: str = ""
     ) -> tuple[GenerationPath, CaptionEncoding]:
-        """Encode a sentence, spoken or written. An InputWarning names the written words that are ignored:
-        unknown ones, and those beyond the longest sentence.
+        """Encode a sentence, spoken or written. An InputWarning names the written words that are ignored,
+        unknown ones and those beyond the longest sentence, and says of a recording that it is overdriven or
+        unlike what the model was trained on.
 
         Args:
             speech: a recording: its file, or samples with their rate in Hz, as `soundfile.read` gives them.
@@ -67,13 +69,15 @@ class Model:
                 warnings.warn(f"{named} is read in part: {unread}", InputWarning, stacklevel=2)
             return path, encoding
         path = self.path("speech")
-        waveform = load_waveform(speech, path.config.audio)
+        heard = hear(speech, path.config.audio)
+        named = str(speech) if isinstance(speech, str | Path) else ""
         try:
-            return path, path.encode_speech([waveform])
+            encoding = path.encode_speech([heard.spoken])
         except InputError as error:
-            raise InputError(
-                f"{speech}: {error}" if isinstance(speech, str | Path) else str(error)
-            ) from error
+            raise InputError(f"{named}: {error}" if named else str(error)) from error
+        for note in filter(None, [*heard.notes(), path.doubt(encoding)]):
+            warnings.warn(f"{named or 'the recording'}: {note}", InputWarning, stacklevel=2)
+        return path, encoding
 
     def generate(
         self, *, speech: Recording | None = None, text: str | None = None, seed: int = 0, count: int = 1
@@ -183,7 +187,9 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
             network.requires_grad_(False).eval().to(device)
         if "image_encoder" in networks:
             connect(networks["image_encoder"], config.image_encoder, stored.origin.parent / IMAGE_NETWORK)
-    except (RuntimeError, ValueError, IndexError) as error:
+        known = {name: value.float() for name, value in stored.weights.get(DOMAIN, {}).items()}
+        domain = Domain(**known) if known else None
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
         raise cut_short(stored.origin, "weights that fit the configuration", error) from error
     return GenerationPath(
         config=config,
@@ -195,4 +201,5 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
         generator=networks["generator"],
         data=stored.data,
         folder=stored.origin.parent.parent if stored.origin.name == LAST else stored.origin.parent,
+        domain=domain,
     )

@@ -18,6 +18,7 @@ from s2i.data.batches import Batch, pad_mels, pad_tokens
 from s2i.data.images import frame
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+from s2i.metrics.domain import Domain
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
@@ -39,6 +40,7 @@ class GenerationPath:
     generator: Generator
     data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
     folder: Path | None = None  # of the run or the exported model; None: never read from one
+    domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
 
     @property
     def embedding_dim(self) -> int:
@@ -63,6 +65,22 @@ class GenerationPath:
                 )
         padded, lengths = pad_mels(mels)
         return self.encoder(padded.to(self.device), lengths.to(self.device))
+
+    def doubt(self, encoding: CaptionEncoding) -> str:
+        """In words, that a recording is unlike those that the model was trained on; "" where it is not, or
+        where the model doesn't know.
+
+        Args:
+            encoding: of one recording.
+        """
+        distance = 0.0 if self.domain is None else float(self.domain.distance(encoding.sentence)[0])
+        if distance <= 1:
+            return ""
+        return (
+            "it is unlike the recordings that the model was trained on"
+            f" ({distance:.1f} times as far from them as 99 in 100 of its own kind):"
+            " its image may have nothing to do with what is said"
+        )
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> CaptionEncoding:

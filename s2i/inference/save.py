@@ -18,7 +18,7 @@ from s2i.errors import InputError
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
-from s2i.inference.stored import FORMAT, IMAGE_NETWORK, MODALITIES
+from s2i.inference.stored import DOMAIN, FORMAT, IMAGE_NETWORK, MODALITIES
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.progress import say
 from s2i.runs.pretrained_weights import comes_from_a_file
@@ -97,9 +97,8 @@ def _write_files(
             "step": path.step,
             **({"data": path.data} if path.data is not None else {}),
         }
-        to_generate = sum(
-            value.numel() for key, value in weights.items() if not key.startswith("image_encoder.")
-        )
+        others = ("image_encoder.", f"{DOMAIN}.")
+        to_generate = sum(value.numel() for key, value in weights.items() if not key.startswith(others))
         rows.append(
             {
                 "path": modality,
@@ -124,11 +123,13 @@ def _weights(path: GenerationPath, half: bool) -> dict[str, Tensor]:
         "image_encoder": path.image_encoder,
         "generator": path.generator,
     }
+    tensors = {name: network.state_dict() for name, network in networks.items() if network is not None}
+    if path.domain is not None:
+        tensors[DOMAIN] = path.domain.tensors()
     return {
         f"{name}.{key}": value
-        for name, network in networks.items()
-        if network is not None
-        for key, value in _stored(network.state_dict(), half).items()
+        for name, values in tensors.items()
+        for key, value in _stored(values, half).items()
     }
 
 

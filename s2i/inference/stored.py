@@ -20,6 +20,7 @@ from s2i.runs.fingerprints import Fingerprints
 FORMAT = 1  # of an exported model's folder
 MODALITIES = ("speech", "text")
 IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read only to embed images
+DOMAIN = "domain"  # the name of a `Domain`'s tensors beside the networks' weights
 NETWORKS = ("caption_encoder", "image_encoder", "generator")  # of a path, as an exported model names them
 
 
@@ -31,7 +32,7 @@ class StoredPath:
     config: Config
     vocabulary: list[str] | None
     step: int
-    weights: dict[str, dict[str, Tensor]]  # by the names of NETWORKS
+    weights: dict[str, dict[str, Tensor]]  # by the names of NETWORKS, and DOMAIN where there is one
     data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from s2i.errors import InputError
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.save import write_model
+from s2i.inference.training_domain import training_domain
 from s2i.reports.model_card import describe_run
 
 
@@ -34,6 +36,8 @@ def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -
                     f"expected one run from {modality}, found two:"
                     f" {origins[modality][0]} and {run}: leave one out"
                 )
+            if modality == "speech":
+                path = replace(path, domain=training_domain(path))
             origins[modality] = run, path
     if not origins:
         raise InputError("expected at least one run to export, found none: name a run of s2i train-gan")

@@ -10,8 +10,8 @@ import torch
 
 import s2i
 from s2i.config import AudioConfig
-from s2i.data.audio import load_waveform, seconds_before
-from s2i.data.silence import spoken_part, without_silence
+from s2i.data.audio import LEAST_LEVEL, hear, load_waveform
+from s2i.data.silence import spoken_part
 from s2i.data.tts_espeak import speak
 
 RATE = 22050
@@ -118,16 +118,28 @@ def test_built_in_voices_lose_hardly_more_than_a_tail(voice):
 
 def test_every_recording_is_read_so_and_the_whole_one_can_be_had():
     samples = around(syllables()).astype(np.float32)
+    heard = hear((samples, RATE), AudioConfig())
+    assert len(heard.spoken) / RATE == pytest.approx(1.2 + 2 * KEPT, abs=0.001)
+    assert (heard.start, heard.stop) == spoken_part(torch.from_numpy(samples), RATE, KEPT)
+    assert torch.equal(load_waveform((samples, RATE), AudioConfig()), heard.spoken)
+    assert heard.seconds_before == pytest.approx(2 - KEPT, abs=0.001)
+    assert len(heard.waveform) == len(samples) and heard.notes() == []
+    whole = hear((samples, RATE), AudioConfig(kept_silence=60))
+    assert len(whole.spoken) == len(samples) and whole.seconds_before == 0
+
+
+def test_what_is_said_too_softly_is_made_as_loud_as_the_least_level_and_then_left_alone():
+    loud = syllables().astype(np.float32)
     config = AudioConfig()
-    cut = load_waveform((samples, RATE), config)
-    assert len(cut) / RATE == pytest.approx(1.2 + 2 * KEPT, abs=0.001)
-    assert torch.equal(cut, without_silence(torch.from_numpy(samples), RATE, KEPT))
-    assert seconds_before((samples, RATE), config) == pytest.approx(2 - KEPT, abs=0.001)
-    assert len(load_waveform((samples, RATE), AudioConfig(kept_silence=60))) == len(samples)
-    assert seconds_before((samples, RATE), AudioConfig(kept_silence=60)) == 0
+    assert torch.equal(hear((loud, RATE), config).waveform, torch.from_numpy(loud))
+    soft = 0.02 * around(loud).astype(np.float32)
+    heard = hear((soft, RATE), config)
+    assert heard.spoken.square().mean().sqrt() == pytest.approx(LEAST_LEVEL, rel=1e-3)
+    again = hear((heard.waveform.numpy(), RATE), config)
+    assert torch.equal(again.waveform, heard.waveform) and torch.equal(again.spoken, heard.spoken)
 
 
-@pytest.mark.parametrize("kind", ["digital", "noise around", "noise", "offset"])
+@pytest.mark.parametrize("kind", ["digital", "noise around", "noise", "offset", "soft"])
 def test_silence_around_a_sentence_does_not_change_the_embedding_of_a_shipped_model(kind):
     model = s2i.load(MODEL)
     for voice, sentence in SENTENCES.items():
@@ -140,5 +152,7 @@ def test_silence_around_a_sentence_does_not_change_the_embedding_of_a_shipped_mo
             plain, padded = (each + noise(len(each) / RATE, -50, 1) for each in (plain, padded))
         elif kind == "offset":
             padded = padded + 0.1
+        elif kind == "soft":
+            padded = 0.003 * waveform
         alone, silent = (model.embed(speech=(each.astype(np.float32), rate)) for each in (plain, padded))
         assert alone @ silent > 0.95

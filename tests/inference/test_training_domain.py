@@ -1,0 +1,68 @@
+"""An exported model knows the recordings that its encoder was trained on, and says which are unlike them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+from s2i.data.pack_builder import build_pack
+from s2i.errors import InputWarning
+from s2i.inference.model import load
+from s2i.inference.save import write_model
+from s2i.inference.training_domain import training_domain
+from s2i.metrics.domain import Domain
+from tests.tiny import write_recording, write_tiny_run
+from tests.tiny_data import tiny_config, write_tiny_data
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A path from speech over a pack of 64 recordings."""
+    folder = tmp_path_factory.mktemp("domain")
+    (folder / "data").mkdir()
+    write_tiny_data(folder / "data", train=32)
+    config = tiny_config(folder / "data")
+    build_pack(config, ("train",))
+    loaded = load(write_tiny_run(folder / "run"), "cpu").path("speech")
+    data = replace(config.data, packed_size=config.packed_size)
+    return replace(loaded, config=replace(loaded.config, data=data, audio=config.audio))
+
+
+def test_a_domain_of_the_training_pack_is_exported_and_read_again(path, tmp_path):
+    known = training_domain(path)
+    assert known.mean.shape == (16,) and known.whitening.shape == (16, 16) and known.threshold > 0
+    for half in (False, True):
+        write_model(tmp_path / "model", {"speech": replace(path, domain=known)}, "a test", [], half)
+        read = load(tmp_path / "model", "cpu").path("speech").domain
+        some = known.mean + torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+        torch.testing.assert_close(read.distance(some), known.distance(some), rtol=2e-2, atol=1e-2)
+        assert read.whitening.dtype == torch.float32
+    write_model(tmp_path / "old", {"speech": path}, "a test", [])
+    assert load(tmp_path / "old", "cpu").path("speech").domain is None
+
+
+def test_without_its_pack_or_with_another_none_is_known_and_that_is_said(path, tmp_path, capsys):
+    moved = replace(path.config, data=replace(path.config.data, pack=str(tmp_path / "gone")))
+    assert training_domain(replace(path, config=moved)) is None
+    assert training_domain(replace(path, data={"train": "0" * 64})) is None
+    said = capsys.readouterr().err.splitlines()
+    assert sum("will not know when a recording is unlike those" in line for line in said) == 2
+
+
+def test_a_recording_outside_is_named_and_one_inside_is_not(path, tmp_path, monkeypatch):
+    recording = write_recording(tmp_path / "x.wav")
+    model = load(write_tiny_run(tmp_path / "run"), "cpu")
+    spoken = model.path("speech")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        _, encoding = model.encode(speech=recording)
+        identity, near = torch.eye(16), encoding.sentence[0]
+        inside = Domain(near, identity, torch.tensor(1.0))
+        model.paths["speech"] = replace(spoken, domain=inside)
+        model.encode(speech=recording)
+    model.paths["speech"] = replace(spoken, domain=Domain(near + 1, identity, torch.tensor(1.0)))
+    with pytest.warns(InputWarning, match=r"x\.wav: it is unlike the recordings .* \(4\.0 times as far"):
+        model.encode(speech=recording)
