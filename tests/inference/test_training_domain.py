@@ -24,7 +24,7 @@ def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("domain")
     (folder / "data").mkdir()
     write_tiny_data(folder / "data", train=32)
-    config = tiny_config(folder / "data")
+    config = tiny_config(folder / "data", 32)
     build_pack(config, ("train",))
     loaded = load(write_tiny_run(folder / "run"), "cpu").path("speech")
     data = replace(config.data, packed_size=config.packed_size)
