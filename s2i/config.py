@@ -256,8 +256,37 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True)
+class AugmentationConfig:
+    """What discriminators see of images, real and generated: differentiable augmentation (DiffAugment)."""
+
+    colour: bool = False  # saturation times 0 to 2, contrast times .5 to 1.5
+    # added, up to so much either way: then no discriminator sees how bright images are (DiffAugment: .5)
+    brightness: float = setting(0.0, at_least=0, at_most=2)
+    translation: float = setting(0.0, at_least=0, at_most=1)  # shift, up to this part of the side (1/8)
+    cutout: float = setting(0.0, at_least=0, at_most=1)  # square of grey, part of the side (DiffAugment: .5)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it changes anything."""
+        return self != AugmentationConfig()
+
+
+@dataclass(frozen=True)
 class DiscriminatorConfig:
-    """One network a stage, each with a conditional and an unconditional head."""
+    """Networks with conditional and unconditional heads."""
+
+    # plain: one a stage, on its images; projected: on a frozen network's features of the largest images
+    kind: Literal["plain", "projected"] = "plain"
+    # Of kind projected:
+    # of the frozen mixing, at strides 4, 8, 16, 32 (Projected GAN: 64, 128, 256, 512)
+    mixed_channels: tuple[int, ...] = setting((32, 48, 64, 96), at_least=1)
+    head_channels: int = setting(64, at_least=1)  # of the head on each of these maps
+    joint: bool = False  # conditional logits are the sum of both heads'
+    every_stage: bool = False  # one for each stage, not for the largest images alone
+    plain_stages: int = setting(0, at_least=0, at_most=8)  # so many of the first also have a plain one
+    # Of any:
+    augmentation: AugmentationConfig = section(AugmentationConfig)
+    # Of the plain ones:
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     options: dict[str, Any] = section(dict)  # of that network, which checks them
@@ -318,9 +347,20 @@ class GanConfig:
     added_weight: float = setting(1.0, at_least=0)  # of that term
     # of the relation supervisor, on the largest image (S2IGAN: 1); 0 is off
     relation_weight: float = setting(0.0, at_least=0)
-    # of real images resampled from found noise (CVAE-GAN); 0 is off
+    # of real images resampled from found noise (CVAE-GAN), their pixels; 0 is off
     reconstruction_weight: float = setting(0.0, at_least=0)
+    # the same of their features in a frozen network (as LPIPS, without its weights); 0 is off
+    perceptual_weight: float = setting(0.0, at_least=0)
     posterior_weight: float = setting(0.2, at_least=0)  # a nat of that noise's divergence from the prior
+    # what infers that noise sees of an image's colours: one random mixture of them, grey, or all
+    posterior_sees: Literal["mixture", "grey", "colours"] = "mixture"
+    # px at which the frozen network of features sees images; 0: as large as the largest generated
+    feature_input_size: int = setting(0, at_least=0, at_most=8192, unit="px")
+    # gradient of the adversarial terms at an image over that of reconstruction (VQGAN); 0: not set by it
+    adversarial_ratio: float = setting(0.0, at_least=0)
+    # the adversarial terms: off before this part of the steps, then rising over so long a part of them
+    adversarial_start: float = setting(0.0, at_least=0, below=1)
+    adversarial_ramp: float = setting(0.0, at_least=0, at_most=1)
     penalty: Literal["none", "r1", "matching_aware"] = "none"
     penalty_weight: float = setting(0.5, at_least=0)
     penalty_every: int = setting(8, at_least=1, unit="steps")
@@ -401,6 +441,16 @@ class Config:
     def generated_size(self) -> int:
         """Side, in px, of the largest image that the generator generates."""
         return self.generator.base_size * 2 ** (self.generator.stages - 1)
+
+    @property
+    def feature_input_size(self) -> int:
+        """Side, in px, at which the frozen network of features sees images."""
+        return self.gan.feature_input_size or self.generated_size
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether a generator's training needs the frozen network of features."""
+        return self.discriminator.kind == "projected" or self.gan.perceptual_weight > 0
 
     @property
     def packed_size(self) -> int:

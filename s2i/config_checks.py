@@ -54,8 +54,54 @@ def check_together(config: Config, origin: str) -> None:
             f"{origin}: expected audio.front_end log_mel with data.augment, which works on log-mels, found"
             f" {audio.front_end}: leave either out"
         )
+    _check_discriminator(config, origin)
+    _check_adversary(config, origin)
     if min(audio.window, audio.hop) * audio.sample_rate < 1:
         raise InputError(
             f"{origin}: expected audio.window and audio.hop of a sample or more at {audio.sample_rate} Hz,"
             f" found {audio.window:g} and {audio.hop:g} s: raise them"
+        )
+
+
+FEATURE_SCALES = 4  # of the frozen network
+LEAST_FEATURE_INPUT = 32  # px: one place of its deepest map
+
+
+def _check_discriminator(config: Config, origin: str) -> None:
+    settings = config.discriminator
+    if len(settings.mixed_channels) != FEATURE_SCALES:
+        raise InputError(
+            f"{origin}: expected discriminator.mixed_channels of {FEATURE_SCALES} numbers, one a scale of the"
+            f" features, found {list(settings.mixed_channels)}: change it"
+        )
+    if settings.plain_stages > config.generator.stages:
+        raise InputError(
+            f"{origin}: expected discriminator.plain_stages of at most generator.stages,"
+            f" {config.generator.stages}, found {settings.plain_stages}: lower it"
+        )
+    if settings.kind == "projected" and settings.network and not settings.plain_stages:
+        raise InputError(
+            f"{origin}: expected discriminator.kind=plain for a discriminator.network, or plain_stages that"
+            f" have it beside the projected one, found projected: change either"
+        )
+    if config.needs_features and config.feature_input_size < LEAST_FEATURE_INPUT:
+        raise InputError(
+            f"{origin}: expected gan.feature_input_size of {LEAST_FEATURE_INPUT} px or more, found"
+            f" {config.feature_input_size}: raise it"
+        )
+
+
+def _check_adversary(config: Config, origin: str) -> None:
+    settings = config.gan
+    resampled = settings.reconstruction_weight or settings.perceptual_weight
+    for key in ("adversarial_ratio", "adversarial_start"):
+        if getattr(settings, key) and not resampled:
+            raise InputError(
+                f"{origin}: expected gan.reconstruction_weight or gan.perceptual_weight above 0 with"
+                f" gan.{key}, found none: set one"
+            )
+    if settings.adversarial_ratio and config.discriminator.condition_on == "mu":
+        raise InputError(
+            f"{origin}: expected discriminator.condition_on=sentence with gan.adversarial_ratio, which"
+            " is taken at the images, found mu: change either"
         )

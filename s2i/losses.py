@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -139,6 +141,40 @@ def augmentation_loss(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL of N(mu, exp(logvar)) from N(0, 1), averaged over batch and dimensions (StackGAN's mean form)."""
     mu, logvar = mu.float(), logvar.float()
     return -0.5 * (1 + logvar - mu.square() - logvar.exp()).mean()
+
+
+def perceptual_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    """Distance of images in a network's features: at each place of a map the squared distance of the two
+    vectors of channels, each of length 1; a mean over places, images and maps, 0 to 4.
+
+    LPIPS (Zhang et al. 2018) without its learnt weights of channels, and with a mean over maps for a sum.
+
+    Args:
+        first, second: one (B, C, H, W) a scale.
+    """
+    distances = [
+        (F.normalize(one.float(), dim=1) - F.normalize(other.float(), dim=1)).square().sum(1).mean()
+        for one, other in zip(first, second, strict=True)
+    ]
+    return torch.stack(distances).mean()
+
+
+def image_gradient_norm(gradients: Tensor) -> Tensor:
+    """Length of the gradient of each image's own loss, averaged over images.
+
+    `gradients`: (B, ...), of a loss that is a mean over these B images, hence the factor.
+    """
+    return len(gradients) * gradients.float().flatten(1).norm(dim=1).mean()
+
+
+def adversarial_balance(of_reconstruction: Tensor, of_adversary: Tensor) -> Tensor:
+    """The weight with which an adversary's gradient is as long as that of reconstruction (VQGAN, Esser et al.
+    2021): the ratio of the two lengths, at most 1e4 as in the published code.
+
+    They are taken at the images (`image_gradient_norm`), not at the generator's last layer: no further pass
+    through a network of features is needed, since the generator is passed once, with the sum of both.
+    """
+    return (of_reconstruction / (of_adversary + 1e-8)).clamp(max=1e4)
 
 
 def squared_gradient(outputs: Tensor, inputs: list[Tensor]) -> Tensor:

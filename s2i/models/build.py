@@ -11,10 +11,12 @@ from torch import nn
 from s2i.config import Config
 from s2i.errors import InputError
 from s2i.models.discriminator import Discriminator, Discriminators
+from s2i.models.feature_network import FeatureNetwork
 from s2i.models.generator import StackedGenerator
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.interfaces import CaptionEncoder, Generator
 from s2i.models.posterior import Posterior
+from s2i.models.projected_discriminator import ProjectedDiscriminator
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.models.text_encoder import TextEncoder
 from s2i.plugins import find_outside
@@ -71,9 +73,11 @@ def build_generator(config: Config, embedding_dim: int | None = None) -> Generat
 
 def build_posterior(config: Config, embedding_dim: int | None = None) -> Posterior | None:
     """What infers a real image's noise while a generator trains; None where nothing is resampled."""
-    if not config.gan.reconstruction_weight:
+    settings = config.gan
+    if not (settings.reconstruction_weight or settings.perceptual_weight):
         return None
-    return Posterior(embedding_dim or config.embedding_dim, config.generator.noise_dim)
+    width = embedding_dim or config.embedding_dim
+    return Posterior(width, config.generator.noise_dim, sees=settings.posterior_sees)
 
 
 def image_sizes(config: Config) -> list[int]:
@@ -82,25 +86,34 @@ def image_sizes(config: Config) -> list[int]:
 
 
 def build_discriminators(
-    config: Config, classes: int = 0, embedding_dim: int | None = None
+    config: Config,
+    classes: int = 0,
+    embedding_dim: int | None = None,
+    features: FeatureNetwork | None = None,
 ) -> Discriminators:
-    """One discriminator a stage, with the weights that a training begins with and the heads whose terms have
-    a weight.
+    """The discriminators, with the weights that a training begins with and the heads whose terms have a
+    weight.
 
     Args:
         classes: in the training split.
         embedding_dim: as of `build_image_encoder`.
+        features: what those of kind "projected" look through.
     """
     settings, sizes = config.discriminator, image_sizes(config)
     by_mu = settings.condition_on == "mu"
     condition = config.generator.condition_dim if by_mu else embedding_dim or config.embedding_dim
-    networks = []
-    for size in sizes:
-        widening = sizes[-1] // size if settings.match_widths else 1
-        widened = replace(settings, channels=settings.channels * widening)
-        heads = classes if config.gan.class_weight else 0, config.gan.contrast_weight > 0
-        networks.append(_build("discriminator", widened, Discriminator, size, condition, *heads))
-    discriminators = Discriminators(networks)
+    heads = classes if config.gan.class_weight else 0, config.gan.contrast_weight > 0
+    networks, stages = [], []
+    for stage, size in enumerate(sizes):
+        if settings.kind == "plain" or stage < settings.plain_stages:
+            widening = sizes[-1] // size if settings.match_widths else 1
+            widened = replace(settings, channels=settings.channels * widening)
+            networks.append(_build("discriminator", widened, Discriminator, size, condition, *heads))
+            stages.append(stage)
+        if settings.kind == "projected" and (settings.every_stage or stage == len(sizes) - 1):
+            networks.append(ProjectedDiscriminator(settings, size, condition, *heads, network=features))
+            stages.append(stage)
+    discriminators = Discriminators(networks, stages)
     discriminators.initialise()
     return discriminators
 

@@ -1,8 +1,8 @@
-"""Discriminators: one a stage, each with a conditional and an unconditional head (StackGAN-v2, AttnGAN)."""
+"""Discriminators on images, each with a conditional and an unconditional head (StackGAN-v2, AttnGAN)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from math import log2
 
@@ -90,13 +90,18 @@ class Discriminator(nn.Module):
         return self.classifier(hidden.flatten(1))
 
 
-class Discriminators(nn.Module):
-    """One discriminator a stage, in one module."""
+View = Tensor | list[Tensor]  # what a discriminator is given: images, or a frozen network's maps of them
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
-        """`networks`: of the stages, see `s2i.models.interfaces.Discriminator`."""
+
+class Discriminators(nn.Module):
+    """The discriminators of all stages, in one module."""
+
+    def __init__(self, networks: Sequence[nn.Module], stages: Sequence[int] | None = None) -> None:
+        """`networks`: see `s2i.models.interfaces.Discriminator`; `stages`: whose images each is given, in
+        ascending order; None: one network a stage."""
         super().__init__()
         self.scales = nn.ModuleList(networks)
+        self.stages = list(stages if stages is not None else range(len(networks)))
 
     def initialise(self) -> None:
         """Set the weights that a training begins with."""
@@ -107,11 +112,25 @@ class Discriminators(nn.Module):
         """The weights that the optimiser updates, of all stages."""
         return chain.from_iterable(network.trainable_parameters() for network in self.scales)
 
+    def look(self, images: Sequence[Tensor]) -> list[View]:
+        """What each discriminator is given of images, (B, 3, S, S) a stage that trains: the images, or where
+        it looks through a frozen network (its method `look`), that network's maps of them."""
+        return [
+            network.look(images[stage]) if hasattr(network, "look") else images[stage]
+            for network, stage in zip(self.scales, self.stages, strict=True)
+            if stage < len(images)
+        ]
+
     def __iter__(self) -> Iterator[nn.Module]:
         return iter(self.scales)
 
     def __len__(self) -> int:
         return len(self.scales)
+
+
+def each_map(view: View, function: Callable[[Tensor], Tensor]) -> View:
+    """A function of a tensor on each tensor of a view."""
+    return function(view) if isinstance(view, Tensor) else [function(maps) for maps in view]
 
 
 def convolve_constant(values: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:

@@ -33,7 +33,16 @@ def batch_noise(count: int, widths: Sequence[int], device: torch.device) -> tupl
     return tuple(torch.randn(count, width, device=device) for width in widths)
 
 
+def uniform_numbers(key: str, seed: int, count: int, width: int) -> Tensor:
+    """Uniform numbers in [0, 1), (count, width), on the CPU: a function of (seed, key) and nothing else."""
+    return torch.rand(count, width, generator=_generator(key, seed))
+
+
 def _normal(key: str, seed: int, width: int) -> Tensor:
+    return torch.randn(width, generator=_generator(key, seed))
+
+
+def _generator(key: str, seed: int) -> torch.Generator:
     digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
     # The CPU generator keeps 32 bits of its seed.
-    return torch.randn(width, generator=torch.Generator().manual_seed(int.from_bytes(digest[:4], "little")))
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))

@@ -1,7 +1,7 @@
 """Posterior of a conditional variational autoencoder: the noise from which a caption gives this image.
 
-Its input has the shapes of the image without the colours, which the caption gives: a generator that gets the
-colours from the noise in training, and not when it generates, learns to ignore the caption.
+By default its input has the shapes of the image without the colours, which the caption gives: a generator
+that gets the colours from the noise in training, and not when it generates, learns to ignore the caption.
 
 CVAE (Sohn et al. 2015) with a GAN's generator as its decoder (CVAE-GAN, Bao et al. 2017; BicycleGAN, Zhu et
 al. 2017). No published speech-to-image system has one. Generation needs none: it stays behind with the
@@ -18,15 +18,17 @@ _WIDTHS = (24, 48, 96)
 
 
 class Posterior(nn.Module):
-    """A real image, in one mixture of its colours, and its caption's sentence -> a Gaussian over noise.
+    """A real image, with or without its colours, and its caption's sentence -> a Gaussian over noise.
 
     It also gets the caption, so that the noise need not repeat what the caption says: information costs.
     """
 
-    def __init__(self, embedding_dim: int, noise_dim: int, hidden: int = 256) -> None:
+    def __init__(self, embedding_dim: int, noise_dim: int, hidden: int = 256, sees: str = "mixture") -> None:
+        """`sees`: of an image one random "mixture" of its colours, "grey", or all its "colours"."""
         super().__init__()
+        self.sees = sees
         layers: list[nn.Module] = []
-        before = 1
+        before = 3 if sees == "colours" else 1
         for width in _WIDTHS:
             layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2)]
             before = width
@@ -43,13 +45,16 @@ class Posterior(nn.Module):
         Args:
             images: (B, 3, S, S) in [-1, 1].
             sentence: (B, D).
-            mixtures: (B, 3) standard normal, see `mix_colours`.
+            mixtures: (B, 3) standard normal, see `mix_colours`; read where it sees a mixture.
 
         Returns:
             mu, log variance: (B, noise_dim) each, float32.
         """
         small = nn.functional.adaptive_avg_pool2d(images, IMAGE_SIDE)
-        joined = torch.cat((self.backbone(mix_colours(small, mixtures)), sentence.to(small.dtype)), 1)
+        if self.sees == "grey":
+            mixtures = torch.ones_like(mixtures)
+        shown = small if self.sees == "colours" else mix_colours(small, mixtures)
+        joined = torch.cat((self.backbone(shown), sentence.to(small.dtype)), 1)
         mu, logvar = self.out(self.join(joined)).float().chunk(2, 1)
         return mu, logvar
 

@@ -137,6 +137,10 @@ class Engine:
                     torch.distributed.all_reduce(weight.grad)
                     weight.grad /= self.world
 
+    def average(self, values: Tensor) -> Tensor:
+        """The mean of values over the processes; all must call it."""
+        return self.accelerator.reduce(values, "mean") if self.world > 1 else values
+
     def autocast(self) -> AbstractContextManager:
         """Compute in the configured precision inside, for nets that are not prepared."""
         return self.accelerator.autocast()

@@ -22,6 +22,7 @@ from s2i.errors import InputError
 from s2i.models.build import build_discriminators, build_generator, build_posterior
 from s2i.models.discriminator import image_pyramid
 from s2i.progress import progress
+from s2i.runs.feature_network import load_feature_network
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.run import alone_in_its_run
 from s2i.training import gan_step
@@ -85,15 +86,14 @@ def train_gan(config: Config) -> Path:
             conditioner, batch = conditioners[turn], next(batches[turn]).to(engine.device)
             stages = growing_stages(settings.grow, step / settings.steps, len(sizes))
             real_images = image_pyramid(batch.images, sizes[:stages])
-            condition_on = config.discriminator.condition_on
 
-            generated = gan_step.generate(networks, conditioner, batch, stages, condition_on)
+            generated = gan_step.generate(networks, conditioner, batch, stages, step)
             terms = gan_step.discriminator_step(
                 networks, generated, real_images, batch.class_ids, settings, step
             )
             for repeat in range(settings.generator_steps):
                 if repeat:
-                    generated = gan_step.generate(networks, conditioner, batch, stages, condition_on)
+                    generated = gan_step.generate(networks, conditioner, batch, stages, step)
                 embeddings = gan_step.embed_images(conditioner, generated, batch, settings)
                 if settings.relation_weight and not repeat:
                     terms |= gan_step.relation_step(conditioner, embeddings, batch, step)
@@ -118,9 +118,10 @@ def growing_stages(grow: tuple[float, ...], progress: float, stages: int) -> int
 
 def _build_networks(config: Config, engine: Engine, classes: int, embedding_dim: int) -> GanNetworks:
     settings = config.gan
+    features = load_feature_network(config).to(engine.device) if config.needs_features else None
     networks = [
         build_generator(config, embedding_dim),
-        build_discriminators(config, classes, embedding_dim),
+        build_discriminators(config, classes, embedding_dim, features),
     ]
     posterior = build_posterior(config, embedding_dim)
     # Channels last: the same mathematics, and on CPU a step takes about two thirds of the time.
@@ -134,6 +135,8 @@ def _build_networks(config: Config, engine: Engine, classes: int, embedding_dim:
         generator,
         posterior,
         discriminators,
+        features,
+        config.discriminator.augmentation,
         Learner(engine, learning.parameters(), settings.generator, settings.steps),
         Learner(engine, discriminators.trainable_parameters(), settings.discriminator, settings.steps),
     )

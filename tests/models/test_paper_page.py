@@ -46,7 +46,8 @@ def test_no_row_is_skipped():
 
 def test_every_marked_equation_of_losses_networks_and_the_gan_step_is_on_the_page():
     package = ROOT / "s2i"
-    for path in (package / "losses.py", package / "training/gan_step.py", *(package / "models").glob("*.py")):
+    steps = [package / "training" / name for name in ("gan_step.py", "gan_losses.py")]
+    for path in (package / "losses.py", *steps, *(package / "models").glob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         marks = set(re.findall(r"# eq\. [\d-]+(?: and \d+)?", path.read_text(encoding="utf-8")))
         assert marks <= {mark for _, name, mark in ROWS if name.startswith(f"{module}.")}

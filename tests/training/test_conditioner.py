@@ -16,7 +16,7 @@ from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last, read_checkpoint, write_checkpoint
-from s2i.training import gan_step
+from s2i.training import gan_losses, gan_step
 from s2i.training.conditioner import Conditioner, conditioner_of_step
 from s2i.training.encoder import BEST, train_encoder
 from s2i.training.gan import train_gan
@@ -132,7 +132,7 @@ def test_the_encoder_is_tuned_through_the_images_and_not_through_the_discriminat
         found = torch.autograd.grad(value.sum(), sentences[-1], retain_graph=True, allow_unused=True)
         return found[0] is not None
 
-    def watch(networks, generated, *rest):
+    def watch(generated, *rest):
         output = generated.output
         # conditioning augmentation learns through the condition, the encoder does not
         assert generated.condition.requires_grad == (condition == "mu")
@@ -144,10 +144,10 @@ def test_the_encoder_is_tuned_through_the_images_and_not_through_the_discriminat
             seen.append(encoding.sentence.requires_grad or encoding.sequence.requires_grad)
             return output.images[-1].mean()
 
-        monkeypatch.setattr(gan_step, "find_outside", lambda *_: added)
-        terms = for_generator(networks, generated, *rest)
+        monkeypatch.setattr(gan_losses, "find_outside", lambda *_: added)
+        total, terms = for_generator(generated, *rest)
         assert seen == [False]
-        return terms
+        return total, terms
 
     monkeypatch.setattr(Conditioner, "encode", note)
     monkeypatch.setattr(gan_step, "generator_losses", watch)
@@ -163,10 +163,10 @@ def test_generator_steps_are_so_many_a_batch_from_new_noise(trained_encoders, tm
         steps.append("d")
         return for_discriminators(*arguments)
 
-    def generate(networks, generated, *rest):
+    def generate(generated, *rest):
         steps.append("g")
         images.append(generated.output.images[0].detach())
-        return for_generator(networks, generated, *rest)
+        return for_generator(generated, *rest)
 
     monkeypatch.setattr(gan_step, "discriminator_losses", discriminate)
     monkeypatch.setattr(gan_step, "generator_losses", generate)
@@ -225,9 +225,9 @@ def test_a_matching_model_of_its_own_matches_and_relates_the_generated_images(
 ):
     for_generator, embed, calls = gan_step.generator_losses, gan_step.embed_images, []
 
-    def note(networks, generated, embeddings, matching_encoding, class_ids, gan, matching):
+    def note(generated, embeddings, matching_encoding, class_ids, gan, matching):
         calls.append((generated.encoding, matching, matching_encoding))
-        return for_generator(networks, generated, embeddings, matching_encoding, class_ids, gan, matching)
+        return for_generator(generated, embeddings, matching_encoding, class_ids, gan, matching)
 
     def check(conditioner, generated, batch, settings):
         embeddings = embed(conditioner, generated, batch, settings)

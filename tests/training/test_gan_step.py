@@ -27,8 +27,8 @@ from s2i.models.caption_encoding import CaptionEncoding, length_mask
 from s2i.models.generator import GeneratorOutput
 from s2i.models.posterior import Posterior, mix_colours
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
-from s2i.training import gan_step
-from s2i.training.gan_step import GeneratedBatch, ImageEmbeddings
+from s2i.training import gan_losses, gan_step
+from s2i.training.gan_losses import GeneratedBatch, ImageEmbeddings
 from s2i.training.matching_loss import matching_loss
 from s2i.training.matching_model import freeze
 
@@ -229,12 +229,14 @@ def test_penalties_reach_the_real_discriminators_weights(penalty, norm):
 def generator_losses(
     networks, output, encoding, condition, config, matching=None, image_encoder=None
 ) -> dict[str, Tensor]:
-    """The generator's losses as its step computes them."""
+    """The generator's losses but for reconstruction and relation, as its step sums them."""
     embeddings = ImageEmbeddings(*image_encoder(output.images[-1])) if image_encoder else None
     generated = GeneratedBatch(encoding, output, output.images, condition)
-    return gan_step.generator_losses(
-        networks, generated, embeddings, None, CLASSES, config, matching or MatchingConfig()
+    adversarial, terms = gan_losses.generator_adversarial_losses(networks, generated, CLASSES, config)
+    others, of_captions = gan_losses.generator_losses(
+        generated, embeddings, None, CLASSES, config, matching or MatchingConfig()
     )
+    return {**terms, **of_captions, "g/all": adversarial + others}
 
 
 def generator_case(config: Config):
@@ -405,12 +407,12 @@ def test_semantic_terms_are_batch_matching_and_cross_entropy_of_the_discriminato
     network = next(iter(build_discriminators(SEMANTIC, classes=3)))
     images, condition = torch.rand(4, 3, 8, 8), torch.randn(4, SEMANTIC.embedding_dim)
     hidden = network(images)
-    contrast = gan_step.contrastive_loss(network, hidden, condition, CLASSES)
+    contrast = gan_losses.contrastive_loss(network, hidden, condition, CLASSES)
     seen, captions = network.contrast(hidden.flatten(1)), network.contrast_condition(condition)
-    ways = losses.batch_matching_loss(seen, captions, CLASSES, gan_step.CONTRAST_SCALE)
+    ways = losses.batch_matching_loss(seen, captions, CLASSES, gan_losses.CONTRAST_SCALE)
     assert contrast.item() == pytest.approx(sum(ways).item() / 2)
     logits = network.classifier(hidden.flatten(1)).log_softmax(1)
-    classes = gan_step.classification_loss(network, hidden, CLASSES)
+    classes = gan_losses.classification_loss(network, hidden, CLASSES)
     assert classes.item() == pytest.approx(-logits[torch.arange(4), CLASSES].mean().item())
     terms = gan_step.discriminator_losses(
         [network], [images], [images], condition, CLASSES, GanConfig(contrast_weight=0, class_weight=0)
@@ -440,16 +442,23 @@ def test_semantic_terms_count_on_both_sides_by_their_weights():
 # Reconstruction
 
 
-def test_reconstruction_is_the_mean_difference_over_stages_and_the_nats_of_the_found_noise():
-    generated = [torch.full((4, 3, 2, 2), 0.5), torch.full((4, 3, 4, 4), 0.25)]
-    generated[0][2:], generated[1][2:] = 9.0, -9.0  # not resampled: in no term
-    reals = [torch.zeros(4, 3, 2, 2), torch.zeros(4, 3, 4, 4)]
+def test_reconstruction_is_the_mean_difference_over_stages():
+    generated = [torch.full((2, 3, 2, 2), 0.5), torch.full((2, 3, 4, 4), 0.25)]
+    reals = [torch.zeros(2, 3, 2, 2), torch.zeros(2, 3, 4, 4)]
+    total, terms = gan_losses.reconstruction_loss(generated, reals, GanConfig(reconstruction_weight=10))
+    assert set(terms) == {"g/reconstruction"} and terms["g/reconstruction"] == pytest.approx(0.375)
+    assert total == pytest.approx(10 * 0.375)
+
+
+def test_found_noise_costs_its_nats():
+    output = GeneratorOutput(images(), [])
     found = (torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.zeros(2, 2))
-    config = GanConfig(reconstruction_weight=10, posterior_weight=3)
-    total, terms = gan_step.reconstruction_loss(generated, reals, found, config)
-    assert terms["g/reconstruction"] == pytest.approx(0.375)
+    generated = GeneratedBatch(some_encoding(), output, [], torch.zeros(4, 4), found)
+    total, terms = gan_losses.generator_losses(
+        generated, None, None, CLASSES, GanConfig(posterior_weight=3), MatchingConfig()
+    )
     assert terms["g/posterior_nats"] == pytest.approx(1.0)  # half of 2 squared in one image of two
-    assert total == pytest.approx(10 * 0.375 + 3 * 1.0)
+    assert total == pytest.approx(3 * 1.0)
 
 
 def test_a_new_posterior_is_the_prior_and_learns_from_image_and_caption():

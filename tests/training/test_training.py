@@ -329,7 +329,8 @@ def test_in_a_training_the_discriminators_step_has_no_history_and_the_generators
     config = replace(config, discriminator=DiscriminatorConfig(channels=4, condition_on=condition))
     steps: list[str] = []
     after_generator: dict[str, torch.Tensor] = {}
-    for_discriminator, for_generator = gan_step.discriminator_losses, gan_step.generator_losses
+    for_discriminator = gan_step.discriminator_losses
+    for_generator = gan_step.generator_adversarial_losses
 
     def learn_to_discriminate(networks, reals, fakes, condition_given, *rest):
         steps.append("d")
@@ -354,7 +355,7 @@ def test_in_a_training_the_discriminators_step_has_no_history_and_the_generators
         record(self, terms)
 
     monkeypatch.setattr(gan_step, "discriminator_losses", learn_to_discriminate)
-    monkeypatch.setattr(gan_step, "generator_losses", learn_to_generate)
+    monkeypatch.setattr(gan_step, "generator_adversarial_losses", learn_to_generate)
     monkeypatch.setattr(Training, "record", without_history)
     train_gan(replace(config, gan=replace(config.gan, steps=3)))
     assert steps == ["d", "g"] * 3
