@@ -1,0 +1,302 @@
+"""Training against projected features: what is passed how often, what weighs what, and resuming."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from s2i import losses
+from s2i.config import AugmentationConfig, Config, DiscriminatorConfig, DiscriminatorTerms, GanConfig
+from s2i.config_files import load_config
+from s2i.errors import InputError
+from s2i.models.discriminator import Discriminators
+from s2i.models.projected_discriminator import Head, ProjectedDiscriminator
+from s2i.reports.export import export
+from s2i.runs.checkpoint import load_last
+from s2i.runs.run import Run
+from s2i.training import gan, gan_losses, gan_step
+from s2i.training.loop import Training
+from tests.tiny import same, tiny_training_config
+from tests.tiny_networks import TinyFeatures, tiny_feature_network
+from tests.tiny_trainings import Killed
+
+CLASSES = torch.tensor([0, 1, 0, 2])
+
+
+def make_config(trained_encoders: Path, run: Path, **settings) -> Config:
+    config = tiny_training_config(trained_encoders / "data", run)
+    return replace(
+        config,
+        discriminator=DiscriminatorConfig(
+            kind="projected",
+            condition_on="sentence",
+            mixed_channels=(4, 4, 4, 4),
+            head_channels=8,
+            joint=True,
+            augmentation=AugmentationConfig(colour=True, translation=0.125, cutout=0.2),
+        ),
+        gan=replace(
+            config.gan,
+            encoder=str(trained_encoders / "speech-encoder"),
+            loss="hinge",
+            penalty="none",
+            relation_weight=0.0,
+            matching_weight=0.0,
+            reconstruction_weight=3.0,
+            perceptual_weight=10.0,
+            feature_input_size=32,
+            adversarial_ratio=0.5,
+            adversarial_start=0.2,
+            adversarial_ramp=0.4,
+            **settings,
+        ),
+        log=replace(config.log, every=1),
+    )
+
+
+@pytest.fixture(autouse=True)
+def tiny_features(monkeypatch) -> None:
+    load = lambda config: tiny_feature_network(config.feature_input_size)  # noqa: E731
+    monkeypatch.setattr(gan, "load_feature_network", load)
+
+
+# The losses by hand
+
+
+def test_the_perceptual_distance_is_of_vectors_of_length_one_averaged_over_places_and_scales():
+    first = torch.tensor([[3.0, 4.0], [0.0, 2.0]]).t().reshape(1, 2, 1, 2)  # (3, 4) and (0, 2)
+    second = torch.tensor([[3.0, 4.0], [5.0, 0.0]]).t().reshape(1, 2, 1, 2)
+    wide = losses.perceptual_distance([first], [second])
+    assert wide.item() == pytest.approx((0 + 2) / 2, rel=1e-6)  # orthogonal vectors of length 1
+    deep = torch.ones(1, 3, 1, 1)
+    both = losses.perceptual_distance([first, deep], [second, -2 * deep])
+    assert both.item() == pytest.approx((1 + 4) / 2, rel=1e-6)
+
+
+def test_reconstruction_weighs_pixels_and_features_of_the_largest_images():
+    features = tiny_feature_network(32)
+    generated, real = ([torch.rand(2, 3, size, size) for size in (8, 16)] for _ in range(2))
+    generated = [each.requires_grad_() for each in generated]
+    config = GanConfig(reconstruction_weight=3, perceptual_weight=10)
+    total, terms = gan_losses.reconstruction_loss(generated, real, config, features)
+    distance = losses.perceptual_distance(features(generated[1]), features(real[1]))
+    assert terms["g/perceptual"].item() == pytest.approx(distance.item())
+    expected = 3 * terms["g/reconstruction"] + 10 * terms["g/perceptual"]
+    assert total.item() == pytest.approx(expected.item())
+    alone, terms = gan_losses.reconstruction_loss(generated, real, GanConfig(perceptual_weight=10), features)
+    assert set(terms) == {"g/perceptual"}
+    assert [each.any().item() for each in gan_losses.gradients_at_images(alone, generated)] == [False, True]
+
+
+def test_the_adversary_is_weighted_by_the_ratio_of_the_gradients_at_the_images():
+    source = torch.rand(4, 3, 2, 2, requires_grad=True)
+    small, large = 2 * source, source * 1.0
+    a, b = torch.full((3, 2, 2), 0.5), torch.zeros(3, 2, 2)
+    b[0, 0, 0] = 6.0
+    adversarial = (large * a).flatten(1).sum(1).mean() + small.mean()
+    reconstruction = (large[:2] * b).flatten(1).sum(1).mean()
+    engine = SimpleNamespace(average=lambda values: values)
+    total, terms = gan_step.balanced(engine, adversarial, reconstruction, [small, large], 2, 0.5)
+    balance = 6.0 / (12 * 0.25) ** 0.5
+    assert terms["g/gradient_ratio"].item() == pytest.approx(balance, rel=1e-5)
+    assert terms["g/adversarial_weight"].item() == pytest.approx(0.5 * balance, rel=1e-5)
+    weight = 0.5 * balance
+    assert total.item() == pytest.approx((reconstruction + weight * adversarial).item(), rel=1e-5)
+    total.backward()
+    expected = weight * (a / 4 + 2 / small.numel()).expand(4, 3, 2, 2).clone()
+    expected[:2] += b / 2
+    torch.testing.assert_close(source.grad, expected)
+
+
+def test_an_adversary_without_a_gradient_gets_a_finite_weight():
+    zero = torch.zeros(())
+    assert losses.adversarial_balance(torch.ones(()), zero) == 1e4
+    assert losses.adversarial_balance(zero, zero) == 0
+
+
+def test_the_adversary_is_off_then_rises():
+    config = GanConfig(steps=100, adversarial_start=0.2, adversarial_ramp=0.1)
+    shares = [gan_step.adversary_share(config, step) for step in (0, 19, 20, 24, 29, 30, 99)]
+    assert shares == pytest.approx([0, 0, 0.1, 0.5, 1, 1, 1])
+    assert gan_step.adversary_share(GanConfig(), 0) == 1
+
+
+def test_the_discriminators_hinge_is_taken_of_each_head():
+    """And a wrong pair is a real image with the caption of another class."""
+    torch.manual_seed(0)
+    settings = DiscriminatorConfig(kind="projected", mixed_channels=(4, 4, 4, 4), head_channels=8)
+    network = ProjectedDiscriminator(settings, 32, 5, network=tiny_feature_network(32)).eval()
+    networks, condition = Discriminators([network]), torch.randn(4, 5)
+    real, generated = (networks.look([torch.rand(4, 3, 32, 32)]) for _ in range(2))
+    config = GanConfig(loss="hinge", terms=DiscriminatorTerms(1.0, 2.0, 3.0, 4.0, 5.0))
+    terms = gan_step.discriminator_losses(networks, real, generated, condition, CLASSES, config)
+    partner = [1, 2, 3, 0]
+    of_real, of_generated = network(real[0]), network(generated[0])
+    expected = {
+        "real_c": (1 - network.conditional_logits(of_real, condition)).relu().mean(),
+        "real_u": (1 - of_real[:, :, 0]).relu().mean(),
+        "wrong_c": (1 + network.conditional_logits(of_real, condition[partner])).relu().mean(),
+        "fake_c": (1 + network.conditional_logits(of_generated, condition)).relu().mean(),
+        "fake_u": (1 + of_generated[:, :, 0]).relu().mean(),
+    }
+    for name, value in expected.items():
+        assert terms[f"d_32_features/{name}"].item() == pytest.approx(value.item(), rel=1e-5)
+    total = sum(weight * value for weight, value in enumerate(expected.values(), 1))
+    assert terms["d/all"].item() == pytest.approx(total.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("penalty", ["r1", "matching_aware"])
+def test_a_penalty_is_on_what_the_heads_see(penalty):
+    settings = DiscriminatorConfig(kind="projected", mixed_channels=(4, 4, 4, 4), head_channels=8)
+    network = ProjectedDiscriminator(settings, 32, 5, network=tiny_feature_network(32))
+    views = [network.look(torch.rand(4, 3, 32, 32))]
+    total, terms = gan_losses.gradient_penalty(
+        [network], views, torch.randn(4, 5), GanConfig(penalty=penalty)
+    )
+    total.backward()
+    assert terms["d_32_features/penalty"] > 0
+    assert all(weight.grad is not None for weight in network.heads[0].trunk.parameters())
+
+
+# What is seen
+
+
+def networks_of(rank: int, world: int) -> SimpleNamespace:
+    """As much of the networks as `look` reads, as process `rank` has them; its discriminator sees images."""
+    seen = Discriminators([nn.Identity()])
+    engine = SimpleNamespace(rank=rank, world=world, device=torch.device("cpu"))
+    engine.config, engine.autocast = SimpleNamespace(seed=3), lambda: torch.autocast("cpu", enabled=False)
+    augmentation = AugmentationConfig(colour=True, brightness=0.2, translation=0.2, cutout=0.2)
+    return SimpleNamespace(discriminators=seen, engine=engine, augmentation=augmentation)
+
+
+def test_two_processes_see_what_one_sees_of_the_joint_batch_and_no_other_random_state_moves():
+    images, before = torch.rand(4, 3, 16, 16), torch.get_rng_state()
+    (whole,) = gan_step.look(networks_of(0, 1), [images], 7, "real")
+    for rank in (0, 1):
+        (own,) = gan_step.look(networks_of(rank, 2), [images[rank::2]], 7, "real")
+        assert torch.equal(own, whole[rank::2])
+    assert torch.equal(torch.get_rng_state(), before)
+    (other,) = gan_step.look(networks_of(0, 1), [images], 8, "real")
+    (generated,) = gan_step.look(networks_of(0, 1), [images], 7, "generated")
+    assert not torch.equal(other, whole) and not torch.equal(generated, whole)
+
+
+def test_real_and_generated_images_are_changed_alike_in_distribution():
+    images = torch.rand(512, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    seen = {
+        whose: torch.cat([gan_step.look(networks_of(0, 1), [images], step, whose)[0] for step in range(4)])
+        for whose in ("real", "generated")
+    }
+    for statistic in (Tensor.mean, Tensor.std):
+        found = [statistic(seen[whose], 0) for whose in ("real", "generated")]
+        assert (found[0] - found[1]).abs().max() < 0.1
+        assert not torch.equal(*found)
+
+
+# A training
+
+
+def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
+    trained_encoders, tmp_path, monkeypatch
+):
+    config = make_config(trained_encoders, tmp_path / "broken", steps=6)
+    unbroken = gan.train_gan(replace(config, run=str(tmp_path / "unbroken")))
+    record = Training.record
+
+    def die(self: Training, terms) -> None:
+        record(self, terms)
+        if self.step == 5:  # a checkpoint is from step 4
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Training, "record", die)
+        gan.train_gan(config)
+    torch.rand(5)
+    states = [load_last(folder / "checkpoints") for folder in (unbroken, gan.train_gan(config))]
+    for part in ("nets", "optimisers", "random"):
+        assert same(states[0][part], states[1][part]), part
+    logs = [
+        [{key: value for key, value in line.items() if key != "seconds"} for line in Run(run).read_log()]
+        for run in (unbroken, tmp_path / "broken")
+    ]
+    assert logs[0] == logs[1]
+    assert [("d/all" in line, "g/adversarial_weight" in line) for line in logs[0]] == [
+        (step >= 2, step >= 2) for step in range(6)
+    ]  # from a fifth of six steps on
+    assert {"g/perceptual", "g/reconstruction", "g/posterior_nats", "g/gradient_ratio"} <= logs[0][-1].keys()
+    names = states[0]["nets"]["discriminators"].keys()
+    assert {name.split(".")[2] for name in names} == {"mixing", "heads", "condition"}
+    export([unbroken], tmp_path / "model")  # without network, discriminator or posterior
+    files = [path for path in (tmp_path / "model").rglob("*.safetensors")]
+    assert files and sum(path.stat().st_size for path in files) < 1e6
+
+
+def test_a_step_passes_the_frozen_network_and_each_trunk_no_more_often_than_it_must(
+    trained_encoders, tmp_path, monkeypatch
+):
+    seen: dict[str, list] = {"network": [], "head": [], "changed": []}
+    features, forward, change = TinyFeatures.features, Head.forward, gan_step.augment
+
+    def note_network(self, images):
+        seen["network"].append((len(images), images.requires_grad))
+        return features(self, images)
+
+    def note_head(self, maps):
+        seen["head"].append(maps.requires_grad)
+        return forward(self, maps)
+
+    def note_change(images, *rest):
+        seen["changed"].append(images.requires_grad)
+        return change(images, *rest)
+
+    monkeypatch.setattr(TinyFeatures, "features", note_network)
+    monkeypatch.setattr(Head, "forward", note_head)
+    monkeypatch.setattr(gan_step, "augment", note_change)
+    config = make_config(trained_encoders, tmp_path / "run", steps=2)
+    gan.train_gan(replace(config, gan=replace(config.gan, adversarial_start=0.0)))
+    # generated images for both sides, real ones, half of the real and of the generated ones as they are
+    assert seen["network"] == 2 * [(4, True), (4, False), (2, False), (2, True)]
+    assert seen["head"] == 2 * (4 * [False, False] + 4 * [True])  # real and generated; the generator's
+    # of two stages: generated images with their history, then real ones
+    assert seen["changed"] == 2 * [True, True, False, False]
+
+
+def test_bf16_trains_and_every_weight_stays_finite(trained_encoders, tmp_path):
+    config = replace(make_config(trained_encoders, tmp_path / "run", steps=3), precision="bf16")
+    nets = load_last(gan.train_gan(config) / "checkpoints")["nets"]
+    for net in nets.values():
+        assert all(value.dtype != torch.bfloat16 and value.isfinite().all() for value in net.values())
+
+
+# Configurations
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("discriminator.mixed_channels=[8,8]", "discriminator.mixed_channels of 4 numbers"),
+        ("discriminator.plain_stages=4", "discriminator.plain_stages of at most generator.stages"),
+        ("discriminator.network=some:Network", "discriminator.kind=plain"),
+        ("gan.feature_input_size=16", "gan.feature_input_size of 32 px or more, found 16"),
+        ("gan.adversarial_ratio=1", "reconstruction_weight or gan.perceptual_weight above 0"),
+        ("discriminator.augmentation.cutout=2", "discriminator.augmentation.cutout"),
+        ("discriminator.kind=projection", "discriminator.kind"),
+    ],
+)
+def test_a_configuration_that_contradicts_itself_is_refused_in_one_line(word, expected, tmp_path):
+    (tmp_path / "x.yaml").write_text("discriminator: {kind: projected}\n")
+    with pytest.raises(InputError) as error:
+        load_config(tmp_path / "x.yaml", [word])
+    assert expected in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_balance_needs_the_sentence_as_condition(tmp_path):
+    (tmp_path / "x.yaml").write_text("gan: {perceptual_weight: 1, adversarial_ratio: 1}\n")
+    with pytest.raises(InputError, match="discriminator.condition_on=sentence"):
+        load_config(tmp_path / "x.yaml")
