@@ -352,7 +352,12 @@ class GanConfig:
     # the same of their features in a frozen network (as LPIPS, without its weights); 0 is off
     perceptual_weight: float = setting(0.0, at_least=0)
     posterior_weight: float = setting(0.2, at_least=0)  # a nat of that noise's divergence from the prior
-    # what infers that noise sees of an image's colours: one random mixture of them, grey, or all
+    # what infers that noise: a small network on pixels, or one on features of the frozen network
+    posterior: Literal["pixels", "features"] = "pixels"
+    # of kind features: deviation of the inferred mean over a batch (BN-VAE); 1 is the prior's
+    posterior_deviation: float = setting(0.75, above=0, at_most=1)
+    posterior_surroundings: bool = False  # of kind features: it also sees the colours around the middle
+    # what it sees of an image's colours: one random mixture of them, grey, or all
     posterior_sees: Literal["mixture", "grey", "colours"] = "mixture"
     # px at which the frozen network of features sees images; 0: as large as the largest generated
     feature_input_size: int = setting(0, at_least=0, at_most=8192, unit="px")
@@ -450,7 +455,9 @@ class Config:
     @property
     def needs_features(self) -> bool:
         """Whether a generator's training needs the frozen network of features."""
-        return self.discriminator.kind == "projected" or self.gan.perceptual_weight > 0
+        gan = self.gan
+        looks = self.discriminator.kind == "projected" or gan.posterior == "features"
+        return looks or gan.perceptual_weight > 0
 
     @property
     def packed_size(self) -> int:

@@ -12,6 +12,7 @@ from s2i.config import Config
 from s2i.errors import InputError
 from s2i.models.discriminator import Discriminator, Discriminators
 from s2i.models.feature_network import FeatureNetwork
+from s2i.models.feature_posterior import FeaturePosterior
 from s2i.models.generator import StackedGenerator
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.interfaces import CaptionEncoder, Generator
@@ -71,12 +72,26 @@ def build_generator(config: Config, embedding_dim: int | None = None) -> Generat
     return generator
 
 
-def build_posterior(config: Config, embedding_dim: int | None = None) -> Posterior | None:
-    """What infers a real image's noise while a generator trains; None where nothing is resampled."""
+def build_posterior(
+    config: Config, embedding_dim: int | None = None, features: FeatureNetwork | None = None
+) -> Posterior | FeaturePosterior | None:
+    """What infers a real image's noise while a generator trains; None where nothing is resampled.
+
+    `features`: what the one of kind "features" looks through.
+    """
     settings = config.gan
     if not (settings.reconstruction_weight or settings.perceptual_weight):
         return None
     width = embedding_dim or config.embedding_dim
+    if settings.posterior == "features":
+        return FeaturePosterior(
+            width,
+            config.generator.noise_dim,
+            features,
+            sees=settings.posterior_sees,
+            surroundings=settings.posterior_surroundings,
+            deviation=settings.posterior_deviation,
+        )
     return Posterior(width, config.generator.noise_dim, sees=settings.posterior_sees)
 
 

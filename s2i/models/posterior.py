@@ -51,9 +51,7 @@ class Posterior(nn.Module):
             mu, log variance: (B, noise_dim) each, float32.
         """
         small = nn.functional.adaptive_avg_pool2d(images, IMAGE_SIDE)
-        if self.sees == "grey":
-            mixtures = torch.ones_like(mixtures)
-        shown = small if self.sees == "colours" else mix_colours(small, mixtures)
+        shown = small if self.sees == "colours" else shown_channel(small, mixtures, self.sees)
         joined = torch.cat((self.backbone(shown), sentence.to(small.dtype)), 1)
         mu, logvar = self.out(self.join(joined)).float().chunk(2, 1)
         return mu, logvar
@@ -72,3 +70,8 @@ def mix_colours(images: Tensor, mixtures: Tensor) -> Tensor:
     mixed = torch.einsum("bchw,bc->bhw", images, mixtures / mixtures.norm(dim=1, keepdim=True))
     mixed = mixed - mixed.mean((1, 2), keepdim=True)
     return (mixed / (mixed.std((1, 2), keepdim=True) + 1e-3)).unsqueeze(1)
+
+
+def shown_channel(images: Tensor, mixtures: Tensor, sees: str) -> Tensor:
+    """The channel (B, 1, H, W) of images that a posterior sees: of their "mixture", or of "grey"."""
+    return mix_colours(images, torch.ones_like(mixtures) if sees == "grey" else mixtures)

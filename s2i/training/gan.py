@@ -123,7 +123,7 @@ def _build_networks(config: Config, engine: Engine, classes: int, embedding_dim:
         build_generator(config, embedding_dim),
         build_discriminators(config, classes, embedding_dim, features),
     ]
-    posterior = build_posterior(config, embedding_dim)
+    posterior = build_posterior(config, embedding_dim, features)
     # Channels last: the same mathematics, and on CPU a step takes about two thirds of the time.
     for network in (*networks, *([] if posterior is None else [posterior])):
         network.to(engine.device, memory_format=torch.channels_last)

@@ -20,6 +20,7 @@ from s2i.errors import InputError
 from s2i.models.differentiable_augmentation import NUMBERS, augment
 from s2i.models.discriminator import Discriminators, View, each_map
 from s2i.models.feature_network import FeatureNetwork
+from s2i.models.feature_posterior import FeaturePosterior
 from s2i.models.interfaces import Generator
 from s2i.models.noise import uniform_numbers
 from s2i.models.posterior import Posterior
@@ -54,7 +55,7 @@ class GanNetworks:
 
     engine: Engine
     generator: Generator
-    posterior: Posterior | None
+    posterior: Posterior | FeaturePosterior | None
     discriminators: Discriminators
     features: FeatureNetwork | None
     augmentation: AugmentationConfig

@@ -50,6 +50,8 @@ def make_config(trained_encoders: Path, run: Path, **settings) -> Config:
             reconstruction_weight=3.0,
             perceptual_weight=10.0,
             feature_input_size=32,
+            posterior="features",
+            posterior_surroundings=True,
             adversarial_ratio=0.5,
             adversarial_start=0.2,
             adversarial_ramp=0.4,
