@@ -249,6 +249,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_sentence(given.output, given.text, *_sentence(family, given.text, given.voices))
             return
         cast = choose_cast(plan, families, given.languages)
+        if given.speakers == UNSEEN and not any(part.test_share for part in cast.parts):
+            raise InputError(
+                "expected voices that are kept for the test split for --speakers unseen, found none: leave it"
+                " out, or give test_voices in the plan"
+            )
 
         def choose(image: ImageRecord) -> dict[int, Utterance]:
             return cast.choose(image, given.seed, given.speakers)
@@ -260,7 +265,11 @@ def _plan(given: argparse.Namespace) -> Plan:
     """The plan that the options name, or the one of a single family that they are."""
     if given.plan is not None:
         plan = read_plan(given.plan, find_family)
-        return plan.only(given.family) if given.family is not None else plan
+        if given.family is None:
+            return plan
+        is_heard = given.family in plan.families and plan.families[given.family].share
+        say(f"{given.family} speaks everything; training {'hears it too' if is_heard else 'never hears it'}")
+        return plan.only(given.family)
     voices = None if given.voices is None else tuple(given.voices)
     test_voices = None if given.held_out_voices is None else tuple(given.held_out_voices)
     both = sorted(set(voices or ()) & set(test_voices or ()))

@@ -118,6 +118,8 @@ def choose_cast(plan: Plan, families: dict[str, Family], languages: Sequence[str
     """
     parts = []
     for name, given in plan.families.items():
+        if not given.share and given.test_share == 0:
+            continue  # there for whoever asks for it by name
         family = families[name]
         remedy = family.missing([*(given.voices or ()), *(given.test_voices or ())])
         if remedy is None:

@@ -58,13 +58,13 @@ def first_line(command: Sequence[str], marker: str) -> str:
 def latin_words(text: str, family: str) -> str:
     """The text in ASCII, on one line, for programs that read bytes: accents and typography are lost.
 
-    Raises InputError for a letter or a digit that has no such form.
+    Fractions become 1/2 and the like. Raises InputError for a letter or a digit that has no such form.
     """
-    plain = unicodedata.normalize("NFKD", text.translate(_TYPOGRAPHY))
+    plain = unicodedata.normalize("NFKD", text.translate(_TYPOGRAPHY)).replace("\u2044", "/")  # ½ is 1⁄2
     foreign = next((c for c in plain if not c.isascii() and c.isalnum()), None)
     if foreign is not None:
         raise InputError(
-            f"expected Latin letters, all that {family} reads, found {foreign!r} in {text[:40]!r}: have"
+            f"expected English letters, all that {family} reads, found {foreign!r} in {text[:40]!r}: have"
             " another family speak it"
         )
     kept = (c if c.isprintable() else " " for c in plain if c.isascii())

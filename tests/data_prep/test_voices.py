@@ -209,6 +209,8 @@ def test_a_program_that_is_not_there_is_named_with_the_command_that_installs_it(
         run(tmp_path, plan=families)
     with pytest.raises(InputError, match="festival.*apt install festival"):
         run(tmp_path, "--voice", "festival")
+    unneeded = "families: {espeak-ng: {}, flite: {share: 0, test_share: 0}}"
+    assert run(tmp_path, plan=unneeded)
     made = run(tmp_path, plan=f"missing: redistribute\n{families}")
     assert "flite is missing (apt install flite): others speak its captions" in capsys.readouterr().err
     assert all(row.captions[0].speaker.startswith("espeak-ng/") for row in made)
@@ -217,7 +219,7 @@ def test_a_program_that_is_not_there_is_named_with_the_command_that_installs_it(
     assert any(silent) and not all(silent)
 
 
-def test_a_program_speaks_whole_manifests_and_a_split_alone(tmp_path, stub):
+def test_a_program_speaks_whole_manifests_and_a_split_alone(tmp_path, stub, capsys):
     log = stub()
     write_manifest(tmp_path / "in.jsonl", [image("1", "train", TEXT), image("2", "test", TEXT, "a red bird")])
     plan = "families: {espeak-ng: {}, flite: {share: 0, voices: [slt, awb], pitch: [1.1, 1.1]}}"
@@ -232,6 +234,9 @@ def test_a_program_speaks_whole_manifests_and_a_split_alone(tmp_path, stub):
     assert len(calls) == 2 and all("int_f0_target_mean=1" in call for call in calls)
     run(tmp_path, "--family", "flite", "--splits", "test", plan=plan)
     assert log.read_text().splitlines() == calls  # nothing is spoken twice
+    assert "flite speaks everything; training never hears it" in capsys.readouterr().err
+    with pytest.raises(InputError, match="kept for the test split for --speakers unseen, found none"):
+        run(tmp_path, "--family", "flite", "--speakers", "unseen", plan=plan)
 
 
 def test_a_cut_or_silent_clip_is_named(tmp_path, stub):
@@ -248,7 +253,7 @@ def test_a_cut_or_silent_clip_is_named(tmp_path, stub):
     with pytest.raises(InputError, match="up to 60 s, the most that flite speaks, .* caption 0 of image 4"):
         run(tmp_path, "--voice", "flite")
     write_manifest(tmp_path / "in.jsonl", [image("5", "train", "a bird"), image("6", "train", "赤い鳥")])
-    with pytest.raises(InputError, match="caption 0 of image 6: expected Latin letters, .* flite reads"):
+    with pytest.raises(InputError, match="caption 0 of image 6: expected English letters, .* flite reads"):
         run(tmp_path, "--voice", "flite")
 
 
@@ -269,6 +274,7 @@ def test_no_text_reaches_a_program_as_an_option_or_as_code(stub, text):
 
 def test_words_for_programs_are_one_line_of_ascii_with_numbers_as_they_are():
     assert latin_words("café – “naïve” bird…\n2 wings", "flite") == 'cafe - "naive" bird... 2 wings'
+    assert latin_words("½ of 3.5 m²", "flite") == "1/2 of 3.5 m2"
     assert piper_words("[[h@loU]]\nbird 2") == "[ [h@loU]] bird 2"
     with pytest.raises(InputError, match="found '鳥'"):
         latin_words("a 鳥", "flite")
