@@ -143,18 +143,18 @@ def _parts(mentioned: dict[str, str], rng: random.Random) -> list[_Part]:
     if mentioned.get("pattern") in _PATTERNED_PART:
         name, adjectives = _PATTERNED_PART[mentioned["pattern"]]
         qualities[name] = [rng.choice(adjectives)]
-    found = []
+    parts = []
     for name in COLOURED_PARTS:
         others = qualities.get(name, [])
         colour = [_word(mentioned[name], rng)] if name in mentioned else []
         if others or colour:
             is_plain = not others
             noun = rng.choice(_NOUNS[name])
-            found.append(_Part((noun,), (*others, *colour), name if is_plain else ""))
+            parts.append(_Part((noun,), (*others, *colour), name if is_plain else ""))
     if mentioned.get("pattern") == "eye-striped":
-        found.append(_Part((rng.choice(_EYE_STRIPE),), (), ""))
-    rng.shuffle(found)
-    return found
+        parts.append(_Part((rng.choice(_EYE_STRIPE),), (), ""))
+    rng.shuffle(parts)
+    return parts
 
 
 def _share_colours(parts: list[_Part], rng: random.Random) -> list[_Part]:

@@ -75,14 +75,14 @@ def make_manifest(
     photographs, without_row = read_photographs(root)
     tally.left_out.update({f"no row in {table}": count for table, count in without_row.items()})
     if photographs_a_class is not None:
-        found = list(_first_of_each_class(photographs, photographs_a_class))
-        tally.left_out["beyond --photographs"] = len(photographs) - len(found)
-        photographs = found
+        chosen = list(_first_of_each_class(photographs, photographs_a_class))
+        tally.left_out["beyond --photographs"] = len(photographs) - len(chosen)
+        photographs = chosen
     writers = open_sources(sources, root, seed)
     if "attributes" not in writers:
-        found = [photograph for photograph in photographs if _captions(photograph, writers)]
-        tally.left_out["no captions"] = len(photographs) - len(found)
-        photographs = found
+        captioned = [photograph for photograph in photographs if _captions(photograph, writers)]
+        tally.left_out["no captions"] = len(photographs) - len(captioned)
+        photographs = captioned
     if not photographs:
         raise InputError(
             f"expected photographs with captions by {','.join(sources)} in {root}, found none: check --root"

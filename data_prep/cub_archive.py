@@ -66,10 +66,10 @@ def obtain(root: str | Path, archive: Archive) -> Path:
 
 def _obtain(root: Path, folder: Path, packed: Path, archive: Archive) -> None:
     if packed.exists():
-        found = _md5(packed)
-        if found != archive.md5:
+        md5 = _md5(packed)
+        if md5 != archive.md5:
             raise InputError(
-                f"expected MD5 {archive.md5}, found {found} for {packed}: remove it and run again,"
+                f"expected MD5 {archive.md5}, found {md5} for {packed}: remove it and run again,"
                 f" or get it from {archive.page}"
             )
     else:
@@ -95,11 +95,11 @@ def _download(packed: Path, archive: Archive) -> None:
             f"expected {archive.url}, found: {reason}: run the same command again with a network,"
             f" or put {archive.name} (MD5 {archive.md5}) from {archive.page} at {packed}"
         ) from error
-    found = _md5(part)
-    if found != archive.md5:
+    md5 = _md5(part)
+    if md5 != archive.md5:
         part.unlink()
         raise InputError(
-            f"expected MD5 {archive.md5}, found {found} for {packed.name} from {archive.url}; it is removed:"
+            f"expected MD5 {archive.md5}, found {md5} for {packed.name} from {archive.url}; it is removed:"
             f" run the same command again, or put the file from {archive.page} at {packed}"
         )
     os.replace(part, packed)

@@ -37,10 +37,10 @@ def reed_captions(root: str | Path) -> Writer:
             return None
         # Spaces that were lost between two encodings stand there as pairs of replacement characters.
         lines = (" ".join(line.replace("\ufffd", " ").split()) for line in read_lines(path))
-        found = [line for line in lines if any(map(str.isalnum, line))][:COUNT]
-        if not found:
+        captions = [line for line in lines if any(map(str.isalnum, line))][:COUNT]
+        if not captions:
             raise InputError(f"expected a caption a line, found none in {path}: fetch it again or remove it")
-        return found
+        return captions
 
     return write
 
@@ -80,7 +80,7 @@ def attribute_captions(root: str | Path, seed: int) -> Writer:
 
 def _attribute_names(path: Path) -> list[tuple[str, str]]:
     """Rows of "number has_wing_color::blue" -> attribute and value, in the order of the percentages."""
-    found = []
+    attributes = []
     for number, line in enumerate(read_lines(path), 1):
         name, divider, value = line.strip().partition(" ")[2].strip().partition("::")
         if not divider:
@@ -88,13 +88,13 @@ def _attribute_names(path: Path) -> list[tuple[str, str]]:
                 f"{path}, line {number}: expected NUMBER ATTRIBUTE::VALUE, found {line[:60]!r}:"
                 " fetch it again"
             )
-        found.append((name, value))
-    return found
+        attributes.append((name, value))
+    return attributes
 
 
 def _percentages(path: Path, columns: int) -> list[tuple[float, ...]]:
     """A row for each class id from 1 on."""
-    found = []
+    percentages = []
     for number, line in enumerate(read_lines(path), 1):
         try:
             row = tuple(map(float, line.split()))
@@ -105,5 +105,5 @@ def _percentages(path: Path, columns: int) -> list[tuple[float, ...]]:
                 f"{path}, line {number}: expected a percentage for each of {columns} attributes,"
                 f" found {error}: fetch it again"
             ) from error
-        found.append(row)
-    return found
+        percentages.append(row)
+    return percentages

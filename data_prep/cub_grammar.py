@@ -178,12 +178,12 @@ def captions(seen: Seen, count: int, rng: random.Random) -> list[str]:
 
     Raises ValueError where no value was seen by `LEAST` per cent of the annotators.
     """
-    found: dict[str, None] = {}
+    texts: dict[str, None] = {}
     for _ in range(20 * count):
-        found[describe(seen, rng)] = None
-        if len(found) == count:
-            return list(found)
-    return [text for _ in range(count) for text in found][:count]
+        texts[describe(seen, rng)] = None
+        if len(texts) == count:
+            return list(texts)
+    return [text for _ in range(count) for text in texts][:count]
 
 
 def describe(seen: Seen, rng: random.Random) -> str:
@@ -223,13 +223,13 @@ def _details(seen: Seen, rng: random.Random) -> list[_Detail]:
     # A weighted sample without replacement (Efraimidis and Spirakis 2006), which also shuffles.
     keys = {part: rng.random() ** (1 / part.weight) for part in _PARTS}
     count = rng.choices(_DETAILS, _DETAIL_WEIGHTS)[0]
-    found: list[_Detail] = []
+    details: list[_Detail] = []
     for part in sorted(_PARTS, key=keys.__getitem__, reverse=True):
         if detail := _detail(part, seen, rng):
-            found.append(detail)
-        if len(found) == count:
+            details.append(detail)
+        if len(details) == count:
             break
-    return found
+    return details
 
 
 def _detail(part: _Part, seen: Seen, rng: random.Random) -> _Detail | None:

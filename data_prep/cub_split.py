@@ -49,7 +49,7 @@ def read_published_lists(root: str | Path) -> dict[str, PublishedList]:
     Raises InputError for a pickle of anything but names, for a `class_info.pickle` of another length, and for
     a class that both lists name.
     """
-    found = {}
+    lists = {}
     for split in ("train", "test"):
         path, numbers = Path(root) / split / "filenames.pickle", Path(root) / split / "class_info.pickle"
         if not path.exists():
@@ -65,15 +65,15 @@ def read_published_lists(root: str | Path) -> dict[str, PublishedList]:
                     f" {numbers}: fetch both again"
                 )
         # Lists made on Windows have back-slashes.
-        found[split] = PublishedList(path, frozenset(name.replace("\\", "/") for name in names))
-    if len(found) == 2:
-        both = found["train"].folders & found["test"].folders
+        lists[split] = PublishedList(path, frozenset(name.replace("\\", "/") for name in names))
+    if len(lists) == 2:
+        both = lists["train"].folders & lists["test"].folders
         if both:
             raise InputError(
                 f"expected test classes that training doesn't have, found {sorted(both)[0]} in"
-                f" {found['train'].path} and in {found['test'].path}: fetch them again"
+                f" {lists['train'].path} and in {lists['test'].path}: fetch them again"
             )
-    return found
+    return lists
 
 
 def divide(

@@ -48,7 +48,7 @@ def read_photographs(root: str | Path) -> tuple[list[Photograph], dict[str, int]
     words = {"bounding_boxes.txt": 4, "image_class_labels.txt": 1, "classes.txt": 1}  # of a row, after the id
     tables = {name: dict(_rows(folder / name, count)) for name, count in words.items()}
     boxes, labels, classes = tables.values()
-    found, left_out = [], dict.fromkeys(tables, 0)
+    photographs, left_out = [], dict.fromkeys(tables, 0)
     files: dict[str, str] = {}
     for number, row in images.items():
         path = PurePosixPath(row.words[0])
@@ -65,7 +65,7 @@ def read_photographs(root: str | Path) -> tuple[list[Photograph], dict[str, int]
                 raise row.error("a new file name", f"that of {files[path.stem]} again")
             files[path.stem] = str(path)
             class_name = classes[class_id].words[0].partition(".")[2] or classes[class_id].words[0]
-            found.append(
+            photographs.append(
                 Photograph(
                     name=str(path.with_suffix("")),
                     image=str(PurePosixPath(FOLDER, "images", path)),
@@ -74,7 +74,7 @@ def read_photographs(root: str | Path) -> tuple[list[Photograph], dict[str, int]
                     class_name=class_name.replace("_", " "),
                 )
             )
-    return found, left_out
+    return photographs, left_out
 
 
 def check_photograph(

@@ -41,13 +41,13 @@ def list_images(folder: Path) -> dict[str, Path]:
 
     Raises InputError where there are none, or two that differ in their endings alone.
     """
-    found: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     for path in find_images(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in found:
-            raise InputError(f"expected one image {name}, found {found[name]} and {path}: remove one")
-        found[name] = path
-    return found
+        if name in images:
+            raise InputError(f"expected one image {name}, found {images[name]} and {path}: remove one")
+        images[name] = path
+    return images
 
 
 def name_classes(
@@ -126,24 +126,24 @@ def make_manifest(
     files = list_images(images)
     paths = {name: path.relative_to(images).as_posix() for name, path in files.items()}
     if table:
-        found, lost = match_by_table(table, recordings, paths), []
+        matched, lost = match_by_table(table, recordings, paths), []
     else:
-        found, lost = match_by_name(recordings, paths)
+        matched, lost = match_by_name(recordings, paths)
     if lost:
         raise InputError(
             f"expected recordings of the images in {images}, found {len(lost)} that belong to none"
             f" ({listed(lost)}): rename or remove them, or match by --table"
         )
-    silent = [name for name in files if name not in found]
-    if silent and (not allow_missing or not found):
+    silent = [name for name in files if name not in matched]
+    if silent and (not allow_missing or not matched):
         raise InputError(
             f"expected a recording in {recordings} for each image, found none for {len(silent)}"
             f" ({listed(silent)}): add them, or give --allow-missing"
         )
     if silent:
         say(f"left out, for they have no recording: {listed(silent, 20)}")
-    names = [name for name in files if name in found]
-    table_classes = {name: text for name in names if (text := _class_of(found[name]))}
+    names = [name for name in files if name in matched]
+    table_classes = {name: text for name in names if (text := _class_of(matched[name]))}
     classes, origin = name_classes(names, table_classes, kind)
     splits = split_classes(classes, seed, *shares)
     numbers = {class_name: number for number, class_name in enumerate(sorted(set(classes.values())))}
@@ -159,7 +159,7 @@ def make_manifest(
                 split=splits[name],
                 captions=(),
             ),
-            found[name],
+            matched[name],
             root,
         )
         for name in names

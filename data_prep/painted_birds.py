@@ -95,12 +95,12 @@ def make_species(settings: Settings) -> list[Species]:
         for _ in range(min(sisters, settings.train_species - len(train))):
             train.append(_draw_apart(rng, functools.partial(_sister, first), apart))
     splits = ["train"] * len(train) + ["val"] * settings.val_species + ["test"] * settings.test_species
-    found = []
+    all_species = []
     for class_id, (split, values) in enumerate(zip(splits, train + held_out, strict=True)):
         attributes = _named(values)
         name = f"{class_id:04d}_{attributes['crown']}-crowned_{attributes['wing']}-winged"
-        found.append(Species(class_id, name, split, attributes))
-    return found
+        all_species.append(Species(class_id, name, split, attributes))
+    return all_species
 
 
 def plan_images(settings: Settings) -> list[ImageRecord]:
@@ -227,17 +227,17 @@ def _check_settings(settings: Settings) -> None:
 def _count(images: list[ImageRecord]) -> dict:
     """What the card tells of a data set beyond its settings."""
     captions = [caption for image in images for caption in image.captions]
-    found: dict = {"images": {}, "classes": {}, "captions": len(captions)}
+    counts: dict = {"images": {}, "classes": {}, "captions": len(captions)}
     for split in dict.fromkeys(image.split for image in images):
         of_split = [image for image in images if image.split == split]
-        found["images"][split] = len(of_split)
-        found["classes"][split] = len({image.class_id for image in of_split})
+        counts["images"][split] = len(of_split)
+        counts["classes"][split] = len({image.class_id for image in of_split})
     if captions:
         words = [len(caption.text.replace("-", " ").split()) for caption in captions]
         mentioned = [len(caption.mentions) for caption in captions]
-        found["words_a_caption"] = round(sum(words) / len(words), 2)
-        found["attributes_a_caption"] = round(sum(mentioned) / len(mentioned), 2)
-    return found
+        counts["words_a_caption"] = round(sum(words) / len(words), 2)
+        counts["attributes_a_caption"] = round(sum(mentioned) / len(mentioned), 2)
+    return counts
 
 
 def _random_tuple(rng: random.Random) -> tuple[int, ...]:

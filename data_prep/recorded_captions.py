@@ -46,22 +46,22 @@ def take_recordings(
     images = read_manifest(manifest)
     files = {image.id: image.image for image in images}
     if table:
-        found, lost = match_by_table(Path(table), source, files), []
+        matched, lost = match_by_table(Path(table), source, files), []
     else:
         counts = {image.id: len(image.captions) for image in images}
-        found, lost = match_by_name(source, files, counts)
+        matched, lost = match_by_name(source, files, counts)
     for image in images:
-        beyond = [number for number in found.get(image.id, ()) if number >= len(image.captions)]
+        beyond = [number for number in matched.get(image.id, ()) if number >= len(image.captions)]
         if image.captions:
-            lost += [found[image.id][number].path for number in beyond]
+            lost += [matched[image.id][number].path for number in beyond]
     if lost:
         raise InputError(
             f"expected recordings of captions in {manifest}, which count from 0 on, found {len(lost)} that"
             f" belong to none ({listed(lost)}): rename or remove them, or match by --table"
         )
-    for recording in (recording for each in found.values() for recording in each.values()):
+    for recording in (recording for each in matched.values() for recording in each.values()):
         check_recording(recording.path, AudioConfig().max_seconds)
-    filled = [fill_captions(image, found.get(image.id, {}), root) for image in images]
+    filled = [fill_captions(image, matched.get(image.id, {}), root) for image in images]
     _say_missing(filled, manifest, source, allow_missing)
     write_manifest(output, filled)
 

@@ -62,7 +62,7 @@ def match_by_name(
             that don't tell which caption is spoken.
     """
     names, captions = _names(images), captions or {}
-    found: dict[str, Recordings] = defaultdict(dict)
+    matched: dict[str, Recordings] = defaultdict(dict)
     lost: list[Path] = []
     in_folders: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for path in find_recordings(folder):
@@ -70,9 +70,9 @@ def match_by_name(
         numbered = re.fullmatch(r"(.+)[-_](\d+)", stem)
         above, _, own = stem.rpartition("/")
         if (image := names.get(stem)) is not None:
-            _add(found[image], 0, Recording(path), image)
+            _add(matched[image], 0, Recording(path), image)
         elif numbered and (image := names.get(numbered[1])) is not None:
-            _add(found[image], int(numbered[2]), Recording(path), image)
+            _add(matched[image], int(numbered[2]), Recording(path), image)
         elif above and (image := names.get(above)) is not None:
             # Digits of the image's own name are no caption's number: heron7/heron7-0.wav.
             called = re.escape(above.rpartition("/")[2])
@@ -81,11 +81,11 @@ def match_by_name(
             lost.append(path)
     for image, paths in in_folders.items():
         for number, path in _place(paths, captions.get(image, 0), image):
-            _add(found[image], number, Recording(path), image)
-    numbers = {number for image in found if captions.get(image) for number in found[image]}
+            _add(matched[image], number, Recording(path), image)
+    numbers = {number for image in matched if captions.get(image) for number in matched[image]}
     if numbers and 0 not in numbers:
         say(f"s2i: note: captions count from 0 on, and no recording in {folder} has that number")
-    return dict(found), lost
+    return dict(matched), lost
 
 
 def match_by_table(table: Path, folder: Path, images: dict[str, str]) -> dict[str, Recordings]:
@@ -95,7 +95,7 @@ def match_by_table(table: Path, folder: Path, images: dict[str, str]) -> dict[st
     recordings of one caption or one recording twice.
     """
     names = _names(images)
-    found: dict[str, Recordings] = defaultdict(dict)
+    matched: dict[str, Recordings] = defaultdict(dict)
     classes: dict[str, tuple[str | None, int]] = {}  # of an image, and the line that says so
     rows: dict[tuple[str, str], int] = {}  # the line of an image's recording
     try:
@@ -124,7 +124,7 @@ def match_by_table(table: Path, folder: Path, images: dict[str, str]) -> dict[st
                 path = folder / (values["recording"] or "")
                 if not path.is_file():
                     raise InputError(f"expected a recording at {path}, found none, in {line}: mend the line")
-                number = values.get("caption") or str(len(found[image]))
+                number = values.get("caption") or str(len(matched[image]))
                 if not number.isdecimal() or len(number) > _DIGITS:
                     raise InputError(f"expected a caption's number, found {number!r} in {line}: mend it")
                 class_name, first = values.get("class"), (values.get("class"), reader.line_num)
@@ -134,7 +134,7 @@ def match_by_table(table: Path, folder: Path, images: dict[str, str]) -> dict[st
                         f" {class_name!r} in {line}: mend one of them"
                     )
                 known = (values.get(name) for name in ("speaker", "language", "text", "class"))
-                _add(found[image], int(number), Recording(path, *known), f"{image} in {line}")
+                _add(matched[image], int(number), Recording(path, *known), f"{image} in {line}")
                 first = rows.setdefault((image, os.path.normpath(path)), reader.line_num)
                 if first != reader.line_num:
                     raise InputError(
@@ -145,7 +145,7 @@ def match_by_table(table: Path, folder: Path, images: dict[str, str]) -> dict[st
         raise InputError(f"expected a table at {table}, found: {error.strerror}: change --table") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"expected CSV in UTF-8 in {table}, found: {error}: save it so") from error
-    return dict(found)
+    return dict(matched)
 
 
 def _place(paths: list[tuple[str, Path]], captions: int, image: str) -> list[tuple[int, Path]]:
@@ -156,16 +156,16 @@ def _place(paths: list[tuple[str, Path]], captions: int, image: str) -> list[tup
     for an image that has no captions yet.
     """
     in_order = [path for _, path in sorted(paths, key=lambda named: _by_value(named[0]))]
-    found: list[tuple[int, Path]] = []
+    placed: list[tuple[int, Path]] = []
     for pattern in (r"(?:.*\D)?(\d+)", r"(\d+)\D.*"):
         matches = [re.fullmatch(pattern, name) for name, _ in paths]
         if all(matches):
-            found = [(int(number[1]), path) for number, (_, path) in zip(matches, paths, strict=True)]
+            placed = [(int(number[1]), path) for number, (_, path) in zip(matches, paths, strict=True)]
             break
-    if found and captions and (len(paths) != captions or min(found)[0] == 0):
-        return found
+    if placed and captions and (len(paths) != captions or min(placed)[0] == 0):
+        return placed
     has_numbers = any(re.search(r"\d", name) for name, _ in paths)
-    if captions and (len(paths) != captions or (has_numbers and not found)):
+    if captions and (len(paths) != captions or (has_numbers and not placed)):
         raise InputError(
             "expected a number at the end of each recording's name, or none in any and one recording for each"
             f" of the {captions} captions of image {image}, found {listed(in_order)}: rename them, or"
@@ -181,8 +181,8 @@ def _names(images: dict[str, str]) -> dict[str, str]:
         path = Path(file).with_suffix("")
         for name in (path.name, *("/".join(path.parts[-count:]) for count in range(2, len(path.parts) + 1))):
             names[name].add(image)
-    found = {name: next(iter(ids)) for name, ids in names.items() if len(ids) == 1}
-    return found | {image: image for image in images}
+    unique = {name: next(iter(ids)) for name, ids in names.items() if len(ids) == 1}
+    return unique | {image: image for image in images}
 
 
 def _add(recordings: Recordings, number: int, recording: Recording, image: str) -> None:

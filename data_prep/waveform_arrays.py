@@ -95,11 +95,11 @@ def read_waveforms(path: str | Path) -> list[np.ndarray]:
         ) from error
 
 
-def _waveforms(found: Any) -> list[np.ndarray]:
-    if isinstance(found, _Array):
-        found = found.values
+def _waveforms(content: Any) -> list[np.ndarray]:
+    if isinstance(content, _Array):
+        content = content.values
     waveforms = []
-    for item in found:
+    for item in content:
         values = np.asarray(item.values if isinstance(item, _Array) else item)
         if values.ndim != 1 or not len(values) or values.dtype.kind not in "fi":
             raise InputError(f"an array of shape {values.shape} and kind {values.dtype}")

@@ -48,9 +48,9 @@ def override(config: Config, overrides: Sequence[str], sections: Sequence[str] =
             expected = " or ".join(f"{section}.key=value" for section in sections)
             raise InputError(f"expected {expected}, found {word!r}: the rest belongs to the run")
     origin = "the run's configuration"
-    found = _merge([(origin, OmegaConf.create(config_to_dict(config)))], overrides, origin)
-    _refuse_empty(found)
-    return found
+    changed = _merge([(origin, OmegaConf.create(config_to_dict(config)))], overrides, origin)
+    _refuse_empty(changed)
+    return changed
 
 
 def config_from_dict(values: dict[str, Any], origin: str) -> Config:
@@ -60,14 +60,14 @@ def config_from_dict(values: dict[str, Any], origin: str) -> Config:
 
 def config_to_dict(config: Any) -> dict[str, Any]:
     """Plain containers, without the values that were never given."""
-    found = {}
+    values = {}
     for item in fields(config):
         value = getattr(config, item.name)
         if is_dataclass(value):
-            found[item.name] = config_to_dict(value)
+            values[item.name] = config_to_dict(value)
         elif value != MISSING:
-            found[item.name] = list(value) if isinstance(value, tuple) else value
-    return found
+            values[item.name] = list(value) if isinstance(value, tuple) else value
+    return values
 
 
 def config_to_yaml(config: Config) -> str:

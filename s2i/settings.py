@@ -96,13 +96,13 @@ def declared(kind: type) -> dict[str, Setting]:
 @cache
 def types(kind: type) -> dict[str, Any]:
     """{dotted key: its type} of a configuration's class, sections inside it opened."""
-    found: dict[str, Any] = {}
+    by_key: dict[str, Any] = {}
     for name, hint in get_type_hints(kind).items():
         if is_dataclass(hint):
-            found |= {f"{name}.{key}": inner for key, inner in types(hint).items()}
+            by_key |= {f"{name}.{key}": inner for key, inner in types(hint).items()}
         else:
-            found[name] = hint
-    return found
+            by_key[name] = hint
+    return by_key
 
 
 def value_of(config: Any, key: str) -> Any:

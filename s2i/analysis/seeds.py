@@ -48,23 +48,23 @@ def difference(speech: Sequence[Score], text: Sequence[Score], classes: int) -> 
     interval = _interval([speech, text], classes, DIFFERENCE)
     if interval is None:
         return None
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "speech_minus_text": _mean(speech) - _mean(text),
         "interval95": list(interval),
         "n": int((_weights(speech[0]) > 0).sum()) if paired else max(speech[0].counts.values()),
     }
     if paired:
         both = np.mean([score.values for score in speech], 0) - np.mean([score.values for score in text], 0)
-        found["permutation_p"] = exchange_test(both, speech[0].clusters, speech[0].weights)
+        result["permutation_p"] = exchange_test(both, speech[0].clusters, speech[0].weights)
     if len(speech) + len(text) > 2:
-        found["permutation_p_runs"] = label_test([s.value for s in speech], [s.value for s in text])
-    return found
+        result["permutation_p_runs"] = label_test([s.value for s in speech], [s.value for s in text])
+    return result
 
 
 def by_class(speech: Score, text: Score, names: Sequence[str]) -> list[dict[str, Any]]:
     """A mean over captions, class by class, by the size of the difference: {"class", "speech", "text",
     "captions"}."""
-    weights, found = _weights(speech), []
+    weights, rows = _weights(speech), []
     for label in np.unique(speech.clusters):
         own = (speech.clusters == label) & (weights > 0)
         if own.any():
@@ -72,16 +72,16 @@ def by_class(speech: Score, text: Score, names: Sequence[str]) -> list[dict[str,
                 side: float(np.average(score.values[own], weights=weights[own]))
                 for side, score in (("speech", speech), ("text", text))
             }
-            found.append({"class": names[int(label)], **values, "captions": int(own.sum())})
-    return sorted(found, key=lambda row: row["speech"] - row["text"])
+            rows.append({"class": names[int(label)], **values, "captions": int(own.sum())})
+    return sorted(rows, key=lambda row: row["speech"] - row["text"])
 
 
 def _same(score: Score, protocol: str, runs: Sequence[dict[str, list[Score]]]) -> list[Score]:
     """This metric in every run; [] where one lacks it."""
-    found = [
+    same = [
         next((s for s in run[protocol] if (s.metric, s.of) == (score.metric, score.of)), None) for run in runs
     ]
-    return [] if None in found else found
+    return [] if None in same else same
 
 
 def _pooled(scores: list[Score], classes: int) -> Score:
@@ -128,15 +128,15 @@ def _interval(
     Args:
         bounds: of metrics that are means over captions.
     """
-    found = [_statistics(scores) for scores in sides]
-    if None in found:
+    statistics = [_statistics(scores) for scores in sides]
+    if None in statistics:
         return None
-    clusters = found[0][1] or classes
+    clusters = statistics[0][1] or classes
     if clusters < 2:
         return None
 
     def statistic(multiplicities: np.ndarray) -> np.ndarray:
-        means = [np.mean([each(multiplicities) for each in functions], 0) for functions, _ in found]
+        means = [np.mean([each(multiplicities) for each in functions], 0) for functions, _ in statistics]
         return means[0] - means[1] if len(means) > 1 else means[0]
 
     value, variance = jackknife(statistic, clusters)

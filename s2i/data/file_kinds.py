@@ -50,10 +50,10 @@ def find_images(folder: str | Path) -> list[Path]:
 
 
 def _find(folder: str | Path, kind: str, endings: tuple[str, ...], others: tuple[str, ...]) -> list[Path]:
-    found = walk(folder, endings + others) if Path(folder).is_dir() else []
-    if not found:
+    files = walk(folder, endings + others) if Path(folder).is_dir() else []
+    if not files:
         raise InputError(
             f"expected {kind} in {folder}, found none in {Path(folder).name or folder} or below it"
             f" ({', '.join(endings)}): give another folder"
         )
-    return found
+    return files

@@ -52,10 +52,10 @@ def _load(name: str, weights: str, sha256: str) -> nn.Module:
         network = load_network(bundle.get_model, f"audio.front_end {name}", weights)
     # The name under which torch.hub keeps what it downloads; torchaudio has no public one for it.
     file = Path(weights) if weights else Path(torch.hub.get_dir()) / "checkpoints" / Path(bundle._path).name
-    found = sha256_of(file) if sha256 else ""
-    if not found.startswith(sha256):
+    digest = sha256_of(file) if sha256 else ""
+    if not digest.startswith(sha256):
         raise InputError(
-            f"expected weights of {name} with SHA-256 {sha256} (audio.sha256), found {found} in {file}:"
+            f"expected weights of {name} with SHA-256 {sha256} (audio.sha256), found {digest} in {file}:"
             " get those that the model was trained with"
         )
     say(f"audio.front_end {name}: weights of {file}")

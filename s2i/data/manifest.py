@@ -154,52 +154,54 @@ def check_manifest(path: str | Path, root: str | Path, listen: bool = False) -> 
         except ValueError as error:
             problems.append(f"{path}, line {number}: {error}")
             continue
-        found = []
+        of_line = []
         first = id_lines.setdefault(image.id, number)
         if first != number:
-            found.append(f"expected a new id, found {image.id!r} of line {first} again")
+            of_line.append(f"expected a new id, found {image.id!r} of line {first} again")
         name, first = class_names.setdefault(image.class_id, (image.class_name, number))
         if name != image.class_name:
-            found.append(
+            of_line.append(
                 f"expected class {image.class_id} to be {name!r} as on line {first},"
                 f" found {image.class_name!r}"
             )
         class_id, first = class_ids.setdefault(image.class_name, (image.class_id, number))
         if class_id != image.class_id:
-            found.append(
+            of_line.append(
                 f"expected {image.class_name!r} to be class {class_id} as on line {first},"
                 f" found {image.class_id}"
             )
         is_test = image.split == "test"
         was_test, first = class_sides.setdefault(image.class_id, (is_test, number))
         if is_test != was_test:
-            found.append(
+            of_line.append(
                 f"expected classes of test to be unseen, found class {image.class_id}"
                 f" ({image.class_name}) in {image.split} here"
                 f" and {'in test' if was_test else 'outside test'} on line {first}"
             )
-        found += _attribute_problems(image, schema)
-        found += _file_problems(image, root, listen)
-        problems += [f"{path}, line {number}: {problem}" for problem in found]
+        of_line += _attribute_problems(image, schema)
+        of_line += _file_problems(image, root, listen)
+        problems += [f"{path}, line {number}: {problem}" for problem in of_line]
     if not id_lines and not problems:
         problems.append(f"{path}: expected at least one image, found none")
     return problems
 
 
 def _attribute_problems(image: ImageRecord, schema: dict[str, list[str]]) -> list[str]:
-    found = []
+    problems = []
     if image.attributes and image.attributes.keys() != schema.keys():
         differing = sorted(image.attributes.keys() ^ schema.keys())
-        found.append(
+        problems.append(
             f"expected the attributes of attributes.json, found a difference in {', '.join(differing)}"
         )
     for name, value in image.attributes.items():
         if name in schema and value not in schema[name]:
-            found.append(f"expected attribute {name} to be one of {', '.join(schema[name])}, found {value!r}")
+            problems.append(
+                f"expected attribute {name} to be one of {', '.join(schema[name])}, found {value!r}"
+            )
     for name in dict.fromkeys(name for caption in image.captions for name in caption.mentions):
         if name not in image.attributes:
-            found.append(f"expected mentions of the image's attributes, found {name!r}")
-    return found
+            problems.append(f"expected mentions of the image's attributes, found {name!r}")
+    return problems
 
 
 def _file_problems(image: ImageRecord, root: Path, listen: bool) -> list[str]:
@@ -209,19 +211,19 @@ def _file_problems(image: ImageRecord, root: Path, listen: bool) -> list[str]:
     from s2i.data.images import load_image
     from s2i.data.sound_files import check_recording
 
-    found = []
+    problems = []
     try:
         width, height = load_image(root / image.image).size
         if image.box is not None:
             x, y, box_width, box_height = image.box
             # Half a pixel of grace: boxes are often rounded.
             if min(x, y) < -0.5 or x + box_width > width + 0.5 or y + box_height > height + 0.5:
-                found.append(
+                problems.append(
                     f"expected a box inside the image of {width} x {height} px, found {list(image.box)}"
                     f" for {root / image.image}"
                 )
     except InputError as error:
-        found.append(str(error))
+        problems.append(str(error))
     for caption in image.captions:
         if caption.audio is not None:
             try:
@@ -230,8 +232,8 @@ def _file_problems(image: ImageRecord, root: Path, listen: bool) -> list[str]:
                 else:
                     check_recording(root / caption.audio, AudioConfig().max_seconds)
             except InputError as error:
-                found.append(str(error))
-    return found
+                problems.append(str(error))
+    return problems
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -51,9 +51,9 @@ class MelSpectrum:
             if width not in self._tables:
                 self._tables[width] = _Tables(width, self._first, self._second, self._filters)
             tables = self._tables[width]
-            for utterance, found in zip(utterances, power.reshape(-1, count, self._mels), strict=True):
+            for utterance, mels in zip(utterances, power.reshape(-1, count, self._mels), strict=True):
                 for start in range(0, count, width):
-                    tables.transform(utterance[start : start + width], found[start : start + width])
+                    tables.transform(utterance[start : start + width], mels[start : start + width])
         return torch.from_numpy(power)
 
 

@@ -119,13 +119,13 @@ class Vocabulary:
         """Numbers of the first `words` words. Raises InputError for an empty text or one of unknown words."""
         if not has_word(text):
             raise InputError(f"expected a sentence, found {text[:60]!r} without a word: say what to generate")
-        found = self.read(text)[:words]
-        if not any(word in self for word in found):
+        kept = self.read(text)[:words]
+        if not any(word in self for word in kept):
             raise InputError(
                 f"expected words of the training captions, such as {self._example()}, found none of them"
                 f" in {text[:60]!r}: use other words"
             )
-        return [self._numbers.get(word, UNKNOWN) for word in found]
+        return [self._numbers.get(word, UNKNOWN) for word in kept]
 
     def unread(self, text: str, words: int) -> Unread:
         """What an encoder of at most `words` words passes over in a text."""
@@ -134,12 +134,12 @@ class Vocabulary:
 
     def count_unread(self, texts: Iterable[str], words: int) -> dict[str, int]:
         """How many texts an encoder of at most `words` words reads in part alone: {why: texts}."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for text in texts:
             unread = self.unread(text, words)
-            found["with words that the model never learnt"] += bool(unread.unknown)
-            found[f"of more than {words} words"] += bool(unread.beyond)
-        return {why: count for why, count in found.items() if count}
+            counts["with words that the model never learnt"] += bool(unread.unknown)
+            counts[f"of more than {words} words"] += bool(unread.beyond)
+        return {why: count for why, count in counts.items() if count}
 
     def read(self, text: str) -> list[str]:
         """The words of a text that have a number, in its order."""

@@ -63,9 +63,9 @@ class Classifier:
         features, logits = [], []
         with torch.inference_mode():
             for images in batches:
-                found = self.network(images.to(self.device))
-                features.append(found[0].float().cpu())
-                logits.append({name: value.float().softmax(1).cpu() for name, value in found[1].items()})
+                outputs = self.network(images.to(self.device))
+                features.append(outputs[0].float().cpu())
+                logits.append({name: value.float().softmax(1).cpu() for name, value in outputs[1].items()})
         probabilities = {name: torch.cat([part[name] for part in logits]).numpy() for name in self.heads}
         return Predictions(torch.cat(features).numpy(), probabilities)
 

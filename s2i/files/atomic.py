@@ -69,12 +69,12 @@ def read_json(path: str | Path, what: str, remedy: str, kind: type = dict) -> An
     """
     text = read_text(path, what, remedy)
     try:
-        found = parse_json(text)
+        content = parse_json(text)
     except ValueError as error:
         raise InputError(f"expected {what} in {path}, found no whole JSON ({error}): {remedy}") from error
-    if not isinstance(found, kind):
+    if not isinstance(content, kind):
         raise InputError(f"expected {what} in {path}, found {text.strip()[:40]!r}: {remedy}")
-    return found
+    return content
 
 
 def read_json_lines(path: str | Path, what: str, remedy: str) -> list[dict[str, Any]]:
@@ -83,7 +83,7 @@ def read_json_lines(path: str | Path, what: str, remedy: str) -> list[dict[str, 
     Raises InputError for any other line that is no object; arguments as `read_text`.
     """
     *lines, last = _read_bytes(path, what, remedy).split(b"\n")
-    found = []
+    objects = []
     for number, line in enumerate([*lines, *filter(None, [last])], 1):
         try:
             values = parse_json(line)
@@ -94,8 +94,8 @@ def read_json_lines(path: str | Path, what: str, remedy: str) -> list[dict[str, 
                 break
             text = line[:40].decode("utf-8", "replace")
             raise InputError(f"expected {what} in {path}, line {number}, found {text!r}: {remedy}") from error
-        found.append(values)
-    return found
+        objects.append(values)
+    return objects
 
 
 def _read_bytes(path: str | Path, what: str, remedy: str) -> bytes:
@@ -117,11 +117,11 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
-    return found
+    return mapping
 
 
 def json_line(values: dict[str, Any]) -> str:
@@ -175,11 +175,11 @@ def mapped_array(path: str | Path, kind: type, shape: tuple[int, ...]) -> np.nda
 
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
         while part := stream.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def read_lines(path: str | Path) -> list[str]:

@@ -86,10 +86,10 @@ def _take(lock: FileLock, path: Path, wait: bool) -> None:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        owner = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # its owner hasn't come to write it
         return {}
-    return found if isinstance(found, dict) else {}
+    return owner if isinstance(owner, dict) else {}
 
 
 def _told(holder: dict[str, object]) -> str:

@@ -92,9 +92,9 @@ def sweep(folder: Path, name: str = "", deep: bool = False) -> None:
         deep: those in folders inside too.
     """
     for place, folders, files in os.walk(folder, followlinks=False):
-        for found in [*folders, *files]:
-            if _is_part(found, name):
-                discard(Path(place) / found)
+        for entry in [*folders, *files]:
+            if _is_part(entry, name):
+                discard(Path(place) / entry)
         if not deep:
             return
         folders[:] = [inner for inner in folders if not inner.endswith(PART)]
@@ -135,10 +135,10 @@ def _beginning(name: str) -> str:
     return os.fsencode(name)[:_LONGEST].decode("utf-8", "ignore")
 
 
-def _is_part(found: str, name: str) -> bool:
+def _is_part(entry: str, name: str) -> bool:
     """Whether a file's name is that of a part that doesn't last."""
-    stem, dot, random = found.removesuffix(PART).rpartition(".")
-    is_part = found.startswith(".") and found.endswith(PART) and dot and len(random) == len(_RANDOM)
+    stem, dot, random = entry.removesuffix(PART).rpartition(".")
+    is_part = entry.startswith(".") and entry.endswith(PART) and dot and len(random) == len(_RANDOM)
     return bool(is_part) and (not name or stem == f".{_beginning(name)}")
 
 

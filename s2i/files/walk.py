@@ -22,7 +22,7 @@ def walk(folder: str | Path, endings: Collection[str]) -> list[Path]:
     Raises InputError for a folder that can't be read.
     """
     folder = Path(folder)
-    found: list[Path] = []
+    files: list[Path] = []
     passed: dict[str, list[Path]] = defaultdict(list)
     try:
         known = {_identity(os.stat(above)) for above in folder.resolve().parents}
@@ -50,7 +50,7 @@ def walk(folder: str | Path, endings: Collection[str]) -> list[Path]:
                     elif stat.S_ISDIR(mode):
                         (links if entry.is_symlink() else folders).append(path)
                     elif stat.S_ISREG(mode) and is_wanted:
-                        found.append(path)
+                        files.append(path)
     except OSError as error:
         raise InputError(
             f"expected a folder that can be read at {error.filename}, found: {error.strerror}: change its"
@@ -62,7 +62,7 @@ def walk(folder: str | Path, endings: Collection[str]) -> list[Path]:
             some = listed(path.relative_to(folder) for path in sorted(paths))
             skipped.append(f"{len(paths)} {kind}{'s' * (len(paths) > 1)} ({some})")
         say(f"{folder}: passed over {', '.join(skipped)}")
-    return sorted(found)
+    return sorted(files)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

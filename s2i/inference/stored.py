@@ -55,10 +55,10 @@ def _read_exported(folder: Path) -> list[StoredPath]:
         description = parse_json(origin.read_bytes())
     except (OSError, ValueError) as error:
         raise cut_short(origin, "JSON", error) from error
-    found = description.get("format") if isinstance(description, dict) else None
-    if found != FORMAT:
+    version = description.get("format") if isinstance(description, dict) else None
+    if version != FORMAT:
         raise InputError(
-            f"expected a model of format {FORMAT} in {origin}, found {found!r}:"
+            f"expected a model of format {FORMAT} in {origin}, found {version!r}:"
             " export it with this version of s2i"
         )
     entries = description.get("paths")

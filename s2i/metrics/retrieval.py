@@ -44,17 +44,17 @@ def retrieve_by_class(
     Returns:
         each name -> (Q,) float32.
     """
-    found: dict[str, list[Tensor]] = {f"recall@{k}": [] for k in RANKS} | {"mAP": []}
-    found |= {"rank": []} if ranks else {}
+    values: dict[str, list[Tensor]] = {f"recall@{k}": [] for k in RANKS} | {"mAP": []}
+    values |= {"rank": []} if ranks else {}
     for part, order in rankings(queries, gallery):
         relevant = gallery_classes[order] == query_classes[part].unsqueeze(1)
         for k in RANKS:
-            found[f"recall@{k}"].append(relevant[:, :k].any(1).float())
-        found["mAP"].append(average_precision(relevant).float())
+            values[f"recall@{k}"].append(relevant[:, :k].any(1).float())
+        values["mAP"].append(average_precision(relevant).float())
         if ranks:
             first = relevant.float().argmax(1) + 1  # the first of equals
-            found["rank"].append(torch.where(relevant.any(1), first, relevant.shape[1] + 1).float())
-    return {name: torch.cat(parts) for name, parts in found.items()}
+            values["rank"].append(torch.where(relevant.any(1), first, relevant.shape[1] + 1).float())
+    return {name: torch.cat(parts) for name, parts in values.items()}
 
 
 def r_precision(images: Tensor, captions: Tensor, own: Tensor, others: Tensor) -> Tensor:

@@ -223,10 +223,10 @@ def label_test(first: Sequence[float], second: Sequence[float]) -> float:
     chosen = np.array(list(combinations(range(len(values)), size)))
     means = values[chosen].mean(1)
     others = (values.sum() - values[chosen].sum(1)) / (len(values) - size)
-    found = abs(np.mean(first) - np.mean(second))
-    return float(_at_least(np.abs(means - others), found).mean())
+    observed = abs(np.mean(first) - np.mean(second))
+    return float(_at_least(np.abs(means - others), observed).mean())
 
 
-def _at_least(values: np.ndarray, found: float) -> np.ndarray:
+def _at_least(values: np.ndarray, observed: float) -> np.ndarray:
     """Whether values reach what was found; sums in another order may differ in the last digit."""
-    return values >= found - 1e-12 * max(1.0, found)
+    return values >= observed - 1e-12 * max(1.0, observed)

@@ -56,7 +56,7 @@ def _describe(system: str, files: Sequence[Path], path: GenerationPath) -> list[
     lines = ["", f"## From {path.config.modality}", ""]
     lines.append("Published weights, under the licence of their authors; every size is theirs. Made of")
     hashes = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
-    rows = [{"file": f"`{name}`", "SHA-256": f"`{found}`"} for name, found in hashes]
+    rows = [{"file": f"`{name}`", "SHA-256": f"`{digest}`"} for name, digest in hashes]
     lines += ["", *markdown(("file", "SHA-256"), rows)]
     lines += ["", "Every setting is in `config.json`. How long they were trained is not in the weights."]
     lines += [NOTES[system]] if NOTES[system] else []

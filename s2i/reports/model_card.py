@@ -48,10 +48,10 @@ def describe_run(modality: str, run: Path, path: GenerationPath) -> list[str]:
 def table(records: Sequence[Record]) -> list[str]:
     """Lines of a table of the headline figures (those of single attributes and classes have a "/" in their
     names): a row a metric; a protocol's name stands at the first of its rows."""
-    found = rows(record for record in records if "/" not in record["metric"])
-    if not found:
+    measured = rows(record for record in records if "/" not in record["metric"])
+    if not measured:
         return []
-    facts_of_rows = [{key: leading(row).get(key) for key in SHARED} for row in found]
+    facts_of_rows = [{key: leading(row).get(key) for key in SHARED} for row in measured]
     shared = {
         key: value
         for key, value in facts_of_rows[0].items()
@@ -65,14 +65,14 @@ def table(records: Sequence[Record]) -> list[str]:
             **{key: "" if each[key] is None else str(each[key]) for key in SHARED if key not in shared},
             "extractor": leading(row).get("extractor_hash") or "",
         }
-        for row, each in zip(found, facts_of_rows, strict=True)
+        for row, each in zip(measured, facts_of_rows, strict=True)
     ]
     columns = filled(lines)
     for before, each in reversed(list(zip(lines, lines[1:], strict=False))):
         if before["protocol"] == each["protocol"]:
             each["protocol"] = ""
     facts = [f"{key} {value}" for key, value in shared.items() if value is not None]
-    forms = interval_forms(found)
+    forms = interval_forms(measured)
     facts = ", ".join([*facts, *([f"95 % intervals by {forms}"] if forms else [])])
     return [
         "",

@@ -1,7 +1,9 @@
 """The page of a comparison: HTML from its numbers, images and logs; style and script are inside it.
 
 Functions that return strings instead of templates: most of the page is tables and figures built from data,
-each a few lines of HTML, and a missing value is an error of Python's here, not an empty place on the page.
+each a few lines of HTML, and a missing value is an error of Python's here, not an empty place on the page. Of
+the 864 lines that make the pages of s2i 74 hold a tag; a template would take the place of those alone.
+Measured: jinja2 makes a table of 60 rows in 1.0 ms after 52 ms to import and compile, `tables.html` in .2 ms.
 """
 
 from __future__ import annotations
@@ -92,9 +94,9 @@ def summary(results: dict[str, Any]) -> str:
     name = f"{metric_label(metric)} of {_MEASURED[metric]}"
     sentence = f"{name}: {_percent(values['speech'])} from speech, {_percent(values['text'])} from text"
     if metric in difference:
-        found = difference[metric]
-        low, high = (f"{100 * end:+.1f}" for end in found["interval95"])
-        sentence += f" ({100 * found['speech_minus_text']:+.1f} points, 95% interval {low} to {high})"
+        of_metric = difference[metric]
+        low, high = (f"{100 * end:+.1f}" for end in of_metric["interval95"])
+        sentence += f" ({100 * of_metric['speech_minus_text']:+.1f} points, 95% interval {low} to {high})"
     others = [f"{name}: {_percent(values[of])}" for of, name in _OTHERS.items() if of in values]
     return f"{sentence}; {', '.join(others)}."
 
@@ -157,20 +159,20 @@ def _heading(protocol: str, text: str, extractor: dict[str, str]) -> Heading:
     return Heading(protocol.replace("_", " "), (text, facts))
 
 
-def _row(report: Report, protocol: str, metric: str, found: dict[str, Score]) -> Row:
+def _row(report: Report, protocol: str, metric: str, scores: dict[str, Score]) -> Row:
     values = {
         column: number(score.value, score.interval95, metric)
-        for column, score in found.items()
+        for column, score in scores.items()
         if column in COLUMNS
     }
-    if "majority" in found:
-        majority = f"majority {number(found['majority'].value, metric=metric)}"
+    if "majority" in scores:
+        majority = f"majority {number(scores['majority'].value, metric=metric)}"
         values["chance"] = Cell(str(values.get("chance", "")), (majority,))
     if difference := _difference_of(report, protocol, metric):
         values["difference"] = number(
             difference["speech_minus_text"], difference["interval95"], metric, signed=True
         )
-    any_score = found.get("speech") or next(iter(found.values()))
+    any_score = scores.get("speech") or next(iter(scores.values()))
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in any_score.counts.items())
     name = Cell(metric_label(metric), (any_score.note,))
     return {**values, "": name, "n": Cell(remarks=(counts,))}
@@ -193,7 +195,7 @@ def _attribute_bars(report: Report) -> str:
                 rows.setdefault(name, {}).setdefault(style, score.value)
     order = (*MODALITIES, "real", "chance")
     bars = [
-        (name, {style: found[style] for style in order if style in found}) for name, found in rows.items()
+        (name, {style: values[style] for style in order if style in values}) for name, values in rows.items()
     ]
     half = -(-len(bars) // 2)
     title = "Attribute accuracy"
@@ -309,11 +311,11 @@ def _curves(report: Report) -> str:
         chart("Encoders: loss", "encoder", ("all", False, partial(_logged, pattern="loss/all"))),
     ]
     sizes = {
-        int(found[1])
+        int(matched[1])
         for runs in report.runs.values()
         for line in (runs["generator"].read_log() if "generator" in runs else [])
         for key in line
-        if (found := re.match(r"[dg]_(\d+)/", key))
+        if (matched := re.match(r"[dg]_(\d+)/", key))
     }
     for size in sorted(sizes):
         charts.append(
@@ -324,8 +326,8 @@ def _curves(report: Report) -> str:
                 ("generator", True, partial(_logged, pattern=rf"g_{size}/")),
             )
         )
-    found = "".join(charts)
-    return f'<div class="charts">{found}</div>' if found else ""
+    shown = "".join(charts)
+    return f'<div class="charts">{shown}</div>' if shown else ""
 
 
 def _measured(run: Run, metric: str) -> Points:

@@ -18,16 +18,16 @@ ONE_ROW = ("modality", "protocol", "metric", "split", "weights", "extractor_hash
 
 def rows(records: Iterable[Record]) -> list[Row]:
     """Rows in the order in which their first records stand; of records of the same the last one counts."""
-    found: dict[tuple[Any, ...], Row] = {}
+    by_key: dict[tuple[Any, ...], Row] = {}
     for record in records:
-        row = found.setdefault(tuple(record.get(key) for key in ONE_ROW), {})
+        row = by_key.setdefault(tuple(record.get(key) for key in ONE_ROW), {})
         row[record.get("of", "run")] = record
-    return list(found.values())
+    return list(by_key.values())
 
 
-def interval_forms(found: Iterable[Row]) -> str:
+def interval_forms(measured: Iterable[Row]) -> str:
     """How the intervals of these rows were made; "" where there are none."""
-    records = (record for row in found for record in row.values() if record.get("interval95"))
+    records = (record for row in measured for record in row.values() if record.get("interval95"))
     return " and ".join(dict.fromkeys(record.get("interval_form") or FORMER_FORM for record in records))
 
 
@@ -63,13 +63,13 @@ def lines(records: Iterable[Record], procedures: dict[str, str]) -> list[str]:
     Args:
         procedures: {protocol: its text}.
     """
-    found: list[str] = []
+    text: list[str] = []
     for head, group in groupby(rows(records), _head):
         table = [{"": metric_label(leading(row)["metric"]), **cells(row)} for row in group]
         protocol, about = head
-        found += [f"# {protocol}: {procedures[protocol]}", *(f"# {line}" for line in about)]
-        found += [*terminal(filled(table), table), ""]
-    return found[:-1]
+        text += [f"# {protocol}: {procedures[protocol]}", *(f"# {line}" for line in about)]
+        text += [*terminal(filled(table), table), ""]
+    return text[:-1]
 
 
 def _head(row: Row) -> tuple[str, tuple[str, ...]]:

@@ -47,14 +47,14 @@ def report(run: str | Path, output: str | Path) -> None:
         try:
             with folder.replaced(last="index.html") as made:
                 gallery, every = write_gallery(banks, made)
-                found = {
+                results = {
                     "protocols": {
                         line["protocol"]: PROTOCOLS[line["protocol"]].procedure for line in records
                     },
                     "data": _data(run, next(iter(banks.values()))),
                     "records": records,
                 }
-                write_report(made, found, _page(found, gallery, every))
+                write_report(made, results, _page(results, gallery, every))
         except OSError as error:
             raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
 
@@ -63,8 +63,8 @@ def _data(run: Path, bank: FeatureBank) -> dict[str, Any]:
     return {"run": run.absolute().name, "step": bank.path.step, **bank.facts()}
 
 
-def _page(found: dict[str, Any], gallery: list[GalleryItem], every: int) -> str:
-    data = found["data"]
+def _page(results: dict[str, Any], gallery: list[GalleryItem], every: int) -> str:
+    data = results["data"]
     counts = (
         f"{data['captions']:,} captions of {data['images']:,} images of {data['classes']:,} classes of"
         f" the {data['split']} split; {data['generated_captions']:,} captions generated with the noise of"
@@ -79,7 +79,7 @@ def _page(found: dict[str, Any], gallery: list[GalleryItem], every: int) -> str:
     sections = [
         f'<header><h1>{escape(data["run"])}</h1><p class="soft">{escape(counts)}</p></header>',
         "<h2>Results</h2>",
-        _table(found["records"], found["protocols"]),
+        _table(results["records"], results["protocols"]),
         "<h2>Generated images</h2>",
         f'<p class="soft">{len(gallery)} generated captions: {nth}, in the order of the data, good and bad'
         " alike.</p>",

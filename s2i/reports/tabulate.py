@@ -92,10 +92,10 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
                         f"expected runs over the data of {folders[0]}, found other data in"
                         f" {bank.pack.folder} ({folder}): tabulate runs of one pack"
                     )
-                found = _measured(bank, folder, written, f"measured/{row}.json")
-                protocols |= {COLUMNS[column][0] for column in found["values"]}
-                rows.append(_row(row, found, folder, folders[0], path))
-                say(f"{row}: " + ", ".join(f"{k} {v:.3f}" for k, v in found["values"].items()))
+                measured = _measured(bank, folder, written, f"measured/{row}.json")
+                protocols |= {COLUMNS[column][0] for column in measured["values"]}
+                rows.append(_row(row, measured, folder, folders[0], path))
+                say(f"{row}: " + ", ".join(f"{k} {v:.3f}" for k, v in measured["values"].items()))
     differences = {row.name: difference for row in rows[1:] if (difference := _difference(row, rows[0]))}
     results = {
         "base": rows[0].name,
@@ -162,34 +162,34 @@ def _measured(bank: FeatureBank, run: Path, written: OutputFolder, kept: str) ->
     }
     if written.owns(kept):
         try:
-            found = read_json(written.path / kept, "what was measured", "delete it")
+            measured = read_json(written.path / kept, "what was measured", "delete it")
         except InputError:  # cut short: measured again
-            found = {}
-        if found.get("made_from") == made_from:
-            return found
-    found = {"made_from": made_from, "values": {}, "intervals": {}, "parts": {}}
+            measured = {}
+        if measured.get("made_from") == made_from:
+            return measured
+    measured = {"made_from": made_from, "values": {}, "intervals": {}, "parts": {}}
     scores = measure(bank, [protocol for protocol, _, _ in COLUMNS.values()])
     for column, (protocol, metric, _) in COLUMNS.items():
         for score in scores[protocol]:
             if score.metric != metric or score.of != "run":
                 continue
-            found["values"][column] = score.value
+            measured["values"][column] = score.value
             if score.interval95:
-                found["intervals"][column] = list(score.interval95)
+                measured["intervals"][column] = list(score.interval95)
             if score.values is not None:
                 weights = np.ones_like(score.values) if score.weights is None else score.weights
-                found["parts"][column] = np.stack([score.values, score.clusters, weights], 1).tolist()
-    written.write(kept, json.dumps(found))
-    return found
+                measured["parts"][column] = np.stack([score.values, score.clusters, weights], 1).tolist()
+    written.write(kept, json.dumps(measured))
+    return measured
 
 
-def _row(name: str, found: dict[str, Any], folder: Path, base: Path, path: GenerationPath) -> Measured:
+def _row(name: str, measured: dict[str, Any], folder: Path, base: Path, path: GenerationPath) -> Measured:
     log = Run(folder).read_log()
     return Measured(
         name,
-        found["values"],
-        {column: tuple(ends) for column, ends in found["intervals"].items()},
-        {column: np.array(part) for column, part in found["parts"].items()},
+        measured["values"],
+        {column: tuple(ends) for column, ends in measured["intervals"].items()},
+        {column: np.array(part) for column, part in measured["parts"].items()},
         _changes(base, folder),
         log[-1]["seconds"] if log else 0.0,
         path.step,
@@ -199,11 +199,11 @@ def _row(name: str, found: dict[str, Any], folder: Path, base: Path, path: Gener
 def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
     """Settings of the run, and of the training of its encoder, that aren't the base's."""
     ours, theirs = load_config(folder / "config.yaml"), load_config(base / "config.yaml")
-    found = config_changes(theirs, ours)
+    differing = config_changes(theirs, ours)
     encoders = [Path(config.gan.encoder) / "config.yaml" for config in (theirs, ours)]
     if ours.modality == theirs.modality and all(path.is_file() for path in encoders):
-        found |= config_changes(*map(load_config, encoders), "encoder")
-    changes = {key: change for key, change in found.items() if key not in PLACES | CHANGEABLE}
+        differing |= config_changes(*map(load_config, encoders), "encoder")
+    changes = {key: change for key, change in differing.items() if key not in PLACES | CHANGEABLE}
     if ours.gan.other_encoder and not theirs.gan.other_encoder:
         changes["modality"] = (theirs.modality, "both in turn")
     has_own = [bool(config.gan.matching_model) for config in (theirs, ours)]
@@ -225,8 +225,8 @@ def _difference(row: Measured, base: Measured) -> dict[str, Any] | None:
     ours, theirs = row.parts[column], base.parts[column]
     if ours.shape != theirs.shape or not np.array_equal(ours[:, 1:], theirs[:, 1:]):
         return None  # other captions: a text run that lacks some
-    found = paired_difference(ours[:, 0], theirs[:, 0], ours[:, 1], ours[:, 2])
-    return {"value": found.value, "interval95": list(found.interval95 or ()), "captions": found.n}
+    estimate = paired_difference(ours[:, 0], theirs[:, 0], ours[:, 1], ours[:, 2])
+    return {"value": estimate.value, "interval95": list(estimate.interval95 or ()), "captions": estimate.n}
 
 
 def _plain(row: Measured, difference: dict[str, Any] | None) -> dict[str, Any]:
@@ -243,9 +243,9 @@ def _plain(row: Measured, difference: dict[str, Any] | None) -> dict[str, Any]:
 
 def _chart(rows: list[Measured], differences: dict[str, dict[str, Any]]) -> str:
     spreads = [
-        Spread(row.name, found["value"], tuple(found["interval95"]) or None, _is_seed(row))
+        Spread(row.name, difference["value"], tuple(difference["interval95"]) or None, _is_seed(row))
         for row in rows[1:]
-        if (found := differences.get(row.name))
+        if (difference := differences.get(row.name))
     ]
     return spread_chart(f"{_leading(rows[0])}: difference from {rows[0].name}", spreads)
 
@@ -268,7 +268,7 @@ def _table(
     by_name = {row.name: row for row in rows}
     for row in rows:
         changed = ", ".join(f"`{key}` {_shown(new)}" for key, (_, new) in row.changes.items())
-        found = differences.get(row.name)
+        difference = differences.get(row.name)
         entry = known.get(row.name)
         literature, here = "", ""
         if entry:
@@ -282,7 +282,9 @@ def _table(
                     column: number(row.values.get(column), row.intervals.get(column), COLUMNS[column][1])
                     for column in columns
                 },
-                minus: number(found["value"], found["interval95"], metric, signed=True) if found else "",
+                minus: number(difference["value"], difference["interval95"], metric, signed=True)
+                if difference
+                else "",
                 "steps": f"{row.step:,}",
                 "s": f"{row.seconds:.0f}",
                 "published": literature,

@@ -148,10 +148,10 @@ def _read_file(path: Path, sha256: str) -> dict[str, Tensor]:
         )
     named = NAMED_BY_HASH.search(path.name)
     for expected in filter(None, (sha256.lower(), named and named[1])):
-        found = sha256_of(path)
-        if len(expected) < 8 or not found.startswith(expected):
+        digest = sha256_of(path)
+        if len(expected) < 8 or not digest.startswith(expected):
             raise InputError(
-                f"expected SHA-256 {expected} (8 digits or more) of {path}, found {found}:"
+                f"expected SHA-256 {expected} (8 digits or more) of {path}, found {digest}:"
                 " fetch it again, or mend image_encoder.sha256"
             )
     try:

@@ -2,8 +2,9 @@
 
 python tests/benchmarks/efficientnet_lite0.py [--size PX] [--batch N] [--rounds N] [--threads N]
 
-Milliseconds of the processor an image, the quickest of the rounds, in which the ways take turns. The network sees
-images that need a gradient in float32 on a CPU, whatever the autocast; the benchmark lifts that for bfloat16.
+Milliseconds of the processor an image, the quickest of the rounds, in which the ways take turns. The network
+sees images that need a gradient in float32 on a CPU, whatever the autocast; the benchmark lifts that for
+bfloat16.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def offline(*given, **options):
     raise URLError("no route to host")
 
 
-def test_offline_is_one_line_and_the_judges_forms_still_run(world, tmp_path, monkeypatch, capsys):
+def test_offline_is_one_line_and_the_classifiers_forms_still_run(world, tmp_path, monkeypatch, capsys):
     pytest.importorskip("torch_fidelity")
     pytest.importorskip("cleanfid")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))

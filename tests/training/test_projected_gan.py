@@ -262,7 +262,8 @@ def test_a_step_passes_the_frozen_network_and_each_trunk_no_more_often_than_it_m
     monkeypatch.setattr(gan_step, "augment", note_change)
     config = make_config(trained_encoders, tmp_path / "run", steps=2)
     gan.train_gan(replace(config, gan=replace(config.gan, adversarial_start=0.0)))
-    # the posterior's; generated images for both sides, real ones, half of the real and of the generated ones as they are
+    # the posterior's; generated images for both sides, real ones, half of the real and of the generated ones
+    # as they are
     assert seen["network"] == 2 * [(2, False), (4, True), (4, False), (2, False), (2, True)]
     assert seen["head"] == 2 * (4 * [False, False] + 4 * [True])  # real and generated; the generator's
     # of two stages: generated images with their history, then real ones
