@@ -148,8 +148,11 @@ class TextEncoderConfig:
 class ImageEncoderConfig:
     """Image -> global vector and region vectors."""
 
-    # small: trained from scratch with the caption encoder; the others: torchvision's networks, frozen
-    kind: Literal["small", "inception_v3", "resnet50", "googlenet", "mobilenet_v2"] = "small"
+    # small: trained from scratch with the caption encoder; the others are frozen: efficientnet_lite0, whose
+    # weights come by pip, and torchvision's networks
+    kind: Literal["small", "efficientnet_lite0", "inception_v3", "resnet50", "googlenet", "mobilenet_v2"] = (
+        "small"
+    )
     # at its input (published: 299 for inception_v3, 224 for the other frozen ones)
     input_size: int = setting(64, at_least=1, at_most=8192, unit="px")
     normalize: Literal["none", "l2"] = "none"  # of the global vector (S2IGAN: l2)
@@ -157,10 +160,10 @@ class ImageEncoderConfig:
     # one halving each; regions come from the last but one
     channels: tuple[int, ...] = setting((32, 64, 128, 256), at_least=1)
     # Of the frozen networks:
-    # file, .pth or .safetensors; empty: torchvision's own ImageNet weights, downloaded once
+    # file, .pth or .safetensors; empty: the published ImageNet weights, torchvision's downloaded once
     weights: str = setting("", local="path", changeable=True)
     sha256: str = ""  # of that file, or its first 8 digits or more; empty: not checked
-    # of pixels: as torchvision's own weights want them; mean and deviation of ImageNet; [-1, 1]
+    # of pixels: as the published weights want them; mean and deviation of ImageNet; [-1, 1]
     input_normalization: Literal["published", "imagenet", "symmetric"] = "published"
     # regions are averaged to so many rows and columns; 0: as they come (17 or 14)
     region_side: int = setting(0, at_least=0, at_most=1024)

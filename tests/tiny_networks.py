@@ -1,18 +1,17 @@
-"""Image networks with random weights: torchvision's, and a small one in place of a network of features."""
+"""Image networks with random weights: pretrained kinds, and a small one in place of a network of features."""
 
 from __future__ import annotations
 
 import torch
-from torchvision import models
 
 from s2i.models.feature_network import FeatureNetwork
-from s2i.models.pretrained import KINDS
+from s2i.models.pretrained import whole_network
 
 
 def make_network(kind: str) -> torch.nn.Module:
-    """torchvision's, of random weights that keep numbers at their size; its own start takes seconds."""
+    """Of random weights that keep numbers at their size; its own start takes seconds."""
     with torch.device("meta"):
-        network = models.get_model(kind, weights=None, **KINDS[kind].options).eval()
+        network = whole_network(kind).eval()
     network.to_empty(device="cpu")
     random = torch.Generator().manual_seed(0)
     for value in network.state_dict().values():

@@ -20,6 +20,7 @@ from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.stored import DOMAIN, FORMAT, IMAGE_NETWORK, MODALITIES
 from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.models.pretrained import EFFICIENTNET_LITE0
 from s2i.progress import say
 from s2i.runs.pretrained_weights import comes_from_a_file
 from s2i.settings import declared
@@ -143,8 +144,8 @@ def _stored(values: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
 def _write_image_network(folder: Path, paths: dict[str, GenerationPath], half: bool) -> list[str]:
     """Write the frozen backbone of the paths' image encoders once; returns the card's lines about it.
 
-    Generation does not use it. torchvision's own weights are left out, as they can be downloaded again; those
-    of a local file are written.
+    Generation does not use it. Published weights are left out, as they can be had again; those of a local
+    file are written.
     """
     encoders = [path.image_encoder for path in paths.values()]
     frozen = [encoder for encoder in encoders if isinstance(encoder, PretrainedImageEncoder)]
@@ -157,6 +158,8 @@ def _write_image_network(folder: Path, paths: dict[str, GenerationPath], half: b
         )
     kind, file = frozen[0].config.kind, folder / IMAGE_NETWORK
     if not comes_from_a_file(frozen[0]):
+        if kind == EFFICIENTNET_LITE0:
+            return ["", f"Images are compared over {kind}, whose weights come by pip."]
         return ["", f"Images are compared over torchvision's {kind}, fetched when that is first asked for."]
     file.write_bytes(save(_stored(frozen[0].backbone.network.state_dict(), half)))
     return [

@@ -1,4 +1,4 @@
-"""Pretrained image networks of torchvision, cut where regions and global vectors are read."""
+"""Pretrained image networks, cut where regions and global vectors are read."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s2i.models.efficientnet_lite0 import EfficientNetLite0
+
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of [0, 1]
 
 
 @dataclass(frozen=True)
 class PretrainedKind:
-    """A network of torchvision as it is used here.
+    """A pretrained network as it is used here: torchvision's, but for EfficientNet-lite0.
 
     `lower`, `upper`: names of its layers, in order, up to the map of regions and from there to the last map;
     `unused`: what comes after, or beside, and is left out; `region_channels`, `channels`: of the two maps;
-    `normalization`: in which torchvision's own weights expect images; `least`: px that it needs;
-    `options`: of its builder.
+    `normalization`: in which the published weights expect images; `least`: px that it needs;
+    `options`: of torchvision's builder.
     """
 
     lower: tuple[str, ...]
@@ -35,6 +37,8 @@ class PretrainedKind:
 def _numbered(template: str, first: int, last: int) -> tuple[str, ...]:
     return tuple(template.format(number) for number in range(first, last + 1))
 
+
+EFFICIENTNET_LITE0 = "efficientnet_lite0"  # the one whose weights come by pip
 
 # Regions come from the last map that a sixteenth of the input is wide: 17 x 17 of 299 px, 14 x 14 of 224.
 KINDS = {
@@ -80,7 +84,25 @@ KINDS = {
         normalization="imagenet",
         least=32,
     ),
+    EFFICIENTNET_LITE0: PretrainedKind(  # likewise
+        lower=("stem", *_numbered("blocks.{}", 0, 10), "blocks.11.expand"),
+        upper=("blocks.11.depthwise", "blocks.11.project", *_numbered("blocks.{}", 12, 15), "head"),
+        unused=("classifier",),
+        region_channels=672,
+        channels=1280,
+        normalization="symmetric",  # TensorFlow's
+        least=32,
+    ),
 }
+
+
+def whole_network(kind: str) -> nn.Module:
+    """The network of a kind, its classifier too, with whatever weights it begins with."""
+    if kind == EFFICIENTNET_LITE0:
+        return EfficientNetLite0()
+    from torchvision.models import get_model  # here: generation needs none of it, and it takes a second
+
+    return get_model(kind, weights=None, **KINDS[kind].options)
 
 
 class PretrainedNetwork(nn.Module):
@@ -91,14 +113,12 @@ class PretrainedNetwork(nn.Module):
 
     def __init__(self, kind: str, input_size: int, normalization: str = "published") -> None:
         """`input_size`: px; `normalization` of pixels: "imagenet" (mean and deviation), "symmetric" ([-1, 1])
-        or "published", as torchvision's own weights expect them."""
+        or "published", as the published weights expect them."""
         super().__init__()
-        from torchvision.models import get_model  # here: generation needs none of it, and it takes a second
-
         known = KINDS[kind]
         self.kind, self.input_size = kind, input_size
         self.normalization = known.normalization if normalization == "published" else normalization
-        self.network = get_model(kind, weights=None, **known.options)
+        self.network = whole_network(kind)
         for name in known.unused:
             setattr(self.network, name, None)
         self.requires_grad_(False)

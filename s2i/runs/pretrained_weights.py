@@ -19,7 +19,7 @@ from s2i.files.atomic import sha256_of
 from s2i.files.efficientnet_weights import efficientnet_lite0_file
 from s2i.models.efficientnet_lite0 import EfficientNetLite0, fold_batch_norms
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.models.pretrained import KINDS, PretrainedNetwork
+from s2i.models.pretrained import EFFICIENTNET_LITE0, KINDS, PretrainedNetwork
 from s2i.runs.weight_fingerprint import weight_fingerprint
 
 # torchvision names its files by the first digits of their hash: inception_v3_google-0cc3c7bd.pth
@@ -53,7 +53,7 @@ def require_backbone(encoder: nn.Module) -> None:
 
 
 def comes_from_a_file(encoder: PretrainedImageEncoder) -> bool:
-    """Whether the backbone comes from a file, configured or exported, and not from torchvision."""
+    """Whether the backbone comes from a file, configured or exported, and not from its publishers."""
     file = encoder.fetch.keywords["file"] if encoder.fetch else None
     return bool(encoder.config.weights) or (file is not None and file.is_file())
 
@@ -78,8 +78,7 @@ def efficientnet_lite0() -> EfficientNetLite0:
 
 @cache
 def _read_efficientnet_lite0() -> dict[str, Tensor]:
-    values = torch.load(efficientnet_lite0_file(), map_location="cpu", weights_only=True)
-    return fold_batch_norms(values)
+    return fold_batch_norms(torch.load(efficientnet_lite0_file(), map_location="cpu", weights_only=True))
 
 
 def _fetch(
@@ -94,7 +93,8 @@ def _fetch(
     if trained_over.any() and not torch.equal(trained_over, fingerprint(backbone)):
         raise InputError(
             f"expected the weights of {config.kind} over which this model was trained, found others in"
-            f" {origin or 'torchvision'}: set image_encoder.weights to the file that it was trained with"
+            f" {origin or 'its published weights'}: set image_encoder.weights to the file that it was trained"
+            " with"
         )
     return backbone
 
@@ -109,19 +109,23 @@ def _read_backbone(
             f"expected image_encoder.input_size of {least} px or more for {kind}, found {input_size}:"
             " raise it"
         )
-    values = _read_file(Path(file), sha256) if file else _download(kind)
-    origin = file or f"torchvision's download of {kind}"
-    wanted = {key.split(".")[0] for key in KINDS[kind].unused}
-    values = {key: value for key, value in values.items() if key.split(".")[0] not in wanted}
+    if file:
+        values = _read_file(Path(file), sha256)
+    else:
+        values = _read_efficientnet_lite0() if kind == EFFICIENTNET_LITE0 else _download(kind)
+    origin = file or f"the published weights of {kind}"
     with torch.device("meta"):  # no random weights to be thrown away
         backbone = PretrainedNetwork(kind, input_size, normalization)
     try:
+        if kind == EFFICIENTNET_LITE0 and "_fc.weight" in values:  # a file as published, not one of ours
+            values = fold_batch_norms(values)
+        unused = {key.split(".")[0] for key in KINDS[kind].unused}
+        values = {key: value for key, value in values.items() if key.split(".")[0] not in unused}
         backbone.network.load_state_dict(values, assign=True)
-    except RuntimeError as error:
+    except (KeyError, RuntimeError) as error:
         found = " ".join(str(error).split())[:160]
         raise InputError(
-            f"expected weights of torchvision's {kind} in {origin}, found {found}:"
-            " they are of another network"
+            f"expected weights of {kind} in {origin}, found {found}: they are of another network"
         ) from error
     return backbone.float().requires_grad_(False).to(memory_format=torch.channels_last)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from s2i.data.images import resize, to_uint8
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
+from s2i.files.efficientnet_weights import efficientnet_lite0_file
 from s2i.inference.model import load
 from s2i.inference.stored import IMAGE_NETWORK
 from s2i.models.build import build_image_encoder
@@ -26,7 +28,7 @@ from s2i.models.pretrained import KINDS, PretrainedNetwork
 from s2i.reports.export import export
 from s2i.runs import pretrained_weights
 from s2i.runs.checkpoint import read_checkpoint
-from s2i.runs.pretrained_weights import connect, fingerprint, require_backbone
+from s2i.runs.pretrained_weights import connect, efficientnet_lite0, fingerprint, require_backbone
 from s2i.training import cached_features
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.encoder import BEST, train_encoder
@@ -40,6 +42,7 @@ REGIONS = {
     "googlenet": "inception4e",
     "resnet50": "layer3",
     "mobilenet_v2": "features.14.conv.0",
+    "efficientnet_lite0": "blocks.11.expand",
 }
 
 
@@ -90,7 +93,7 @@ def refused(settings: ImageEncoderConfig, *words: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_backbone_is_torchvisions_network_up_to_its_classifier(kind):
+def test_a_backbone_is_the_whole_network_up_to_its_classifier(kind):
     whole = make_network(kind)
     with torch.device("meta"):
         backbone = PretrainedNetwork(kind, KINDS[kind].least, "symmetric")
@@ -100,7 +103,7 @@ def test_a_backbone_is_torchvisions_network_up_to_its_classifier(kind):
     images = 2 * torch.rand(2, 3, KINDS[kind].least, KINDS[kind].least, generator=random) - 1
     regions = []
     whole.get_submodule(REGIONS[kind]).register_forward_hook(lambda *given: regions.append(given[-1]))
-    last = "classifier" if kind == "mobilenet_v2" else "fc"
+    last = "classifier" if hasattr(whole, "classifier") else "fc"
     setattr(whole, last, torch.nn.Identity())
     with torch.no_grad():
         for found, expected in zip(backbone(images), (whole(images), *regions), strict=True):
@@ -134,6 +137,7 @@ def test_images_come_in_the_range_that_the_weights_were_trained_on():
         "googlenet": "symmetric",
         "resnet50": "imagenet",
         "mobilenet_v2": "imagenet",
+        "efficientnet_lite0": "symmetric",
     }
 
 
@@ -194,6 +198,29 @@ def test_without_a_file_torchvision_downloads_and_checks_the_hash(weights, monke
     settings = ImageEncoderConfig(kind="mobilenet_v2", input_size=32)
     refused(settings, "mobilenet_v2-", "no route to host", "image_encoder.weights")
     pretrained_weights._read_backbone.cache_clear()
+
+
+def test_efficientnet_lite0_needs_no_file_and_takes_the_published_one(tmp_path):
+    """Once by pip, once from a copy, once as a model keeps it beside itself: the same weights."""
+    settings = ImageEncoderConfig(kind="efficientnet_lite0", input_size=64)
+    encoder = make_encoder(settings)
+    images = torch.rand(2, 3, 48, 48) * 2 - 1
+    pooled, regions = encoder.look(images)
+    network = efficientnet_lite0()
+    larger = torch.nn.functional.interpolate(images, (64, 64), mode="bilinear", antialias=True)
+    torch.testing.assert_close(pooled, network.head(network.features(larger)[-1]).mean((2, 3)))
+    assert regions.shape == (2, 672, 16)
+    copy = shutil.copy(efficientnet_lite0_file(), tmp_path / "copy.pth")
+    kept = {name: value.contiguous() for name, value in encoder.backbone.network.state_dict().items()}
+    save_file(kept, tmp_path / "kept.safetensors")
+    for file in (copy, tmp_path / "kept.safetensors"):
+        other = make_encoder(replace(settings, weights=str(file)))
+        require_backbone(other)
+        assert torch.equal(fingerprint(encoder.backbone), other.fingerprint)
+    values = torch.load(copy, weights_only=True)
+    torch.save({name: value for name, value in values.items() if "_bn1" not in name}, tmp_path / "cut.pth")
+    refused(replace(settings, weights=str(tmp_path / "cut.pth")), "efficientnet_lite0", "another network")
+    refused(replace(settings, input_size=16), "32 px or more", "efficientnet_lite0")
 
 
 class Calls:
