@@ -132,7 +132,8 @@ class TextEncoderConfig:
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     options: dict[str, Any] = section(dict)  # of that network, which checks them
-    # longest caption in words, the rest is cut; of CUB's one in a thousand is longer than 45
+    units: Literal["words", "characters"] = "words"  # what a caption is read in (Reed et al.: characters)
+    # longest caption in such units, the rest is cut; of CUB's one in a thousand is longer than 45 words
     max_words: int = setting(50, at_least=1, at_most=10_000)
     embedding_dim: int = setting(300, at_least=1)
     dropout: float = setting(0.0, at_least=0, below=1)  # of the words, and between recurrent layers
@@ -317,7 +318,8 @@ class DiscriminatorTerms:
 class GanConfig:
     """Training of a generator on the encodings of a trained caption encoder."""
 
-    encoder: str = setting(MISSING, local="run")  # run folder of `s2i train-encoder`
+    # run folder of `s2i train-encoder`; may be left out where nothing that was matched is read
+    encoder: str = setting(MISSING, local="run")
     # one of the other modality: one generator learns from both, batches in turn
     other_encoder: str = setting("", local="run")
     # another such run, which looks at generated images in its place: a cheaper one
@@ -348,6 +350,8 @@ class GanConfig:
     matching_weight: float = setting(0.0, at_least=0)
     added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
     added_weight: float = setting(1.0, at_least=0)  # of that term
+    # of images of captions interpolated within the batch (GAN-INT); 0 is off
+    interpolation_weight: float = setting(0.0, at_least=0)
     # of the relation supervisor, on the largest image (S2IGAN: 1); 0 is off
     relation_weight: float = setting(0.0, at_least=0)
     # of real images resampled from found noise (CVAE-GAN), their pixels; 0 is off
@@ -375,6 +379,11 @@ class GanConfig:
     ema: float = setting(0.999, at_least=0, below=1)  # decay a step of the averaged generator
     # steps between grids of fixed noise and captions
     sample_every: int = setting(1000, at_least=0, unit="steps")
+
+    @property
+    def has_unconditional_terms(self) -> bool:
+        """Whether discriminators are asked about images alone."""
+        return max(self.terms.real_u, self.terms.fake_u, self.unconditional_weight) > 0
 
 
 @dataclass(frozen=True)

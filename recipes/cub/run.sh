@@ -19,6 +19,7 @@ case "$preset" in # presets that need the same images and audio share a pack
         # At 224 px the encoders' MobileNet-v2 costs several times the rest of a generator's step.
         matching_model=(image_encoder.input_size=96 image_encoder.region_side=0)
         ;;
+    gan_int_cls) pack="$work/pack-224" ;;
     small128) pack="$work/pack-256" ;;
     attngan4) pack="$work/pack-512" ;;
     s2igan | attngan | speech_attngan | stackgan_v2) pack="$work/pack-256" ;;

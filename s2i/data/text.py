@@ -52,6 +52,7 @@ class Unread:
     unknown: tuple[str, ...]
     beyond: tuple[str, ...]
     longest: int
+    units: str = "words"
 
     def __str__(self) -> str:
         """In words, for a person; "" where it passes over nothing."""
@@ -59,7 +60,7 @@ class Unread:
         if self.unknown:
             reasons.append(f"the model never learnt {_some(', ', self.unknown)}")
         if self.beyond:
-            reasons.append(f"it reads {self.longest} words, so not: {_some(' ', self.beyond)}")
+            reasons.append(f"it reads {self.longest} {self.units}, so not: {_some(' ', self.beyond)}")
         return "; ".join(reasons)
 
 
@@ -74,6 +75,8 @@ class Vocabulary:
     Published vocabularies (AttnGAN's) have no number for other words: theirs count from 1 on, and other words
     are left out of a caption.
     """
+
+    units = "words"
 
     def __init__(self, words: Iterable[str], unknown: bool = True) -> None:
         """`words` without the special entries, each once; `unknown`: other words have a number."""
@@ -95,6 +98,8 @@ class Vocabulary:
     @classmethod
     def from_list(cls, entries: list[str]) -> Vocabulary:
         """From what `to_list` gave. Raises InputError for anything else."""
+        if entries == Alphabet().to_list():
+            return Alphabet()
         unknown = entries[: len(_SPECIAL)] == _SPECIAL
         words = entries[len(_SPECIAL) if unknown else UNKNOWN :]
         if entries[:UNKNOWN] != _SPECIAL[:UNKNOWN] or len(set(words)) != len(words):
@@ -122,15 +127,16 @@ class Vocabulary:
         kept = self.read(text)[:words]
         if not any(word in self for word in kept):
             raise InputError(
-                f"expected words of the training captions, such as {self._example()}, found none of them"
-                f" in {text[:60]!r}: use other words"
+                f"expected {self.units} of the training captions, such as {self._example()}, found none of"
+                f" them in {text[:60]!r}: use other {self.units}"
             )
         return [self._numbers.get(word, UNKNOWN) for word in kept]
 
     def unread(self, text: str, words: int) -> Unread:
         """What an encoder of at most `words` words passes over in a text."""
         unknown = (word for word in tokenise(text) if not any(part in self for part in self.read(word)))
-        return Unread(tuple(dict.fromkeys(unknown)), tuple(self.read(text)[words:]), words)
+        beyond = tuple(self.read(text)[words:])
+        return Unread(tuple(dict.fromkeys(unknown)), beyond, words, self.units)
 
     def count_unread(self, texts: Iterable[str], words: int) -> dict[str, int]:
         """How many texts an encoder of at most `words` words reads in part alone: {why: texts}."""
@@ -138,7 +144,7 @@ class Vocabulary:
         for text in texts:
             unread = self.unread(text, words)
             counts["with words that the model never learnt"] += bool(unread.unknown)
-            counts[f"of more than {words} words"] += bool(unread.beyond)
+            counts[f"of more than {words} {self.units}"] += bool(unread.beyond)
         return {why: count for why, count in counts.items() if count}
 
     def read(self, text: str) -> list[str]:
@@ -153,3 +159,31 @@ class Vocabulary:
     def _example(self) -> str:
         longest = sorted(self._words, key=len)[-3:]
         return ", ".join(longest)
+
+
+class Alphabet(Vocabulary):
+    """The characters that Reed et al. read captions in, numbered from 1 on; any other one is left out.
+
+    The same 69 whatever the training captions are; their list of 70 has the hyphen twice.
+    """
+
+    units = "characters"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} ", unknown=False
+        )
+
+    def read(self, text: str) -> list[str]:
+        """The characters of a text that have a number, in its order; small letters, one space for many."""
+        plain = " ".join(unicodedata.normalize("NFC", text).lower().replace("\u2019", "'").split())
+        return [character for character in plain if character in self]
+
+
+def vocabulary_of(units: str, texts: Iterable[str]) -> Vocabulary:
+    """What a text encoder reads captions by: the words of the training split's, or all characters.
+
+    Raises InputError where no caption has a word.
+    """
+    words = Vocabulary.build(texts)
+    return words if units == "words" else Alphabet()

@@ -101,7 +101,9 @@ def measure(bank: FeatureBank, protocols: Sequence[str]) -> dict[str, list[Score
             continue
         if extractor is None and protocol.extractor == ENCODERS:
             left_out.add(name)
-            say(f"{name} is left out: the model was imported without an image encoder")
+            say(
+                f"{name} is left out: the model was imported without an image encoder, or trained without one"
+            )
         elif extractor is not None and protocol.generates:
             bank.request(protocol.extractor, protocol.generates)
     return {name: [] if name in left_out else PROTOCOLS[name](bank) for name in protocols}

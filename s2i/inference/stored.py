@@ -104,7 +104,7 @@ def _read_run(folder: Path) -> list[StoredPath]:
     nets = saved["nets"]
     paths = []
     for config, prefix in zip(_configs(saved, path), ("", "other_"), strict=False):
-        encoders = {name: nets[prefix + name] for name in ("caption_encoder", "image_encoder")}
+        encoders = {name: nets.get(prefix + name, {}) for name in ("caption_encoder", "image_encoder")}
         encoders["caption_encoder"] = nets.get(
             f"{prefix}caption_encoder_ema", encoders["caption_encoder"]
         )  # where it was trained with the generator

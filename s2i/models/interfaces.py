@@ -95,4 +95,5 @@ class Discriminator(Protocol):
         """Logits (B,) of "real, and of this caption"; condition: (B, C)."""
 
     def unconditional_logits(self, features: Tensor) -> Tensor:
-        """Logits (B,) of "real"."""
+        """Logits (B,) of "real". One without this method is conditional alone: its unconditional terms
+        must have no weight."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from s2i.config import Config
+from s2i.config import MISSING, Config
 from s2i.data.batches import Batch
 from s2i.data.dataset import CaptionedImages
 from s2i.data.pack import Pack
@@ -87,9 +87,10 @@ class Conditioner:
         named: dict[str, nn.Module | Optimizer] = {
             "relation": self.relation,
             "caption_encoder": self.encoder,
-            "image_encoder": self.image_encoder,
             "relation_optimiser": self.relation_learner.optimiser,
         }
+        if self.config.gan.encoder != MISSING:  # else nothing has trained it
+            named["image_encoder"] = self.image_encoder
         if self._matching_model:
             named["matching_caption_encoder"] = self._matching_model.encoder
             named["matching_image_encoder"] = self.matching_image_encoder

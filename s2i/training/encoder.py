@@ -22,7 +22,7 @@ from s2i.data.dataset import CaptionedImages
 from s2i.data.feature_cache import FeatureCache
 from s2i.data.pack import Pack
 from s2i.data.sampler import endless_batches
-from s2i.data.text import Vocabulary
+from s2i.data.text import Vocabulary, vocabulary_of
 from s2i.errors import InputError
 from s2i.metrics.retrieval import retrieve_by_class
 from s2i.models.build import build_caption_encoder, build_image_encoder
@@ -81,7 +81,9 @@ def train_encoder(config: Config) -> Path:
     require(config, "run", "data.pack")
     data = data_of_run(config.run, config.data.pack)
     train_pack, val_pack = (Pack(Path(config.data.pack) / split, config) for split in ("train", "val"))
-    vocabulary = Vocabulary.build(train_pack.texts()) if config.modality == "text" else None
+    vocabulary = None
+    if config.modality == "text":
+        vocabulary = vocabulary_of(config.text_encoder.units, train_pack.texts())
     settings, engine = config.matching, Engine.start(config)
     networks = EncoderNetworks(config, len(vocabulary or ()), len(train_pack.class_labels)).to(engine.device)
     image_encoder = connect(networks.image_encoder, config.image_encoder)

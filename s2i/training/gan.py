@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from s2i.config import Config
+from s2i.config import Config, GanConfig
 from s2i.config_files import require
 from s2i.data.batches import Batch
 from s2i.data.pack import Pack
 from s2i.data.sampler import endless_batches
 from s2i.errors import InputError
 from s2i.models.build import build_discriminators, build_generator, build_posterior
-from s2i.models.discriminator import image_pyramid
+from s2i.models.discriminator import Discriminators, image_pyramid
 from s2i.progress import progress
 from s2i.runs.feature_network import load_feature_network
 from s2i.runs.fingerprints import data_of_run
@@ -39,7 +39,7 @@ from s2i.training.trained_encoders import load_encoders
 @alone_in_its_run
 def train_gan(config: Config) -> Path:
     """Train, continue or find finished; returns the run's folder."""
-    require(config, "run", "data.pack", "gan.encoder")
+    require(config, "run", "data.pack", *_required(config.gan))
     data = data_of_run(config.run, config.data.pack)
     pack = Pack(Path(config.data.pack) / "train", config)
     settings, engine = config.gan, Engine.start(config)
@@ -129,6 +129,7 @@ def _build_networks(config: Config, engine: Engine, classes: int, embedding_dim:
         network.to(engine.device, memory_format=torch.channels_last)
         engine.share(network)
     generator, discriminators = networks
+    _check_heads(config, discriminators)
     learning = nn.ModuleList([generator] if posterior is None else [generator, posterior])
     return GanNetworks(
         engine,
@@ -161,6 +162,13 @@ def _batches(
     ]
 
 
+def _required(settings: GanConfig) -> tuple[str, ...]:
+    """`gan.encoder`, but where no loss reads what was matched and the caption encoder begins unmatched."""
+    terms = settings.relation_weight or settings.matching_weight
+    is_read = settings.encoder_start == "matched" or terms or settings.other_encoder
+    return ("gan.encoder",) if is_read else ()
+
+
 def _check(config: Config) -> None:
     """Raises InputError for settings that contradict each other."""
     settings = config.gan
@@ -168,6 +176,27 @@ def _check(config: Config) -> None:
         raise InputError(
             f"expected gan.grow with a number for each of {config.generator.stages - 1} later stages,"
             f" found {list(settings.grow)}: mend the configuration"
+        )
+    if settings.interpolation_weight and config.generator.attention:
+        raise InputError(
+            "expected generator.attention=false for gan.interpolation_weight, found both: there are no words"
+            " between two captions"
+        )
+    if config.generator.attention and config.text_encoder.units == "characters" and config.modality == "text":
+        raise InputError(
+            "expected text_encoder.units=words for generator.attention, found characters: maps are of words"
+        )
+
+
+def _check_heads(config: Config, discriminators: Discriminators) -> None:
+    """Raises InputError for terms on images alone, of discriminators that have no head for them."""
+    is_conditional_alone = not all(hasattr(each, "unconditional_logits") for each in discriminators)
+    if is_conditional_alone and config.gan.has_unconditional_terms:
+        raise InputError(
+            "expected gan.terms.real_u, gan.terms.fake_u and gan.unconditional_weight of 0 for"
+            f" {config.discriminator.network}, which has no unconditional head, found"
+            f" {config.gan.terms.real_u}, {config.gan.terms.fake_u} and {config.gan.unconditional_weight}:"
+            " change them"
         )
 
 

@@ -61,14 +61,18 @@ def discriminator_losses(
         real_c = losses.adversarial_loss(
             discriminator.conditional_logits(real_features, condition), True, kind
         )
-        real_u = losses.adversarial_loss(discriminator.unconditional_logits(real_features), True, kind)
-        wrong_c = condition.new_zeros(())
+        real_u = fake_u = wrong_c = condition.new_zeros(())
+        if config.has_unconditional_terms:
+            real_u = losses.adversarial_loss(discriminator.unconditional_logits(real_features), True, kind)
         if len(wrong_logits):
             wrong_c = losses.adversarial_loss(wrong_logits, False, kind)
         fake_c = losses.adversarial_loss(
             discriminator.conditional_logits(generated_features, condition), False, kind
         )
-        fake_u = losses.adversarial_loss(discriminator.unconditional_logits(generated_features), False, kind)
+        if config.has_unconditional_terms:
+            fake_u = losses.adversarial_loss(
+                discriminator.unconditional_logits(generated_features), False, kind
+            )
         total = (  # L_D, of one stage
             total
             + weights.real_c * real_c
@@ -131,9 +135,9 @@ def gradient_penalty(
         if config.penalty == "matching_aware":
             inputs.append(by_condition.requires_grad_())
         features = discriminator(view)
-        logits = discriminator.conditional_logits(
-            features, by_condition
-        ) + discriminator.unconditional_logits(features)
+        logits = discriminator.conditional_logits(features, by_condition)
+        if config.has_unconditional_terms:
+            logits = logits + discriminator.unconditional_logits(features)
         squared = losses.squared_gradient(logits, inputs)
         if config.penalty == "r1":
             penalty = losses.r1_penalty(squared)
@@ -237,7 +241,9 @@ def generator_adversarial_losses(
         conditional = losses.generator_loss(
             discriminator.conditional_logits(features, condition), config.loss
         )
-        unconditional = losses.generator_loss(discriminator.unconditional_logits(features), config.loss)
+        unconditional = condition.new_zeros(())
+        if config.has_unconditional_terms:
+            unconditional = losses.generator_loss(discriminator.unconditional_logits(features), config.loss)
         total = (  # L_G, of one stage
             total + config.conditional_weight * conditional + config.unconditional_weight * unconditional
         )

@@ -40,6 +40,7 @@ from s2i.training.gan_losses import (
     relation_loss,
     relation_losses,
 )
+from s2i.training.generator_terms import interpolation_loss
 from s2i.training.learner import Learner
 
 
@@ -243,6 +244,18 @@ def generator_step(
     else:
         on_images = share * adversarial + reconstruction
     total = on_images + total
+    if config.interpolation_weight and share:
+        with engine.autocast():
+            interpolated = interpolation_loss(
+                networks.generator,
+                networks.discriminators,
+                generated.encoding.detach(),
+                len(images),
+                config.loss,
+                lambda each: look(networks, each, step, "interpolated"),
+            )
+        total = total + share * config.interpolation_weight * interpolated  # GAN-INT
+        terms["g/interpolated"] = interpolated
     if config.relation_weight:
         relation = relation_loss(conditioner.relation, embeddings.real, embeddings.generated, SAME_CLASS)
         total = total + config.relation_weight * relation  # the generator's term of eq. 8

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from s2i.config import Config
+from s2i.config import MISSING, Config
 from s2i.config_files import config_from_dict, config_to_dict
-from s2i.data.text import Vocabulary
+from s2i.data.pack import Pack
+from s2i.data.text import Vocabulary, vocabulary_of
 from s2i.errors import InputError
 from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
@@ -29,10 +30,13 @@ Encoders = tuple[CaptionEncoder, ImageEncoder | PretrainedImageEncoder, Vocabula
 def load_encoders(config: Config) -> Encoders:
     """Frozen caption and image encoder of `config.gan.encoder`, and its vocabulary.
 
-    With `gan.encoder_start` "random" the caption encoder keeps its initial weights.
+    With `gan.encoder_start` "random" the caption encoder keeps its initial weights, and without `gan.encoder`
+    the image encoder too.
     Raises InputError where that run's encoders are others than this configuration describes, or were trained
     on other data.
     """
+    if config.gan.encoder == MISSING:
+        return _unmatched_encoders(config)
     path = Path(config.gan.encoder) / "checkpoints" / BEST
     state = read_checkpoint(path)
     theirs, ours = config_to_dict(config_from_dict(state["config"], str(path))), config_to_dict(config)
@@ -53,6 +57,15 @@ def load_encoders(config: Config) -> Encoders:
     if (config.gan.matching_weight or config.gan.relation_weight) and not config.gan.matching_model:
         require_backbone(image_encoder)
     return freeze(encoder), freeze(image_encoder), vocabulary
+
+
+def _unmatched_encoders(config: Config) -> Encoders:
+    vocabulary = None
+    if config.modality == "text":
+        pack = Pack(Path(config.data.pack) / "train", config)
+        vocabulary = vocabulary_of(config.text_encoder.units, pack.texts())
+    encoder = build_caption_encoder(config, len(vocabulary or ()))
+    return freeze(encoder), freeze(build_image_encoder(config, encoder.embedding_dim)), vocabulary
 
 
 def load_gan_matching_model(

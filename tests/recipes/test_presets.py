@@ -87,7 +87,30 @@ LI = {
     **under("matching", steps=1000 * 138, batch_size=64, batch_weight=0, class_weight=0, region_weight=0),
     **under("matching", joint_weight=1, distance_weight=5, distillation_weight=1000),
 }
+GAN_INT_CLS = {
+    **CROPS,
+    **under("text_encoder", network="s2i.models.char_cnn_rnn:CharCnnRnn", units="characters", max_words=201),
+    **under("text_encoder.options", channels=[384, 512, 512], hidden=512, width=1024),
+    **under("image_encoder", kind="googlenet", input_size=224, normalize="none", project=False),
+    **adam("matching.optimiser", 7e-4, [0.9, 0.999]),
+    **under("matching", steps=30000, batch_size=40, batch_weight=0, class_weight=0, region_weight=0),
+    **under("matching", joint_weight=1),
+    **under("generator", network="s2i.models.residual_dcgan:ResidualGenerator", stages=1, base_size=64),
+    **under("generator", noise_dim=100, condition_dim=128, channels=128),
+    **under("discriminator", network="s2i.models.residual_dcgan:MatchingAwareDiscriminator", channels=64),
+    **under("discriminator", condition_on="sentence", norm="batch"),
+    "discriminator.options.project_dim": 128,
+    **adam("gan.generator", 2e-4, [0.5, 0.999]),
+    **adam("gan.discriminator", 2e-4, [0.5, 0.999]),
+    **under("gan.generator.schedule", kind="step", every=100 * 138, factor=0.5),
+    **under("gan.discriminator.schedule", kind="step", every=100 * 138, factor=0.5),
+    **under(
+        "gan", steps=600 * 138, batch_size=64, loss="bce", interpolation_weight=1, unconditional_weight=0
+    ),
+    **under("gan.terms", real_c=1, real_u=0, wrong_c=0.5, fake_c=0.5, fake_u=0),  # w = .5
+}
 PAPERS: dict[str, dict[str, Any]] = {
+    "gan_int_cls": GAN_INT_CLS,
     "stackgan_v2": {**STACKGAN_V2, **MELS, **SEN},  # on S2IGAN's embeddings, as in S2IGAN's tables
     "s2igan": {
         **STACKGAN_V2,
@@ -114,7 +137,10 @@ OFF = {
     **under("discriminator", match_widths=False),
     **under("gan", encoder_start="matched", encoder_lr=0, augment=True, generator_steps=1, grow=[]),
     **under("gan", contrast_weight=0, class_weight=0, added_loss="", reconstruction_weight=0, penalty="none"),
-    **under("gan", relation_weight=0, matching_weight=0),
+    **under("gan", relation_weight=0, matching_weight=0, interpolation_weight=0),
+    **under("generator", network=""),
+    **under("discriminator", network=""),
+    **under("text_encoder", network="", units="words"),
 }
 
 
@@ -170,6 +196,7 @@ def test_defaults_are_neutral():
         **under("gan", kl_weight=1, conditional_weight=1, unconditional_weight=1),
         **under("gan", matching_weight=0, relation_weight=0, contrast_weight=0, class_weight=0),
         **under("gan", reconstruction_weight=0, penalty="none", grow=[], encoder_lr=0, generator_steps=1),
+        **under("gan", interpolation_weight=0),
         **under("matching", batch_weight=1, class_weight=0, region_weight=0, joint_weight=0),
         **under("matching", distance_weight=0, distillation_weight=0),
         **under("generator", init_std=1, dense=False, attention=False),

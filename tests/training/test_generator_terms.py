@@ -1,0 +1,53 @@
+"""Terms of single systems, by hand."""
+
+from __future__ import annotations
+
+from math import exp, log1p
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.generator import GeneratorOutput
+from s2i.training.generator_terms import interpolation_loss
+
+
+class CopyingGenerator(nn.Module):
+    """An image of 1 px that shows a caption's first three numbers, plus its noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def sample_batch_noise(self, count: int, device: torch.device) -> tuple[Tensor]:
+        return (torch.full((count, 1), 0.25),)
+
+    def forward(self, encoding: CaptionEncoding, noise: Tensor, stages: int | None) -> GeneratorOutput:
+        return GeneratorOutput([(self.gain * encoding.sentence[:, :3] + noise)[..., None, None]], [])
+
+
+class SumDiscriminator(nn.Module):
+    """The image's sum plus twice the condition's."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+    def conditional_logits(self, features: Tensor, condition: Tensor) -> Tensor:
+        return features.sum(1) + 2 * condition.sum(1)
+
+
+def test_the_interpolation_loss_by_hand():
+    sentence = torch.tensor([[0.5, 0.0, 0.25], [1.0, -1.0, 0.0], [-0.5, 0.5, 2.0]])
+    encoding = CaptionEncoding(sentence, sentence[..., None], torch.ones(3, 1, dtype=torch.bool))
+    generator = CopyingGenerator()
+    loss = interpolation_loss(generator, [SumDiscriminator()], encoding, 1, "bce", list)
+    between = [  # each caption and the one before it, the last before the first
+        [(0.5 - 0.5) / 2, (0.0 + 0.5) / 2, (0.25 + 2.0) / 2],
+        [(1.0 + 0.5) / 2, (-1.0 + 0.0) / 2, (0.0 + 0.25) / 2],
+        [(-0.5 + 1.0) / 2, (0.5 - 1.0) / 2, (2.0 + 0.0) / 2],
+    ]
+    logits = [sum(one) + 3 * 0.25 + 2 * sum(one) for one in between]
+    assert loss.item() == pytest.approx(sum(log1p(exp(-logit)) for logit in logits) / 3, rel=1e-6)
+    loss.backward()
+    assert generator.gain.grad.abs() > 0
