@@ -37,12 +37,15 @@ def stretch(log_mel: np.ndarray, frames: int) -> np.ndarray:
     """
     if frames == len(log_mel):
         return log_mel
-    place = np.linspace(0, len(log_mel) - 1, frames, dtype=np.float32)
+    place = np.linspace(0, len(log_mel) - 1, frames)
     low = place.astype(np.int64)
-    high = np.minimum(low + 1, len(log_mel) - 1)
-    share = (place - low)[:, None]
-    first = log_mel[low]
-    return first + share * (log_mel[high] - first)
+    share = (place - low).astype(np.float32)[:, None]
+    first = log_mel.take(low, axis=0)  # half the time of log_mel[low]
+    change = log_mel.take(np.minimum(low + 1, len(log_mel) - 1), axis=0)
+    change -= first
+    change *= share
+    change += first
+    return change
 
 
 def with_silence(
