@@ -16,7 +16,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_file_changes_what_its_base_changes_of_the_defaults(tmp_path):
+def test_a_file_overrides_its_base_key_by_key(tmp_path):
     write(tmp_path / "base.yaml", "seed: 3\ngan: {steps: 7, grow: [0.2, 0.4]}")
     path = write(tmp_path / "deeper" / "own.yaml", "base: ../base.yaml\ngan: {grow: [0.5], ema: 0.5}")
     config = load_config(path, ["gan.ema=0.25"])

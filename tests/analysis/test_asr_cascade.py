@@ -126,7 +126,7 @@ def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkey
     assert accuracy == pytest.approx(text["attribute_accuracy", "run"], abs=1e-6)
 
 
-def test_a_recogniser_that_hears_nothing_is_counted(world, monkeypatch):
+def test_captions_of_which_nothing_is_recognised_are_counted(world, monkeypatch):
     found = banks(world)
     monkeypatch.setattr(asr_cascade, "_transcribe", lambda bank, captions, _: ["" for _ in captions])
     numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
@@ -144,7 +144,7 @@ def test_sentences_that_the_text_run_reads_in_part_are_counted(world, monkeypatc
     assert numbers["counts"] == {"captions": 60, "unread": 0, "read_in_part": 30}
 
 
-def test_compare_has_it_as_a_third_column(world, weights, tmp_path):
+def test_compare_shows_the_cascade_as_a_third_column(world, weights, tmp_path):
     compare(world["speech"], world["text"], tmp_path / "report", recogniser=str(weights))
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     assert set(results["cascade"]["metrics"]) == {"recall@1", "mAP", "attribute_accuracy"}

@@ -73,7 +73,7 @@ def recite(bank: FeatureBank, mirrored: bool):
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_generator_that_recites_is_found_out(world, tmp_path, monkeypatch, mirrored):
+def test_copies_of_training_images_are_counted_as_duplicates(world, tmp_path, monkeypatch, mirrored):
     path = load(world["text"], "cpu").path("text")
     bank = FeatureBank(path, replace(path.config.evaluation, captions=1, cache=str(tmp_path)))
     generate, known, pack = recite(bank, mirrored)
@@ -91,7 +91,7 @@ def test_a_generator_that_recites_is_found_out(world, tmp_path, monkeypatch, mir
         assert neighbour.class_name == pack.records[place].class_name
 
 
-def test_a_generator_that_makes_images_up_is_not(banks):
+def test_images_unlike_any_training_image_are_no_duplicates(banks):
     examples = banks["text"].captions.generated[:3]
     measured = measure_memorisation(banks["text"], examples)
     assert measured.numbers["duplicate_rate"] == 0.0 and len(measured.neighbours) == 3

@@ -153,7 +153,7 @@ def test_segments_of_speech_cover_the_recording(answer):
     assert len(segments) == len(answer.modalities[0].generated_images[0].attention)
 
 
-def test_a_rest_belongs_to_the_last_segment_and_none_is_shorter_than_nothing():
+def test_the_last_segment_ends_with_the_recording_and_none_is_negative():
     assert [(s.start, s.end) for s in divide(2, 0.5, 1.2)] == [(0.0, 0.5), (0.5, 1.2)]
     assert [(s.start, s.end) for s in divide(3, 0.5, 0.9)] == [(0.0, 0.5), (0.5, 1.0), (1.0, 1.0)]
     assert divide(0, 0.5, 1.0) == []

@@ -187,7 +187,7 @@ def test_two_visitors_at_once_each_get_their_own(page, address):
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-def test_nothing_is_wider_than_a_phone(page, width):
+def test_the_page_fits_the_width_of_a_phone(page, width):
     wait(page, "#s2i-text textarea").send_keys(SENTENCES[0])
     click(page, "#s2i-speak")
     wait(page, "#s2i-recording .play-pause-button")

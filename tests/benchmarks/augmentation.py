@@ -2,8 +2,8 @@
 
 python tests/benchmarks/augmentation.py PACK [--config FILE] [--batches N]
 
-PACK is the folder of a split. Processor time of one thread, milliseconds a caption, the fastest batch of each.
-With a configuration, its `data.augment` is timed too.
+PACK is the folder of a split. Processor time of one thread, milliseconds a caption, the fastest batch of
+each. With a configuration, its `data.augment` is timed too.
 """
 
 from __future__ import annotations

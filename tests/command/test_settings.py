@@ -110,7 +110,7 @@ def test_a_nul_in_the_file_is_one_line(tmp_path):
             load_config(path)
 
 
-def test_a_key_tells_more_than_its_section():
+def test_settings_state_who_reads_a_key_and_whether_it_may_change():
     assert SETTINGS["generator.channels"].read_by == ("gan",)
     assert SETTINGS["generator.stages"].read_by == ("encoder", "gan", "classifier")
     assert SETTINGS["log.every"].changeable and not SETTINGS["gan.sample_every"].changeable

@@ -118,7 +118,7 @@ def test_a_decaying_tail_is_close_to_a_convolution_with_a_simulated_response(sen
     assert normalised.square().mean().sqrt() < 0.25
 
 
-def test_reverberation_is_the_sum_that_it_stands_for():
+def test_reverberation_equals_its_sum_over_earlier_frames():
     power = np.random.default_rng(0).random((30, 2), np.float32)
     seconds, direct = np.array([0.1, 0.3]), 2.0
     decay = 10 ** (-6 * AUDIO.hop / seconds)
@@ -153,7 +153,7 @@ def test_a_faster_utterance_has_the_same_sounds_in_fewer_frames(spoken):
     assert stretch(spoken, len(spoken)) is spoken
 
 
-def test_silence_lies_around_and_within_and_loses_nothing():
+def test_added_silence_keeps_every_frame_of_speech():
     power = np.arange(1, 121, dtype=np.float32)[:, None].repeat(3, 1)
     loudness = power[:, 0].copy()
     loudness[60] = 0
@@ -181,7 +181,7 @@ def test_silence_is_cut_where_it_is_cut_from_a_recording_in_noise(sentence):
     assert spoken_frames(np.zeros(5), None) == slice(0, 5)
 
 
-def test_masks_cover_what_they_say_and_no_more():
+def test_masks_cover_their_bands_and_at_most_a_fifth():
     made = torch.ones(100, 40)
     mask_bands(made, [30, 0], [0.999, 0.5], axis=0)
     assert made.sum(1).tolist() == [40.0] * 80 + [0.0] * 20  # at most a fifth
@@ -189,7 +189,7 @@ def test_masks_cover_what_they_say_and_no_more():
     assert not made[:, :4].any() and made[:80, 4:].all()
 
 
-def test_nothing_is_done_where_every_part_is_off(spoken):
+def test_augmentation_with_every_part_off_changes_nothing(spoken):
     made = augment(AugmentConfig(), spoken)
     assert (made - normalise(torch.from_numpy(spoken))).abs().max() < 1e-3
 

@@ -31,7 +31,7 @@ def test_a_tone_and_speech_are_not_clipped_until_they_are(frequency):
         assert clipped_share(torch.from_numpy(overdriven)) > MOST
 
 
-def test_it_is_said_in_words():
+def test_a_clipped_recording_has_a_note_and_a_clean_one_none():
     voice, rate = speak("a small red bird with a black wing")
     assert hear((voice, rate), AudioConfig()).notes() == []
     [note] = hear((np.clip(8 * voice, -1, 1), rate), AudioConfig()).notes()

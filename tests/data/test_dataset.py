@@ -173,7 +173,7 @@ def test_batches_are_the_same_with_loader_processes(pack):
         assert_same(first, next(helped))
 
 
-def test_several_processes_share_what_one_would_take(pack):
+def test_batches_of_several_processes_make_up_the_batch_of_one(pack):
     one = islice(endless_batches(speech(pack), batch_size=6, seed=1), 9)
     ranks = [endless_batches(speech(pack), batch_size=3, seed=1, rank=rank, world=2) for rank in (0, 1)]
     for batch in one:

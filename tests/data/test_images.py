@@ -228,7 +228,7 @@ def test_an_opaque_alpha_changes_nothing(tmp_path):
     assert np.array_equal(np.asarray(load_image(tmp_path / "a.png")), np.asarray(image)[..., :3])
 
 
-def test_nothing_but_transparency_is_no_image(tmp_path):
+def test_a_wholly_transparent_image_is_refused(tmp_path):
     Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="nothing but transparency in .*a.png"):
         load_image(tmp_path / "a.png")

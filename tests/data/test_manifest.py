@@ -151,7 +151,7 @@ def test_letters_beyond_the_basic_plane_and_escapes_are_text(tmp_path):
     assert read_manifest(path)[0].captions[0].text == caption["text"]
 
 
-def test_a_huge_class_id_costs_nothing(tmp_path):
+def test_a_huge_class_id_is_read_exactly(tmp_path):
     write_manifest(tmp_path / "m.jsonl", [image(1, class_id=2**62)])
     assert read_manifest(tmp_path / "m.jsonl")[0].class_id == 2**62
 

@@ -78,7 +78,7 @@ def test_a_soft_beginning_and_a_soft_end_are_kept():
     assert 2 <= part(heard)[0] < 2.15  # .15 s after its beginning it is still under the noise
 
 
-def test_a_click_apart_is_none_of_it_and_a_pause_inside_is():
+def test_a_click_before_speech_is_cut_and_a_pause_within_is_kept():
     speech = np.concatenate([syllables(0.8), np.zeros(RATE), syllables(0.8)])
     padded = around(speech)
     padded[RATE // 2 : RATE // 2 + 400] = 0.5

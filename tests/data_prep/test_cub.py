@@ -84,7 +84,7 @@ def test_without_pickles_the_published_class_ids_divide(tree, capsys):
     assert len(TEST_CLASSES) == 50 and min(TEST_CLASSES) >= 1 and max(TEST_CLASSES) <= 200
 
 
-def test_lists_decide_over_ids_and_leave_out_what_they_do_not_name(tree, capsys):
+def test_published_lists_decide_the_split_and_unlisted_photographs_are_left_out(tree, capsys):
     listed = [photograph_name(class_id, 0).replace("/", "\\") for class_id in (5, 7)]
     (tree / "test" / "filenames.pickle").write_bytes(pickle.dumps(listed, protocol=2))
     (tree / "test" / "class_info.pickle").write_bytes(pickle.dumps([5, 7], protocol=2))
@@ -106,7 +106,7 @@ def test_held_out_classes_are_a_function_of_the_seed(tree):
     assert any(held_out(f"--seed={seed}") != first for seed in (1, 2, 3))
 
 
-def test_captions_of_people_come_first_and_alone_where_asked(tree, capsys):
+def test_human_captions_come_first_and_alone_with_captions_reed(tree, capsys):
     people = {p.id: p for p in make(tree) if "person" in p.captions[0].text}
     assert {p.class_id for p in people.values()} == {3, 5}
     assert [c.text for c in people["Sooty_Albatross_0000_300"].captions] == [
@@ -307,7 +307,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_fault_is_named_and_nothing_is_written(fault, tree, monkeypatch):
+def test_a_faulty_file_of_cub_is_named_and_no_manifest_is_written(fault, tree, monkeypatch):
     monkeypatch.chdir(tree)
     photograph = tree / "CUB_200_2011" / "images" / f"{photograph_name(2, 2)}.jpg"
     file = fault(tree, tree / "CUB_200_2011", photograph)

@@ -48,7 +48,7 @@ def all_predictions(bank: FeatureBank) -> np.ndarray:
     return np.asarray(bank.predictions_of_generated.features)
 
 
-def test_a_second_measuring_generates_nothing_and_says_the_same(world, tmp_path):
+def test_measuring_again_reads_the_stored_features(world, tmp_path):
     first, again = bank_of(world, tmp_path), bank_of(world, tmp_path)
     generated, generated_again = Counter(first), Counter(again)
     assert np.array_equal(all_predictions(first), all_predictions(again))

@@ -61,7 +61,7 @@ def test_features_of_something_else_are_never_found(tmp_path):
     assert first.folder != other.folder and len(other.missing) == 5
 
 
-def test_old_features_of_the_same_name_go_where_that_is_asked(tmp_path):
+def test_pruning_removes_old_features_of_the_same_name(tmp_path):
     old, beside = store_in(tmp_path), FeatureStore(tmp_path, "generated-test", {}, 5, OUTPUTS)
     old.write(np.arange(5), values([0, 1, 2, 3, 4]))
     store = store_in(tmp_path, seed=1, prune=True)

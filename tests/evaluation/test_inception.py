@@ -195,7 +195,7 @@ def test_offline_is_one_line_and_the_classifiers_forms_still_run(world, tmp_path
     assert (world["text"] / "metrics.jsonl").read_text() == before
 
 
-def test_nothing_is_fetched_that_nobody_asked_for(world, tmp_path, monkeypatch):
+def test_weights_of_inception_are_fetched_only_for_protocols_that_are_named(world, tmp_path, monkeypatch):
     monkeypatch.setattr(inception_weights, "fetch", offline)
     path = load(world["text"], "cpu").path("text")
     records = evaluate(world["text"], (), replace(path.config.evaluation, cache=str(tmp_path)))

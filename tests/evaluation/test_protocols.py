@@ -252,7 +252,7 @@ def test_speech_and_text_share_captions_and_keys(world, bank):
     assert np.array_equal(speech.captions.readable, bank.captions.readable)
 
 
-def test_a_subject_kept_to_some_captions_measures_those_alone(world):
+def test_a_caption_set_restricted_to_some_captions_measures_those_alone(world):
     bank = bank_of(world)
     bank.captions.restrict(np.array([4, 5, 40, 400]))
     assert bank.captions.readable.tolist() == [4, 5, 40]

@@ -30,7 +30,7 @@ from tests.tiny_runs import write_gan_run, write_world
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    """A run a modality, generated from encoders that are at hand ("partner"), and scorers of other seeds."""
+    """GAN runs, the one from text over its own encoder ("partner"), and R-precision encoders of other seeds."""
     folder = tmp_path_factory.mktemp("scored")
     runs = write_world(folder, classifier_steps=20)
     for name, modality, seed in (
@@ -81,7 +81,7 @@ def _with_few_candidates(bank: FeatureBank) -> list:
         return PROTOCOLS["r_precision"](bank)
 
 
-def test_a_speech_r_precision_encoder_can_score_what_text_drew(world, tmp_path):
+def test_an_r_precision_encoder_of_speech_scores_images_generated_from_text(world, tmp_path):
     bank = bank_of(world, tmp_path, r_precision_encoder=str(world["speech-r-precision-encoder"]))
     assert "speech" in bank.extractor("r_precision_encoder").network
     assert _with_few_candidates(bank)
@@ -123,7 +123,7 @@ def test_another_kind_of_run_does_not_score(world):
         load_r_precision_encoder(world["classifier"], path)
 
 
-def test_a_r_precision_encoder_that_hears_otherwise_is_refused(world, tmp_path):
+def test_an_r_precision_encoder_of_other_audio_settings_is_refused(world, tmp_path):
     shutil.copytree(world["speech-r-precision-encoder"], tmp_path / "r_precision_encoder")
     origin = tmp_path / "r_precision_encoder" / "checkpoints" / "best.pt"
     saved = read_checkpoint(origin)

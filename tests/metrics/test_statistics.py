@@ -73,7 +73,7 @@ def test_what_has_no_value_without_one_cluster_has_no_interval():
     assert cluster_interval(lambda counts: counts[:, 0], 1) is None
 
 
-def test_nothing_observed_is_refused():
+def test_a_mean_of_no_observations_is_refused():
     with pytest.raises(ValueError, match="expected observations"):
         weighted_mean(np.array([1.0]), np.array([0]), np.array([0.0]))
 
@@ -92,7 +92,7 @@ def test_observations_that_resemble_their_cluster_widen_the_interval():
     assert high - low > 3 * (naive_high - naive_low)
 
 
-def test_pairs_cancel_what_both_share():
+def test_a_paired_difference_has_no_variance_where_pairs_differ_by_a_constant():
     random = np.random.default_rng(0)
     shared = random.normal(size=100)
     found = paired_difference(shared + 0.1, shared, np.arange(100))

@@ -70,7 +70,7 @@ def test_logits_are_those_of_the_published_tensors(network, published, size):
     assert expected.std() > 0.1
 
 
-def test_photographs_are_what_they_show(network):
+def test_efficientnet_classifies_two_photographs_correctly(network):
     """A flower like a daisy, and the tower of a palace."""
     for name, expected in (("flower.jpg", DAISY), ("china.jpg", BELL_COTE)):
         photograph = torch.from_numpy(load_sample_image(name).copy()).permute(2, 0, 1)[None].float()

@@ -417,7 +417,7 @@ def test_a_test_split_with_a_class_of_training_is_refused(measured, tmp_path):
         FeatureBank(path)
 
 
-def test_a_test_split_alone_must_be_the_one_that_was_there(measured, tmp_path):
+def test_where_only_the_test_split_is_packed_another_one_is_refused(measured, tmp_path):
     path = packed_again(measured, tmp_path, list)["speech"]
     for split in ("train", "val"):
         shutil.rmtree(Path(path.config.data.pack) / split)

@@ -107,7 +107,7 @@ def test_what_a_training_does_not_read_may_change_without_a_word(kind, tmp_path,
         open_run(make_config(tmp_path, generator=replace(generator, stages=2)), kind)
 
 
-def test_an_encoder_reads_how_it_is_matched(tmp_path):
+def test_changed_matching_settings_stop_an_encoder_run(tmp_path):
     open_run(make_config(tmp_path), "encoder")
     with pytest.raises(InputError, match="matching.steps"):
         open_run(make_config(tmp_path, matching=MatchingConfig(steps=5)), "encoder")

@@ -60,7 +60,7 @@ def pack(config) -> Pack:
     return Pack(Path(config.classifier.pack) / "val")
 
 
-def test_it_learns_to_predict_attributes(config, classifier, pack):
+def test_a_classifier_learns_to_predict_attributes(config, classifier, pack):
     assert classifier.heads == SCHEMA
     predictions = classifier.look(image_batches(pack, pack.packed_size))
     right = labels(pack, classifier.heads)
@@ -109,7 +109,7 @@ def test_another_kind_of_run_is_no_classifier(tmp_path):
         load_classifier(tmp_path)
 
 
-def test_it_knows_its_training_data(config, classifier):
+def test_a_classifier_keeps_the_fingerprints_of_its_training_data(config, classifier):
     folder = Path(config.classifier.pack)
     packs = {split: Pack(folder / split).fingerprint for split in ("train", "val")}
     assert classifier.data == packs
@@ -131,7 +131,7 @@ def test_data_without_attributes_makes_a_classifier_of_classes(config, tmp_path)
     assert (predictions.answers(CLASS) == labels(pack, classifier.heads)[CLASS]).mean() > 0.6
 
 
-def test_a_value_that_it_does_not_know_is_no_label_and_has_no_gradient(pack):
+def test_an_attribute_value_unknown_to_the_classifier_has_no_label_and_no_gradient(pack):
     known = {"wing": ["red", "green"]}  # not blue
     right = labels(pack, known)["wing"]
     blue = np.array([image.attributes["wing"] == "blue" for image in pack.records])

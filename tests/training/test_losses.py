@@ -69,7 +69,7 @@ def test_joint_embedding_equals_its_sum_over_pairs():
     assert found.item() == pytest.approx(expected / 64, rel=1e-5)
 
 
-def test_joint_embedding_of_one_pair_is_nothing():
+def test_joint_embedding_loss_of_one_pair_is_zero():
     assert losses.joint_embedding_loss(torch.ones(1, 2), torch.ones(1, 2), torch.tensor([0])).item() == 0
 
 

@@ -49,7 +49,7 @@ def test_auto_is_bf16_where_it_is_native_and_runs_and_is_faster(evidence, expect
     assert decide("auto", "", evidence).precision == expected
 
 
-def test_the_reason_says_what_was_found():
+def test_the_reason_names_the_measured_gain_or_the_failure():
     assert "1.7 times" in decide("auto", "", GOOD).reason
     assert "4.0 times" in decide("auto", "", Evidence(native=True, gain=0.25)).reason
     assert "no instructions" in decide("auto", "", Evidence(native=False)).reason
@@ -71,7 +71,7 @@ def test_bf16_that_does_not_run_is_refused_with_the_part_and_a_way_out(asked, ke
         decide(asked, kept, fails_in_bf16())
 
 
-def test_several_processes_do_what_all_of_them_can():
+def test_several_processes_take_the_precision_that_the_weakest_can():
     other = Evidence(native=True, failure=FAILING, gain=None)
     assert weakest([GOOD, replace(GOOD, gain=1.2)]) == replace(GOOD, gain=1.2)
     assert weakest([GOOD, other]) == replace(other, gain=1.7)
@@ -128,7 +128,7 @@ def test_a_part_that_fails_is_named_on_one_line():
 
 
 @pytest.mark.parametrize(("evidence", "expected"), [(GOOD, "bf16"), (Evidence(native=False), "fp32")])
-def test_a_run_keeps_what_it_was_begun_in_and_says_it_once(tmp_path, monkeypatch, capsys, evidence, expected):
+def test_a_continued_run_keeps_its_precision_and_threads(tmp_path, monkeypatch, capsys, evidence, expected):
     monkeypatch.setattr(precision, "weigh", lambda *_: evidence)
     config = make_config(tmp_path / "run", precision="auto", threads=0)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

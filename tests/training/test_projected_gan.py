@@ -153,7 +153,7 @@ def test_the_discriminators_hinge_is_taken_of_each_head():
 
 
 @pytest.mark.parametrize("penalty", ["r1", "matching_aware"])
-def test_a_penalty_is_on_what_the_heads_see(penalty):
+def test_a_projected_discriminators_penalty_is_on_its_features(penalty):
     settings = DiscriminatorConfig(kind="projected", mixed_channels=(4, 4, 4, 4), head_channels=8)
     network = ProjectedDiscriminator(settings, 32, 5, network=tiny_feature_network(32))
     views = [network.look(torch.rand(4, 3, 32, 32))]
