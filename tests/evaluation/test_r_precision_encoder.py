@@ -30,7 +30,7 @@ from tests.tiny_runs import write_gan_run, write_world
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
-    """GAN runs, the one from text over its own encoder ("partner"), and R-precision encoders of other seeds."""
+    """GAN runs, that from text over its own encoder ("partner"), and R-precision encoders of other seeds."""
     folder = tmp_path_factory.mktemp("scored")
     runs = write_world(folder, classifier_steps=20)
     for name, modality, seed in (
