@@ -70,11 +70,12 @@ def write_gan_run(folder: Path, config: Config, seed: int = 0) -> None:
     if config.modality == "text":
         vocabulary = Vocabulary.build(Pack(Path(config.data.pack) / "train").texts())
     with torch.random.fork_rng():
+        width = build_caption_encoder(config, len(vocabulary or ())).embedding_dim
         torch.manual_seed(seed)
         nets = {
-            "ema": build_generator(config).state_dict(),
+            "ema": build_generator(config, width).state_dict(),
             "caption_encoder": build_caption_encoder(config, len(vocabulary or ())).state_dict(),
-            "image_encoder": build_image_encoder(config).state_dict(),
+            "image_encoder": build_image_encoder(config, width).state_dict(),
         }
     state = {
         "kind": "gan",
