@@ -18,6 +18,7 @@ ONSET = 2.0  # dB over it: heard where it leads to or comes from something that 
 LEAST_CONTRAST = 12.0  # dB of level over background; with less there is no stretch without speech
 BRIDGE = 0.25  # s of silence that may lie inside a sentence's first or last word
 LEAST_SOUND = 0.08  # s; what is shorter and further away is a click
+SHORT = round(LOUD / FRAME) + round(QUIET / FRAME)  # frames: from so few nothing is cut
 
 
 def spoken_part(waveform: Tensor, sample_rate: int, kept: float = 0.0) -> tuple[int, int]:
@@ -36,29 +37,51 @@ def spoken_part(waveform: Tensor, sample_rate: int, kept: float = 0.0) -> tuple[
     everything = (0, len(waveform))
     size = max(1, round(FRAME * sample_rate))
     frames = len(waveform) // size
-    if kept * sample_rate >= len(waveform) or frames <= _count(LOUD) + _count(QUIET):
+    if kept * sample_rate >= len(waveform) or frames <= SHORT:
         return everything
     samples = waveform.detach().cpu().double().numpy()
     framed = samples[: frames * size].reshape(frames, size)
     spread = SMOOTHING // 2  # frames by which a sudden beginning seems earlier, and an end later
     power = _power(framed, spread)
-    level = np.sort(power)[-_count(LOUD)]
     background, offset = _background(framed, power)
-    if background > level * _ratio(-LEAST_CONTRAST):
-        background = 0.0
-    least = level * _ratio(-RANGE)
-    clear = _without_clicks(power > max(least, background * _ratio(CLEAR)))
-    if not len(clear):
+    heard = spoken_frames(power, background, spread)
+    if heard is None:
         return everything
-    silent = power <= max(least, background * _ratio(ONSET))
-    before, after = np.flatnonzero(silent[: clear[0]]), np.flatnonzero(silent[clear[-1] :])
-    start = (before[-1] + 1 + spread) * size if len(before) else 0
-    stop = (clear[-1] + after[0] - spread) * size if len(after) else len(samples)
+    least = _level(power) * _ratio(-RANGE)
+    start = heard.start * size
+    stop = len(samples) if heard.stop is None else heard.stop * size
     loud = start + np.flatnonzero(np.abs(samples[start:stop] - offset) > np.sqrt(least))
     if not len(loud):
         return everything
     margin = round(kept * sample_rate)
     return max(0, int(loud[0]) - margin), min(len(samples), int(loud[-1]) + 1 + margin)
+
+
+def spoken_frames(power: np.ndarray, background: float, spread: int = 0) -> slice | None:
+    """The frames of what is said: from 0 or to None where nothing silent lies before or after it; None where
+    nothing is clearly heard.
+
+    Args:
+        power: of each frame, (T,), more than SHORT.
+        background: power of the loudest frame of a stretch without speech.
+        spread: frames by which a sudden beginning seems earlier, and an end later.
+    """
+    level = _level(power)
+    if background > level * _ratio(-LEAST_CONTRAST):
+        background = 0.0
+    least = level * _ratio(-RANGE)
+    clear = _without_clicks(power > max(least, background * _ratio(CLEAR)))
+    if not len(clear):
+        return None
+    silent = power <= max(least, background * _ratio(ONSET))
+    before, after = np.flatnonzero(silent[: clear[0]]), np.flatnonzero(silent[clear[-1] :])
+    start = int(before[-1]) + 1 + spread if len(before) else 0
+    return slice(start, int(clear[-1] + after[0]) - spread if len(after) else None)
+
+
+def _level(power: np.ndarray) -> float:
+    """What the loudest frames reach."""
+    return float(np.sort(power)[-_count(LOUD)])
 
 
 def _power(framed: np.ndarray, spread: int) -> np.ndarray:

@@ -17,13 +17,13 @@ from s2i.data.augment import frequency
 from s2i.data.augment.augmentation import SpeechAugmentation
 from s2i.data.augment.masks import mask_bands
 from s2i.data.augment.rooms import decay_seconds, reverberate, stretch_of, white_noise
-from s2i.data.augment.timing import Timing, spoken_frames, stretch, with_silence
+from s2i.data.augment.timing import Timing, stretch, with_silence
 from s2i.data.dataset import CaptionedImages
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.data.sampler import endless_batches
-from s2i.data.silence import spoken_part
+from s2i.data.silence import spoken_frames, spoken_part
 from s2i.data.tts_espeak import speak
 from s2i.errors import InputError
 from tests.tiny_data import tiny_config, write_tiny_data
@@ -172,13 +172,16 @@ def test_silence_is_cut_where_it_is_cut_from_a_recording_in_noise(sentence):
     quiet = torch.zeros(margin)
     start, stop = spoken_part(torch.cat([quiet, sentence, quiet]) + noise, AUDIO.sample_rate)
     speech, alone = power_of(sentence), power_of(noise)[: len(power_of(sentence))]
-    loudness = SpeechAugmentation(AugmentConfig(), AUDIO).loudness
-    heard = spoken_frames((speech + alone) @ loudness, alone @ loudness)
+    made = SpeechAugmentation(AugmentConfig(), AUDIO)
+    heard = spoken_frames((speech + alone) @ made.loudness, float((alone[:50] @ made.loudness).max()))
+    kept = made._without_silence(speech + alone, alone, 1)
+    assert np.array_equal(kept, (speech + alone)[heard])
     hop = AUDIO.hop * AUDIO.sample_rate
     assert abs(heard.start - (start - margin) / hop) <= 4
-    assert abs(heard.stop - (stop - margin) / hop) <= 8
-    assert spoken_frames(np.ones(50), None) == slice(0, 50)
-    assert spoken_frames(np.zeros(5), None) == slice(0, 5)
+    assert abs((heard.stop or len(speech)) - (stop - margin) / hop) <= 8
+    assert np.array_equal(made._without_silence(speech, None, len(speech)), speech)  # never too short
+    assert np.array_equal(made._without_silence(speech[:60], None, 1), speech[:60])
+    assert not made._without_silence(np.zeros((80, 40), np.float32), None, 1).any()
 
 
 def test_masks_cover_their_bands_and_at_most_a_fifth():

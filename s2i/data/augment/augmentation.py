@@ -17,8 +17,9 @@ from s2i.data.audio import normalise
 from s2i.data.augment import frequency
 from s2i.data.augment.masks import MASKS, mask_bands
 from s2i.data.augment.rooms import decay_seconds, reverberate, stretch_of, white_noise
-from s2i.data.augment.timing import Timing, spoken_frames, stretch, with_silence
+from s2i.data.augment.timing import Timing, stretch, with_silence
 from s2i.data.mel_spectrum import mel_edges
+from s2i.data.silence import FRAME, QUIET, SHORT, spoken_frames
 
 NOISE_RANGE = 40.0  # dB from the loudest noise to the faintest
 BABBLERS = 3  # other captions, equally loud, that make babble
@@ -89,10 +90,7 @@ class SpeechAugmentation:
             power = power * response
             noise = None if noise is None else noise * response
         if not timing.before + timing.after:
-            background = None if noise is None else noise @ self.loudness
-            heard = spoken_frames(power @ self.loudness, background)
-            if heard.stop - heard.start >= min(self.least_frames, frames):
-                power = power[heard]
+            power = self._without_silence(power, noise, min(self.least_frames, frames))
         augmented = torch.from_numpy(np.log(power + floor))
         if self.audio.cmvn:
             augmented = normalise(augmented)
@@ -165,6 +163,17 @@ class SpeechAugmentation:
                 curve = np.float32(10 ** (random.uniform(-part.strength, part.strength) / 10))
             response = curve if response is None else response * curve
         return response
+
+    def _without_silence(self, power: np.ndarray, noise: np.ndarray | None, least: int) -> np.ndarray:
+        """Mel power without what is cut from a recording before and after speech, if `least` frames remain.
+
+        The first half second of the noise stands for the background that a recording begins with.
+        """
+        if len(power) <= SHORT:
+            return power
+        background = 0.0 if noise is None else (noise[: round(QUIET / FRAME)] @ self.loudness).max()
+        heard = power[spoken_frames(power @ self.loudness, float(background)) or slice(None)]
+        return heard if len(heard) >= least else power
 
     def _power(self, power: np.ndarray) -> float:
         """Mean power of the waveform that has this mel power (T, M)."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NEAR = 25  # frames either side in which a pause looks for the quietest place
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -70,30 +72,3 @@ def with_silence(
     result[before : before + split] = power[:split]
     result[before + split + pause : before + pause + count] = power[split:]
     return result
-
-
-NEAR = 25  # frames in which a pause looks for the quietest place
-
-
-def spoken_frames(loudness: np.ndarray, noise: np.ndarray | None) -> slice:
-    """What `s2i.data.silence` leaves of a recording, by its rules, told from frames alone.
-
-    Args:
-        loudness: of each frame of speech and noise together, (T,).
-        noise: of each frame of the noise alone, which precedes the sentence too; None: none.
-    """
-    from s2i.data.silence import CLEAR, FRAME, LEAST_CONTRAST, LOUD, ONSET, QUIET, RANGE
-
-    count = round(LOUD / FRAME)
-    level = float(np.partition(loudness, -count)[-count]) if len(loudness) > count else loudness.max()
-    background = 0.0 if noise is None else float(noise[: round(QUIET / FRAME)].max())
-    if background > level * 10 ** (-LEAST_CONTRAST / 10):
-        background = 0.0
-    least = level * 10 ** (-RANGE / 10)
-    clear = np.flatnonzero(loudness > max(least, background * 10 ** (CLEAR / 10)))
-    if not len(clear):
-        return slice(0, len(loudness))
-    silent = loudness <= max(least, background * 10 ** (ONSET / 10))
-    before, after = np.flatnonzero(silent[: clear[0]]), np.flatnonzero(silent[clear[-1] :])
-    start = int(before[-1]) + 1 if len(before) else 0
-    return slice(start, int(clear[-1] + after[0]) if len(after) else len(loudness))
