@@ -1,9 +1,9 @@
 """What augmentation of recordings costs, part by part, beside the rest of loading a batch.
 
-python tests/benchmarks/augmentation.py PACK [--config FILE] [--batches N]
+python tests/benchmarks/augmentation.py PACK [--config FILE] [--rounds N]
 
-PACK is the folder of a split. Processor time of one thread, milliseconds a caption, the fastest batch of
-each. With a configuration, its `data.augment` is timed too.
+PACK is the folder of a split. Processor time of one thread, milliseconds a caption: each of a few batches
+is loaded again and again, and its fastest time counts. With a configuration, its `data.augment` is timed too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import argparse  # noqa: E402
 import time  # noqa: E402
 from dataclasses import fields, replace  # noqa: E402
+from itertools import islice  # noqa: E402
 
 import torch  # noqa: E402
 
@@ -27,22 +28,23 @@ from s2i.data.dataset import CaptionedImages  # noqa: E402
 from s2i.data.pack import Pack  # noqa: E402
 from s2i.data.sampler import BucketSampler  # noqa: E402
 
-BATCH = 64
+BATCH, BATCHES = 64, 4
 
 
-def milliseconds(pack: Pack, parts: AugmentConfig | None, batches: int) -> float:
-    """Of loading one caption with its image: of the fastest of so many batches."""
+def load(pack: Pack, parts: AugmentConfig | None, rounds: int) -> tuple[float, float]:
+    """Milliseconds and frames of one caption that is loaded with its image."""
     augmentation = None if parts is None else SpeechAugmentation(parts, AudioConfig())
     dataset = CaptionedImages(pack, 0, pack.packed_size, "speech", augmentation=augmentation)
-    keys = iter(BucketSampler(dataset, BATCH, seed=0))
-    dataset[next(keys)]  # what is worked out once
-    times = []
-    for _ in range(batches):
-        key = next(keys)
-        begun = time.process_time()
-        dataset[key]
-        times.append(time.process_time() - begun)
-    return 1e3 * min(times) / BATCH
+    seconds = frames = 0.0
+    for key in islice(BucketSampler(dataset, BATCH, seed=0), BATCHES):
+        times = []
+        for _ in range(rounds):
+            begun = time.process_time()
+            batch = dataset[key]
+            times.append(time.process_time() - begun)
+        seconds += min(times)
+        frames += float(batch.mel_lengths.sum())
+    return 1e3 * seconds / (BATCH * BATCHES), frames / (BATCH * BATCHES)
 
 
 def always(*names: str) -> AugmentConfig:
@@ -56,21 +58,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time augmentation of recordings on one thread.")
     parser.add_argument("pack", metavar="PACK", help="folder of a split")
     parser.add_argument("--config", metavar="FILE", help="time its data.augment too")
-    parser.add_argument("--batches", type=int, default=20, help="of which the fastest counts (default: 20)")
+    parser.add_argument("--rounds", type=int, default=10, help="of which the fastest counts (default: 10)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    pack = Pack(given.pack)
-    alone = milliseconds(pack, None, given.batches)
-    print(f"loading without augmentation: {alone:.3f} ms a caption")
-    nothing = milliseconds(pack, AugmentConfig(), given.batches)
-    print(f"normalising anew, no part: {nothing - alone:+.3f} ms")
-    names = [item.name for item in fields(AugmentConfig)]
-    for part in names:
-        print(f"{part}: {milliseconds(pack, always(part), given.batches) - nothing:+.3f} ms")
-    print(f"all parts, always: {milliseconds(pack, always(*names), given.batches) - alone:+.3f} ms")
+    pack, parts = Pack(given.pack), AugmentConfig()
+    names = [item.name for item in fields(parts)]
+    settings = {"normalised anew, no part": parts} | {name: always(name) for name in names}
+    settings["all parts, always"] = always(*names)
     if given.config:
-        parts = load_config(given.config).data.augment
-        print(f"{given.config}: {milliseconds(pack, parts, given.batches) - alone:+.3f} ms")
+        settings[given.config] = load_config(given.config).data.augment
+    alone, frames = load(pack, None, given.rounds)
+    print(f"without augmentation: {alone:.3f} ms, {frames:.0f} frames a caption")
+    for label, chosen in settings.items():
+        spent, frames = load(pack, chosen, given.rounds)
+        print(f"{label}: {spent - alone:+.3f} ms, {frames:.0f} frames")
 
 
 if __name__ == "__main__":
