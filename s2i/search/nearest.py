@@ -12,6 +12,11 @@ With v = head + lost + rest, and q likewise, by Cauchy and Schwarz
 
 which takes one product of small whole numbers a vector. A vector is read in full only if this bound reaches
 the k-th best cosine so far, so the result is exact.
+
+`s2i search` opens an index for one query. Measured on 100,000 vectors of 256 numbers, processor time of one
+thread on a busy machine: opening and the first query 19 ms here, 90 ms with faiss 1.15 (`IndexFlatIP`, also
+exact; 65 MB), which reads the whole file first. Kept open, a query takes 6.2 ms here, 4.4 ms with faiss and
+12.5 ms by comparing all in numpy.
 """
 
 from __future__ import annotations
