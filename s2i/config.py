@@ -422,6 +422,12 @@ class EvaluationConfig:
     r_precision_encoder: str = setting("", local="run")
     # file or folder; "download": from their publishers; empty: only when asked
     inception_weights: str = setting("", local="path")
+    # measure through EfficientNet-lite0 too, which needs no file; false: only when asked
+    efficientnet_lite0: bool = False
+    # through MobileNet-v2: file with its classifier; "download": torchvision's; empty: only when asked
+    mobilenet_weights: str = setting("", local="path")
+    # of pixels: as torchvision's weights want them; mean and deviation of ImageNet; [-1, 1]
+    mobilenet_normalization: Literal["published", "imagenet", "symmetric"] = "published"
     # that generate and look at once, one thread each; a GPU wants one
     processes: int = setting(1, at_least=1, at_most=1024)
     other_data: bool = False  # an exported model is measured on other data than it was trained on, on purpose

@@ -21,6 +21,7 @@ from s2i.evaluation.extractors import FEATURES, Extractor, weights_identity
 from s2i.models.classifier import ClassifierNetwork
 from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints, refuse_other_data
+from s2i.runs.provenance import Origins, origins_of_network
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Predictions:
 class Classifier:
     """A trained classifier. `heads`: {attribute or "class": its values in order}; `data`: fingerprints of the
     packs that it was trained on, None where it doesn't know them; `identity`: a short hash of its weights,
-    for records."""
+    for records; `origins`: of its weights, and of networks that it was trained by, where it records any."""
 
     def __init__(
         self,
@@ -47,9 +48,11 @@ class Classifier:
         heads: dict[str, list[str]],
         data: Fingerprints | None,
         device: torch.device | str = "cpu",
+        trained_by: Origins | None = None,
     ) -> None:
         self.heads, self.data, self.device = heads, data, torch.device(device)
         self.identity = weights_identity(network)
+        self.origins = {**(trained_by or {}), **origins_of_network(network, "the classifier")}
         self.network = network.to(self.device).eval().requires_grad_(False)
 
     @property
@@ -93,7 +96,7 @@ def load_classifier(folder: str | Path, device: torch.device | str = "cpu") -> C
     )
     network = ClassifierNetwork(config.classifier, saved["heads"], saved["input_size"])
     network.load_state_dict(saved["nets"]["classifier"])
-    return Classifier(network, saved["heads"], data, device)
+    return Classifier(network, saved["heads"], data, device, saved.get("trained_by"))
 
 
 def classifier_extractor(classifier: Classifier) -> Extractor:
@@ -112,7 +115,9 @@ def classifier_extractor(classifier: Classifier) -> Extractor:
         probabilities_of(head): len(values) for head, values in classifier.heads.items()
     }
     resize = f"antialiased bilinear to {size} px where the image has another size"
-    return Extractor("classifier", "classifier", classifier.identity, resize, outputs, extract)
+    return Extractor(
+        "classifier", "classifier", classifier.identity, resize, outputs, extract, classifier.origins
+    )
 
 
 def probabilities_of(head: str) -> str:

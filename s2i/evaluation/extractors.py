@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from s2i.config_files import config_to_dict
 from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.runs.provenance import Origins
 from s2i.runs.weight_fingerprint import weight_fingerprint
 
 FEATURES = "features"  # the output that every extractor has
+LOGITS = "logits"  # of the classes that a network was trained to tell apart, where it has any
 PIXEL_SIDE = 16  # px to which `pixel_extractor` averages an image down
 
 
@@ -27,7 +29,8 @@ class Extractor:
     """A network whose features a metric compares.
 
     `name`: in the registry; `network`: what it is, for people; `identity`: a short hash of its weights;
-    `resize`: what happens to an image's size; `outputs`: {name: width}.
+    `resize`: what happens to an image's size; `outputs`: {name: width}; `weights`: those that it computes
+    with, by which a generator that they trained is refused (`s2i.runs.provenance`).
     """
 
     name: str
@@ -36,6 +39,7 @@ class Extractor:
     resize: str
     outputs: dict[str, int]
     extract: Callable[[Tensor], dict[str, Tensor]]
+    weights: Origins = field(default_factory=dict)
 
 
 def weights_identity(*networks: nn.Module | None) -> str:

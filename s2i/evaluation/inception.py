@@ -12,18 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from s2i.config import ImageEncoderConfig
 from s2i.data.images import to_uint8
 from s2i.errors import InputError
-from s2i.evaluation.extractors import FEATURES, Extractor
+from s2i.evaluation.extractors import FEATURES, LOGITS, Extractor
 from s2i.evaluation.inception_weights import PUBLISHED, library, weights_file
 from s2i.files.atomic import sha256_of
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.runs.pretrained_weights import connect, require_backbone
+from s2i.runs.provenance import backbone_fingerprint
 
-LOGITS = "logits"
 _SIDE = 299  # px
 
 
@@ -41,7 +41,7 @@ def inception_extractor(name: str, weights: str, device: torch.device | str = "c
     library(name)
     path = weights_file(name, weights)
     try:
-        network, resize, outputs, extract = _MAKERS[name](path, torch.device(device))
+        network, described, resize, outputs, extract = _MAKERS[name](path, torch.device(device))
     except (RuntimeError, KeyError, AttributeError, pickle.UnpicklingError, EOFError) as error:
         raise InputError(
             f"expected weights for {name} as in {published.file}, found others in {path}"
@@ -49,11 +49,12 @@ def inception_extractor(name: str, weights: str, device: torch.device | str = "c
         ) from error
     digest = sha256_of(path)
     if not digest.startswith(published.digest):
-        network += f", weights of {path.name} instead of the published ones"
-    return Extractor(name, network, digest[:12], resize, outputs, extract)
+        described += f", weights of {path.name} instead of the published ones"
+    weights = {backbone_fingerprint(network): described}
+    return Extractor(name, described, digest[:12], resize, outputs, extract, weights)
 
 
-_Made = tuple[str, str, dict[str, int], Callable[[Tensor], dict[str, Tensor]]]
+_Made = tuple[nn.Module, str, str, dict[str, int], Callable[[Tensor], dict[str, Tensor]]]
 
 
 def _make_inception(path: Path, device: torch.device) -> _Made:
@@ -71,7 +72,8 @@ def _make_inception(path: Path, device: torch.device) -> _Made:
             features, logits = network(_bytes(images).to(device))
         return {FEATURES: features.float().cpu(), LOGITS: logits.float().cpu()}
 
-    return "torch-fidelity's inception-v3-compat", "TensorFlow 1's bilinear to 299 px", outputs, extract
+    described, resize = "torch-fidelity's inception-v3-compat", "TensorFlow 1's bilinear to 299 px"
+    return network, described, resize, outputs, extract
 
 
 def _make_clean(path: Path, device: torch.device) -> _Made:
@@ -88,6 +90,7 @@ def _make_clean(path: Path, device: torch.device) -> _Made:
             return {FEATURES: layers((batch - 128) / 128).flatten(1).float().cpu()}
 
     return (
+        network,
         "clean-fid's inception_v3",
         "PIL's antialiased bicubic to 299 px, not rounded",
         {FEATURES: 2048},
@@ -105,7 +108,8 @@ def _make_imagenet(path: Path, device: torch.device) -> _Made:
         with torch.no_grad():
             return {FEATURES: network.look(images.to(device))[0].float().cpu()}
 
-    return "torchvision's inception_v3", "antialiased bilinear to 299 px", {FEATURES: 2048}, extract
+    described, resize = "torchvision's inception_v3", "antialiased bilinear to 299 px"
+    return network.backbone.network, described, resize, {FEATURES: 2048}, extract
 
 
 _MAKERS = {"inception": _make_inception, "clean": _make_clean, "imagenet": _make_imagenet}

@@ -8,7 +8,7 @@ generator's is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,12 @@ from torch import Tensor
 from s2i.data.batches import evaluation_batches
 from s2i.data.pack import Pack
 from s2i.errors import InputError
-from s2i.evaluation.extractors import Extractor, image_extractor, weights_identity
+from s2i.evaluation.extractors import Extractor, image_extractor
 from s2i.inference.path import GenerationPath
 from s2i.progress import progress
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data
+from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network, refuse_shared
 from s2i.training.encoder import BEST, readable_captions
 from s2i.training.matching_model import MatchingModel, load_matching_model
 
@@ -34,15 +35,24 @@ class RPrecisionEncoder:
     model: MatchingModel
     device: torch.device
 
+    @property
+    def origins(self) -> Origins:
+        """Of both encoders, and of a pretrained network that it looks through."""
+        return {
+            **origins_of_network(self.model.encoder, "its caption encoder"),
+            **origins_of_image_encoder(self.model.image_encoder, str(self.model.folder)),
+        }
+
     def extractor(self) -> Extractor:
         """Its image encoder, as an extractor of features."""
         model = self.model
-        return image_extractor(
+        extractor = image_extractor(
             "r_precision_encoder",
             f"image encoder of {model.folder.name} ({model.config.modality})",
             model.image_encoder,
             model.encoder.embedding_dim,
         )
+        return replace(extractor, weights=self.origins)
 
     def readable(self, pack: Pack) -> np.ndarray:
         """Captions of a pack that it can read, rising."""
@@ -68,12 +78,19 @@ class RPrecisionEncoder:
 def load_r_precision_encoder(folder: str | Path, path: GenerationPath) -> RPrecisionEncoder:
     """The R-precision encoder in a run's folder, for a path that it had no part in.
 
-    Raises InputError for another kind of run, for the encoders that the path was trained on, for their twins
-    of the same seed, and for an R-precision encoder that reads another front end's features or was trained on
-    other data.
+    Raises InputError for another kind of run, for the encoders that the path was trained on, for others over
+    the same pretrained network, for their twins of the same seed, and for an R-precision encoder that reads
+    another front end's features or was trained on other data.
     """
     model = load_matching_model(folder, "evaluation.r_precision_encoder", path.device)
-    _refuse_partner(model, path)
+    refuse_shared(
+        path.all_trained_by(),
+        RPrecisionEncoder(model, path.device).origins,
+        "an R-precision encoder",
+        "train other ones with s2i train-encoder ... seed=N image_encoder.kind=KIND, of another kind than the"
+        " generator's where that is a pretrained network",
+    )
+    _refuse_twin(model, path)
     if model.config.modality == "speech" and model.config.audio != path.config.audio:
         raise InputError(
             f"expected an R-precision encoder with the audio settings of the pack, found others in {folder}:"
@@ -84,22 +101,16 @@ def load_r_precision_encoder(folder: str | Path, path: GenerationPath) -> RPreci
     return RPrecisionEncoder(model, path.device)
 
 
-def _refuse_partner(r_precision_encoder: MatchingModel, path: GenerationPath) -> None:
-    """An R-precision encoder must have had no part in the generator's training."""
-    theirs = {weights_identity(network) for network in (path.encoder, path.image_encoder) if network}
-    ours = {
-        weights_identity(network)
-        for network in (r_precision_encoder.encoder, r_precision_encoder.image_encoder)
-    }
+def _refuse_twin(r_precision_encoder: MatchingModel, path: GenerationPath) -> None:
+    """A run that had a part in the generator's training, or one that began with the same weights."""
     gan = path.config.gan
     partners = [Path(name) for name in (gan.encoder, gan.other_encoder, gan.matching_model) if name]
-    if theirs & ours or any(_same_folder(r_precision_encoder.folder, partner) for partner in partners):
-        raise InputError(
-            "expected an R-precision encoder that had no part in the generator's training, found the"
-            " encoders that it was"
-            f" trained on in {r_precision_encoder.folder}: train other ones with s2i train-encoder ... seed=N"
-        )
     for partner in partners:
+        if partner.exists() and partner.resolve() == r_precision_encoder.folder.resolve():
+            raise InputError(
+                "expected an R-precision encoder that had no part in the generator's training, found the run"
+                f" that it was trained on, {partner}: train other ones with s2i train-encoder ... seed=N"
+            )
         saved = partner / "checkpoints" / BEST
         config = read_checkpoint(saved)["config"] if saved.is_file() else {}
         if (config.get("modality"), config.get("seed")) == (
@@ -112,7 +123,3 @@ def _refuse_partner(r_precision_encoder: MatchingModel, path: GenerationPath) ->
                 f" in {r_precision_encoder.folder} as in {partner}: train one with s2i train-encoder ..."
                 f" seed=N"
             )
-
-
-def _same_folder(first: Path, second: Path) -> bool:
-    return second.exists() and second.resolve() == first.resolve()

@@ -11,8 +11,7 @@ from s2i.config import MISSING, DataConfig, EvaluationConfig
 from s2i.config_files import override
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
-from s2i.evaluation.inception_weights import DOWNLOAD, PUBLISHED
-from s2i.evaluation.metric_networks import ENCODERS
+from s2i.evaluation.metric_networks import ENCODERS, asked_for
 from s2i.evaluation.protocols.registry import PROTOCOLS
 from s2i.evaluation.score import Score
 from s2i.inference.model import load
@@ -33,8 +32,8 @@ def evaluate(
     Args:
         model: folder of a GAN training, or of an exported or imported model.
         protocols: names out of PROTOCOLS; none: all that its data, classifier, R-precision encoder and
-            weights allow. One that is named and needs Inception's weights fetches them where
-            `evaluation.inception_weights` is empty.
+            weights allow. One that is named and needs published weights fetches them where
+            `evaluation` names none.
         evaluation: instead of the run's own settings.
         data: of an exported model, which has none: a pack of its front end and image size.
 
@@ -56,8 +55,7 @@ def evaluate(
             if data is not None:
                 path = replace(path, config=replace(path.config, data=data))
             settings = evaluation or path.config.evaluation
-            if {PROTOCOLS[name].extractor for name in protocols} & set(PUBLISHED):
-                settings = replace(settings, inception_weights=settings.inception_weights or DOWNLOAD)
+            settings = asked_for(settings, {PROTOCOLS[name].extractor for name in protocols})
             bank = FeatureBank(path, settings)
             for name in protocols:
                 bank.extractor(PROTOCOLS[name].extractor)  # known before anything is generated

@@ -200,6 +200,7 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
         image_encoder=networks.get("image_encoder"),
         generator=networks["generator"],
         data=stored.data,
+        trained_by=stored.trained_by,
         folder=stored.origin.parent.parent if stored.origin.name == LAST else stored.origin.parent,
         domain=domain,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from s2i.models.generator import GeneratorOutput
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.interfaces import CaptionEncoder, Generator
 from s2i.runs.fingerprints import Fingerprints
+from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network
 from s2i.runs.weight_fingerprint import weight_fingerprint
 
 
@@ -39,6 +40,7 @@ class GenerationPath:
     image_encoder: ImageEncoder | PretrainedImageEncoder | None  # None: imported without one
     generator: Generator
     data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
+    trained_by: Origins = field(default_factory=dict)  # networks that had a part in its training, as recorded
     folder: Path | None = None  # of the run or the exported model; None: never read from one
     domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
 
@@ -131,6 +133,14 @@ class GenerationPath:
             self._expect(self.config.modality)
         chosen = self._image_encoder() if network == "image_encoder" else getattr(self, network)
         return weight_fingerprint(chosen, half=True)
+
+    def all_trained_by(self) -> Origins:
+        """What had a part in the generator's training: as recorded, and the path's own encoders."""
+        return {
+            **origins_of_network(self.encoder, "the model's caption encoder"),
+            **origins_of_image_encoder(self.image_encoder, "the model"),
+            **self.trained_by,
+        }
 
     def _image_encoder(self) -> ImageEncoder | PretrainedImageEncoder:
         if self.image_encoder is None:

@@ -97,6 +97,7 @@ def _write_files(
             "vocabulary": path.vocabulary.to_list() if path.vocabulary else None,
             "step": path.step,
             **({"data": path.data} if path.data is not None else {}),
+            "trained_by": path.trained_by,
         }
         others = ("image_encoder.", f"{DOMAIN}.")
         to_generate = sum(value.numel() for key, value in weights.items() if not key.startswith(others))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from s2i.errors import InputError
 from s2i.files.atomic import parse_json
 from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
+from s2i.runs.provenance import Origins
 
 FORMAT = 1  # of an exported model's folder
 MODALITIES = ("speech", "text")
@@ -34,6 +35,7 @@ class StoredPath:
     step: int
     weights: dict[str, dict[str, Tensor]]  # by the names of NETWORKS, and DOMAIN where there is one
     data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
+    trained_by: Origins = field(default_factory=dict)  # networks that had a part in its training
 
 
 def read_model(folder: Path) -> list[StoredPath]:
@@ -132,12 +134,21 @@ def _stored(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str, Te
         raise InputError(
             f"expected a vocabulary for text in {origin}, found none: it is cut short, export it again"
         )
-    data = entry.get("data")
-    if data is not None and not (isinstance(data, dict) and all(isinstance(v, str) for v in data.values())):
+    data, trained_by = entry.get("data"), entry.get("trained_by", {})
+    if data is not None and not _is_of_words(data):
         raise InputError(
             f"expected fingerprints {{split: digits}} as data in {origin}, found {data!r}: export it again"
         )
-    return StoredPath(origin, config, words, step, weights, data)
+    if not _is_of_words(trained_by):
+        raise InputError(
+            f"expected fingerprints {{digits: network}} as trained_by in {origin}, found {trained_by!r}:"
+            " export it again"
+        )
+    return StoredPath(origin, config, words, step, weights, data, trained_by)
+
+
+def _is_of_words(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(word, str) for word in value.values())
 
 
 def cut_short(path: Path, expected: str, error: Exception) -> InputError:

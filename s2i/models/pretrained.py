@@ -146,3 +146,22 @@ class PretrainedNetwork(nn.Module):
         for name in KINDS[self.kind].upper:
             hidden = self.network.get_submodule(name)(hidden)
         return hidden.mean((2, 3)), regions
+
+
+class ImageNetClassifier(nn.Module):
+    """A pretrained network with its classifier: which of ImageNet's 1,000 classes an image is of."""
+
+    def __init__(self, backbone: PretrainedNetwork, classifier: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.classifier = backbone, classifier
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> ImageNetClassifier:
+        """Stays in eval mode whatever is asked."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) in [-1, 1], of any size -> pooled vector (B, channels), logits (B, 1000)."""
+        pooled, _ = self.backbone(images)
+        return pooled, self.classifier(pooled)

@@ -127,7 +127,7 @@ def results(
                 if part.endswith("_speakers") and column == "text":  # which has none
                     continue
                 if part and given:
-                    values[part] = given
+                    values[part] = values.get(part, {}) | given
                 elif not part:
                     values |= given
         content[section] = {name: values for name, values in columns.items() if values}

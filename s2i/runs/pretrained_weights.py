@@ -19,8 +19,14 @@ from s2i.files.atomic import sha256_of
 from s2i.files.efficientnet_weights import efficientnet_lite0_file
 from s2i.models.efficientnet_lite0 import EfficientNetLite0, fold_batch_norms
 from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.models.pretrained import EFFICIENTNET_LITE0, KINDS, PretrainedNetwork
-from s2i.runs.weight_fingerprint import weight_fingerprint
+from s2i.models.pretrained import (
+    EFFICIENTNET_LITE0,
+    KINDS,
+    ImageNetClassifier,
+    PretrainedNetwork,
+    whole_network,
+)
+from s2i.runs.provenance import backbone_fingerprint
 
 # torchvision names its files by the first digits of their hash: inception_v3_google-0cc3c7bd.pth
 NAMED_BY_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
@@ -60,8 +66,7 @@ def comes_from_a_file(encoder: PretrainedImageEncoder) -> bool:
 
 def fingerprint(backbone: PretrainedNetwork) -> Tensor:
     """Fingerprint of a backbone's weights, in float16, as a buffer that its encoder keeps: uint8 (32,)."""
-    digits = weight_fingerprint(backbone.network, half=True, floating_alone=True)
-    return torch.frombuffer(bytearray.fromhex(digits), dtype=torch.uint8)
+    return torch.frombuffer(bytearray.fromhex(backbone_fingerprint(backbone.network)), dtype=torch.uint8)
 
 
 def efficientnet_lite0() -> EfficientNetLite0:
@@ -109,25 +114,68 @@ def _read_backbone(
             f"expected image_encoder.input_size of {least} px or more for {kind}, found {input_size}:"
             " raise it"
         )
-    if file:
-        values = _read_file(Path(file), sha256)
-    else:
-        values = _read_efficientnet_lite0() if kind == EFFICIENTNET_LITE0 else _download(kind)
-    origin = file or f"the published weights of {kind}"
+    values = _read_values(kind, file, sha256)
+    unused = {key.split(".")[0] for key in KINDS[kind].unused}
+    values = {key: value for key, value in values.items() if key.split(".")[0] not in unused}
     with torch.device("meta"):  # no random weights to be thrown away
         backbone = PretrainedNetwork(kind, input_size, normalization)
-    try:
-        if kind == EFFICIENTNET_LITE0 and "_fc.weight" in values:  # a file as published, not one of ours
-            values = fold_batch_norms(values)
-        unused = {key.split(".")[0] for key in KINDS[kind].unused}
-        values = {key: value for key, value in values.items() if key.split(".")[0] not in unused}
-        backbone.network.load_state_dict(values, assign=True)
-    except (KeyError, RuntimeError) as error:
-        found = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"expected weights of {kind} in {origin}, found {found}: they are of another network"
-        ) from error
+    _fill(backbone.network, values, kind, file)
     return backbone.float().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def imagenet_classifier(
+    kind: str, input_size: int, normalization: str = "published", file: str = ""
+) -> ImageNetClassifier:
+    """A pretrained network with its classifier, on the CPU.
+
+    Args:
+        kind: "efficientnet_lite0" or "mobilenet_v2".
+        input_size, normalization: as of `PretrainedNetwork`.
+        file: of the weights, its classifier's among them; empty: the published ones.
+
+    Raises:
+        InputError: as of an image encoder's.
+    """
+    backbone = _read_backbone(kind, input_size, normalization, file, "")
+    head = "classifier."
+    values = _read_values(kind, file, "")
+    with torch.device("meta"):
+        classifier = whole_network(kind).classifier
+    _fill(
+        classifier,
+        {key.removeprefix(head): value.float() for key, value in values.items() if key.startswith(head)},
+        f"the classifier of {kind}",
+        file,
+    )
+    return ImageNetClassifier(backbone, classifier)
+
+
+def _read_values(kind: str, file: str, sha256: str) -> dict[str, Tensor]:
+    """The state dict of a whole network of a kind, or of its backbone alone."""
+    if not file:
+        return _read_efficientnet_lite0() if kind == EFFICIENTNET_LITE0 else _download(kind)
+    values = _read_file(Path(file), sha256)
+    if kind == EFFICIENTNET_LITE0 and "_fc.weight" in values:  # as published, not as a model keeps it
+        try:
+            return fold_batch_norms(values)
+        except KeyError as error:
+            raise _another_network(kind, file, error) from error
+    return values
+
+
+def _fill(network: nn.Module, values: dict[str, Tensor], what: str, file: str) -> None:
+    try:
+        network.load_state_dict(values, assign=True)
+    except RuntimeError as error:
+        raise _another_network(what, file, error) from error
+
+
+def _another_network(what: str, file: str, error: Exception) -> InputError:
+    found = " ".join(str(error).split())[:160]
+    return InputError(
+        f"expected weights of {what} in {file or 'its published weights'}, found {found}:"
+        " they are of another network"
+    )
 
 
 def _download(kind: str) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from s2i.data.dataset import CaptionedImages
 from s2i.data.pack import Pack
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.relation import RelationSupervisor
+from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
 from s2i.training.encoder import refuse_short_recordings
@@ -111,6 +112,16 @@ class Conditioner:
             return None
         with self.engine.autocast():
             return self._matching_model.encoder(batch.inputs, batch.lengths)
+
+    def origins(self) -> Origins:
+        """Of the networks that it brings into the generator's training, as they are when it begins."""
+        modality = self.config.modality
+        origins = origins_of_network(self.encoder, f"the {modality} encoder gan.encoder")
+        origins |= origins_of_image_encoder(self.image_encoder, "gan.encoder")
+        if self._matching_model:
+            origins |= origins_of_network(self._matching_model.encoder, "the encoder of gan.matching_model")
+            origins |= origins_of_image_encoder(self.matching_image_encoder, "gan.matching_model")
+        return origins
 
     def update_average(self, step: int) -> None:
         """Move the average of a tuned encoder, once a batch."""

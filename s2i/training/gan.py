@@ -24,6 +24,7 @@ from s2i.models.discriminator import Discriminators, image_pyramid
 from s2i.progress import progress
 from s2i.runs.feature_network import load_feature_network
 from s2i.runs.fingerprints import data_of_run
+from s2i.runs.provenance import Origins, backbone_fingerprint
 from s2i.runs.run import alone_in_its_run
 from s2i.training import gan_step
 from s2i.training.conditioner import OTHER, Conditioner, conditioner_of_step
@@ -72,7 +73,12 @@ def train_gan(config: Config) -> Path:
     for conditioner in conditioners:
         saved |= conditioner.networks()
     vocabulary = next((each.vocabulary for each in conditioners if each.vocabulary), None)
-    facts = {"kind": "gan", "data": data, "vocabulary": vocabulary.to_list() if vocabulary else None}
+    facts = {
+        "kind": "gan",
+        "data": data,
+        "trained_by": _trained_by(conditioners, networks),
+        "vocabulary": vocabulary.to_list() if vocabulary else None,
+    }
     sizes = networks.generator.sizes
     with Training(engine, settings.steps, saved, facts) as training:
         grids = [
@@ -141,6 +147,18 @@ def _build_networks(config: Config, engine: Engine, classes: int, embedding_dim:
         Learner(engine, learning.parameters(), settings.generator, settings.steps),
         Learner(engine, discriminators.trainable_parameters(), settings.discriminator, settings.steps),
     )
+
+
+def _trained_by(conditioners: list[Conditioner], networks: GanNetworks) -> Origins:
+    """The networks that have a part in the training; a discriminator of another package may name some as
+    `pretrained`."""
+    origins: Origins = {}
+    for conditioner in conditioners:
+        origins |= conditioner.origins()
+    for discriminator in networks.discriminators:
+        for name, network in getattr(discriminator, "pretrained", {}).items():
+            origins[backbone_fingerprint(network)] = f"{name} in a discriminator"
+    return origins
 
 
 def _batches(

@@ -19,6 +19,7 @@ from s2i.data.images import resize, to_uint8
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
+from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.files.efficientnet_weights import efficientnet_lite0_file
 from s2i.inference.model import load
 from s2i.inference.stored import IMAGE_NETWORK
@@ -29,6 +30,7 @@ from s2i.reports.export import export
 from s2i.runs import pretrained_weights
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.pretrained_weights import connect, efficientnet_lite0, fingerprint, require_backbone
+from s2i.runs.provenance import backbone_fingerprint
 from s2i.training import cached_features
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.encoder import BEST, train_encoder
@@ -350,6 +352,15 @@ def test_an_exported_model_generates_without_the_network_and_compares_images_wit
         expected = load(runs[0]).path("speech").image_encoder(images)[0]
     model = tmp_path / "model"
     export(runs, model, half)
+    # What trained it is recorded, and stays known in an exported model of either size: neither that network
+    # nor another encoder over it scores.
+    network = backbone_fingerprint(make_network("mobilenet_v2"))
+    for path in (load(runs[0]).path("speech"), load(model).path("speech")):
+        assert path.trained_by[network] == "mobilenet_v2 in the image encoder of gan.encoder"
+        assert len(path.trained_by) == 3 and "the speech encoder gan.encoder" in path.trained_by.values()
+        assert path.all_trained_by().keys() == path.trained_by.keys()
+        with pytest.raises(InputError, match="shares the weights .* of another kind than the generator's"):
+            load_r_precision_encoder(world / "text-encoder", path)
     moved.unlink()
     assert str(tmp_path) not in (model / "config.json").read_text()
     found = load(model).path("speech").image_encoder(images)[0]

@@ -27,22 +27,22 @@ def class_retrieval_by_generated(bank: FeatureBank) -> list[Score]:
     features (the layer before its heads); mAP: mean average precision, relevant = same class. real: each real
     image is a query among the other real ones. Chance: a random order's expectation, in closed form.
     Intervals: t over classes."""
-    if bank.extractor("classifier") is None or len(np.unique(bank.pack.labels)) < 2:
-        return []
-    labels, gallery_labels = bank.captions.labels(bank.captions.generated), bank.pack.labels
-    gallery = torch.from_numpy(bank.predictions_of_real.features)
-    queries = torch.from_numpy(bank.predictions_of_generated.features)
-    classes = torch.from_numpy(labels), torch.from_numpy(gallery_labels)
-    precision = retrieval.retrieve_by_class(queries, gallery, *classes)["mAP"].numpy()
-    counts = {"queries": len(labels), "gallery": len(gallery_labels), "classes": len(np.unique(labels))}
-    scores = [mean_score("mAP", precision, labels, counts)]
-    scores.append(Score("mAP", retrieval.chance_by_class(*classes)["mAP"], counts, of="chance"))
-    among_real = _precision_among_others(gallery, gallery_labels)
-    alone = np.isnan(among_real)  # the only image of its class has nothing to find
-    if not alone.all():
-        counts = {"queries": int((~alone).sum()), "gallery": len(gallery_labels) - 1}
-        scores.append(mean_score("mAP", among_real[~alone], gallery_labels[~alone], counts, of="real"))
-    return scores
+    return _class_retrieval(bank, "classifier")
+
+
+@protocol("efficientnet_lite0", GENERATED, REAL)
+def class_retrieval_by_efficientnet_lite0(bank: FeatureBank) -> list[Score]:
+    """class_retrieval_by_generated (real images: centre crops of the generated ones' size), with the pooled
+    features of EfficientNet-lite0 (ImageNet, 1280 numbers) in place of the classifier's; all images are
+    brought to 224 px by an antialiased bicubic filter. A model that it trained is refused."""
+    return _class_retrieval(bank, "efficientnet_lite0")
+
+
+@protocol("mobilenet_v2", GENERATED, REAL)
+def class_retrieval_by_mobilenet_v2(bank: FeatureBank) -> list[Score]:
+    """class_retrieval_by_efficientnet_lite0 (real images: centre crops of the generated ones' size), with
+    MobileNet-v2's pooled features (1280 numbers): for models that EfficientNet-lite0 trained."""
+    return _class_retrieval(bank, "mobilenet_v2")
 
 
 @protocol("imagenet", S2IGAN, "generated images of ten captions of each of two real images a class")
@@ -105,6 +105,25 @@ def r_precision(bank: FeatureBank) -> list[Score]:
         score = mean_score("r_precision", hits.numpy(), labels, counts, of=of)
         scores.append(_with_spread(score, folds, bank.settings.seed))
     return [*scores, Score("r_precision", 1 / CANDIDATES, counts, of="chance")]
+
+
+def _class_retrieval(bank: FeatureBank, name: str) -> list[Score]:
+    if bank.extractor(name) is None or len(np.unique(bank.pack.labels)) < 2:
+        return []
+    labels, gallery_labels = bank.captions.labels(bank.captions.generated), bank.pack.labels
+    gallery = torch.from_numpy(np.array(bank.real(name)[FEATURES]))
+    queries = torch.from_numpy(np.array(bank.generated(name)[FEATURES]))
+    classes = torch.from_numpy(labels), torch.from_numpy(gallery_labels)
+    precision = retrieval.retrieve_by_class(queries, gallery, *classes)["mAP"].numpy()
+    counts = {"queries": len(labels), "gallery": len(gallery_labels), "classes": len(np.unique(labels))}
+    scores = [mean_score("mAP", precision, labels, counts)]
+    scores.append(Score("mAP", retrieval.chance_by_class(*classes)["mAP"], counts, of="chance"))
+    among_real = _precision_among_others(gallery, gallery_labels)
+    alone = np.isnan(among_real)  # the only image of its class has nothing to find
+    if not alone.all():
+        counts = {"queries": int((~alone).sum()), "gallery": len(gallery_labels) - 1}
+        scores.append(mean_score("mAP", among_real[~alone], gallery_labels[~alone], counts, of="real"))
+    return scores
 
 
 def _s2igan(bank: FeatureBank, name: str) -> list[Score]:
