@@ -43,7 +43,7 @@ begin() {
     folder="recipes/$(basename -- "$(cd -- "$(dirname -- "${BASH_SOURCE[1]}")" && pwd)")"
     script="$(basename -- "${BASH_SOURCE[1]}")"
     preset=${default_preset:-default} root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
-    matching_model=()
+    matching_model=() r_precision_encoder=()
     while [ $# -gt 0 ]; do
         case "$1" in
             --preset | --root | --exp | --stage | --stop-stage)
@@ -243,7 +243,8 @@ set_paths() {
 
 # train_and_compare: stages 4 to 9, from packs to a report and a model, of any recipe that compares speech and
 # text, after set_paths. `matching_model` (array): where it isn't empty, the settings of two further encoders, the
-# matching models that generators learn from in place of the encoders of their captions.
+# matching models that generators learn from in place of the encoders of their captions. `r_precision_encoder`
+# (array): settings in which the R-precision encoder differs from them, where they look through a pretrained network.
 train_and_compare() {
     local speech_matching=() text_matching=()
     if [ "${#matching_model[@]}" -gt 0 ]; then
@@ -252,7 +253,8 @@ train_and_compare() {
     fi
     if stage 4 classifier "train the classifier and the R-precision encoder, which are used only to score"; then
         together "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
-            and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 run="$runs-r-precision-encoder"
+            and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \
+            ${r_precision_encoder[@]+"${r_precision_encoder[@]}"} run="$runs-r-precision-encoder"
     fi
 
     if stage 5 encoders "match a speech encoder and a text encoder against images"; then

@@ -12,16 +12,27 @@ begin "$@"
 root=${root:-$folder/data/cub}
 work="$folder/data/work"
 part=()
+# The R-precision encoder shares no network with what trains generators: its image encoder starts from nothing.
+r_precision_encoder=(
+    image_encoder.kind=small image_encoder.input_size=64 image_encoder.region_side=0 image_encoder.cached_crops=0
+)
 case "$preset" in # presets that need the same images and audio share a pack
-    smoke) work="$folder/data/smoke" part=(--photographs 3) pack="$work/pack" ;;
+    smoke) work="$folder/data/smoke" part=(--photographs 3) pack="$work/pack" r_precision_encoder=() ;;
     small)
         pack="$work/pack-224"
-        # At 224 px the encoders' MobileNet-v2 costs several times the rest of a generator's step.
+        # At 224 px the encoders' EfficientNet-lite0 costs several times the rest of a generator's step.
         matching_model=(image_encoder.input_size=96 image_encoder.region_side=0)
         ;;
     gan_int_cls) pack="$work/pack-224" ;;
     small128) pack="$work/pack-256" ;;
     attngan4) pack="$work/pack-512" ;;
+    li2020)
+        pack="$work/pack-$preset"
+        # Its own losses are those of a student, and here is no teacher.
+        r_precision_encoder+=(
+            matching.batch_weight=1 matching.joint_weight=0 matching.distance_weight=0 matching.distillation_weight=0
+        )
+        ;;
     s2igan | attngan | speech_attngan | stackgan_v2) pack="$work/pack-256" ;;
     *) pack="$work/pack-$preset" ;;
 esac

@@ -79,7 +79,8 @@ class Discriminator(Protocol):
     the width C of the condition, the number of classes of the training split (0 without `gan.class_weight`),
     whether there is a contrastive term (`gan.contrast_weight`), and the options. With the one it also has
     `classify(features) -> (B, classes)`, with the other `embed(features, condition) -> (images, captions)`,
-    (B, C) each.
+    (B, C) each. One that looks through pretrained networks names them as `pretrained`, {name: module}: they
+    are recorded, so that none of them scores what it trained.
     """
 
     def initialise(self) -> None:

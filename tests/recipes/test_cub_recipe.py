@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from s2i.config import Config
+from s2i.config_files import load_config
 from s2i.data.pack import Pack
+from s2i.models.build import build_image_encoder
+from s2i.runs.pretrained_weights import connect, require_backbone
 from tests.recipes.tree import write_tree
 from tests.tiny_cub import write_cub
 
@@ -67,6 +71,17 @@ def test_presets_of_one_size_share_a_pack_and_others_do_not():
         assert values(classifier)["classifier.pack"] == values(classifier)["data.pack"]
         assert values(r_precision_encoder)["seed"] != values(classifier).get("seed", "0")
         packs[preset.stem] = values(classifier)["data.pack"]
+        # A pretrained network that trains the generators has no part in the R-precision encoder.
+        config = load_config(ROOT / "recipes" / "cub" / "conf" / f"{preset.name}")
+        assert (
+            config.image_encoder.kind == "small"
+            or values(r_precision_encoder)["image_encoder.kind"] == "small"
+        )
+        overrides = [word for word in r_precision_encoder if "=" in word and not word.startswith("-")]
+        load_config(ROOT / "recipes" / "cub" / "conf" / f"{preset.name}", overrides)
+        assert not (
+            config.evaluation.efficientnet_lite0 and config.image_encoder.kind == "efficientnet_lite0"
+        )
     assert packs["s2igan"] == packs["attngan"] == packs["stackgan_v2"] == packs["speech_attngan"]
     assert len({packs[name] for name in ("s2igan", "attngan4", "li2020", "small", "smoke")}) == 5
 
@@ -93,6 +108,17 @@ def test_data_speech_and_packs_come_of_the_root_which_is_left_alone(tree):
     done = bash(*words, cwd=tree)
     assert done.returncode == 0 and "packed before" in done.stderr
     assert stamps == {path: path.stat().st_mtime_ns for path in pack.folder.iterdir()}
+
+
+def test_small_presets_need_no_weights_but_those_that_come_by_pip():
+    for preset, kind in (
+        ("small", "efficientnet_lite0"),
+        ("small128", "efficientnet_lite0"),
+        ("smoke", "small"),
+    ):
+        config = load_config(ROOT / "recipes" / "cub" / "conf" / f"{preset}.yaml").image_encoder
+        assert (config.kind, config.weights) == (kind, "")
+        require_backbone(connect(build_image_encoder(Config(image_encoder=config)), config))
 
 
 def test_small_has_matching_encoders_of_its_own():
