@@ -155,6 +155,9 @@ def _trained_by(conditioners: list[Conditioner], networks: GanNetworks) -> Origi
     origins: Origins = {}
     for conditioner in conditioners:
         origins |= conditioner.origins()
+    if networks.features is not None:
+        digits = backbone_fingerprint(networks.features.network)
+        origins[digits] = "the frozen network in whose features images are compared"
     for discriminator in networks.discriminators:
         for name, network in getattr(discriminator, "pretrained", {}).items():
             origins[backbone_fingerprint(network)] = f"{name} in a discriminator"

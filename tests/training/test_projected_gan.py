@@ -18,6 +18,7 @@ from s2i.models.discriminator import Discriminators
 from s2i.models.projected_discriminator import Head, ProjectedDiscriminator
 from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last
+from s2i.runs.provenance import backbone_fingerprint
 from s2i.runs.run import Run
 from s2i.training import gan, gan_losses, gan_step
 from s2i.training.loop import Training
@@ -272,7 +273,9 @@ def test_a_step_passes_the_frozen_network_and_each_trunk_no_more_often_than_it_m
 
 def test_bf16_trains_and_every_weight_stays_finite(trained_encoders, tmp_path):
     config = replace(make_config(trained_encoders, tmp_path / "run", steps=3), precision="bf16")
-    nets = load_last(gan.train_gan(config) / "checkpoints")["nets"]
+    state = load_last(gan.train_gan(config) / "checkpoints")
+    nets, digits = state["nets"], backbone_fingerprint(tiny_feature_network(32).network)
+    assert state["trained_by"][digits] == "the frozen network in whose features images are compared"
     for net in nets.values():
         assert all(value.dtype != torch.bfloat16 and value.isfinite().all() for value in net.values())
 
