@@ -75,7 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     sentence.add_argument("--text", metavar="WORDS", help="the sentence")
     sentence.add_argument("--texts", type=given_path, metavar="FILE", help="a file of sentences, one a line")
-    sentence.add_argument("--record", type=_seconds, metavar="SECONDS", help="record from the microphone")
+    sentence.add_argument(
+        "--record",
+        type=_seconds,
+        metavar="SECONDS",
+        help="record from the microphone until you fall silent, at most so long",
+    )
     sentence.add_argument(
         "--interpolate",
         type=given_path,

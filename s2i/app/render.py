@@ -16,6 +16,7 @@ from s2i.app.timeline import Segment, Timeline
 from s2i.data.images import grid
 
 ATTENTION_COLUMNS = 12  # of a sheet of attention maps
+LEAST_CUT = 0.02  # s that are worth a shade
 
 
 def render(answer: Answer) -> str:
@@ -109,11 +110,32 @@ def _speech_player(side: ModalityAnswer, timeline: Timeline) -> str:
     mel = _uri(png(timeline.mel))
     return (
         f'<section class="s2i-player s2i-speech" data-side="speech" data-seconds="{timeline.seconds:.4f}"'
-        f"{_attention_style(side)}><h3>Recording <small>{timeline.seconds:.1f} s</small></h3>"
+        f"{_attention_style(side)}><h3>Recording <small>{timeline.stop - timeline.start:.1f} s"
+        f" of {timeline.seconds:.1f} s heard</small></h3>"
         f'<audio controls src="{_uri(timeline.wav(), "wav", "audio")}"></audio>'
         '<div class="s2i-timeline"><div class="s2i-line">'
         f'{_waveform(timeline)}<img class="s2i-mel" src="{mel}" alt="Log-mel spectrogram">{tiles}'
-        f'<div class="s2i-cursor"></div></div>{_attention(side)}</div></section>'
+        f'{_cut(timeline)}<div class="s2i-cursor"></div></div>{_attention(side)}</div>'
+        f"{_notes(side)}</section>"
+    )
+
+
+def _cut(timeline: Timeline) -> str:
+    """Shades over what was cut before and after what is said."""
+    parts = [(0.0, timeline.start), (timeline.stop, timeline.seconds)]
+    return "".join(
+        f'<i class="s2i-cut" title="Not heard: silence" style="left:{_share(start, timeline)};'
+        f'width:{_share(stop - start, timeline)}"></i>'
+        for start, stop in parts
+        if stop - start >= LEAST_CUT
+    )
+
+
+def _notes(side: ModalityAnswer) -> str:
+    """What is wrong with the recording, a sentence each."""
+    return "".join(
+        f'<p class="s2i-note s2i-doubt" role="status">{escape(note[:1].upper() + note[1:])}.</p>'
+        for note in side.notes
     )
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from s2i.app.timeline import Segment, Timeline, divide, trace
-from s2i.data.audio import load_waveform
+from s2i.data.audio import hear
 from s2i.data.images import load_image, resize, to_uint8
 from s2i.data.sound_files import check_recording
 from s2i.errors import InputError
@@ -69,6 +69,7 @@ class ModalityAnswer:
     unknown: list[str] = field(default_factory=list)  # words that are not in the vocabulary
     unread: list[str] = field(default_factory=list)  # words beyond the longest sentence
     neighbours: list[Neighbour] = field(default_factory=list)  # nearest first; empty without an index
+    notes: list[str] = field(default_factory=list)  # what is wrong with the recording
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,16 @@ class Studio:
         if request.recording is not None:
             path = self.model.path("speech")
             check_recording(request.recording, LONGEST)
-            waveform = load_waveform(request.recording, path.config.audio)
-            encoding = path.encode_speech([waveform])
-            timeline = trace(waveform, path.config.audio)
-            segments = divide(int(encoding.mask.sum()), path.encoder.seconds_per_step, timeline.seconds)
+            heard = hear(request.recording, path.config.audio)
+            encoding = path.encode_speech([heard.spoken])
+            timeline = trace(heard.waveform, path.config.audio, heard.start, heard.stop)
+            steps, duration = int(encoding.mask.sum()), path.encoder.seconds_per_step
+            segments = divide(steps, duration, timeline.start, timeline.stop)
             generated_images = _generate(path, encoding, request.seeds, len(segments))
+            notes = [note for note in (*heard.notes(), path.doubt(encoding)) if note]
+            neighbours = self._nearest(path, encoding)
             answers.append(
-                ModalityAnswer("speech", segments, generated_images, neighbours=self._nearest(path, encoding))
+                ModalityAnswer("speech", segments, generated_images, neighbours=neighbours, notes=notes)
             )
         if text:
             path = self.model.path("text")

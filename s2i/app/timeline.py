@@ -30,12 +30,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A recording at the model's sample rate."""
+    """A recording at the model's sample rate, and the part of it that the encoder hears."""
 
     samples: np.ndarray  # float32 (N,) in [-1, 1]
     rate: int  # Hz: the model's
     extremes: np.ndarray  # float32 (C, 2) in [-1, 1]: least and largest sample of each column, C <= COLUMNS
     mel: np.ndarray  # uint8 (M, T, 3): high bins on top
+    start: float  # s; before it, and from `stop` on, there is silence that is cut
+    stop: float
 
     @property
     def seconds(self) -> float:
@@ -49,14 +51,17 @@ class Timeline:
         return stream.getvalue()
 
 
-def trace(waveform: Tensor, config: AudioConfig) -> Timeline:
-    """The timeline of a recording, (N,) at `config.sample_rate`."""
+def trace(waveform: Tensor, config: AudioConfig, start: int = 0, stop: int | None = None) -> Timeline:
+    """The timeline of a recording, (N,) at `config.sample_rate`, of which the samples from `start` to `stop`
+    (its end) are what is said."""
     samples = waveform.numpy()
     columns = np.array_split(samples, min(COLUMNS, len(samples)))
     extremes = np.array([(column.min(), column.max()) for column in columns], np.float32).clip(-1, 1)
     # The features of a pretrained front end are no spectrogram: show the default log-mel instead.
     spectrogram = config if config.front_end == "log_mel" else AudioConfig(sample_rate=config.sample_rate)
-    return Timeline(samples, config.sample_rate, extremes, shade(log_mel(waveform, spectrogram)))
+    mel = shade(log_mel(waveform, spectrogram))
+    seconds = [(len(samples) if place is None else place) / config.sample_rate for place in (start, stop)]
+    return Timeline(samples, config.sample_rate, extremes, mel, *seconds)
 
 
 def shade(mel: Tensor) -> np.ndarray:
@@ -69,13 +74,13 @@ def shade(mel: Tensor) -> np.ndarray:
     return colours.round().to(torch.uint8).transpose(0, 1).flip(0).contiguous().numpy()
 
 
-def divide(count: int, duration: float, seconds: float) -> list[Segment]:
-    """`count` segments of `duration` s, the last until the end of the recording of `seconds`.
+def divide(count: int, duration: float, start: float, stop: float) -> list[Segment]:
+    """`count` segments of `duration` s of what is said from `start` to `stop`, the last until its end.
 
     The encoder's kernels and strides leave a remainder at the end, which belongs to the last segment.
     """
-    starts = [duration * index for index in range(count)]
-    ends = [*starts[1:], max(seconds, starts[-1])] if starts else []
+    starts = [start + duration * index for index in range(count)]
+    ends = [*starts[1:], max(stop, starts[-1])] if starts else []
     return [
-        Segment(f"{start:.2f} to {end:.2f} s", start, end) for start, end in zip(starts, ends, strict=True)
+        Segment(f"{begin:.2f} to {end:.2f} s", begin, end) for begin, end in zip(starts, ends, strict=True)
     ]

@@ -28,12 +28,29 @@ _BUFFER = 500  # ms of samples a callback
 _DONT_EXIT = 0x8000  # report a broken installation, don't end the process
 _UTF8 = 1
 _RATE, _PITCH = 1, 3
+_WORD = 1  # the kind of an event
 _RATES = (80, 450)  # words a minute that espeak-ng can speak
 _KEPT_SILENCE = 0.05  # s before the first sound and after the last
 _SILENCE = 0.002  # of full scale: below it nothing is heard
 _LONGEST = AudioConfig().max_seconds  # s: what is longer would be refused by whoever reads it
 
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+class _Event(ctypes.Structure):
+    _fields_ = [  # noqa: RUF012
+        ("type", ctypes.c_int),  # 0 ends a list
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    ]
+
+
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 # The library keeps its state in globals: one sentence at a time in a process.
 _LOCK = threading.Lock()
 
@@ -129,12 +146,24 @@ class Espeak:
                 f"expected a rate of {_RATES[0]} to {_RATES[1]} words a minute and a pitch of 0 to 100,"
                 f" found {rate} and {pitch}"
             )
-        samples, sample_rate = self._samples(text.replace("\0", " "), voice, rate, pitch)
-        return _trim(samples.astype(np.float32) / 32768, sample_rate), sample_rate
+        samples, sample_rate, _ = self._samples(text.replace("\0", " "), voice, rate, pitch)
+        start, stop = _heard(samples, sample_rate)
+        return samples[start:stop], sample_rate
 
-    def _samples(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int]:
-        """The samples as espeak-ng makes them, int16, and their rate in Hz."""
+    def speak_words(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int, np.ndarray]:
+        """As `speak`, and when each word begins: float64 (words,), rising, in seconds of the waveform.
+
+        By espeak-ng's own events. It reads some words as two (`green-tailed`), and runs others together.
+        """
+        samples, sample_rate, words = self._samples(text.replace("\0", " "), voice, rate, pitch)
+        start, stop = _heard(samples, sample_rate)
+        begins = np.unique(np.clip(words, start, max(start, stop - 1)) - start)
+        return samples[start:stop], sample_rate, begins / sample_rate
+
+    def _samples(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int, list[int]]:
+        """The samples as espeak-ng makes them, float32, their rate in Hz, and at which each word begins."""
         parts: list[bytes] = []
+        words_at: list[int] = []
         room = 0
 
         @_CALLBACK
@@ -143,6 +172,11 @@ class Espeak:
             if count > 0:
                 parts.append(ctypes.string_at(samples, 2 * count))
                 room -= count
+            number = 0
+            while events and events[number].type:
+                if events[number].type == _WORD:
+                    words_at.append(events[number].sample)
+                number += 1
             return int(room < 0)  # 1 ends it
 
         with _fresh_library() as library:
@@ -170,7 +204,7 @@ class Espeak:
                 f"expected a sentence of up to {_LONGEST:g} s, found {len(text)} letters that take longer to"
                 f" speak, {text[:40]!r}...: shorten it"
             )
-        return np.frombuffer(b"".join(parts), np.int16), sample_rate
+        return np.frombuffer(b"".join(parts), np.int16).astype(np.float32) / 32768, sample_rate, words_at
 
 
 @contextmanager
@@ -207,11 +241,11 @@ def _some(wanted: str, existing: Iterable[str], prefix: str = "") -> str:
     return ", ".join(prefix + name for name in near)
 
 
-def _trim(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Cut the silence around the sound to `_KEPT_SILENCE`; nothing is left of silence alone."""
+def _heard(waveform: np.ndarray, sample_rate: int) -> tuple[int, int]:
+    """First sample of the sound and the one after its last, with `_KEPT_SILENCE`; (0, 0) of silence alone."""
     heard = np.abs(waveform) > _SILENCE
     if not heard.any():
-        return waveform[:0]
+        return 0, 0
     kept = round(_KEPT_SILENCE * sample_rate)
     first, last = heard.argmax(), len(heard) - 1 - heard[::-1].argmax()
-    return waveform[max(0, first - kept) : last + 1 + kept]
+    return max(0, first - kept), min(len(waveform), last + 1 + kept)

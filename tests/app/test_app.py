@@ -154,9 +154,29 @@ def test_segments_of_speech_cover_the_recording(answer):
 
 
 def test_the_last_segment_ends_with_the_recording_and_none_is_negative():
-    assert [(s.start, s.end) for s in divide(2, 0.5, 1.2)] == [(0.0, 0.5), (0.5, 1.2)]
-    assert [(s.start, s.end) for s in divide(3, 0.5, 0.9)] == [(0.0, 0.5), (0.5, 1.0), (1.0, 1.0)]
-    assert divide(0, 0.5, 1.0) == []
+    assert [(s.start, s.end) for s in divide(2, 0.5, 0, 1.2)] == [(0.0, 0.5), (0.5, 1.2)]
+    assert [(s.start, s.end) for s in divide(3, 0.5, 0, 0.9)] == [(0.0, 0.5), (0.5, 1.0), (1.0, 1.0)]
+    assert [(s.start, s.end) for s in divide(2, 0.5, 2.0, 3.25)] == [(2.0, 2.5), (2.5, 3.25)]
+    assert divide(0, 0.5, 0, 1.0) == []
+
+
+def test_what_is_cut_around_a_sentence_is_shown_and_what_is_wrong_with_it_is_said(model, folder):
+    recorded, rate = soundfile.read(write_recording(folder / "said.wav", 1.5))
+    silence = np.zeros(rate)
+    soundfile.write(folder / "padded.wav", np.concatenate([silence, recorded, silence[: rate // 2]]), rate)
+    answer = Studio(model).answer(Request(folder / "padded.wav", "", (0,)))
+    [side], timeline = answer.modalities, answer.timeline
+    assert timeline.seconds == pytest.approx(3, abs=1e-3)
+    assert (timeline.start, timeline.stop) == pytest.approx((1, 2.5), abs=0.03)
+    assert side.segments[0].start == timeline.start and side.segments[-1].end >= timeline.stop
+    shown = render(answer)
+    assert shown.count('class="s2i-cut"') == 2 and "s2i-doubt" not in shown and "of 3.0 s heard" in shown
+    alone = Studio(model).answer(Request(folder / "said.wav", "", (0,)))
+    assert 's2i-cut"' not in render(alone)
+    overdriven = np.clip(20 * recorded / np.abs(recorded).max(), -1, 1)
+    soundfile.write(folder / "loud.wav", overdriven, rate)
+    loud = Studio(model).answer(Request(folder / "loud.wav", "", (0,)))
+    assert "It was too loud for its microphone" in render(loud)
 
 
 def test_the_nearest_real_images_are_those_that_search_finds(model, speech, folder):

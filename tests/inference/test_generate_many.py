@@ -1,12 +1,10 @@
-"""Many sentences, the way between two recordings, and the microphone."""
+"""Many sentences, and the way between two recordings."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -14,14 +12,12 @@ import torch
 from PIL import Image, ImageSequence
 
 from s2i import cli
-from s2i.data.images import to_uint8
 from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.errors import InputError, InputWarning
 from s2i.files.locks import only_process
 from s2i.inference.generate import generate
 from s2i.inference.generate_many import generate_many
 from s2i.inference.interpolate import between, interpolate
-from s2i.inference.microphone import record
 from s2i.inference.model import load
 from s2i.models.caption_encoding import CaptionEncoding
 from tests.tiny import SENTENCES, write_recording, write_tiny_run
@@ -231,48 +227,6 @@ def test_padding_of_a_recording_has_no_part_in_the_way():
     mask = torch.tensor([[True, True, False]])
     padded = CaptionEncoding(torch.ones(1, 2), torch.tensor([[[1.0, 2.0, 9.0]]]), mask)
     assert between(padded, padded, 0.5).sequence.tolist() == [[[1.0, 2.0]]]
-
-
-def _sounddevice(monkeypatch, samples=None, error=None):
-    class PortAudioError(Exception):
-        pass
-
-    def query_devices(kind):
-        assert kind == "input"
-        if error:
-            raise PortAudioError(error)
-        return {"default_samplerate": 16000.0}
-
-    def rec(frames, rate, channels, dtype, blocking):
-        assert (frames, rate, channels, dtype, blocking) == (len(samples), 16000, 1, "float32", True)
-        return samples
-
-    fake = types.SimpleNamespace(PortAudioError=PortAudioError, query_devices=query_devices, rec=rec)
-    monkeypatch.setitem(sys.modules, "sounddevice", fake)
-
-
-def test_a_recording_from_the_microphone_is_generated(model, tmp_path, monkeypatch, capsys):
-    tone = 0.3 * np.sin(np.cumsum(np.random.default_rng(0).uniform(0.02, 0.2, 16000)))
-    _sounddevice(monkeypatch, tone.astype(np.float32)[:, None])
-    words = ["generate", "--model", str(model), "--record", "1", "--output", str(tmp_path / "y.png")]
-    cli.main(words)
-    generated = np.asarray(Image.open(tmp_path / "y.png"))
-    path, encoding = load(model).encode(speech=record(1))
-    assert np.array_equal(generated, to_uint8(path.generate(encoding, ["0"]).images[-1][0]))
-    assert "recording 1 s" in capsys.readouterr().err
-    _sounddevice(monkeypatch, np.zeros((16000, 1), np.float32))
-    with pytest.raises(SystemExit):
-        cli.main(words)
-    assert "found silence" in capsys.readouterr().err
-
-
-def test_no_microphone_and_no_package_are_one_line(monkeypatch):
-    _sounddevice(monkeypatch, error="Error querying device -1")
-    with pytest.raises(InputError, match="expected a microphone .*Error querying device -1"):
-        record(1)
-    monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(InputError, match=r"pip install -e '\.\[mic\]'"):
-        record(1)
 
 
 def test_settings_are_readable(model, recordings, tmp_path):
