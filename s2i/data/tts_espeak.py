@@ -139,6 +139,13 @@ class Espeak:
         InputError for an empty text, one that takes more than 60 s, as soon as these are spoken, a rate or
         pitch out of range, or a voice that espeak-ng can't load.
         """
+        return self.speak_words(text, voice, rate, pitch)[:2]
+
+    def speak_words(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int, np.ndarray]:
+        """As `speak`, and when each word begins: float64 (words,), rising, in seconds of the waveform.
+
+        By espeak-ng's own events; words joined by a hyphen are one.
+        """
         if not text.strip():
             raise InputError("expected words to speak, found an empty text: give some")
         if not _RATES[0] <= rate <= _RATES[1] or not 0 <= pitch <= 100:
@@ -146,19 +153,12 @@ class Espeak:
                 f"expected a rate of {_RATES[0]} to {_RATES[1]} words a minute and a pitch of 0 to 100,"
                 f" found {rate} and {pitch}"
             )
-        samples, sample_rate, _ = self._samples(text.replace("\0", " "), voice, rate, pitch)
-        start, stop = _heard(samples, sample_rate)
-        return samples[start:stop], sample_rate
-
-    def speak_words(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int, np.ndarray]:
-        """As `speak`, and when each word begins: float64 (words,), rising, in seconds of the waveform.
-
-        By espeak-ng's own events. It reads some words as two (`green-tailed`), and runs others together.
-        """
         samples, sample_rate, words = self._samples(text.replace("\0", " "), voice, rate, pitch)
         start, stop = _heard(samples, sample_rate)
-        begins = np.unique(np.clip(words, start, max(start, stop - 1)) - start)
-        return samples[start:stop], sample_rate, begins / sample_rate
+        waveform = samples[start:stop]
+        if not len(waveform):
+            return waveform, sample_rate, np.zeros(0)
+        return waveform, sample_rate, np.unique(np.clip(words, start, stop - 1) - start) / sample_rate
 
     def _samples(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int, list[int]]:
         """The samples as espeak-ng makes them, float32, their rate in Hz, and at which each word begins."""
