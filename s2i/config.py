@@ -260,7 +260,7 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True)
-class AugmentationConfig:
+class DiffAugmentConfig:
     """What discriminators see of images, real and generated: differentiable augmentation (DiffAugment)."""
 
     colour: bool = False  # saturation times 0 to 2, contrast times .5 to 1.5
@@ -272,7 +272,7 @@ class AugmentationConfig:
     @property
     def is_on(self) -> bool:
         """Whether it changes anything."""
-        return self != AugmentationConfig()
+        return self != DiffAugmentConfig()
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ class DiscriminatorConfig:
     every_stage: bool = False  # one for each stage, not for the largest images alone
     plain_stages: int = setting(0, at_least=0, at_most=8)  # so many of the first also have a plain one
     # Of any:
-    augmentation: AugmentationConfig = section(AugmentationConfig)
+    augmentation: DiffAugmentConfig = section(DiffAugmentConfig)
     # Of the plain ones:
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from s2i.config import AugmentationConfig
+from s2i.config import DiffAugmentConfig
 
 NUMBERS = 7  # of an image: saturation, contrast, brightness, two of the shift, two of the square cut out
 
 
-def augment(images: Tensor, numbers: Tensor, config: AugmentationConfig) -> Tensor:
+def augment(images: Tensor, numbers: Tensor, config: DiffAugmentConfig) -> Tensor:
     """Images (B, 3, S, S) in [-1, 1], changed by uniform numbers (B, NUMBERS) in [0, 1).
 
     Colours may leave [-1, 1]. What is shifted in or cut out is 0, mid-grey. Gradients pass to the images.

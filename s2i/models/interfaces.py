@@ -81,6 +81,10 @@ class Discriminator(Protocol):
     `classify(features) -> (B, classes)`, with the other `embed(features, condition) -> (images, captions)`,
     (B, C) each. One that looks through pretrained networks names them as `pretrained`, {name: module}: they
     are recorded, so that none of them scores what it trained.
+
+    Logits are (B,), or (B, H) of one with several heads. One that looks through a frozen network may do so
+    in a method `look(images) -> maps`, called once a step, whose maps it is then given in place of images,
+    and has its name in the log as `log_name`: `s2i.models.projected_discriminator` is one.
     """
 
     def initialise(self) -> None:

@@ -315,15 +315,15 @@ def _curves(report: Report) -> str:
         for runs in report.runs.values()
         for line in (runs["generator"].read_log() if "generator" in runs else [])
         for key in line
-        if (matched := re.match(r"[dg]_(\d+)/", key))
+        if (matched := re.match(r"[dg]_(\d+)\w*/", key))
     }
     for size in sorted(sizes):
         charts.append(
             chart(
                 f"{size} px: sum of the adversarial terms",
                 "generator",
-                ("discriminator", False, partial(_logged, pattern=rf"d_{size}/(?!penalty)")),
-                ("generator", True, partial(_logged, pattern=rf"g_{size}/")),
+                ("discriminator", False, partial(_logged, pattern=rf"d_{size}(_\w+)?/(?!penalty)")),
+                ("generator", True, partial(_logged, pattern=rf"g_{size}(_\w+)?/")),
             )
         )
     shown = "".join(charts)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from s2i import losses
-from s2i.config import AugmentationConfig, GanConfig
+from s2i.config import DiffAugmentConfig, GanConfig
 from s2i.data.batches import Batch
 from s2i.errors import InputError
 from s2i.models.differentiable_augmentation import NUMBERS, augment
@@ -59,7 +59,7 @@ class GanNetworks:
     posterior: Posterior | FeaturePosterior | None
     discriminators: Discriminators
     features: FeatureNetwork | None
-    augmentation: AugmentationConfig
+    augmentation: DiffAugmentConfig
     generator_learner: Learner
     discriminator_learner: Learner
 
@@ -126,7 +126,10 @@ def look(networks: GanNetworks, images: Sequence[Tensor], step: int, whose: str)
         count = len(images[0]) * engine.world
         numbers = uniform_numbers(f"{whose} {step}", engine.config.seed, count, NUMBERS)
         numbers = numbers[engine.rank :: engine.world].to(engine.device)  # as a batch is dealt
-        images = [augment(each, numbers, settings) for each in images]
+        given = networks.discriminators.stages
+        images = [
+            augment(each, numbers, settings) if stage in given else each for stage, each in enumerate(images)
+        ]
     with engine.autocast():
         return networks.discriminators.look(images)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2i.config import AugmentationConfig, Config, DiscriminatorConfig, GanConfig, GeneratorConfig
+from s2i.config import Config, DiffAugmentConfig, DiscriminatorConfig, GanConfig, GeneratorConfig
 from s2i.models.build import build_discriminators
 from s2i.models.differentiable_augmentation import NUMBERS, augment
 from s2i.models.discriminator import Discriminators
@@ -146,12 +146,12 @@ def test_there_is_one_for_the_largest_image_or_one_a_stage_and_plain_ones_beside
 # Differentiable augmentation
 
 
-def one(**named) -> tuple[Tensor, AugmentationConfig]:
+def one(**named) -> tuple[Tensor, DiffAugmentConfig]:
     """Numbers that change nothing but what is named, and settings in which everything is on."""
     order = ("saturation", "contrast", "brightness", "down", "right", "top", "left")
     values = {"saturation": 0.5, "contrast": 0.5, "brightness": 0.5, "down": 0.5, "right": 0.5}
     numbers = torch.tensor([[{**values, "top": 0.0, "left": 0.0, **named}[name] for name in order]])
-    return numbers, AugmentationConfig(colour=True, brightness=0.5, translation=0.125, cutout=0.0)
+    return numbers, DiffAugmentConfig(colour=True, brightness=0.5, translation=0.125, cutout=0.0)
 
 
 def test_augmentation_by_hand():
@@ -166,7 +166,7 @@ def test_augmentation_by_hand():
     torch.testing.assert_close(moved[:, :, :-2, 2:], shown[:, :, 2:, :-2])
     assert not moved[:, :, -2:].any() and not moved[:, :, :, :2].any()
     numbers, _ = one(top=0.999, left=0.0)
-    cut = augment(shown, numbers, AugmentationConfig(cutout=0.25))
+    cut = augment(shown, numbers, DiffAugmentConfig(cutout=0.25))
     assert not cut[:, :, 12:, :4].any()
     cut[:, :, 12:, :4] = shown[:, :, 12:, :4]
     assert torch.equal(cut, shown)
@@ -181,12 +181,12 @@ def test_each_change_is_switched_on_alone_and_passes_gradients():
         {"cutout": 0.2},
     ):
         shown = images(2, 16).requires_grad_()
-        changed = augment(shown, numbers, AugmentationConfig(**settings))
-        assert AugmentationConfig(**settings).is_on and not torch.equal(changed, shown)
+        changed = augment(shown, numbers, DiffAugmentConfig(**settings))
+        assert DiffAugmentConfig(**settings).is_on and not torch.equal(changed, shown)
         changed.sum().backward()
         assert shown.grad.any()
-    assert not AugmentationConfig().is_on
-    assert torch.equal(augment(shown, numbers, AugmentationConfig()), shown)
+    assert not DiffAugmentConfig().is_on
+    assert torch.equal(augment(shown, numbers, DiffAugmentConfig()), shown)
 
 
 def test_the_tiny_network_is_a_network_of_features():

@@ -20,6 +20,8 @@ from s2i.models.build import (
     image_sizes,
 )
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.efficientnet_lite0 import FEATURE_CHANNELS, FEATURE_STRIDES, EfficientNetLite0
+from s2i.models.feature_network import FeatureNetwork
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import PretrainedNetwork
 from s2i.runs.checkpoint import load_last
@@ -96,7 +98,10 @@ def test_a_presets_networks_fit_each_other_at_full_size(preset):
         config = replace(config, modality=modality)
         with torch.device("meta"):
             encoder, image_encoder = build_caption_encoder(config, 1000), build_image_encoder(config)
-            generator, networks = build_generator(config), build_discriminators(config)
+            network = EfficientNetLite0()
+            features = FeatureNetwork(network, FEATURE_CHANNELS, FEATURE_STRIDES, config.feature_input_size)
+            generator = build_generator(config)
+            networks = build_discriminators(config, features=features)
             sentence, mask = torch.empty(2, config.embedding_dim), torch.empty(2, 7, dtype=torch.bool)
             encoding = CaptionEncoding(sentence, torch.empty(2, config.embedding_dim, 7), mask)
             output = generator(
@@ -105,13 +110,16 @@ def test_a_presets_networks_fit_each_other_at_full_size(preset):
                 torch.empty(2, config.generator.condition_dim),
             )
             condition = output.mu if config.discriminator.condition_on == "mu" else sentence
-            for network, image, size in zip(networks, output.images, sizes, strict=True):
-                assert image.shape == (2, 3, size, size)
-                hidden = network(image)
+            assert [image.shape for image in output.images] == [(2, 3, size, size) for size in sizes]
+            views = networks.look(output.images)
+            assert len(views) == len(sizes) or config.discriminator.kind == "projected"
+            heads = (4,) if config.discriminator.kind == "projected" else ()
+            for network, view in zip(networks, views, strict=True):
+                hidden = network(view)
                 assert (
                     network.conditional_logits(hidden, condition).shape
                     == network.unconditional_logits(hidden).shape
-                    == (2,)
+                    == (2, *heads)
                 )
             if isinstance(image_encoder, PretrainedImageEncoder):
                 settings = config.image_encoder

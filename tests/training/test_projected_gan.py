@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from s2i import losses
-from s2i.config import AugmentationConfig, Config, DiscriminatorConfig, DiscriminatorTerms, GanConfig
+from s2i.config import Config, DiffAugmentConfig, DiscriminatorConfig, DiscriminatorTerms, GanConfig
 from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.models.discriminator import Discriminators
@@ -39,7 +39,7 @@ def make_config(trained_encoders: Path, run: Path, **settings) -> Config:
             mixed_channels=(4, 4, 4, 4),
             head_channels=8,
             joint=True,
-            augmentation=AugmentationConfig(colour=True, translation=0.125, cutout=0.2),
+            augmentation=DiffAugmentConfig(colour=True, translation=0.125, cutout=0.2),
         ),
         gan=replace(
             config.gan,
@@ -174,7 +174,7 @@ def networks_of(rank: int, world: int) -> SimpleNamespace:
     seen = Discriminators([nn.Identity()])
     engine = SimpleNamespace(rank=rank, world=world, device=torch.device("cpu"))
     engine.config, engine.autocast = SimpleNamespace(seed=3), lambda: torch.autocast("cpu", enabled=False)
-    augmentation = AugmentationConfig(colour=True, brightness=0.2, translation=0.2, cutout=0.2)
+    augmentation = DiffAugmentConfig(colour=True, brightness=0.2, translation=0.2, cutout=0.2)
     return SimpleNamespace(discriminators=seen, engine=engine, augmentation=augmentation)
 
 
@@ -267,8 +267,7 @@ def test_a_step_passes_the_frozen_network_and_each_trunk_no_more_often_than_it_m
     # as they are
     assert seen["network"] == 2 * [(2, False), (4, True), (4, False), (2, False), (2, True)]
     assert seen["head"] == 2 * (4 * [False, False] + 4 * [True])  # real and generated; the generator's
-    # of two stages: generated images with their history, then real ones
-    assert seen["changed"] == 2 * [True, True, False, False]
+    assert seen["changed"] == 2 * [True, False]  # the largest images, generated ones with their history
 
 
 def test_bf16_trains_and_every_weight_stays_finite(trained_encoders, tmp_path):
