@@ -10,6 +10,14 @@
 #     train_and_compare                  # where the recipe trains both and compares them
 #     finish
 #
+# A preset NAME whose generator has a first stage (gan.first_stage) finds that one's choices in
+# conf/NAME_stage1.yaml; train_and_compare trains it first.
+#
+# A preset with a section `regression` has its generators trained by train-regression; a recipe whose image network
+# is trained from scratch sets image_network_of_encoder=yes, and it is that of the encoders.
+#
+# Of a preset whose encoders are never matched (encoder_start: random) none is trained before the generator.
+#
 # begin sets preset, root, exp (with their defaults), config (the preset's file), folder (the recipe's),
 # overrides (array) and python. A recipe may set default_preset before it. Each stage's seconds go into
 # <folder>/exp/<exp>-report/seconds.json.
@@ -44,6 +52,7 @@ begin() {
     script="$(basename -- "${BASH_SOURCE[1]}")"
     preset=${default_preset:-default} root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
     matching_model=() r_precision_encoder=()
+    first_stage="" generator_training=train-gan image_network_of_encoder="" matches_encoders=yes
     while [ $# -gt 0 ]; do
         case "$1" in
             --preset | --root | --exp | --stage | --stop-stage)
@@ -83,6 +92,12 @@ begin() {
     if [ ! -f "$top/$config" ]; then
         usage_error "expected a preset ($(cd -- "$top/$folder/conf" && echo *.yaml)), found '$preset'"
     fi
+
+    if [ -f "$top/$folder/conf/${preset}_stage1.yaml" ]; then
+        first_stage="$folder/conf/${preset}_stage1.yaml"
+    fi
+    if grep -q '^regression:' "$top/$config"; then generator_training=train-regression; fi
+    if grep -q '^  encoder_start: random' "$top/$config"; then matches_encoders=""; fi
 
     if [ -z "$list" ] && [ -z "$dry_run" ]; then
         source "$top/recipes/environment.sh"
@@ -246,7 +261,7 @@ set_paths() {
 # matching models that generators learn from in place of the encoders of their captions. `r_precision_encoder`
 # (array): settings in which the R-precision encoder differs from them, where they look through a pretrained network.
 train_and_compare() {
-    local speech_matching=() text_matching=()
+    local speech_matching=() text_matching=() speech_first=() text_first=()
     if [ "${#matching_model[@]}" -gt 0 ]; then
         speech_matching=(gan.matching_model="$runs-speech-matching")
         text_matching=(gan.matching_model="$runs-text-matching")
@@ -257,9 +272,23 @@ train_and_compare() {
             ${r_precision_encoder[@]+"${r_precision_encoder[@]}"} run="$runs-r-precision-encoder"
     fi
 
+    local speech_from=(gan.encoder="$runs-speech-encoder") text_from=(gan.encoder="$runs-text-encoder")
+    if [ -z "$matches_encoders" ]; then
+        speech_from=() text_from=() # captions are never matched: the encoder learns through the generator
+    fi
+    if [ "$generator_training" = train-regression ]; then
+        speech_from=() text_from=()
+        if [ -n "$image_network_of_encoder" ]; then
+            speech_from=(regression.image_network="$runs-speech-encoder")
+            text_from=(regression.image_network="$runs-text-encoder")
+        fi
+    fi
+
     if stage 5 encoders "match a speech encoder and a text encoder against images"; then
-        together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
-            and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
+        if [ "$generator_training$matches_encoders" = train-ganyes ] || [ -n "$image_network_of_encoder" ]; then
+            together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
+                and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
+        fi
         if [ "${#matching_model[@]}" -gt 0 ]; then
             together "$python" -m s2i train-encoder "${settings[@]}" "${matching_model[@]}" \
                 modality=speech run="$runs-speech-matching" \
@@ -269,10 +298,21 @@ train_and_compare() {
     fi
 
     if stage 6 generators "train one generator from speech and one from text"; then
-        together "$python" -m s2i train-gan "${settings[@]}" modality=speech \
-            gan.encoder="$runs-speech-encoder" ${speech_matching[@]+"${speech_matching[@]}"} run="$runs-speech-gan" \
-            and "$python" -m s2i train-gan "${settings[@]}" modality=text \
-            gan.encoder="$runs-text-encoder" ${text_matching[@]+"${text_matching[@]}"} run="$runs-text-gan"
+        if [ -n "$first_stage" ]; then
+            local first_settings=(--config "$first_stage" "${settings[@]:2}")
+            together "$python" -m s2i train-gan "${first_settings[@]}" modality=speech \
+                gan.encoder="$runs-speech-encoder" run="$runs-speech-gan-stage1" \
+                and "$python" -m s2i train-gan "${first_settings[@]}" modality=text \
+                gan.encoder="$runs-text-encoder" run="$runs-text-gan-stage1"
+            speech_first=(gan.first_stage="$runs-speech-gan-stage1")
+            text_first=(gan.first_stage="$runs-text-gan-stage1")
+        fi
+        together "$python" -m s2i "$generator_training" "${settings[@]}" modality=speech \
+            ${speech_from[@]+"${speech_from[@]}"} ${speech_matching[@]+"${speech_matching[@]}"} \
+            ${speech_first[@]+"${speech_first[@]}"} run="$runs-speech-gan" \
+            and "$python" -m s2i "$generator_training" "${settings[@]}" modality=text \
+            ${text_from[@]+"${text_from[@]}"} ${text_matching[@]+"${text_matching[@]}"} \
+            ${text_first[@]+"${text_first[@]}"} run="$runs-text-gan"
     fi
 
     if stage 7 evaluate "evaluate both on the test classes"; then

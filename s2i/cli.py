@@ -47,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
             "train a speech or text encoder by matching captions with images",
         ),
         ("train-gan", commands.train_gan, "train a generator on a trained caption encoder"),
+        (
+            "train-regression",
+            commands.train_regression,
+            "train a decoder of image features, and a caption encoder that regresses them",
+        ),
         ("train-classifier", commands.train_classifier, "train the classifier that scores generated images"),
         ("show-config", commands.show_config, "print a complete configuration as YAML"),
     ):
@@ -262,6 +267,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     tabulating.add_argument(
         "--published", type=given_path, metavar="JSON", help="published results, by the names of runs"
+    )
+
+    systems = add("systems", commands.systems, "compare several systems on the same captions, in one table")
+    systems.add_argument(
+        "runs", nargs="+", type=given_path, metavar="RUN", help="GAN runs, one a system and seed"
+    )
+    systems.add_argument(
+        "--output", required=True, type=given_path, metavar="DIR", help="output folder of table and page"
+    )
+    systems.add_argument(
+        "--published", type=given_path, metavar="JSON", help="names and published figures of the systems"
     )
 
     reporting = add("report", commands.report, "report the metrics and images of one run")

@@ -36,6 +36,14 @@ def train_gan(**given: Any) -> None:
     train_gan(config)
 
 
+def train_regression(**given: Any) -> None:
+    """Train a decoder of image features and an encoder that regresses them."""
+    config = _config(**given)
+    from s2i.training.regression import train_regression
+
+    train_regression(config)
+
+
 def train_classifier(**given: Any) -> None:
     """Train a classifier."""
     config = _config(**given)
@@ -188,6 +196,13 @@ def tabulate(runs: list[Path], output: Path, published: Path | None) -> None:
     from s2i.reports.tabulate import tabulate
 
     print(tabulate(runs, output, published))
+
+
+def systems(runs: list[Path], output: Path, published: Path | None) -> None:
+    """Write a table and a page of several systems; prints the table's file."""
+    from s2i.reports.systems import compare_systems
+
+    print(compare_systems(runs, output, published))
 
 
 def report(run: Path, output: Path) -> None:

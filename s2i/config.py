@@ -81,7 +81,9 @@ class DataConfig:
 class AudioConfig:
     """What a speech encoder reads of a recording: by default a log-mel (S2IGAN's constants)."""
 
-    front_end: str = "log_mel"  # or a network of torchaudio.pipelines, frozen: HUBERT_BASE, WAVLM_BASE, ...
+    # or "waveform", the samples themselves (Wav2Pix); or a network of torchaudio.pipelines, frozen:
+    # HUBERT_BASE, WAVLM_BASE, ...
+    front_end: str = "log_mel"
     # Of such a network, whose own the next four then are, whatever is given:
     layer: int = setting(0, at_least=0)  # transformer layer whose output is read, from 1; 0: the last
     weights: str = setting("", local="path")  # file; empty: downloaded by torchaudio, once
@@ -235,10 +237,10 @@ class GeneratorConfig:
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     options: dict[str, Any] = section(dict)  # of that network, which checks them
-    stages: int = setting(3, at_least=1, at_most=8, read_by=("encoder", "gan", "classifier"))
+    stages: int = setting(3, at_least=1, at_most=8, read_by=("encoder", "gan", "classifier", "regression"))
     # px of stage 0
     base_size: int = setting(
-        64, at_least=4, at_most=1024, unit="px", read_by=("encoder", "gan", "classifier")
+        64, at_least=4, at_most=1024, unit="px", read_by=("encoder", "gan", "classifier", "regression")
     )
     noise_dim: int = setting(100, at_least=1)
     condition_dim: int = setting(128, at_least=1)  # numbers after conditioning augmentation
@@ -322,7 +324,9 @@ class GanConfig:
     encoder: str = setting(MISSING, local="run")
     # one of the other modality: one generator learns from both, batches in turn
     other_encoder: str = setting("", local="run")
-    # another such run, which looks at generated images in its place: a cheaper one
+    # run of `s2i train-gan`, whose generator is the frozen first stage of this one's (StackGAN)
+    first_stage: str = setting("", local="run")
+    # another such run as `encoder`, which looks at generated images in its place: a cheaper one
     matching_model: str = setting("", local="run")
     encoder_start: Literal["matched", "random"] = "matched"  # random: as if it had never been matched
     # of the caption encoder, which then learns with the generator; 0: frozen
@@ -352,6 +356,14 @@ class GanConfig:
     added_weight: float = setting(1.0, at_least=0)  # of that term
     # of images of captions interpolated within the batch (GAN-INT); 0 is off
     interpolation_weight: float = setting(0.0, at_least=0)
+    # mean absolute difference of the largest generated image from the caption's real one (Wav2Pix: 50)
+    pixel_weight: float = setting(0.0, at_least=0)
+    # squared difference of the discriminators' mean features of generated and real images (Wav2Pix: 100)
+    feature_matching_weight: float = setting(0.0, at_least=0)
+    # of a classifier of captions that learns with a tuned encoder (Wav2Pix: 20)
+    caption_class_weight: float = setting(0.0, at_least=0)
+    # what least squares want of a real image, of discriminators alone (Wav2Pix: .9)
+    real_target: float = setting(1.0, above=0, at_most=1)
     # of the relation supervisor, on the largest image (S2IGAN: 1); 0 is off
     relation_weight: float = setting(0.0, at_least=0)
     # of real images resampled from found noise (CVAE-GAN), their pixels; 0 is off
@@ -384,6 +396,35 @@ class GanConfig:
     def has_unconditional_terms(self) -> bool:
         """Whether discriminators are asked about images alone."""
         return max(self.terms.real_u, self.terms.fake_u, self.unconditional_weight) > 0
+
+
+@dataclass(frozen=True)
+class RegressionConfig:
+    """Training of a decoder of a frozen image network's features, then of a caption encoder that regresses
+    these features (Speech2Face)."""
+
+    # run folder of `s2i train-encoder`, whose image encoder is the frozen network; empty: the pretrained one
+    # that `image_encoder` names
+    image_network: str = setting("", local="run")
+    batch_size: int = setting(32, at_least=2)
+    augment: bool = True  # images are cropped and flipped at random
+    decoder_steps: int = setting(10_000, at_least=1)
+    decoder: OptimiserConfig = section(OptimiserConfig)
+    pixel_weight: float = setting(1.0, at_least=0)  # decoder: mean absolute difference of pixels
+    # decoder: of the frozen network's features of the decoded image, each over its length
+    feature_weight: float = setting(0.0, at_least=0)
+    ema: float = setting(0.999, at_least=0, below=1)  # decay a step of the averaged decoder
+    steps: int = setting(10_000, at_least=1)  # of the caption encoder, after those of the decoder
+    encoder: OptimiserConfig = section(OptimiserConfig)
+    # through the decoder's first layer, mean absolute difference
+    decoder_weight: float = setting(1.0, at_least=0)
+    # squared distance of the features, each over its length (Speech2Face: .025)
+    distance_weight: float = setting(1.0, at_least=0)
+    # of what the features say of the class (Speech2Face: 200)
+    distillation_weight: float = setting(1.0, at_least=0)
+    temperature: float = setting(2.0, above=0)  # of that distillation
+    # steps between grids of fixed captions
+    sample_every: int = setting(1000, at_least=0, unit="steps")
 
 
 @dataclass(frozen=True)
@@ -441,21 +482,24 @@ class Config:
     """A whole run."""
 
     run: str = setting(MISSING, local="path", changeable=True)  # the run's folder
-    modality: Literal["speech", "text"] = setting("speech", read_by=("encoder", "gan"))
+    modality: Literal["speech", "text"] = setting("speech", read_by=("encoder", "gan", "regression"))
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it works and is faster, else fp32
     # CPU threads; 0: OMP_NUM_THREADS, else half of the cores, since trainings come in pairs
     threads: int = setting(0, at_least=0, at_most=1024, changeable=True)
     data: DataConfig = section(DataConfig)
-    audio: AudioConfig = section(AudioConfig, read_by=("encoder", "gan"))
-    speech_encoder: SpeechEncoderConfig = section(SpeechEncoderConfig, read_by=("encoder", "gan"))
-    text_encoder: TextEncoderConfig = section(TextEncoderConfig, read_by=("encoder", "gan"))
-    image_encoder: ImageEncoderConfig = section(ImageEncoderConfig, read_by=("encoder", "gan"))
+    audio: AudioConfig = section(AudioConfig, read_by=("encoder", "gan", "regression"))
+    speech_encoder: SpeechEncoderConfig = section(
+        SpeechEncoderConfig, read_by=("encoder", "gan", "regression")
+    )
+    text_encoder: TextEncoderConfig = section(TextEncoderConfig, read_by=("encoder", "gan", "regression"))
+    image_encoder: ImageEncoderConfig = section(ImageEncoderConfig, read_by=("encoder", "gan", "regression"))
     matching: MatchingConfig = section(MatchingConfig, read_by=("encoder", "gan"))
-    generator: GeneratorConfig = section(GeneratorConfig, read_by=("gan",))
+    generator: GeneratorConfig = section(GeneratorConfig, read_by=("gan", "regression"))
     discriminator: DiscriminatorConfig = section(DiscriminatorConfig, read_by=("gan",))
     gan: GanConfig = section(GanConfig, read_by=("gan",))
+    regression: RegressionConfig = section(RegressionConfig, read_by=("regression",))
     classifier: ClassifierConfig = section(ClassifierConfig, read_by=("classifier",))
     evaluation: EvaluationConfig = section(EvaluationConfig, changeable=True)
     log: LogConfig = section(LogConfig, changeable=True)

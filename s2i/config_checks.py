@@ -56,7 +56,7 @@ def check_together(config: Config, origin: str) -> None:
         )
     _check_discriminator(config, origin)
     _check_adversary(config, origin)
-    if min(audio.window, audio.hop) * audio.sample_rate < 1:
+    if min(audio.window, audio.hop) * audio.sample_rate < 1 - 1e-6:
         raise InputError(
             f"{origin}: expected audio.window and audio.hop of a sample or more at {audio.sample_rate} Hz,"
             f" found {audio.window:g} and {audio.hop:g} s: raise them"

@@ -24,12 +24,15 @@ WINDOW, HOP = 400, 320
 
 
 def with_front_end(audio: AudioConfig) -> AudioConfig:
-    """The settings with what their front end fixes: rate, width, window and hop of a pretrained network.
+    """The settings with what their front end fixes: rate, width, window and hop of a pretrained network; of
+    "waveform", which keeps the samples themselves, a step a sample.
 
     Raises InputError for a network or a layer that torchaudio does not have.
     """
     if audio.front_end == "log_mel":
         return audio
+    if audio.front_end == "waveform":
+        return replace(audio, mel_bins=1, hop=1 / audio.sample_rate)
     from torchaudio.pipelines import Wav2Vec2Bundle  # here: log-mels start without it
 
     from s2i.files.torchaudio_weights import find_bundle

@@ -118,18 +118,19 @@ def region_loss(
     return torch.stack(first).mean(), torch.stack(second).mean()
 
 
-def adversarial_loss(logits: Tensor, real: bool, kind: str) -> Tensor:
+def adversarial_loss(logits: Tensor, real: bool, kind: str, real_target: float = 1.0) -> Tensor:
     """A discriminator's loss on images whose target is `real`; also a generator's, with `real=True`.
 
     "bce" is on logits (the published sigmoid + BCE has the same optimum and saturates), "hinge" as in
-    SAGAN, "least_squares" as in LSGAN. For hinge a generator wants -mean(logits): see `generator_loss`.
+    SAGAN, "least_squares" as in LSGAN, with `real_target` for real images. For hinge a generator wants
+    -mean(logits): see `generator_loss`.
     """
     logits = logits.float()
     if kind == "bce":
         return F.softplus(-logits if real else logits).mean()  # -log D(x), -log(1 - D(x))
     if kind == "hinge":
         return F.relu(1 - logits if real else 1 + logits).mean()  # hinge
-    return (logits - float(real)).square().mean()  # least squares
+    return (logits - (real_target if real else 0.0)).square().mean()  # least squares
 
 
 def generator_loss(logits: Tensor, kind: str) -> Tensor:
@@ -250,6 +251,25 @@ def distillation_loss(teacher: Tensor, student: Tensor, temperature: float = 2.0
     """
     target = (teacher.float() / temperature).softmax(1)
     return F.kl_div(student.float().log_softmax(1), target, reduction="none").mean()
+
+
+def unit_distance_loss(target: Tensor, found: Tensor) -> Tensor:
+    """Squared distance of vectors of length 1: |a / |a| - b / |b||^2, a mean over the batch (Speech2Face).
+
+    Args:
+        target, found: (B, D), of any length.
+    """
+    return (F.normalize(target.float(), dim=1) - F.normalize(found.float(), dim=1)).square().sum(1).mean()
+
+
+def class_distillation_loss(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
+    """- sum_i p_i(teacher) log p_i(student), p = softmax(logits / T), a mean over the batch (Speech2Face).
+
+    Args:
+        teacher, student: logits (B, K).
+    """
+    target = (teacher.float() / temperature).softmax(1)
+    return -(target * (student.float() / temperature).log_softmax(1)).sum(1).mean()
 
 
 def class_loss(image_logits: Tensor, caption_logits: Tensor, class_ids: Tensor) -> Tensor:

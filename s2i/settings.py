@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, reduce
 from typing import Any, Literal, get_type_hints
 
-Training = Literal["encoder", "gan", "classifier"]
+Training = Literal["encoder", "gan", "classifier", "regression"]
 LARGEST = 10**9  # of any number: what is larger overflows somewhere
 _KEY = "s2i"  # of a field's metadata
 _LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
@@ -43,7 +43,7 @@ class Setting:
     unit: str = ""
     local: Literal["", "path", "run"] = ""
     changeable: bool = False
-    read_by: tuple[Training, ...] = ("encoder", "gan", "classifier")
+    read_by: tuple[Training, ...] = ("encoder", "gan", "classifier", "regression")
 
     @property
     def is_bounded(self) -> bool:

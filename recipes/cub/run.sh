@@ -23,7 +23,6 @@ case "$preset" in # presets that need the same images and audio share a pack
         # At 224 px the encoders' EfficientNet-lite0 costs several times the rest of a generator's step.
         matching_model=(image_encoder.input_size=96 image_encoder.region_side=0)
         ;;
-    gan_int_cls) pack="$work/pack-224" ;;
     small128) pack="$work/pack-256" ;;
     attngan4) pack="$work/pack-512" ;;
     li2020)
@@ -32,6 +31,14 @@ case "$preset" in # presets that need the same images and audio share a pack
         r_precision_encoder+=(
             matching.batch_weight=1 matching.joint_weight=0 matching.distance_weight=0 matching.distillation_weight=0
         )
+        ;;
+    gan_int_cls | stackgan | stackgan_stage1 | deep_cross_modal)
+        case "$preset" in
+            gan_int_cls) pack="$work/pack-224" ;;
+            stackgan*) pack="$work/pack-256" ;;
+            *) pack="$work/pack-$preset" ;;
+        esac
+        r_precision_encoder+=(matching.batch_weight=1 matching.joint_weight=0) # likewise
         ;;
     s2igan | attngan | speech_attngan | stackgan_v2) pack="$work/pack-256" ;;
     *) pack="$work/pack-$preset" ;;

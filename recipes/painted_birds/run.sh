@@ -27,8 +27,12 @@ case "$preset" in
         ;;
 esac
 
+case "$preset" in speech2face) image_network_of_encoder=yes ;; esac # image_encoder.kind=small, trained from scratch
+
+pack=pack
+case "$preset" in wav2pix) pack=pack-waveform ;; esac # of the samples themselves
 classifier_root="$root/classifier"
-set_paths "$root" "$root/pack" "$classifier_root/pack"
+set_paths "$root" "$root/$pack" "$classifier_root/$pack"
 
 if stage 1 draw "draw the birds, and other ones for the classifier"; then
     run "$python" -m data_prep.painted_birds --output "$root" ${birds[@]+"${birds[@]}"}
@@ -45,7 +49,7 @@ if stage 3 pack "check both data sets and pack them for training"; then
     run "$python" -m data_prep.check "$classifier_root/manifest.jsonl" --root "$classifier_root"
     run "$python" -m data_prep.pack --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
     run "$python" -m data_prep.pack --splits train val --config "$config" data.root="$classifier_root" \
-        data.manifest="$classifier_root/manifest.jsonl" data.pack="$classifier_root/pack" \
+        data.manifest="$classifier_root/manifest.jsonl" data.pack="$classifier_root/$pack" \
         ${overrides[@]+"${overrides[@]}"}
 fi
 

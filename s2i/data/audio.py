@@ -196,6 +196,8 @@ def features(waveform: Tensor, config: AudioConfig) -> Tensor:
 
 def unnormalised_features(waveform: Tensor, config: AudioConfig) -> Tensor:
     """The same before it is normalised."""
+    if config.front_end == "waveform":
+        return waveform.to("cpu", torch.float32).unsqueeze(-1)
     if config.front_end == "log_mel":
         return log_mel(waveform, config)
     from s2i.data.front_end import extract  # here: log-mels start without torchaudio

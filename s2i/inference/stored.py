@@ -18,6 +18,7 @@ from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.provenance import Origins
 
+GENERATING = ("gan", "regression")  # kinds of training whose runs generate images
 FORMAT = 1  # of an exported model's folder
 MODALITIES = ("speech", "text")
 IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read only to embed images
@@ -99,7 +100,7 @@ def _read_run(folder: Path) -> list[StoredPath]:
     path = folder / "checkpoints" / LAST
     saved = read_checkpoint(path)
     kind = saved.get("kind")
-    if kind != "gan":
+    if kind not in GENERATING:
         raise InputError(
             f"expected the checkpoint of a GAN run in {path}, found kind {kind!r}: check --model"
         )

@@ -77,6 +77,11 @@ class PretrainedImageEncoder(nn.Module):
         self.register_load_state_dict_pre_hook(_refuse_other_backbone)
 
     @property
+    def feature_dim(self) -> int:
+        """Numbers in the frozen network's pooled vector (G)."""
+        return KINDS[self.config.kind].channels
+
+    @property
     def backbone(self) -> PretrainedNetwork:
         """The frozen network, on the device of the layers over it."""
         if not self.has_backbone:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from s2i.config import DiscriminatorConfig, GeneratorConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
+from s2i.models.initial_weights import initialise_normally
 from s2i.models.noise import batch_noise, caption_noise
 
 SLOPE = 0.2  # of each leaky ReLU
-DEVIATION = 0.02  # of initial weights (DCGAN)
 RESIDUAL_MAPS = 2  # of the generator: the 4 px and the 8 px map
 
 
@@ -152,15 +152,3 @@ class MatchingAwareDiscriminator(nn.Module):
         """Logits (B,) of "real, and of this caption": map (B, C, 4, 4), condition (B, D)."""
         code = self.project(condition)[..., None, None].expand(-1, -1, *hidden.shape[2:])
         return self.conditional(self.joint(torch.cat((hidden, code), 1))).flatten()  # D(x, phi(t))
-
-
-def initialise_normally(network: nn.Module) -> None:
-    """Weights of N(0, .02), scales of batch norms of N(1, .02), zero biases (DCGAN)."""
-    for part in network.modules():
-        if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            nn.init.normal_(part.weight, 0.0, DEVIATION)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            nn.init.normal_(part.weight, 1.0, DEVIATION)
-            nn.init.zeros_(part.bias)

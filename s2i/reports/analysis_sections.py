@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from s2i.reports.charts import bar_chart, scatter_chart
-from s2i.reports.comparison_analyses import AnalysisResults, SwapExample
+from s2i.reports.comparison_analyses import AnalysisResults, InterpolationExample, SwapExample
 from s2i.reports.robustness import condition_rows
 from s2i.tables import Cell, Row, filled, html, metric_label, number
 
@@ -123,15 +123,19 @@ def interpolation(results: dict[str, Any], analyses: AnalysisResults) -> str:
     """Images from one caption to another on one noise."""
     if not analyses.interpolations:
         return ""
-    strips = "".join(
+    return _procedure(results, "interpolation") + interpolation_strips(analyses.interpolations)
+
+
+def interpolation_strips(examples: Sequence[InterpolationExample]) -> str:
+    """A strip of images a side for each pair of captions."""
+    return "".join(
         f'<p class="note">{escape(example.first)} → {escape(example.last)}</p>'
         + "".join(
-            _image(example.files[side], f"from {side}: {example.first} to {example.last}", side, "wide")
-            for side in SIDES
+            _image(file, f"from {side}: {example.first} to {example.last}", side, "wide")
+            for side, file in example.files.items()
         )
-        for example in analyses.interpolations
+        for example in examples
     )
-    return _procedure(results, "interpolation") + strips
 
 
 def cascade(results: dict[str, Any]) -> str:

@@ -61,8 +61,7 @@ class ComparisonAnalyses:
         self.banks, self.first = banks, next(iter(banks.values()))
         captions = self.first.captions.generated
         self.neighbours = _evenly_spaced(captions, NEIGHBOURS)
-        ends = _evenly_spaced(captions, 2 * INTERPOLATIONS).tolist()
-        self.interpolations = list(zip(ends[::2], ends[1::2], strict=False))
+        self.interpolations = interpolated_captions(self.first)
         self.swaps: Sequence[Swap] = word_swaps.find_swaps(self.first)
         self.shown_swaps = _evenly_spaced(np.arange(len(self.swaps)), SWAPS).tolist()
         for bank in banks.values():
@@ -115,20 +114,30 @@ class ComparisonAnalyses:
         results.procedures["word_swap"] = word_swaps.PROCEDURE
 
     def _interpolation(self, results: AnalysisResults, folder: Path) -> None:
-        for number, (first, last) in enumerate(self.interpolations):
-            files = {
-                side: _save(
-                    interpolation.generate_interpolation(bank, first, last),
-                    interpolation.STEPS,
-                    folder,
-                    f"interpolation-{number}-{side}",
-                )
-                for side, bank in self.banks.items()
-            }
-            texts = _text(self.first, first), _text(self.first, last)
-            results.interpolations.append(InterpolationExample(*texts, files))
+        results.interpolations += write_interpolations(self.banks, self.interpolations, folder)
         if self.interpolations:
             results.procedures["interpolation"] = interpolation.PROCEDURE
+
+
+def interpolated_captions(bank: FeatureBank) -> list[tuple[int, int]]:
+    """The pairs of captions, indices in the pack, between which a report interpolates."""
+    ends = _evenly_spaced(bank.captions.generated, 2 * INTERPOLATIONS).tolist()
+    return list(zip(ends[::2], ends[1::2], strict=False))
+
+
+def write_interpolations(
+    banks: dict[str, FeatureBank], pairs: Sequence[tuple[int, int]], folder: Path
+) -> list[InterpolationExample]:
+    """Write the images from one caption to the other of each pair, by every bank, into `folder`/images."""
+    examples = []
+    for number, (first, last) in enumerate(pairs):
+        files = {}
+        for side, bank in banks.items():
+            images = interpolation.generate_interpolation(bank, first, last)
+            files[side] = _save(images, interpolation.STEPS, folder, f"interpolation-{number}-{side}")
+        texts = (_text(next(iter(banks.values())), caption) for caption in (first, last))
+        examples.append(InterpolationExample(*texts, files))
+    return examples
 
 
 def _evenly_spaced(values: np.ndarray, count: int) -> np.ndarray:

@@ -26,7 +26,7 @@ def describe_run(modality: str, run: Path, path: GenerationPath) -> list[str]:
         known = f" (fingerprint {path.data['train'][:12]})" if path.data and "train" in path.data else ""
         lines.append(f"Data: the split `train`{known} of `{_shown(config.data.manifest)}`.")
     lines.append(f"Seed {config.seed}, {config.precision}. Every setting is in `config.json`.")
-    if modality == "speech" and config.audio.front_end != "log_mel":
+    if modality == "speech" and config.audio.front_end not in ("log_mel", "waveform"):
         lines.append(
             f"A recording passes torchaudio's `{config.audio.front_end}` first, whose weights are not here:"
             " torchaudio downloads them once, or finds them in its cache."

@@ -10,6 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from s2i.analysis import interpolation
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.protocols.registry import PROTOCOLS
@@ -17,7 +20,13 @@ from s2i.evaluation.records import measure, record
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.metrics.statistics import FORM
+from s2i.reports.analysis_sections import interpolation_strips
 from s2i.reports.compare import write_report
+from s2i.reports.comparison_analyses import (
+    InterpolationExample,
+    interpolated_captions,
+    write_interpolations,
+)
 from s2i.reports.gallery import GalleryImages, GalleryItem, request_gallery, write_gallery
 from s2i.reports.page import attention_tiles, chip_list, document, figure
 from s2i.reports.rows import Record, counted, leading, rows, value
@@ -38,6 +47,10 @@ def report(run: str | Path, output: str | Path) -> None:
     with random_state_kept():
         banks = {modality: FeatureBank(path) for modality, path in paths.items()}
         request_gallery(banks)
+        first = next(iter(banks.values()))
+        interpolated = interpolated_captions(first)
+        for bank in banks.values():
+            bank.keep(np.array([caption for caption, _ in interpolated], np.int64))
         records = [
             record(bank, name, score)
             for bank in banks.values()
@@ -47,14 +60,14 @@ def report(run: str | Path, output: str | Path) -> None:
         try:
             with folder.replaced(last="index.html") as made:
                 gallery, every = write_gallery(banks, made)
+                strips = write_interpolations(banks, interpolated, made)
                 results = {
-                    "protocols": {
-                        line["protocol"]: PROTOCOLS[line["protocol"]].procedure for line in records
-                    },
-                    "data": _data(run, next(iter(banks.values()))),
+                    "protocols": {line["protocol"]: PROTOCOLS[line["protocol"]].procedure for line in records}
+                    | {"interpolation": interpolation.PROCEDURE},
+                    "data": _data(run, first),
                     "records": records,
                 }
-                write_report(made, results, _page(results, gallery, every))
+                write_report(made, results, _page(results, gallery, every, strips))
         except OSError as error:
             raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
 
@@ -63,7 +76,9 @@ def _data(run: Path, bank: FeatureBank) -> dict[str, Any]:
     return {"run": run.absolute().name, "step": bank.path.step, **bank.facts()}
 
 
-def _page(results: dict[str, Any], gallery: list[GalleryItem], every: int) -> str:
+def _page(
+    results: dict[str, Any], gallery: list[GalleryItem], every: int, strips: list[InterpolationExample]
+) -> str:
     data = results["data"]
     counts = (
         f"{data['captions']:,} captions of {data['images']:,} images of {data['classes']:,} classes of"
@@ -84,6 +99,9 @@ def _page(results: dict[str, Any], gallery: list[GalleryItem], every: int) -> st
         f'<p class="soft">{len(gallery)} generated captions: {nth}, in the order of the data, good and bad'
         " alike.</p>",
         f'<div class="cards">{cards}</div>',
+        "<h2>Interpolation between captions</h2>" if strips else "",
+        f'<p class="note">{escape(results["protocols"]["interpolation"])}</p>' if strips else "",
+        interpolation_strips(strips),
     ]
     return document(data["run"], sections)
 

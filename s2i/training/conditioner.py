@@ -17,6 +17,7 @@ from s2i.data.dataset import CaptionedImages
 from s2i.data.pack import Pack
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.relation import RelationSupervisor
+from s2i.models.wav2pix import CaptionClassifier
 from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
@@ -41,6 +42,7 @@ class Conditioner:
             trained with: this one's, or those of the run `gan.matching_model`.
         relation, relation_learner: the relation supervisor in that image encoder's space.
         encoder_learners: of the caption encoder: none where it is frozen, else one.
+        caption_classifier: that learns with it (Wav2Pix); None without `gan.caption_class_weight`.
     """
 
     def __init__(self, config: Config, pack: Pack, engine: Engine, encoders: Encoders, prefix: str) -> None:
@@ -71,12 +73,18 @@ class Conditioner:
             augment=settings.augment,
         )
         self.is_tuned = settings.encoder_lr > 0
+        self.caption_classifier: CaptionClassifier | None = None
+        if settings.caption_class_weight:
+            classes = len(pack.class_labels)
+            self.caption_classifier = CaptionClassifier(self.encoder.embedding_dim, classes).to(engine.device)
+            engine.share(self.caption_classifier)
         self.encoder_learners: list[Learner] = []
         if self.is_tuned:
             self._average = averaged(self.encoder)
             self.encoder.requires_grad_(True).train()
             tuning = replace(settings.generator, lr=settings.encoder_lr)
-            self.encoder_learners = [Learner(engine, self.encoder.parameters(), tuning, settings.steps)]
+            learning = nn.ModuleList(filter(None, (self.encoder, self.caption_classifier)))
+            self.encoder_learners = [Learner(engine, learning.parameters(), tuning, settings.steps)]
 
     @property
     def averaged_encoder(self) -> nn.Module:
@@ -95,6 +103,8 @@ class Conditioner:
         if self._matching_model:
             named["matching_caption_encoder"] = self._matching_model.encoder
             named["matching_image_encoder"] = self.matching_image_encoder
+        if self.caption_classifier is not None:
+            named["caption_classifier"] = self.caption_classifier
         if self.is_tuned:
             named["caption_encoder_ema"] = self._average
             named["caption_encoder_optimiser"] = self.encoder_learners[0].optimiser

@@ -21,6 +21,7 @@ from s2i.data.sampler import endless_batches
 from s2i.errors import InputError
 from s2i.models.build import build_discriminators, build_generator, build_posterior
 from s2i.models.discriminator import Discriminators, image_pyramid
+from s2i.models.interfaces import CaptionEncoder
 from s2i.progress import progress
 from s2i.runs.feature_network import load_feature_network
 from s2i.runs.fingerprints import data_of_run
@@ -30,6 +31,7 @@ from s2i.training import gan_step
 from s2i.training.conditioner import OTHER, Conditioner, conditioner_of_step
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
+from s2i.training.first_stage import load_first_stage
 from s2i.training.gan_step import GanNetworks
 from s2i.training.learner import Learner
 from s2i.training.loop import Training
@@ -55,7 +57,7 @@ def train_gan(config: Config) -> Path:
             for each, (encoder, _, _) in zip(configs, encoders, strict=True)
         }
     )
-    networks = _build_networks(config, engine, len(pack.class_labels), encoders[0][0].embedding_dim)
+    networks = _build_networks(config, engine, len(pack.class_labels), encoders[0][0])
     average = averaged(networks.generator)
     conditioners = [
         Conditioner(each, pack, engine, trained, prefix)
@@ -122,8 +124,8 @@ def growing_stages(grow: tuple[float, ...], progress: float, stages: int) -> int
     return stages if not grow else 1 + sum(progress >= start for start in grow)
 
 
-def _build_networks(config: Config, engine: Engine, classes: int, embedding_dim: int) -> GanNetworks:
-    settings = config.gan
+def _build_networks(config: Config, engine: Engine, classes: int, encoder: CaptionEncoder) -> GanNetworks:
+    settings, embedding_dim = config.gan, encoder.embedding_dim
     features = load_feature_network(config).to(engine.device) if config.needs_features else None
     networks = [
         build_generator(config, embedding_dim),
@@ -135,6 +137,7 @@ def _build_networks(config: Config, engine: Engine, classes: int, embedding_dim:
         network.to(engine.device, memory_format=torch.channels_last)
         engine.share(network)
     generator, discriminators = networks
+    load_first_stage(config, generator, encoder)
     _check_heads(config, discriminators)
     learning = nn.ModuleList([generator] if posterior is None else [generator, posterior])
     return GanNetworks(
@@ -203,6 +206,15 @@ def _check(config: Config) -> None:
             "expected generator.attention=false for gan.interpolation_weight, found both: there are no words"
             " between two captions"
         )
+    if settings.caption_class_weight and not settings.encoder_lr:
+        raise InputError(
+            "expected gan.encoder_lr for gan.caption_class_weight, found 0: nothing would learn from it"
+        )
+    if settings.real_target != 1 and settings.loss != "least_squares":
+        raise InputError(
+            f"expected gan.loss=least_squares for gan.real_target={settings.real_target:g}, found"
+            f" {settings.loss}: change either"
+        )
     if config.generator.attention and config.text_encoder.units == "characters" and config.modality == "text":
         raise InputError(
             "expected text_encoder.units=words for generator.attention, found characters: maps are of words"
@@ -211,7 +223,7 @@ def _check(config: Config) -> None:
 
 def _check_heads(config: Config, discriminators: Discriminators) -> None:
     """Raises InputError for terms on images alone, of discriminators that have no head for them."""
-    is_conditional_alone = not all(hasattr(each, "unconditional_logits") for each in discriminators)
+    is_conditional_alone = not all(getattr(each, "unconditional_logits", None) for each in discriminators)
     if is_conditional_alone and config.gan.has_unconditional_terms:
         raise InputError(
             "expected gan.terms.real_u, gan.terms.fake_u and gan.unconditional_weight of 0 for"

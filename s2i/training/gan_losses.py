@@ -59,11 +59,13 @@ def discriminator_losses(
         real_features, generated_features = discriminator(real), discriminator(generated)
         wrong_logits = discriminator.conditional_logits(real_features, condition[wrong])[has_wrong]
         real_c = losses.adversarial_loss(
-            discriminator.conditional_logits(real_features, condition), True, kind
+            discriminator.conditional_logits(real_features, condition), True, kind, config.real_target
         )
         real_u = fake_u = wrong_c = condition.new_zeros(())
         if config.has_unconditional_terms:
-            real_u = losses.adversarial_loss(discriminator.unconditional_logits(real_features), True, kind)
+            real_u = losses.adversarial_loss(
+                discriminator.unconditional_logits(real_features), True, kind, config.real_target
+            )
         if len(wrong_logits):
             wrong_c = losses.adversarial_loss(wrong_logits, False, kind)
         fake_c = losses.adversarial_loss(

@@ -40,7 +40,12 @@ from s2i.training.gan_losses import (
     relation_loss,
     relation_losses,
 )
-from s2i.training.generator_terms import interpolation_loss
+from s2i.training.generator_terms import (
+    caption_class_loss,
+    feature_matching_loss,
+    interpolation_loss,
+    pixel_loss,
+)
 from s2i.training.learner import Learner
 
 
@@ -259,6 +264,24 @@ def generator_step(
             )
         total = total + share * config.interpolation_weight * interpolated  # GAN-INT
         terms["g/interpolated"] = interpolated
+    if config.feature_matching_weight and share:
+        with engine.autocast():
+            matched = feature_matching_loss(
+                networks.discriminators, generated.views, look(networks, real_images, step, "real")
+            )
+        total = total + share * config.feature_matching_weight * matched
+        terms["g/feature_matching"] = matched
+    if config.pixel_weight:
+        pixels = pixel_loss(images[-1], real_images[len(images) - 1])
+        total = total + config.pixel_weight * pixels
+        terms["g/pixel"] = pixels
+    if config.caption_class_weight:
+        with engine.autocast():
+            classes = caption_class_loss(
+                conditioner.caption_classifier, generated.encoding.sentence, batch.class_ids
+            )
+        total = total + config.caption_class_weight * classes
+        terms["g/caption_class"] = classes
     if config.relation_weight:
         relation = relation_loss(conditioner.relation, embeddings.real, embeddings.generated, SAME_CLASS)
         total = total + config.relation_weight * relation  # the generator's term of eq. 8

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from s2i import losses
 from s2i.models.caption_encoding import CaptionEncoding
@@ -46,3 +47,30 @@ def interpolation_loss(
         logits = discriminator.conditional_logits(discriminator(view), condition)
         total = total + losses.generator_loss(logits, kind)  # eq. 5
     return total
+
+
+def feature_matching_loss(
+    discriminators: Discriminators, generated_views: list[View], real_views: list[View]
+) -> Tensor:
+    """Squared difference of the batch's mean features, generated and real, as the discriminators have them
+    before they join the caption (Wav2Pix); summed over the stages that train.
+
+    Args:
+        generated_views, real_views: what each discriminator is given, the generated ones with history.
+    """
+    total: Tensor | float = 0.0
+    for discriminator, generated, real in zip(discriminators, generated_views, real_views, strict=False):
+        with torch.no_grad():
+            of_real = discriminator(real).float().mean(0)
+        total = total + F.mse_loss(discriminator(generated).float().mean(0), of_real)  # mean f(G), mean f(x)
+    return total
+
+
+def pixel_loss(generated_images: Tensor, real_images: Tensor) -> Tensor:
+    """Mean absolute difference of generated images and their captions' real ones: (B, 3, S, S) each."""
+    return F.l1_loss(generated_images, real_images)
+
+
+def caption_class_loss(classifier: nn.Module, sentence: Tensor, class_ids: Tensor) -> Tensor:
+    """Cross entropy of the class that an auxiliary classifier reads from captions (B, D), with history."""
+    return F.cross_entropy(classifier(sentence).float(), class_ids)

@@ -18,7 +18,9 @@ from s2i.config_files import load_config
 COMMANDS = (
     "train-encoder",
     "train-gan",
+    "train-regression",
     "train-classifier",
+    "systems",
     "show-config",
     "generate",
     "evaluate",
@@ -57,6 +59,7 @@ def calls(monkeypatch) -> list:
     ]
     stand_in("s2i.training.encoder", "train_encoder")
     stand_in("s2i.training.gan", "train_gan")
+    stand_in("s2i.training.regression", "train_regression")
     stand_in("s2i.training.classifier", "train_classifier")
     written = [Path("out.png"), Path("where.png")]
     stand_in("s2i.inference.generate", "generate", written, check_outputs=lambda files: None)
@@ -94,6 +97,7 @@ def refused(capsys, *words: str) -> str:
     [
         ("train-encoder", "train_encoder"),
         ("train-gan", "train_gan"),
+        ("train-regression", "train_regression"),
         ("train-classifier", "train_classifier"),
     ],
 )

@@ -111,8 +111,8 @@ def test_a_nul_in_the_file_is_one_line(tmp_path):
 
 
 def test_settings_state_who_reads_a_key_and_whether_it_may_change():
-    assert SETTINGS["generator.channels"].read_by == ("gan",)
-    assert SETTINGS["generator.stages"].read_by == ("encoder", "gan", "classifier")
+    assert SETTINGS["generator.channels"].read_by == ("gan", "regression")
+    assert SETTINGS["generator.stages"].read_by == ("encoder", "gan", "classifier", "regression")
     assert SETTINGS["log.every"].changeable and not SETTINGS["gan.sample_every"].changeable
     with pytest.raises(TypeError):
         setting(1, at_leats=0)

@@ -109,8 +109,62 @@ GAN_INT_CLS = {
     ),
     **under("gan.terms", real_c=1, real_u=0, wrong_c=0.5, fake_c=0.5, fake_u=0),  # w = .5
 }
+REED = {key: value for key, value in GAN_INT_CLS.items() if key.startswith(("text_", "image_", "matching."))}
+STACKGAN_STAGE1 = {
+    **CROPS,
+    **REED,
+    **under(
+        "generator", network="s2i.models.stackgan:StageOneGenerator", stages=1, base_size=64, channels=128
+    ),
+    **under("generator", noise_dim=100, condition_dim=128),
+    **under("discriminator", network="s2i.models.stackgan:ConditionalDiscriminator", channels=64),
+    **under("discriminator", condition_on="mu", norm="batch"),
+    **adam("gan.generator", 2e-4, [0.5, 0.999]),
+    **adam("gan.discriminator", 2e-4, [0.5, 0.999]),
+    **under("gan.generator.schedule", kind="step", every=100 * 138, factor=0.5),
+    **under("gan.discriminator.schedule", kind="step", every=100 * 138, factor=0.5),
+    **under("gan", steps=600 * 138, batch_size=64, loss="bce", kl_weight=2, unconditional_weight=0),
+    **under("gan.terms", real_c=1, real_u=0, wrong_c=0.5, fake_c=0.5, fake_u=0),
+}
+SPEECH2FACE = {
+    **under("audio", sample_rate=16000, mel_bins=257),
+    **under("speech_encoder", network="s2i.models.speech2face:SpeechToFeature"),
+    **under("speech_encoder.options", width=2048, hidden=4096),
+    "speech_encoder.options.channels": [64, 64, 128, 128, 128, 128, 256, 512, 512, 512],
+    **under("image_encoder", kind="inception_v3", input_size=299, project=False),
+    **under("matching", class_weight=1),
+    **under("generator", network="s2i.models.feature_decoder:FeatureDecoder", stages=1, base_size=256),
+    **under("regression", batch_size=8, decoder_weight=1, distance_weight=0.025, distillation_weight=200),
+    **under("regression", temperature=2),
+    **adam("regression.encoder", 1e-3, [0.5, 0.999]),
+    **under("regression.encoder.schedule", kind="step", every=10000, factor=0.95),
+}
+WAV2PIX = {
+    **under("audio", front_end="waveform", sample_rate=16000, cmvn=False),
+    **under("speech_encoder", network="s2i.models.wav2pix:WaveformEncoder"),
+    "speech_encoder.options.channels": [16, 32, 128, 256, 512, 1024],
+    **under("speech_encoder.options", hidden=[256, 128], width=128),
+    **under("generator", network="s2i.models.wav2pix:DropoutGenerator", stages=1, base_size=128, channels=64),
+    **under("discriminator", network="s2i.models.stackgan:ConditionalDiscriminator", channels=64),
+    **under("discriminator", condition_on="sentence", norm="spectral"),
+    **adam("gan.generator", 1e-4, [0.5, 0.999]),
+    **adam("gan.discriminator", 4e-4, [0.5, 0.999]),
+    **under("gan", encoder_start="random", encoder_lr=1e-4, batch_size=64, loss="least_squares"),
+    **under("gan", pixel_weight=50, feature_matching_weight=100, caption_class_weight=20, real_target=0.9),
+    **under("gan", unconditional_weight=0, steps=200 * 138),
+    **under("matching", class_weight=1),
+}
 PAPERS: dict[str, dict[str, Any]] = {
+    "speech2face": SPEECH2FACE,
+    "wav2pix": WAV2PIX,
     "gan_int_cls": GAN_INT_CLS,
+    "stackgan_stage1": STACKGAN_STAGE1,
+    "stackgan": {
+        **STACKGAN_STAGE1,
+        **under("generator", network="s2i.models.stackgan:StageTwoGenerator", base_size=256),
+        **under("generator", residual_blocks=4),
+        **under("generator.options", first_size=64, first_channels=128),
+    },
     "stackgan_v2": {**STACKGAN_V2, **MELS, **SEN},  # on S2IGAN's embeddings, as in S2IGAN's tables
     "s2igan": {
         **STACKGAN_V2,
@@ -138,6 +192,9 @@ OFF = {
     **under("gan", encoder_start="matched", encoder_lr=0, augment=True, generator_steps=1, grow=[]),
     **under("gan", contrast_weight=0, class_weight=0, added_loss="", reconstruction_weight=0, penalty="none"),
     **under("gan", relation_weight=0, matching_weight=0, interpolation_weight=0),
+    **under("gan", pixel_weight=0, feature_matching_weight=0, caption_class_weight=0, real_target=1),
+    **under("audio", front_end="log_mel"),
+    **under("gan", first_stage=""),
     **under("generator", network=""),
     **under("discriminator", network=""),
     **under("text_encoder", network="", units="words"),
@@ -196,7 +253,8 @@ def test_defaults_are_neutral():
         **under("gan", kl_weight=1, conditional_weight=1, unconditional_weight=1),
         **under("gan", matching_weight=0, relation_weight=0, contrast_weight=0, class_weight=0),
         **under("gan", reconstruction_weight=0, penalty="none", grow=[], encoder_lr=0, generator_steps=1),
-        **under("gan", interpolation_weight=0),
+        **under("gan", interpolation_weight=0, pixel_weight=0, feature_matching_weight=0),
+        **under("gan", caption_class_weight=0, real_target=1),
         **under("matching", batch_weight=1, class_weight=0, region_weight=0, joint_weight=0),
         **under("matching", distance_weight=0, distillation_weight=0),
         **under("generator", init_std=1, dense=False, attention=False),

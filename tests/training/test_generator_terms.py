@@ -8,9 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from s2i import losses
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
-from s2i.training.generator_terms import interpolation_loss
+from s2i.training.generator_terms import (
+    caption_class_loss,
+    feature_matching_loss,
+    interpolation_loss,
+    pixel_loss,
+)
 
 
 class CopyingGenerator(nn.Module):
@@ -51,3 +57,29 @@ def test_the_interpolation_loss_by_hand():
     assert loss.item() == pytest.approx(sum(log1p(exp(-logit)) for logit in logits) / 3, rel=1e-6)
     loss.backward()
     assert generator.gain.grad.abs() > 0
+
+
+def test_feature_matching_compares_the_batchs_means():
+    generated = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[..., None, None].requires_grad_()
+    real = torch.tensor([[0.0, 0.0], [2.0, 10.0]])[..., None, None]
+    loss = feature_matching_loss([SumDiscriminator()], [generated], [real])
+    assert loss.item() == pytest.approx(((2 - 1) ** 2 + (3 - 5) ** 2) / 2)
+    loss.backward()
+    assert generated.grad.flatten().tolist() == pytest.approx([0.5, -1.0, 0.5, -1.0])
+
+
+def test_pixels_and_the_captions_class_by_hand():
+    first, second = torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5)
+    second[0, 0] = -1.0
+    assert pixel_loss(first, second).item() == pytest.approx((1.0 + 0.5 + 0.5) / 3)
+    loss = caption_class_loss(nn.Identity(), torch.tensor([[0.0, 2.0], [1.0, 1.0]]), torch.tensor([0, 1]))
+    assert loss.item() == pytest.approx((log1p(exp(2)) + log1p(1)) / 2)
+
+
+def test_least_squares_want_the_configured_target_of_real_images_alone():
+    logits = torch.tensor([1.0, 0.5])
+    assert losses.adversarial_loss(logits, True, "least_squares", 0.9).item() == pytest.approx(
+        (0.1**2 + 0.4**2) / 2
+    )
+    assert losses.adversarial_loss(logits, False, "least_squares", 0.9).item() == pytest.approx(1.25 / 2)
+    assert losses.generator_loss(logits, "least_squares").item() == pytest.approx(0.25 / 2)

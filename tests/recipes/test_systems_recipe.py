@@ -1,0 +1,83 @@
+"""systems.sh: the commands that it prints, and its presets."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s2i.config_files import load_config
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "recipes" / "painted_birds"
+SYSTEMS = ("s2igan", "li2020", "attngan", "attngan4", "stackgan_v2", "stackgan", "gan_int_cls", "wav2pix")
+SYSTEMS += ("deep_cross_modal", "speech2face", "default")
+
+
+@pytest.fixture(scope="module")
+def commands() -> list[list[str]]:
+    done = subprocess.run(
+        [shutil.which("bash"), RECIPE / "systems.sh", "--dry-run", "--", "gan.steps=31"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "S2I_PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def values(command: list[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in command if "=" in word)
+
+
+def test_every_system_has_one_budget_of_steps(commands):
+    trained = {}
+    for words in commands:
+        if "train-gan" in words or "train-regression" in words:
+            given = values(words)
+            trained[Path(given["run"]).name] = given
+    assert {f"systems-{name}" for name in SYSTEMS} <= trained.keys()
+    for name in SYSTEMS:
+        given = trained[f"systems-{name}"]
+        if name == "speech2face":
+            assert given["regression.decoder_steps"] == given["regression.steps"] == "16"
+        elif name == "stackgan":
+            first = trained["systems-stackgan-stage1"]
+            assert (
+                given["gan.steps"] == first["gan.steps"] == "16" and given["gan.first_stage"] == first["run"]
+            )
+        else:
+            assert given["gan.steps"] == "31", name
+    assert "gan.encoder" not in trained["systems-wav2pix"]
+    seeds = [name for name in trained if name.endswith("-seed-1")]
+    assert seeds and all(trained[name]["seed"] == "1" for name in seeds)
+
+
+def test_all_systems_are_scored_by_one_classifier_and_stand_in_one_table(commands):
+    table = commands[-1]
+    assert table[3] == "systems"
+    runs = [word for word in table if word.startswith("recipes/") and "/exp/" in word][:-1]
+    assert len(runs) == len(SYSTEMS) + 3
+    classifiers = {values(words).get("evaluation.classifier") for words in commands if "train-gan" in words}
+    assert len(classifiers) == 1
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_presets_of_systems_generate_at_one_size(name):
+    config = load_config(RECIPE / "conf" / f"{name}.yaml")
+    assert config.generated_size == 64 and config.gan.batch_size == 32
+    assert config.data.packed_size == 0 and config.evaluation.split == "test"
+
+
+def test_published_figures_name_every_system():
+    known = json.loads((RECIPE / "published_systems.json").read_text())
+    assert set(known) == set(SYSTEMS)
+    assert all(entry.keys() == {"name", "figures", "source"} for entry in known.values())
+    assert all(bool(entry["figures"]) == bool(entry["source"]) for entry in known.values())
