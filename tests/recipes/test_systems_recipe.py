@@ -73,7 +73,14 @@ def test_all_systems_are_scored_by_one_classifier_and_stand_in_one_table(command
 def test_presets_of_systems_generate_at_one_size(name):
     config = load_config(RECIPE / "conf" / f"{name}.yaml")
     assert config.generated_size == 64 and config.gan.batch_size == 32
-    assert config.data.packed_size == 0 and config.evaluation.split == "test"
+    assert config.packed_size == 64 and config.evaluation.split == "test"  # one pack serves all
+
+
+def test_a_first_stage_reads_the_pack_of_the_second():
+    first, second = (
+        load_config(RECIPE / "conf" / f"{name}.yaml") for name in ("stackgan_stage1", "stackgan")
+    )
+    assert first.packed_size == second.packed_size and first.generated_size < second.generated_size
 
 
 def test_published_figures_name_every_system():
