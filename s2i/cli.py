@@ -235,8 +235,8 @@ def _parser() -> argparse.ArgumentParser:
         type=given_path,
         default=argparse.SUPPRESS,
         metavar="FILE",
-        help="also evaluate the cascade of speech recognition and text: weights of torchaudio's"
-        " WAV2VEC2_ASR_BASE_960H, or `download`",
+        help="also evaluate the cascade of speech recognition and text: pocketsphinx, a folder of"
+        " faster-whisper, weights of torchaudio's WAV2VEC2_ASR_BASE_960H, or `download`",
     )
 
     robustness = add(
@@ -250,6 +250,25 @@ def _parser() -> argparse.ArgumentParser:
         type=given_path,
         metavar="MANIFEST",
         help="captions of the data read by people",
+    )
+    robustness.add_argument(
+        "--voices",
+        type=given_path,
+        nargs="+",
+        default=[],
+        metavar="MANIFEST",
+        help="captions of the data by other synthesiser families: data_prep.synthesize_speech --family NAME",
+    )
+    robustness.add_argument(
+        "--text", type=given_path, metavar="RUN", help="GAN run from text, of the cascade of --recogniser"
+    )
+    robustness.set_defaults(recogniser="")
+    robustness.add_argument(
+        "--recogniser",
+        type=given_path,
+        default=argparse.SUPPRESS,
+        metavar="NAME",
+        help="also evaluate the cascade: pocketsphinx, a folder of faster-whisper, or as compare takes it",
     )
     robustness.add_argument(
         "--output",

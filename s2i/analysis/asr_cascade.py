@@ -1,85 +1,39 @@
 """The cascade: a recogniser transcribes the spoken captions, and the text path generates the transcriptions.
 
-The recogniser is one of torchaudio's Wav2Vec2 pipelines, its weights by torchaudio's own download or a local
-file. What the captions' own text generates is the bound that a recogniser without errors would reach.
+What the captions' own text generates is the bound that a recogniser without errors would reach.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from s2i.analysis import caption_scores
 from s2i.analysis.caption_scores import CaptionScores, score_encodings, score_generated
+from s2i.analysis.recognisers import Recogniser, as_words
 from s2i.config import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.errors import InputError
-from s2i.evaluation.extractors import weights_identity
 from s2i.evaluation.feature_bank import FeatureBank
-from s2i.files.torchaudio_weights import find_bundle, load_network
 from s2i.metrics.statistics import paired_difference, weighted_mean
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.progress import progress
 
-BUNDLE = "WAV2VEC2_ASR_BASE_960H"  # trained on LibriSpeech: read English
-DOWNLOAD = "download"  # in place of a file
 BATCH = 32
-BLANK, SPACE = "-", "|"  # of the pipelines' labels; a CTC label of its own and the end of a word
 
 PROCEDURE = (
-    "The recordings of the generated captions are transcribed by a recogniser of torchaudio (the likeliest"
-    " label a frame, repetitions joined, no language model), and the text run generates the transcription,"
-    " from the caption's noise. A transcription without a word that the text run knows is generated as its"
-    " vocabulary's first word, and counted as unread; one with words that it never learnt, or longer than it"
-    " reads, is counted as read in part. speech: the speech run; text: the text run with the captions' own"
-    " text, which is what a recogniser without errors would reach. word_error_rate: edits over words, all"
-    f" captions together. {caption_scores.PROCEDURE}. Differences: cascade minus the other, caption by"
+    "The recordings of the generated captions are transcribed by the named recogniser (torchaudio's: the"
+    " likeliest label a frame, repetitions joined, no language model), and the text run generates the"
+    " transcription, from the caption's noise. A transcription without a word that the text run knows is"
+    " generated as its vocabulary's first word, and counted as unread; one with words that it never learnt,"
+    " or longer than it reads, is counted as read in part. speech: the speech run; text: the text run with"
+    " the captions' own text, which is what a recogniser without errors would reach. word_error_rate: edits"
+    f" over words, all captions together. {caption_scores.PROCEDURE}. Differences: cascade minus the other, caption by"
     " caption. Intervals: t over classes."
 )
-
-
-@dataclass(frozen=True)
-class Recogniser:
-    """An acoustic model and what its outputs spell. `network`: (1, N) at `rate` Hz -> (1, T, labels)."""
-
-    network: nn.Module
-    labels: Sequence[str]
-    rate: int
-    name: str = ""  # of the pipeline, with a short hash of its weights
-
-    @torch.inference_mode()
-    def transcribe(self, waveform: Tensor) -> str:
-        """The words of a recording (N,) at `rate`: words in lower case, "" for none."""
-        logits, _ = self.network(waveform.unsqueeze(0))
-        return spell(logits[0].argmax(1).tolist(), self.labels)
-
-
-def load_recogniser(weights: str | Path, bundle: str = BUNDLE) -> Recogniser:
-    """A recogniser of `torchaudio.pipelines`.
-
-    Args:
-        weights: the file that torchaudio downloads, or "download". InputError as `load_network`.
-    """
-    from torchaudio.pipelines import Wav2Vec2ASRBundle
-
-    pipeline = find_bundle(bundle, Wav2Vec2ASRBundle, "a recogniser of torchaudio")
-    file = "" if str(weights) == DOWNLOAD else weights
-    network = load_network(pipeline.get_model, f"the recogniser {bundle}", file)
-    name = f"{bundle} {weights_identity(network)}"
-    return Recogniser(network.requires_grad_(False), pipeline.get_labels(), int(pipeline.sample_rate), name)
-
-
-def spell(labels: Sequence[int], names: Sequence[str]) -> str:
-    """Labels a frame -> words: repetitions joined, then blanks left out (CTC, Graves et al. 2006)."""
-    kept = [label for place, label in enumerate(labels) if place == 0 or label != labels[place - 1]]
-    text = "".join(names[label] for label in kept if names[label] != BLANK)
-    return " ".join(text.replace(SPACE, " ").lower().split())
 
 
 def word_error_rate(references: Sequence[Sequence[str]], transcriptions: Sequence[Sequence[str]]) -> float:
@@ -96,13 +50,9 @@ def measure_cascade(speech: FeatureBank, text: FeatureBank, recogniser: Recognis
     references = [speech.pack.caption(int(index)).text or "" for index in captions]
     transcriptions = _transcribe(speech, captions, recogniser)
     readable = [_readable(path.vocabulary, sentence) for sentence in transcriptions]
-    substitute = next(iter(_known_words(path.vocabulary)))
-    sentences = [
-        sentence if known else substitute for sentence, known in zip(transcriptions, readable, strict=True)
-    ]
     scores = {
         "speech": score_generated(speech),
-        "cascade": score_encodings(text, captions, _encode(text, sentences)),
+        "cascade": score_transcriptions(text, captions, transcriptions),
         "text": score_generated(text),
     }
     words = path.config.text_encoder.max_words
@@ -110,7 +60,8 @@ def measure_cascade(speech: FeatureBank, text: FeatureBank, recogniser: Recognis
         "recogniser": recogniser.name,
         "metrics": _compare_scores(scores, speech.captions.labels(captions)),
         "word_error_rate": word_error_rate(
-            [_words(sentence) for sentence in references], [sentence.split() for sentence in transcriptions]
+            [as_words(sentence).split() for sentence in references],
+            [sentence.split() for sentence in transcriptions],
         ),
         "counts": {
             "captions": len(captions),
@@ -126,6 +77,17 @@ def measure_cascade(speech: FeatureBank, text: FeatureBank, recogniser: Recognis
             for n in range(min(6, len(references)))
         ],
     }
+
+
+def score_transcriptions(
+    text: FeatureBank, captions: np.ndarray, transcriptions: Sequence[str]
+) -> CaptionScores:
+    """Scores of what a text run generates from transcriptions of captions (N,), one each; one without a known
+    word is generated as the vocabulary's first word."""
+    vocabulary = text.path.vocabulary
+    substitute = next(word for word in vocabulary.to_list() if not word.startswith("<"))
+    sentences = [words if _readable(vocabulary, words) else substitute for words in transcriptions]
+    return score_encodings(text, captions, _encode(text, sentences))
 
 
 def _compare_scores(scores: dict[str, CaptionScores], clusters: np.ndarray) -> dict[str, Any]:
@@ -161,16 +123,6 @@ def _encode(bank: FeatureBank, sentences: list[str]) -> Iterator[tuple[np.ndarra
     for start in progress(starts, len(starts), "cascade: generation"):
         part = sentences[start : start + BATCH]
         yield np.arange(start, start + len(part)), bank.path.encode_text(part)
-
-
-def _known_words(vocabulary: Any) -> list[str]:
-    return [word for word in vocabulary.to_list() if not word.startswith("<")]
-
-
-def _words(sentence: str) -> list[str]:
-    """A sentence's words as a recogniser writes them: letters and apostrophes."""
-    kept = "".join(letter if letter.isalnum() or letter == "'" else " " for letter in sentence.lower())
-    return kept.split()
 
 
 def _readable(vocabulary: Any, sentence: str) -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from s2i.analysis import asr_cascade, seeds
-from s2i.analysis.asr_cascade import load_recogniser, measure_cascade
+from s2i.analysis.asr_cascade import measure_cascade
+from s2i.analysis.recognisers import load_recogniser
 from s2i.analysis.seeds import pool
 from s2i.config import Config, EvaluationConfig
 from s2i.config_files import override
@@ -62,7 +63,7 @@ def compare(
     Args:
         also_speech, also_text: further runs of a side, trained with other seeds.
         overrides: `evaluation.key=value` words over the speech run's evaluation settings.
-        recogniser: weights of a speech recogniser, or "download": recognition, then text, beside the two.
+        recogniser: of speech, as `load_recogniser` takes it: recognition, then text, beside the two.
 
     Raises:
         InputError: a run of the other modality, runs over different test data or with noise of different

@@ -22,7 +22,8 @@ def report_robustness(run: str | Path, output: str | Path | None = None, **sourc
     """Measure a run from speech in every condition; returns the table, in `output` (RUN/robustness).
 
     Args:
-        sources: `noise`, `rooms`, `recordings`, as `measure_robustness` takes them.
+        sources: `noise`, `rooms`, `recordings`, `voices`, `text` and `recogniser`, as `measure_robustness`
+            takes them.
 
     Raises InputError as it does, and for an output folder that holds anything else.
     """
@@ -45,7 +46,9 @@ def _chart(results: dict[str, Any], metric: str) -> str:
         for row in results["rows"]
         if (difference := row.get(metric, {}).get("difference"))
     ]
-    return spread_chart(f"{metric_label(metric)}: difference from the clean recordings", rows)
+    of_cascades = any(row["group"] == "cascade" for row in results["rows"])
+    added = ", of a cascade from direct speech" if of_cascades else ""
+    return spread_chart(f"{metric_label(metric)}: difference from the clean recordings{added}", rows)
 
 
 def condition_rows(results: dict[str, Any]) -> list[dict[str, Cell]]:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchaudio
 
-from s2i.analysis import asr_cascade
-from s2i.analysis.asr_cascade import Recogniser, load_recogniser, measure_cascade, spell, word_error_rate
+from s2i.analysis import asr_cascade, recognisers
+from s2i.analysis.asr_cascade import measure_cascade, word_error_rate
+from s2i.analysis.recognisers import CtcRecogniser, WhisperRecogniser, as_words, load_recogniser, spell
+from s2i.config import AudioConfig
+from s2i.data.audio import load_waveform
+from s2i.data.tts_espeak import speak
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import evaluate
@@ -51,7 +58,7 @@ TINY = {
 def weights(tmp_path, monkeypatch) -> Path:
     """A file of random weights in the form of the published one, for a tiny bundle in its place."""
     published = torchaudio.pipelines.WAV2VEC2_ASR_BASE_960H
-    monkeypatch.setattr(torchaudio.pipelines, asr_cascade.BUNDLE, replace(published, _params=TINY))
+    monkeypatch.setattr(torchaudio.pipelines, recognisers.BUNDLE, replace(published, _params=TINY))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         state = torchaudio.models.wav2vec2_model(**TINY).state_dict()
@@ -104,6 +111,52 @@ def test_a_local_file_of_torchaudios_form_is_read_and_another_refused(weights, t
         load_recogniser(tmp_path / "none.pth")
 
 
+def test_pocketsphinx_reads_speech_with_the_model_in_its_wheel():
+    pytest.importorskip("pocketsphinx")
+    recogniser = load_recogniser("pocketsphinx")
+    waveform = load_waveform(speak("the bird is red"), AudioConfig(sample_rate=recogniser.rate))
+    assert "bird" in recogniser.transcribe(waveform).split()
+    assert recogniser.transcribe(torch.zeros(8000)) == "" and recogniser.name.startswith("pocketsphinx ")
+
+
+def test_a_recogniser_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    with pytest.raises(InputError, match=r"expected pocketsphinx .*found none: pip install"):
+        load_recogniser("pocketsphinx")
+    with pytest.raises(InputError, match=r"found no model\.bin in "):
+        load_recogniser(tmp_path)
+    (tmp_path / "model.bin").write_bytes(b"whisper")
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(InputError, match=r"expected faster-whisper .*found none: pip install"):
+        load_recogniser(tmp_path)
+
+
+def test_a_folder_is_given_to_faster_whisper_which_may_download_nothing(tmp_path, monkeypatch):
+    class WhisperModel:
+        def __init__(self, folder, **options):
+            if Path(folder, "model.bin").read_bytes() != b"whisper":
+                raise RuntimeError("File model.bin is\nincomplete")
+            assert options == {"device": "cpu", "compute_type": "int8", "local_files_only": True}
+
+        def transcribe(self, samples, language, beam_size):
+            assert samples.dtype == np.float32 and (language, beam_size) == ("en", 5)
+            return iter([types.SimpleNamespace(text=" A red,"), types.SimpleNamespace(text=" BIRD.")]), None
+
+    monkeypatch.setitem(sys.modules, "faster_whisper", types.SimpleNamespace(WhisperModel=WhisperModel))
+    monkeypatch.setattr(recognisers, "version", lambda package: "1.0")
+    (tmp_path / "model.bin").write_bytes(b"whisper")
+    found = load_recogniser(tmp_path)
+    assert isinstance(found, WhisperRecogniser) and found.transcribe(torch.zeros(9)) == "a red bird"
+    assert found.name == f"faster-whisper 1.0 {tmp_path.name}"
+    (tmp_path / "model.bin").write_bytes(b"")
+    with pytest.raises(InputError, match="found: File model.bin is incomplete: convert or copy it again"):
+        load_recogniser(tmp_path)
+
+
+def test_words_are_written_without_signs():
+    assert as_words(" It's Blue-grey,  isn't it? ") == "it's blue grey isn't it"
+
+
 def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkeypatch):
     found = banks(world)
     text = {
@@ -115,7 +168,7 @@ def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkey
         "_transcribe",
         lambda bank, captions, _: [bank.pack.caption(int(i)).text for i in captions],
     )
-    numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
+    numbers = measure_cascade(found["speech"], found["text"], CtcRecogniser(torch.nn.Identity(), (), 16000))
     counts = {"captions": 60, "unread": 0, "read_in_part": 0}
     assert numbers["word_error_rate"] == 0 and numbers["counts"] == counts
     for columns in numbers["metrics"].values():
@@ -129,7 +182,7 @@ def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkey
 def test_captions_of_which_nothing_is_recognised_are_counted(world, monkeypatch):
     found = banks(world)
     monkeypatch.setattr(asr_cascade, "_transcribe", lambda bank, captions, _: ["" for _ in captions])
-    numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
+    numbers = measure_cascade(found["speech"], found["text"], CtcRecogniser(torch.nn.Identity(), (), 16000))
     assert numbers["word_error_rate"] == 1 and numbers["counts"]["unread"] == 60
     assert numbers["counts"]["read_in_part"] == 0
 
@@ -140,7 +193,7 @@ def test_sentences_that_the_text_run_reads_in_part_are_counted(world, monkeypatc
     monkeypatch.setattr(
         asr_cascade, "_transcribe", lambda bank, captions, _: [heard[n % 2] for n in range(60)]
     )
-    numbers = measure_cascade(found["speech"], found["text"], Recogniser(torch.nn.Identity(), (), 16000))
+    numbers = measure_cascade(found["speech"], found["text"], CtcRecogniser(torch.nn.Identity(), (), 16000))
     assert numbers["counts"] == {"captions": 60, "unread": 0, "read_in_part": 30}
 
 

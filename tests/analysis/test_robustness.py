@@ -11,8 +11,8 @@ import pytest
 import soundfile
 import torch
 
-from s2i.analysis import robustness
-from s2i.analysis.robustness import add_noise, add_room
+from s2i.analysis import conditions, robustness
+from s2i.analysis.conditions import add_noise, add_room, add_silence, family_of, in_band
 from s2i.config import AudioConfig
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.errors import InputError
@@ -80,6 +80,9 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
         "noise at 0 dB",
         "room",
         "speed 1.2",
+        "telephone",
+        "small microphone",
+        "silence of 2 s around",
         "resynthesised",
         "voice de",
         "seen speakers",
@@ -97,7 +100,7 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
         change = found["value"] - rows["clean"]["recall@1"]["value"]
         assert found["difference"]["value"] == pytest.approx(change) and rows[name]["captions"] == 60
     assert rows["seen speakers"]["captions"] == rows["unseen speakers"]["captions"] == 30
-    assert (table.parent / "chart.svg").read_text().count("<circle") == 6
+    assert (table.parent / "chart.svg").read_text().count("<circle") == 9
     told_by = json.loads((table.parent / "results.json").read_text())
     assert told_by["sources"] == {"noise": "noise", "rooms": "rooms"} and told_by["identity"]["step"] == 40
     compare(world["speech"], world["text"], tmp_path / "report")
@@ -148,6 +151,61 @@ def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, m
     write_manifest(tmp_path / "same.jsonl", tests)  # the data's own recordings are nobody's
     with pytest.raises(InputError, match="found none in .*same.jsonl"):
         report_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "same.jsonl")
+
+
+def test_every_family_has_its_row_and_a_cascade_beside_it(world, tmp_path, monkeypatch):
+    for name in ("SPEEDS", "RATES", "ACCENTS"):
+        monkeypatch.setattr(robustness, name, ())
+    monkeypatch.setattr(conditions, "trained_families", lambda bank: {"flite"})
+    root = world["speech"].parents[1] / "birds"
+    tests = [each for each in read_manifest(root / "manifest.jsonl") if each.split == "test"]
+    for family in ("piper", "flite"):
+        spoken = [
+            replace(image, captions=tuple(replace(each, speaker=f"{family}/a") for each in image.captions))
+            for image in tests[: 20 if family == "piper" else None]
+        ]
+        write_manifest(tmp_path / f"{family}.jsonl", spoken)
+
+    class Recogniser:  # hears one sentence in long recordings, and no known word in others
+        name, rate = "a recogniser", 16000
+
+        def transcribe(self, waveform):
+            return "a bird with red wing" if len(waveform) > 16000 * 0.7 else "quagga"
+
+    monkeypatch.setattr(robustness, "load_recogniser", lambda given: Recogniser())
+    voices = [tmp_path / "piper.jsonl", tmp_path / "flite.jsonl"]
+    table = report_robustness(
+        world["speech"], tmp_path / "out", voices=voices, text=world["text"], recogniser="some"
+    )
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    rows = {row["name"]: row for row in results["rows"]}
+    names = ["clean", "flite (seen)", "piper (unseen)"]
+    assert [name for name in rows if name in names] == names
+    assert [name for name in rows if "cascade" in name] == [f"cascade, {name}" for name in names]
+    assert rows["piper (unseen)"]["captions"] == 40 and rows["flite (seen)"]["captions"] == 60
+    # The recordings are the data's own: a family changes nothing.
+    assert rows["flite (seen)"]["attribute_accuracy"]["difference"]["value"] == pytest.approx(0, abs=1e-6)
+    bar = rows["cascade, piper (unseen)"]
+    assert bar["reference"] == "piper (unseen)" and bar["captions"] == 40
+    direct = rows["piper (unseen)"]["attribute_accuracy"]["value"]
+    change = bar["attribute_accuracy"]["difference"]["value"]
+    assert change == pytest.approx(bar["attribute_accuracy"]["value"] - direct)
+    assert results["sources"]["recogniser"] == "a recogniser" and "piper (unseen)" in table.read_text()
+    assert results["sources"]["voices"] == "piper.jsonl, flite.jsonl"
+    with pytest.raises(InputError, match="give both, --recogniser and --text"):
+        report_robustness(world["speech"], tmp_path / "none", recogniser="pocketsphinx")
+
+
+def test_bands_and_silence_are_what_they_are_called():
+    time = torch.arange(22050) / 22050
+    low, inside = torch.sin(2 * torch.pi * 100 * time), torch.sin(2 * torch.pi * 1000 * time)
+    assert torch.allclose(in_band(low + inside, 22050, (300.0, 3400.0)), inside, atol=1e-3)
+    padded = add_silence(inside, 22050, 0.5, -60, seed=3)
+    assert len(padded) == 2 * 22050 and torch.allclose(padded[11025:33075], inside, atol=5e-3)
+    level = 20 * torch.log10(padded[:11025].square().mean().sqrt() / inside.square().mean().sqrt())
+    assert level.item() == pytest.approx(-60, abs=0.5)
+    assert torch.equal(padded, add_silence(inside, 22050, 0.5, -60, seed=3))
+    assert [family_of(name) for name in ("flite/slt", "anna", None)] == ["flite", "unknown", "unknown"]
 
 
 def test_what_cannot_be_measured_is_refused(world, tmp_path):
