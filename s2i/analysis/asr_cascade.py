@@ -31,8 +31,8 @@ PROCEDURE = (
     " generated as its vocabulary's first word, and counted as unread; one with words that it never learnt,"
     " or longer than it reads, is counted as read in part. speech: the speech run; text: the text run with"
     " the captions' own text, which is what a recogniser without errors would reach. word_error_rate: edits"
-    f" over words, all captions together. {caption_scores.PROCEDURE}. Differences: cascade minus the other, caption by"
-    " caption. Intervals: t over classes."
+    f" over words, all captions together. {caption_scores.PROCEDURE}. Differences: cascade minus the other,"
+    " caption by caption. Intervals: t over classes."
 )
 
 
