@@ -126,7 +126,9 @@ def test_photographs_without_attributes_are_measured_by_their_classes(tmp_path, 
     }
     assert rows["clean"]["mAP"]["value"] == pytest.approx(told["mAP", "run"], abs=0.03)  # float16 in the pack
     assert "attribute_accuracy" not in rows["clean"] and "difference" in rows["resynthesised"]["mAP"]
-    assert "| condition | captions | Recall@1 | change | mAP | change |" in table.read_text()
+    assert (
+        "| condition | Recall@1 | change of Recall@1 | mAP | change of mAP | captions |" in table.read_text()
+    )
 
 
 def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, monkeypatch):
