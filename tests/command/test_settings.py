@@ -33,7 +33,7 @@ def _outside(key: str) -> list[float]:
     setting = SETTINGS[key]
     low = setting.above if setting.at_least is None else setting.at_least - 1
     high = setting.below if setting.below is not None else setting.at_most + 1
-    return [low, high, -1, math.nan, math.inf, -math.inf]
+    return [low, high, min(low, -1), math.nan, math.inf, -math.inf]
 
 
 def test_every_number_has_a_range():
