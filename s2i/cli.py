@@ -106,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--seed", type=_number(0), default=0, metavar="S", help="seed of the noise (default: 0)"
     )
+    output.add_argument(
+        "--truncation",
+        type=_factor,
+        default=1.0,
+        metavar="T",
+        help="factor of the noise, 0 to 4: below 1 images are more usual, and more alike (default: 1)",
+    )
     output.add_argument("--stages", action="store_true", help="show the images of all stages")
     output.add_argument(
         "--attention",
@@ -369,6 +376,16 @@ def _number(least: int, most: int = 10**18) -> Any:
         return int(word)
 
     return parse
+
+
+def _factor(word: str) -> float:
+    try:
+        factor = float(word)
+    except ValueError:
+        factor = -1.0
+    if not 0 <= factor <= 4:
+        raise argparse.ArgumentTypeError(f"expected a factor, 0 to 4, found {word!r}")
+    return factor
 
 
 def _seconds(word: str) -> float:

@@ -77,7 +77,7 @@ def generate(
         _only(options | {"root": root}, "interpolate", "count", "stages", "attention", "root")
         from s2i.inference.interpolate import interpolate as generate_between
 
-        chosen = {key: options[key] for key in ("model", "output", "seed", "device")}
+        chosen = {key: options[key] for key in ("model", "output", "seed", "truncation", "device")}
         if frames is not None:
             chosen["frames"] = frames
         print(generate_between(first=interpolate[0], last=interpolate[1], **chosen))

@@ -475,6 +475,8 @@ class EvaluationConfig:
     # folder of features; empty: beside the run, and of real images beside the pack
     cache: str = setting("", local="path")
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)  # of the noise
+    # factor of that noise: below 1 images are more usual, and more alike (BigGAN's is a limit instead)
+    truncation: float = setting(1.0, at_least=0, at_most=4)
 
 
 @dataclass(frozen=True)

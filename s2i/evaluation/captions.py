@@ -6,6 +6,7 @@ Noise belongs to (seed, caption), so two paths over the same captions generate f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +26,11 @@ from s2i.training.encoder import readable_captions
 GENERATED, S2IGAN = ("generated", "s2igan")
 
 
+def truncation_fact(settings: EvaluationConfig) -> dict[str, float]:
+    """What is noted beside a number of images whose noise was scaled; nothing of all others."""
+    return {} if settings.truncation == 1 else {"truncation": settings.truncation}
+
+
 class CaptionSet:
     """Captions of one split, as rising indices in its pack.
 
@@ -39,7 +45,7 @@ class CaptionSet:
         Raises InputError as `Pack` does, for an exported model that nobody gave data, for a generator without
         an encoder, and for other data than the path was trained on.
         """
-        self.path, self.settings = path, settings
+        self.path, self.settings = replace(path, truncation=settings.truncation), settings
         if path.config.data.pack == MISSING:
             raise InputError(
                 f"expected a run, which knows its data, found an exported model from {path.config.modality}:"

@@ -17,7 +17,7 @@ from torch import Tensor
 from s2i.config import EvaluationConfig
 from s2i.data.pack import Pack
 from s2i.errors import InputError
-from s2i.evaluation.captions import GENERATED, CaptionSet
+from s2i.evaluation.captions import GENERATED, CaptionSet, truncation_fact
 from s2i.evaluation.classifier import Classifier, Predictions, probabilities_of
 from s2i.evaluation.extractors import FEATURES, Extractor
 from s2i.evaluation.feature_extraction import (
@@ -41,11 +41,10 @@ class FeatureBank:
     def __init__(self, path: GenerationPath, settings: EvaluationConfig | None = None) -> None:
         """Open the captions and the classifier of `settings`, by default the run's own. Raises InputError as
         `CaptionSet` does, and for a classifier that was trained on the split that it is to score."""
-        self.path = path
         self.settings = settings or path.config.evaluation
         self.captions = CaptionSet(path, self.settings)
-        self.pack = self.captions.pack
-        self.networks = MetricNetworks(path, self.settings, self.pack)
+        self.path, self.pack = self.captions.path, self.captions.pack
+        self.networks = MetricNetworks(self.path, self.settings, self.pack)
         _ = self.classifier  # refused before anything is generated
         self.requested: set[tuple[str, str]] = set()
         self._kept = np.zeros(0, dtype=np.int64)
@@ -148,6 +147,7 @@ class FeatureBank:
             "fingerprint": self.pack.fingerprint,
             **({"note": captions.note} if captions.note else {}),
             "seed": self.settings.seed,
+            **truncation_fact(self.settings),
             "classifier": self.classifier.identity if self.classifier else None,
         }
 
@@ -161,6 +161,7 @@ class FeatureBank:
             "split": self.settings.split,
             "captions": self.settings.captions,
             "seed": self.settings.seed,
+            **truncation_fact(self.settings),
             "classifier": self.classifier.identity if self.classifier else None,
         }
 

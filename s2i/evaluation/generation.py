@@ -61,7 +61,6 @@ def generate_captions(
         keys = [caption_key(pack, index) for index in rows]
         images = [pack.records[pack.caption_image[index]].id for index in rows] if share_noise else None
         encoding = path.encode(batch)
-        noise = path.generator.sample_noise(keys, seed, images)
         with torch.no_grad():
-            output = path.generator(encoding, *(values.to(path.device) for values in noise))
+            output = path.generator(encoding, *path.sample_noise(keys, seed, images))
         yield GeneratedBatch(places, encoding, output)

@@ -10,6 +10,7 @@ from typing import Any
 from s2i.config import MISSING, DataConfig, EvaluationConfig
 from s2i.config_files import override
 from s2i.errors import InputError
+from s2i.evaluation.captions import truncation_fact
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.metric_networks import ENCODERS, asked_for
 from s2i.evaluation.protocols.registry import PROTOCOLS
@@ -121,6 +122,7 @@ def record(bank: FeatureBank, protocol: str, score: Score) -> dict[str, Any]:
         "split": bank.settings.split,
         "fingerprint": bank.pack.fingerprint,
         "seed": bank.settings.seed,
+        **truncation_fact(bank.settings),
         "weights": "ema",
         "modality": bank.path.config.modality,
         "classifier": bank.classifier.identity if bank.classifier else None,

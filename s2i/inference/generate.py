@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from math import ceil, sqrt
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def generate(
     output: str | Path,
     count: int = 1,
     seed: int = 0,
+    truncation: float = 1.0,
     stages: bool = False,
     attention: str | Path | None = None,
     device: str = "auto",
@@ -42,6 +44,7 @@ def generate(
         speech: a recording, as `Model.encode` takes it; or
         text: a sentence; one of the two.
         output: a .png file; several images are tiled.
+        truncation: factor of the noise.
         stages: show every stage's image in a row, enlarged to the size of the last.
         attention: a .png file for the attention map of each segment or word over the first image, at the
             last stage that attends.
@@ -61,6 +64,7 @@ def generate(
     if (speech is None) != (text is None):
         check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
     path, encoding = loaded.encode(speech=speech, text=text)
+    path = replace(path, truncation=truncation)
     seeds = progress(range(seed, seed + count), count, "images generated")
     pages = generate_pages(path, encoding, text, speech, seeds, stages, attention is not None)
     for page, file in zip(pages, outputs, strict=True):

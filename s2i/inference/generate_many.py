@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s2i.data.file_kinds import find_recordings
@@ -51,6 +51,7 @@ def generate_many(
     output: str | Path,
     count: int = 1,
     seed: int = 0,
+    truncation: float = 1.0,
     stages: bool = False,
     attention: str | Path | None = None,
     root: str | Path | None = None,
@@ -69,7 +70,7 @@ def generate_many(
             caption, or by the line: new, empty, or of an earlier call.
         attention: such a folder for attention maps.
         root: that a manifest's paths start from; by default its own folder.
-        count, seed, stages: as `generate`.
+        count, seed, truncation, stages: as `generate`.
 
     Yields:
         Each image's file as soon as it is written.
@@ -86,12 +87,14 @@ def generate_many(
     folders += [OutputFolder(attention, "s2i generate --attention")] if attention is not None else []
     loaded = load(model, device)
     sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
-    path = loaded.path("text" if sentences[0].speech is None else "speech")
+    path = replace(loaded.path("text" if sentences[0].speech is None else "speech"), truncation=truncation)
     check_attention(path, attention is not None)
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(folder.held())
-        _check_settings(folders[0], path, {"count": count, "seed": seed, "stages": stages})
+        settings = {"count": count, "seed": seed, "stages": stages}
+        settings |= {"truncation": truncation} if truncation != 1 else {}
+        _check_settings(folders[0], path, settings)
         seeds, generated = range(seed, seed + count), _read_generated(folders[0].path / GENERATED)
         unusable: list[str] = []
         for sentence in progress(sentences, len(sentences), "sentences generated"):
@@ -192,7 +195,7 @@ def _read_generated(file: Path) -> dict[str, str]:
     return generated
 
 
-def _check_settings(output: OutputFolder, path: GenerationPath, settings: dict[str, int | bool]) -> None:
+def _check_settings(output: OutputFolder, path: GenerationPath, settings: dict[str, float | bool]) -> None:
     """Write the settings of a folder's images. Raises InputError for images with other settings."""
     settings = settings | {
         "encoder": path.fingerprint("encoder"),
@@ -204,9 +207,8 @@ def _check_settings(output: OutputFolder, path: GenerationPath, settings: dict[s
         except (OSError, ValueError):
             known = None
         if known != settings:
-            differing = [
-                key for key in settings if not isinstance(known, dict) or known.get(key) != settings[key]
-            ]
+            known = known if isinstance(known, dict) else {}
+            differing = [key for key in {**settings, **known} if known.get(key) != settings.get(key)]
             raise InputError(
                 f"expected the settings that the images in {output.path} were generated with, found another"
                 f" {' and '.join(differing)}: name another --output, or delete that folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,13 @@ def interpolate(
     output: str | Path,
     frames: int = 9,
     seed: int = 0,
+    truncation: float = 1.0,
     device: str = "auto",
 ) -> Path:
     """Generate `frames` images from one recording to another, both included, all from one noise.
 
     Args:
+        truncation: factor of the noise.
         output: .png for a strip, .gif for an animation there and back.
 
     Returns:
@@ -47,6 +50,7 @@ def interpolate(
     check_output_file(output, [file for file in (first, last) if isinstance(file, (str, Path))])
     loaded = load(model, device)
     path, start = loaded.encode(speech=first)
+    path = replace(path, truncation=truncation)
     _, end = loaded.encode(speech=last)
     images = []
     for number in progress(range(frames), frames, "images generated"):

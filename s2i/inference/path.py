@@ -43,6 +43,7 @@ class GenerationPath:
     trained_by: Origins = field(default_factory=dict)  # networks that had a part in its training, as recorded
     folder: Path | None = None  # of the run or the exported model; None: never read from one
     domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
+    truncation: float = 1.0  # factor of the noise; below 1 images are more usual, and more alike
 
     @property
     def embedding_dim(self) -> int:
@@ -106,8 +107,14 @@ class GenerationPath:
             encoding: of B captions.
             keys: B names; an image's noise is a function of (seed, its key), see `Generator.sample_noise`.
         """
-        noise = (values.to(self.device) for values in self.generator.sample_noise(keys, seed))
-        return self.generator(encoding, *noise)
+        return self.generator(encoding, *self.sample_noise(keys, seed))
+
+    def sample_noise(
+        self, keys: Sequence[str], seed: int, latent_keys: Sequence[str] | None = None
+    ) -> list[Tensor]:
+        """The generator's noise (see `Generator.sample_noise`) times `truncation`, on the device."""
+        noise = self.generator.sample_noise(keys, seed, latent_keys)
+        return [self.truncation * values.to(self.device) for values in noise]
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.generation import generate_captions
 from s2i.evaluation.metric_networks import MetricNetworks
 from s2i.evaluation.protocols.registry import PROTOCOLS
-from s2i.evaluation.records import measure
+from s2i.evaluation.records import measure, record
+from s2i.evaluation.score import Score
 from s2i.inference.model import load
 from tests.tiny_runs import write_gan_run, write_world
 
@@ -29,6 +30,17 @@ def world(tmp_path_factory) -> dict[str, Path]:
 def bank_of(world: dict[str, Path], cache: Path | str, modality: str = "text", **changes) -> FeatureBank:
     path = load(world[modality], "cpu").path(modality)
     return FeatureBank(path, replace(path.config.evaluation, cache=str(cache), **changes))
+
+
+def test_truncation_is_noted_beside_a_number_and_scales_the_noise_of_all_who_generate(world, tmp_path):
+    banks = {"plain": bank_of(world, tmp_path), "truncated": bank_of(world, tmp_path, truncation=0.0)}
+    score = Score("x", 1.0, {})
+    for name, noted in (("plain", None), ("truncated", 0.0)):
+        assert record(banks[name], "attribute_accuracy", score).get("truncation") == noted
+        assert banks[name].identity().get("truncation") == noted
+    path = banks["truncated"].path
+    assert path is banks["truncated"].captions.path
+    assert not any(values.any() for values in path.sample_noise(["a"], 0))
 
 
 class Counter:
@@ -65,7 +77,8 @@ def test_whatever_changes_a_image_generates_it_anew(world, tmp_path):
     other_classifier.classifier.identity = "another"
     fewer = bank_of(world, tmp_path)
     fewer.captions.restrict(fewer.captions.readable[:20])
-    for bank in (bank_of(world, tmp_path, seed=1), other_weights, other_classifier, fewer):
+    truncated = bank_of(world, tmp_path, truncation=0.5)
+    for bank in (bank_of(world, tmp_path, seed=1), other_weights, other_classifier, fewer, truncated):
         generated = Counter(bank)
         all_predictions(bank)
         assert generated.images == len(bank.captions.generated)

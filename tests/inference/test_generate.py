@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 import wave
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -225,3 +226,21 @@ def test_what_generate_can_not_do_is_said(model, speech, tmp_path):
     with pytest.raises(InputError, match="path from text"):
         generate(run, None, "a bird", output)
     assert not output.exists()
+
+
+def test_truncation_scales_the_noise(model, tmp_path, capsys):
+    path = load(model).path("text")
+    drawn = path.generator.sample_noise(["a"], 0)
+    for values, scaled in zip(drawn, replace(path, truncation=0.5).sample_noise(["a"], 0), strict=True):
+        torch.testing.assert_close(scaled, values / 2)
+    pages = {}
+    for truncation, seed in ((1.0, 1), (0.0, 1), (0.0, 2)):
+        generate(model, None, SENTENCES[0], tmp_path / "x.png", seed=seed, truncation=truncation)
+        pages[truncation, seed] = (tmp_path / "x.png").read_bytes()
+    assert pages[1.0, 1] != pages[0.0, 1] == pages[0.0, 2]  # without noise a caption has one image
+    words = ["generate", "--model", str(model), "--text", SENTENCES[0], "--output", str(tmp_path / "y.png")]
+    cli.main([*words, "--seed", "1", "--truncation", "0"])
+    assert (tmp_path / "y.png").read_bytes() == pages[0.0, 1]
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--truncation", "5"])
+    assert "expected a factor, 0 to 4, found '5'" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2i.config import Config, LogConfig
+from s2i.config import Config, DiffAugmentConfig, DiscriminatorConfig, LogConfig
 from s2i.data.pack_builder import build_pack
 from s2i.runs.checkpoint import load_last
 from s2i.runs.run import Run
@@ -86,6 +86,51 @@ def train(folder: Path, name: str, killed_at: int | None = None) -> None:
         pass
     finally:
         Training.record = record
+
+
+def test_a_gan_on_projected_features_in_two_processes_is_one_network_with_one_balance(world):
+    config = tiny_training_config(world / "data", world / "encoder")
+    train_encoder(replace(config, matching=replace(config.matching, steps=2)))
+    in_two_processes(__file__, "projected", world)
+    digests = [(world / f"projected-{rank}.digest").read_text() for rank in (0, 1)]
+    weights = [(world / f"projected-{rank}.weights").read_text() for rank in (0, 1)]
+    assert digests[0] == digests[1] and weights[0] == weights[1] and len(weights[0].split()) == 2
+
+
+def train_on_projected_features(folder: Path) -> None:
+    """Two steps; each process writes its networks' digest and the adversary's weights."""
+    config = tiny_training_config(folder / "data", folder / "projected")
+    discriminator = DiscriminatorConfig(
+        kind="projected",
+        condition_on="sentence",
+        mixed_channels=(4, 4, 4, 4),
+        head_channels=8,
+        augmentation=DiffAugmentConfig(colour=True, translation=0.125),
+    )
+    gan = replace(
+        config.gan,
+        encoder=str(folder / "encoder"),
+        steps=2,
+        loss="hinge",
+        penalty="none",
+        perceptual_weight=10.0,
+        feature_input_size=32,
+        adversarial_ratio=0.5,
+    )
+    record, weights = Training.record, []
+
+    def watch(self: Training, terms: dict) -> None:
+        record(self, terms)
+        weights.append(terms["g/adversarial_weight"].item())
+        digest = hashlib.sha256()
+        for net in ("generator", "discriminators", "posterior"):
+            for value in self.nets[net].parameters():
+                digest.update(value.detach().numpy().tobytes())
+        (folder / f"projected-{self.engine.rank}.digest").write_text(digest.hexdigest())
+        (folder / f"projected-{self.engine.rank}.weights").write_text(" ".join(map(repr, weights)))
+
+    Training.record = watch
+    train_gan(replace(config, discriminator=discriminator, gan=gan))
 
 
 # The log
@@ -166,7 +211,12 @@ def match_by_regions(folder: Path) -> None:
     train_encoder(replace(config, matching=matching, log=replace(config.log, every=1)))
 
 
-SCENES = {"gan": train_and_die, "log": log_other_terms, "regions": match_by_regions}
+SCENES = {
+    "gan": train_and_die,
+    "projected": train_on_projected_features,
+    "log": log_other_terms,
+    "regions": match_by_regions,
+}
 
 if __name__ == "__main__":
     SCENES[sys.argv[1]](Path(sys.argv[2]))
