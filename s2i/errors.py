@@ -76,8 +76,16 @@ def _tell_warnings() -> None:
     warnings.simplefilter("always", InputWarning)
 
 
+_LIBRARY = "Could not load this library: "  # torch's words, of an extension built for another torch
+
+
 def _describe(error: Exception) -> str:
     """What the machine refused, as an InputError would say it; "" for a mistake of the program."""
+    if isinstance(error, OSError) and str(error).startswith(_LIBRARY):
+        return (
+            f"expected torch, torchaudio, torchvision of one set, found {str(error).removeprefix(_LIBRARY)},"
+            " which this torch can't load: install the versions that setup.py has"
+        )
     if isinstance(error, OSError):
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         where = " and ".join(name if len(name) <= 200 else f"{name[:60]}..." for name in names)

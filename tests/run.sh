@@ -1,19 +1,10 @@
 #!/usr/bin/env bash
-# Makes the environment where there is none and runs the tests; arguments go to pytest. Without any, where there
-# are two cores, all tests run in two processes side by side, one thread each; the second's output comes last.
+# Makes the environment where there is none and runs the tests, a process a core, one thread each. Arguments go to
+# pytest, in one process unless they say otherwise.
 set -eu
 source "$(dirname -- "${BASH_SOURCE[0]}")/../recipes/environment.sh"
-if [ $# -gt 0 ] || [ "$("$python" -c 'from s2i.processes import cores; print(cores())')" -lt 2 ]; then
-    exec "$python" -m pytest "$@"
+if [ $# -eq 0 ]; then
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+    set -- --numprocesses "$("$python" -c 'from s2i.processes import cores; print(cores())')" --dist loadfile
 fi
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-second=(tests/analysis tests/evaluation tests/recipes tests/reports tests/training) # about half of the time
-output="$(mktemp)"
-"$python" -m pytest "${second[@]}" >"$output" 2>&1 &
-process=$!
-trap 'kill "$process" 2>/dev/null || true; rm -f "$output"' EXIT
-status=0
-"$python" -m pytest tests "${second[@]/#/--ignore=}" || status=$?
-wait "$process" || status=$?
-cat "$output"
-exit "$status"
+exec "$python" -m pytest "$@"

@@ -34,6 +34,10 @@ def status_of(raised: BaseException) -> int:
         (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), "File name too long"),
         (PermissionError(errno.EACCES, "Permission denied", "/a/file"), "/a/file, found: Permission denied"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "Broken pipe"),  # not stdout's
+        (
+            OSError("Could not load this library: /a/libtorchaudio.so"),
+            "of one set, found /a/libtorchaudio.so",
+        ),
         (MemoryError(), "memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "data.workers"),

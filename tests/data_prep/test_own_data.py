@@ -225,10 +225,11 @@ def test_recordings_without_text_go_all_the_way_to_a_report(tmp_path):
     found = json.loads((made / "report" / "results.json").read_text())
     values = {(line["protocol"], line["metric"], line["of"]): line["value"] for line in lines}
     assert {(x["protocol"], x["metric"], x["of"]): x["value"] for x in found["records"]} == values
-    assert set(found["protocols"]) == {line["protocol"] for line in lines}
+    assert set(found["protocols"]) == {"interpolation"} | {line["protocol"] for line in lines}
     assert found["data"]["generated_captions"] == 4 and found["data"]["left_out"] == {}
     page = (made / "report" / "index.html").read_text()
-    assert page.count("<article") == 4 and page.count("(unwritten)") == 4 and page.count("<audio") == 4
+    assert page.count("<article") == 4 and page.count("<audio") == 4
+    assert page.count("(unwritten)") == 4 + 8  # each card; both ends of four interpolations
     for name in ("audio/00.wav", "images/00-real.png", "images/03-speech-1.png"):
         assert f'"{name}"' in page and (made / "report" / name).stat().st_size > 0
     with pytest.raises(InputError, match="found a file of that name"):

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from s2i.analysis import asr_cascade, diversity, interpolation, word_swaps
-from s2i.analysis.asr_cascade import Recogniser
+from s2i.analysis.recognisers import CtcRecogniser
 from s2i.config_files import load_config
 from s2i.data.crops import image_batches
 from s2i.data.images import to_uint8
@@ -436,7 +436,7 @@ def test_nothing_is_generated_twice_for_one_report(world, tmp_path, monkeypatch)
         return forward(self, encoding, *noises)
 
     monkeypatch.setattr(StackedGenerator, "forward", counted)
-    monkeypatch.setattr(module, "load_recogniser", lambda _: Recogniser(torch.nn.Identity(), (), 16000))
+    monkeypatch.setattr(module, "load_recogniser", lambda _: CtcRecogniser(torch.nn.Identity(), (), 16000))
     monkeypatch.setattr(
         asr_cascade, "_transcribe", lambda bank, captions, _: ["a red bird" for _ in captions]
     )
