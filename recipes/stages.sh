@@ -51,7 +51,7 @@ begin() {
     folder="recipes/$(basename -- "$(cd -- "$(dirname -- "${BASH_SOURCE[1]}")" && pwd)")"
     script="$(basename -- "${BASH_SOURCE[1]}")"
     preset=${default_preset:-default} root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
-    matching_model=() r_precision_encoder=()
+    r_precision_encoder=()
     first_stage="" generator_training=train-gan image_network_of_encoder="" matches_encoders=yes
     while [ $# -gt 0 ]; do
         case "$1" in
@@ -257,15 +257,10 @@ set_paths() {
 }
 
 # train_and_compare: stages 4 to 9, from packs to a report and a model, of any recipe that compares speech and
-# text, after set_paths. `matching_model` (array): where it isn't empty, the settings of two further encoders, the
-# matching models that generators learn from in place of the encoders of their captions. `r_precision_encoder`
-# (array): settings in which the R-precision encoder differs from them, where they look through a pretrained network.
+# text, after set_paths. `r_precision_encoder` (array): settings in which the R-precision encoder differs from the
+# others, where they look through a pretrained network.
 train_and_compare() {
-    local speech_matching=() text_matching=() speech_first=() text_first=()
-    if [ "${#matching_model[@]}" -gt 0 ]; then
-        speech_matching=(gan.matching_model="$runs-speech-matching")
-        text_matching=(gan.matching_model="$runs-text-matching")
-    fi
+    local speech_first=() text_first=()
     if stage 4 classifier "train the classifier and the R-precision encoder, which are used only to score"; then
         together "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
             and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \
@@ -289,12 +284,6 @@ train_and_compare() {
             together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
                 and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
         fi
-        if [ "${#matching_model[@]}" -gt 0 ]; then
-            together "$python" -m s2i train-encoder "${settings[@]}" "${matching_model[@]}" \
-                modality=speech run="$runs-speech-matching" \
-                and "$python" -m s2i train-encoder "${settings[@]}" "${matching_model[@]}" \
-                modality=text run="$runs-text-matching"
-        fi
     fi
 
     if stage 6 generators "train one generator from speech and one from text"; then
@@ -308,11 +297,9 @@ train_and_compare() {
             text_first=(gan.first_stage="$runs-text-gan-stage1")
         fi
         together "$python" -m s2i "$generator_training" "${settings[@]}" modality=speech \
-            ${speech_from[@]+"${speech_from[@]}"} ${speech_matching[@]+"${speech_matching[@]}"} \
-            ${speech_first[@]+"${speech_first[@]}"} run="$runs-speech-gan" \
+            ${speech_from[@]+"${speech_from[@]}"} ${speech_first[@]+"${speech_first[@]}"} run="$runs-speech-gan" \
             and "$python" -m s2i "$generator_training" "${settings[@]}" modality=text \
-            ${text_from[@]+"${text_from[@]}"} ${text_matching[@]+"${text_matching[@]}"} \
-            ${text_first[@]+"${text_first[@]}"} run="$runs-text-gan"
+            ${text_from[@]+"${text_from[@]}"} ${text_first[@]+"${text_first[@]}"} run="$runs-text-gan"
     fi
 
     if stage 7 evaluate "evaluate both on the test classes"; then

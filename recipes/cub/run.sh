@@ -18,11 +18,7 @@ r_precision_encoder=(
 )
 case "$preset" in # presets that need the same images and audio share a pack
     smoke) work="$folder/data/smoke" part=(--photographs 3) pack="$work/pack" r_precision_encoder=() ;;
-    small)
-        pack="$work/pack-224"
-        # At 224 px the encoders' EfficientNet-lite0 costs several times the rest of a generator's step.
-        matching_model=(image_encoder.input_size=96 image_encoder.region_side=0)
-        ;;
+    small) pack="$work/pack-224" ;;
     small128) pack="$work/pack-256" ;;
     attngan4) pack="$work/pack-512" ;;
     li2020)
@@ -64,10 +60,6 @@ if stage 3 pack "check the data, pack it for training, cache the features of the
     run "$python" -m data_prep.check "$work/spoken.jsonl" --root "$work"
     run "$python" -m data_prep.pack --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
     run "$python" -m data_prep.feature_cache --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
-    if [ "${#matching_model[@]}" -gt 0 ]; then
-        run "$python" -m data_prep.feature_cache --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"} \
-            "${matching_model[@]}"
-    fi
 fi
 
 train_and_compare
