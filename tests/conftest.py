@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from s2i.reports.export import export
-from tests.tiny import write_tiny_run
+from tests.fixtures.models import write_tiny_run
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import evaluate
 from s2i.inference.model import load
 from s2i.reports.compare import compare
-from tests.tiny_runs import write_world
+from tests.fixtures.runs import write_world
 
 TINY = {
     "extractor_mode": "group_norm",

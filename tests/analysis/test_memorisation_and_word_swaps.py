@@ -27,7 +27,7 @@ from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
-from tests.tiny_runs import write_world
+from tests.fixtures.runs import write_world
 
 
 @pytest.fixture(scope="module")

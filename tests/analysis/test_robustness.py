@@ -19,7 +19,7 @@ from s2i.errors import InputError
 from s2i.evaluation.records import evaluate
 from s2i.reports.compare import compare
 from s2i.reports.robustness import report_robustness
-from tests.tiny_runs import write_world
+from tests.fixtures.runs import write_world
 
 
 def test_noise_is_as_loud_as_the_ratio_says_and_goes_around():

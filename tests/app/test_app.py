@@ -35,8 +35,8 @@ from s2i.inference.attention_maps import heat, heat_over
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.search.build import build_index
-from tests.tiny import SENTENCES, write_recording, write_tiny_run
-from tests.tiny_data import write_tiny_data
+from tests.fixtures.data import write_tiny_data
+from tests.fixtures.models import SENTENCES, write_recording, write_tiny_run
 
 
 @pytest.fixture(scope="module")

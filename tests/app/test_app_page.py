@@ -12,10 +12,10 @@ import pytest
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.search.build import build_index
-from tests import browser
-from tests.browser import click, find, wait, wait_for
-from tests.tiny import SENTENCES, write_recording, write_tiny_run
-from tests.tiny_data import write_tiny_data
+from tests.fixtures import browser
+from tests.fixtures.browser import click, find, wait, wait_for
+from tests.fixtures.data import write_tiny_data
+from tests.fixtures.models import SENTENCES, write_recording, write_tiny_run
 
 UPLOAD = "#s2i-recording input[type=file]"
 LACKING = browser.missing()

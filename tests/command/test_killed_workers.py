@@ -18,8 +18,8 @@ from s2i.config_files import save_config
 from s2i.data.pack_builder import build_pack
 from s2i.errors import BAD_INPUT, INTERRUPTED, InputError
 from s2i.processes import in_processes
-from tests.tiny import tiny_training_config
-from tests.tiny_data import write_tiny_data
+from tests.fixtures.data import write_tiny_data
+from tests.fixtures.models import tiny_training_config
 
 
 def die_at(last: int, job: int) -> int:

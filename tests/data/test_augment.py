@@ -26,7 +26,7 @@ from s2i.data.sampler import endless_batches
 from s2i.data.silence import spoken_frames, spoken_part
 from s2i.data.tts_espeak import speak
 from s2i.errors import InputError
-from tests.tiny_data import tiny_config, write_tiny_data
+from tests.fixtures.data import tiny_config, write_tiny_data
 
 AUDIO = AudioConfig()
 FLOOR = np.float32(AUDIO.log_floor)

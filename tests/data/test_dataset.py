@@ -17,7 +17,7 @@ from s2i.data.pack_builder import build_pack
 from s2i.data.sampler import BucketSampler, endless_batches
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
-from tests.tiny_data import tiny_config, write_tiny_data
+from tests.fixtures.data import tiny_config, write_tiny_data
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from s2i.data.feature_cache import FeatureCache, write_feature_cache
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.files.unfinished import PART, lasting_part
-from tests.tiny_data import tiny_config, write_tiny_data
+from tests.fixtures.data import tiny_config, write_tiny_data
 
 
 @pytest.fixture(scope="module")

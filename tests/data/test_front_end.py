@@ -27,8 +27,8 @@ from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
-from tests.tiny import tiny_training_config
-from tests.tiny_data import write_telling_data
+from tests.fixtures.data import write_telling_data
+from tests.fixtures.models import tiny_training_config
 
 TINY = {
     "extractor_mode": "group_norm", "extractor_conv_layer_config": [(8, 10, 5), (8, 7, 8), (8, 10, 8)],

@@ -24,7 +24,7 @@ from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.files.unfinished import lasting_part, lasting_part_folder
-from tests.tiny_data import tiny_config, write_tiny_data
+from tests.fixtures.data import tiny_config, write_tiny_data
 
 
 def changed(config: Config, section: str, **values: object) -> Config:

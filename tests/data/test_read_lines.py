@@ -11,7 +11,7 @@ from s2i.errors import InputError
 from s2i.files.atomic import read_lines
 from s2i.inference import generate_many
 from s2i.published.vocabulary import read_vocabulary
-from tests.tiny_cub import write_cub
+from tests.fixtures.cub import write_cub
 
 SEPARATORS = "\u2028\u2029\u0085\x0b\x0c\x1c\x1d\x1e"
 

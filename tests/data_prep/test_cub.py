@@ -19,7 +19,7 @@ from data_prep.cub_split import TEST_CLASSES
 from s2i.data.manifest import SPLITS, check_manifest, read_manifest
 from s2i.data.plain_pickle import read_plain_pickle
 from s2i.errors import InputError
-from tests.tiny_cub import ATTRIBUTES, CLASSES, photograph_name, write_cub
+from tests.fixtures.cub import ATTRIBUTES, CLASSES, photograph_name, write_cub
 
 
 @pytest.fixture

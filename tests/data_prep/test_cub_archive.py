@@ -16,7 +16,7 @@ import pytest
 from data_prep import cub, cub_archive
 from s2i.data.manifest import read_manifest
 from s2i.errors import InputError
-from tests.tiny_cub import write_cub
+from tests.fixtures.cub import write_cub
 
 
 class _Server(HTTPServer):

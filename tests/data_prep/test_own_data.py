@@ -25,7 +25,7 @@ from s2i.evaluation.records import evaluate
 from s2i.reports.single import report
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
-from tests.tiny import tiny_training_config
+from tests.fixtures.models import tiny_training_config
 
 
 def write(root: Path, *names: str, recordings: tuple[str, ...] | None = None) -> None:

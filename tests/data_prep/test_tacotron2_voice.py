@@ -16,7 +16,7 @@ from data_prep.voices import speak as voices_speak
 from data_prep.voices.tacotron2 import Tacotron2Voice
 from s2i.data.manifest import Caption, ImageRecord, read_manifest, write_manifest
 from s2i.errors import InputError
-from tests.tiny_tacotron import tiny_pipeline, write_tiny_weights
+from tests.fixtures.tacotron import tiny_pipeline, write_tiny_weights
 
 NAME = "TACOTRON2_GRIFFINLIM_CHAR_LJSPEECH"
 WAVERNN = "TACOTRON2_WAVERNN_CHAR_LJSPEECH"

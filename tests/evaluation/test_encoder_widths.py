@@ -12,7 +12,7 @@ from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import evaluate
 from s2i.inference.model import load
 from s2i.models.speech_encoder import SpeechEncoder
-from tests.tiny_runs import write_gan_run, write_world
+from tests.fixtures.runs import write_gan_run, write_world
 
 WIDTH = 12
 

@@ -19,7 +19,7 @@ from s2i.evaluation.protocols.registry import PROTOCOLS
 from s2i.evaluation.records import measure, record
 from s2i.evaluation.score import Score
 from s2i.inference.model import load
-from tests.tiny_runs import write_gan_run, write_world
+from tests.fixtures.runs import write_gan_run, write_world
 
 
 @pytest.fixture(scope="module")

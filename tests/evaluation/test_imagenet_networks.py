@@ -23,8 +23,8 @@ from s2i.metrics.distances import frechet_distance, kernel_distance
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
 from s2i.runs.pretrained_weights import efficientnet_lite0
 from s2i.runs.provenance import backbone_fingerprint
-from tests.tiny_networks import make_network
-from tests.tiny_runs import write_world
+from tests.fixtures.networks import make_network
+from tests.fixtures.runs import write_world
 
 LITE0 = backbone_fingerprint(efficientnet_lite0())
 NAMES = [name for name, each in PROTOCOLS.items() if each.extractor == "efficientnet_lite0"]

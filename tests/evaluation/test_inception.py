@@ -31,7 +31,7 @@ from s2i.metrics.distances import (
     kernel_distance,
     precision_and_recall,
 )
-from tests.tiny_runs import write_world
+from tests.fixtures.runs import write_world
 
 
 @pytest.fixture(scope="module")

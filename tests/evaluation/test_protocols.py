@@ -23,7 +23,7 @@ from s2i.evaluation.records import evaluate, measure
 from s2i.evaluation.records import record as as_record
 from s2i.inference.model import load
 from s2i.training.classifier import labels, train_classifier
-from tests.tiny_runs import SCHEMA, write_gan_run, write_world
+from tests.fixtures.runs import SCHEMA, write_gan_run, write_world
 
 # Without an R-precision encoder and Inception's weights.
 MEASURABLE = {name for name in PROTOCOLS if PROTOCOLS[name].extractor in ("encoders", "classifier")}

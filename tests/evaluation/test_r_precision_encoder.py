@@ -25,7 +25,7 @@ from s2i.metrics.retrieval import r_precision
 from s2i.reports.compare import differences, results
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
 from s2i.training.encoder import train_encoder
-from tests.tiny_runs import write_gan_run, write_world
+from tests.fixtures.runs import write_gan_run, write_world
 
 
 @pytest.fixture(scope="module")

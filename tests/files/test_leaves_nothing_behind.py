@@ -13,8 +13,8 @@ from s2i.data.feature_cache import write_feature_cache
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.training.encoder import train_encoder
-from tests.tiny import tiny_training_config
-from tests.tiny_data import write_tiny_data
+from tests.fixtures.data import write_tiny_data
+from tests.fixtures.models import tiny_training_config
 
 # Stops for ever before it renames a file of this name, as if the disk were slow at the moment of the kill.
 STOPPING = """

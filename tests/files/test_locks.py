@@ -19,8 +19,8 @@ from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.files.locks import LOCK, only_process
 from s2i.training.encoder import train_encoder
-from tests.tiny import tiny_training_config
-from tests.tiny_data import tiny_config, write_telling_data, write_tiny_data
+from tests.fixtures.data import tiny_config, write_telling_data, write_tiny_data
+from tests.fixtures.models import tiny_training_config
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
 # Holds a folder, starts a process of its own as a data loader does, and works on.

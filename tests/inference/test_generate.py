@@ -16,7 +16,7 @@ from s2i.errors import InputError, InputWarning
 from s2i.inference.attention_maps import STRIP, attention_overlay, heat, heat_over, segment_labels
 from s2i.inference.generate import generate
 from s2i.inference.model import load
-from tests.tiny import SENTENCES, tiny_model_config, write_recording, write_tiny_run
+from tests.fixtures.models import SENTENCES, tiny_model_config, write_recording, write_tiny_run
 
 RATE = 22050
 

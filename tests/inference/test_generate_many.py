@@ -20,7 +20,7 @@ from s2i.inference.generate_many import generate_many
 from s2i.inference.interpolate import between, interpolate
 from s2i.inference.model import load
 from s2i.models.caption_encoding import CaptionEncoding
-from tests.tiny import SENTENCES, write_recording, write_tiny_run
+from tests.fixtures.models import SENTENCES, write_recording, write_tiny_run
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from s2i.errors import InputError
 from s2i.inference import microphone
 from s2i.inference.microphone import BLOCK, SILENCE, is_over, level, meter, record
 from s2i.inference.model import load
-from tests.tiny import write_tiny_run
+from tests.fixtures.models import write_tiny_run
 
 RATE = 16000
 

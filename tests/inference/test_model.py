@@ -19,7 +19,7 @@ from s2i.models.noise import caption_noise
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.reports.export import export
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
-from tests.tiny import SENTENCES, write_recording, write_tiny_run
+from tests.fixtures.models import SENTENCES, write_recording, write_tiny_run
 
 ROOT = Path(__file__).parents[2]
 

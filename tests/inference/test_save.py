@@ -14,7 +14,7 @@ from s2i.inference import save as export_module
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.runs.checkpoint import write_checkpoint
-from tests.tiny import write_tiny_run
+from tests.fixtures.models import write_tiny_run
 
 
 @pytest.fixture()

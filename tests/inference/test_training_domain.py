@@ -14,8 +14,8 @@ from s2i.inference.model import load
 from s2i.inference.save import write_model
 from s2i.inference.training_domain import training_domain
 from s2i.metrics.domain import Domain
-from tests.tiny import write_recording, write_tiny_run
-from tests.tiny_data import tiny_config, write_tiny_data
+from tests.fixtures.data import tiny_config, write_tiny_data
+from tests.fixtures.models import write_recording, write_tiny_run
 
 
 @pytest.fixture(scope="module")

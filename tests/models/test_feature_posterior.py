@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from s2i.models.feature_posterior import GRID, FeaturePosterior, surrounding_colours
-from tests.tiny_networks import tiny_feature_network
+from tests.fixtures.networks import tiny_feature_network
 
 SIZE = 64
 SENTENCES, MIXTURES = torch.zeros(6, 16), torch.ones(6, 3)

@@ -27,8 +27,8 @@ from s2i.runs.run import Run
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.loop import Training
-from tests.tiny import same, tiny_model_config, tiny_training_config, write_recording
-from tests.tiny_trainings import Killed, write_trained_encoders
+from tests.fixtures.models import same, tiny_model_config, tiny_training_config, write_recording
+from tests.fixtures.trainings import Killed, write_trained_encoders
 
 PAGE = (Path(__file__).parents[2] / "s2i" / "README.md").read_text(encoding="utf-8")
 

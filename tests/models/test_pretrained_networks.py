@@ -35,9 +35,9 @@ from s2i.training import cached_features
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.encoder import BEST, train_encoder
 from s2i.training.gan import train_gan
-from tests.tiny import tiny_training_config
-from tests.tiny_data import write_telling_data
-from tests.tiny_networks import make_network
+from tests.fixtures.data import write_telling_data
+from tests.fixtures.models import tiny_training_config
+from tests.fixtures.networks import make_network
 
 REGIONS = {
     "inception_v3": "Mixed_6e",

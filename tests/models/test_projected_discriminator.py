@@ -11,7 +11,7 @@ from s2i.models.build import build_discriminators
 from s2i.models.differentiable_augmentation import NUMBERS, augment
 from s2i.models.discriminator import Discriminators
 from s2i.models.projected_discriminator import PROJECTION, Mixing, ProjectedDiscriminator
-from tests.tiny_networks import TinyFeatures, tiny_feature_network
+from tests.fixtures.networks import TinyFeatures, tiny_feature_network
 
 SETTINGS = DiscriminatorConfig(kind="projected", mixed_channels=(4, 5, 6, 7), head_channels=8)
 

@@ -13,8 +13,8 @@ from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.training.encoder import train_encoder
-from tests.tiny import tiny_training_config
-from tests.tiny_data import COLOURS, write_telling_data
+from tests.fixtures.data import COLOURS, write_telling_data
+from tests.fixtures.models import tiny_training_config
 
 GERMAN = {"red": "roter", "green": "grüner", "blue": "blauer", "white": "weißer"}
 

@@ -23,10 +23,10 @@ from s2i.published.stacked import read_generator
 from s2i.published.vocabulary import read_vocabulary
 from s2i.published.weights import Weights
 from s2i.reports.export import export
+from tests.fixtures.models import write_recording
+from tests.fixtures.networks import make_network
 from tests.parity import check
 from tests.parity import published_networks as published
-from tests.tiny import write_recording
-from tests.tiny_networks import make_network
 
 SYSTEMS = ("attngan", "s2igan", "stackgan-v2")
 HIDDEN = 4  # of each direction: embeddings of 8 numbers

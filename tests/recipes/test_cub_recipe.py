@@ -16,8 +16,8 @@ from s2i.config_files import load_config
 from s2i.data.pack import Pack
 from s2i.models.build import build_image_encoder
 from s2i.runs.pretrained_weights import connect, require_backbone
+from tests.fixtures.cub import write_cub
 from tests.recipes.tree import write_tree
-from tests.tiny_cub import write_cub
 
 ROOT = Path(__file__).parents[2]
 RUN = "recipes/cub/run.sh"

@@ -17,7 +17,7 @@ from s2i.runs.run import Run
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.regression import train_regression
-from tests.tiny_data import write_telling_data
+from tests.fixtures.data import write_telling_data
 
 ROOT = Path(__file__).parents[2]
 CUB = ROOT / "recipes" / "cub" / "conf"

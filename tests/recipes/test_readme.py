@@ -15,7 +15,7 @@ from s2i.config import Config
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.settings import declared
-from tests.tiny import write_recording, write_tiny_run
+from tests.fixtures.models import write_recording, write_tiny_run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

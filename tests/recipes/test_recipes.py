@@ -28,8 +28,8 @@ from s2i.runs.checkpoint import load_last
 from s2i.training.classifier import train_classifier
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
-from tests.tiny_data import write_telling_data
-from tests.tiny_networks import make_network
+from tests.fixtures.data import write_telling_data
+from tests.fixtures.networks import make_network
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "mobilenet.safetensors"

@@ -36,7 +36,7 @@ from s2i.reports.export import export
 from s2i.reports.robustness import report_robustness
 from s2i.reports.single import report
 from s2i.reports.tabulate import tabulate
-from tests.tiny_runs import write_gan_run, write_world
+from tests.fixtures.runs import write_gan_run, write_world
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,7 +13,7 @@ from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.reports import systems
 from s2i.reports.systems import SHOWN, compare_systems
-from tests.tiny_runs import write_gan_run, write_world
+from tests.fixtures.runs import write_gan_run, write_world
 
 PUBLISHED = {"speech": {"name": "A system", "figures": "IS 4.00", "source": "its paper"}}
 

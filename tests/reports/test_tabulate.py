@@ -18,7 +18,7 @@ from s2i.evaluation.records import evaluate
 from s2i.reports import tabulate as module
 from s2i.reports.charts import Spread, spread_chart
 from s2i.reports.tabulate import tabulate
-from tests.tiny_runs import write_gan_run, write_world
+from tests.fixtures.runs import write_gan_run, write_world
 
 PUBLISHED = {"no-tiles": {"than": "base", "found": "worse", "numbers": "9 to 8", "source": "a paper"}}
 

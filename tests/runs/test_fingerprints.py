@@ -37,10 +37,10 @@ from s2i.runs.fingerprints import OTHER, UNKNOWN, read_fingerprints
 from s2i.training.classifier import train_classifier
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
-from tests.tiny import tiny_training_config
-from tests.tiny_data import tiny_config, write_tiny_data
-from tests.tiny_runs import write_gan_run, write_world
-from tests.tiny_trainings import write_trained_encoders
+from tests.fixtures.data import tiny_config, write_tiny_data
+from tests.fixtures.models import tiny_training_config
+from tests.fixtures.runs import write_gan_run, write_world
+from tests.fixtures.trainings import write_trained_encoders
 
 OTHER_DATA = "expected the data that .* was trained on .*found other data"
 

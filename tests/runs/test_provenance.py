@@ -16,7 +16,7 @@ from s2i.runs.provenance import (
     origins_of_network,
     refuse_shared,
 )
-from tests.tiny_networks import make_network
+from tests.fixtures.networks import make_network
 
 
 def test_a_network_and_what_is_cut_from_it_have_one_fingerprint():

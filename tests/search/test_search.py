@@ -23,8 +23,8 @@ from s2i.search.build import build_index
 from s2i.search.index import Index
 from s2i.search.nearest import VectorTable, write_table
 from s2i.search.page import write_page
-from tests.tiny import tiny_model_config, write_recording, write_tiny_run
-from tests.tiny_data import write_tiny_data
+from tests.fixtures.data import write_tiny_data
+from tests.fixtures.models import tiny_model_config, write_recording, write_tiny_run
 
 SENTENCE = "a small red bird"
 

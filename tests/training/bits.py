@@ -31,10 +31,10 @@ from s2i.inference.model import load  # noqa: E402
 from s2i.runs.checkpoint import read_checkpoint  # noqa: E402
 from s2i.training.encoder import train_encoder  # noqa: E402
 from s2i.training.gan import train_gan  # noqa: E402
-from tests.tiny import tiny_training_config  # noqa: E402
-from tests.tiny_data import write_telling_data  # noqa: E402
-from tests.tiny_runs import write_world  # noqa: E402
-from tests.torchrun import in_two_processes  # noqa: E402
+from tests.fixtures.data import write_telling_data  # noqa: E402
+from tests.fixtures.models import tiny_training_config  # noqa: E402
+from tests.fixtures.runs import write_world  # noqa: E402
+from tests.fixtures.torchrun import in_two_processes  # noqa: E402
 
 MODALITIES = ("speech", "text")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_trainings import write_trained_encoders
+from tests.fixtures.trainings import write_trained_encoders
 
 
 @pytest.fixture(scope="session")

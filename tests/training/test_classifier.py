@@ -24,9 +24,9 @@ from s2i.evaluation.classifier import Classifier, load_classifier
 from s2i.models.classifier import ClassifierNetwork
 from s2i.runs.checkpoint import write_checkpoint
 from s2i.training.classifier import CLASS, _loss, labels, train_classifier
-from tests.tiny import tiny_model_config
-from tests.tiny_data import write_telling_data
-from tests.tiny_runs import SCHEMA, write_birds
+from tests.fixtures.data import write_telling_data
+from tests.fixtures.models import tiny_model_config
+from tests.fixtures.runs import SCHEMA, write_birds
 
 SETTINGS = ClassifierConfig(channels=(8, 16), feature_dim=16, steps=50, batch_size=32)
 

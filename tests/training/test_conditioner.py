@@ -22,8 +22,8 @@ from s2i.training.encoder import BEST, train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.loop import Training
 from s2i.training.matching_model import load_matching_model
-from tests.tiny import same, tiny_training_config
-from tests.tiny_trainings import Killed
+from tests.fixtures.models import same, tiny_training_config
+from tests.fixtures.trainings import Killed
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from s2i.training.ema import average_decay, averaged, update_average
 from s2i.training.loop import Training
 from s2i.training.optim import adam, clip_gradients, learning_rate_factor, set_learning_rate
 from s2i.training.precision import Evidence
-from tests.tiny import same
-from tests.torchrun import in_two_processes
+from tests.fixtures.models import same
+from tests.fixtures.torchrun import in_two_processes
 
 STEPS = 23
 OPTIMISER = OptimiserConfig(lr=0.01, clip=1.0, schedule=ScheduleConfig(kind="linear", start=0.5))

@@ -15,8 +15,8 @@ from s2i.training.classifier import train_classifier
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.samples import SampleGrid
-from tests.tiny import same, tiny_training_config
-from tests.tiny_data import write_telling_data
+from tests.fixtures.data import write_telling_data
+from tests.fixtures.models import same, tiny_training_config
 
 
 @pytest.fixture(scope="module")

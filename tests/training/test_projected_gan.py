@@ -22,9 +22,9 @@ from s2i.runs.provenance import backbone_fingerprint
 from s2i.runs.run import Run
 from s2i.training import gan, gan_losses, gan_step
 from s2i.training.loop import Training
-from tests.tiny import same, tiny_training_config
-from tests.tiny_networks import TinyFeatures, tiny_feature_network
-from tests.tiny_trainings import Killed
+from tests.fixtures.models import same, tiny_training_config
+from tests.fixtures.networks import TinyFeatures, tiny_feature_network
+from tests.fixtures.trainings import Killed
 
 CLASSES = torch.tensor([0, 1, 0, 2])
 

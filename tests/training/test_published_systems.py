@@ -23,8 +23,8 @@ from s2i.runs.checkpoint import load_last
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.loop import Training
-from tests.tiny import same, tiny_training_config, write_recording
-from tests.tiny_trainings import Killed
+from tests.fixtures.models import same, tiny_training_config, write_recording
+from tests.fixtures.trainings import Killed
 
 CONDITIONAL_ALONE = ["gan.terms.real_u=0", "gan.terms.fake_u=0", "gan.unconditional_weight=0"]
 OWN_LOSSES_ALONE = ["gan.matching_weight=0", "gan.relation_weight=0", "gan.penalty=none"]

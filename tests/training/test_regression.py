@@ -27,8 +27,8 @@ from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last, read_checkpoint
 from s2i.training.loop import Training
 from s2i.training.regression import decoder_losses, regression_losses, train_regression
-from tests.tiny import same, tiny_training_config, write_recording
-from tests.tiny_trainings import Killed
+from tests.fixtures.models import same, tiny_training_config, write_recording
+from tests.fixtures.trainings import Killed
 
 WORDS = [
     "generator.network=s2i.models.feature_decoder:FeatureDecoder",

@@ -30,9 +30,9 @@ from s2i.training import conditioner, gan_step
 from s2i.training.encoder import BEST, EncoderNetworks, retrieval_scores, train_encoder
 from s2i.training.gan import growing_stages, train_gan
 from s2i.training.loop import Training
-from tests.tiny import same, tiny_training_config
-from tests.tiny_data import write_telling_data, write_tiny_data
-from tests.tiny_trainings import Killed
+from tests.fixtures.data import write_telling_data, write_tiny_data
+from tests.fixtures.models import same, tiny_training_config
+from tests.fixtures.trainings import Killed
 
 TRAININGS = {"encoder": train_encoder, "gan": train_gan}
 

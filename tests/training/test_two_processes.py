@@ -18,10 +18,10 @@ from s2i.training.distributed import Engine
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.loop import Training
-from tests.tiny import same, tiny_training_config
-from tests.tiny_data import write_telling_data
-from tests.tiny_trainings import Killed
-from tests.torchrun import in_two_processes
+from tests.fixtures.data import write_telling_data
+from tests.fixtures.models import same, tiny_training_config
+from tests.fixtures.torchrun import in_two_processes
+from tests.fixtures.trainings import Killed
 
 RESUMED_FROM = 4
 

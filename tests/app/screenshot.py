@@ -1,6 +1,6 @@
 """Takes the README's image of the page, in a real browser.
 
-    python tests/screenshot_app.py --model checkpoints/painted_birds --text "a red bird" --output FILE.png
+    python tests/app/screenshot.py --model checkpoints/painted_birds --text "a red bird" --output FILE.png
         [--index DIR] [--width 1280] [--height 900] [--seeds 0-3] [--dark]
 
 Types the sentence, lets the page speak it, generates from both, plays to the middle, and takes what the
@@ -18,11 +18,11 @@ from pathlib import Path
 
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from s2i.data.images import save_png
 from s2i.errors import InputError, exit_on_input_error
-from tests import browser
+from tests.fixtures import browser
 
 
 def main() -> None:
