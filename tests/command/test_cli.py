@@ -168,6 +168,7 @@ def test_generate_passes_every_option_on(capsys, calls, tmp_path):
         "output": Path("out.png"),
         "count": 4,
         "seed": 9,
+        "truncation": 1.0,
         "stages": True,
         "attention": Path("where.png"),
         "device": "cpu",
