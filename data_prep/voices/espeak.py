@@ -21,6 +21,8 @@ HELD_OUT_VARIANTS = ("m5", "m7", "f3")
 
 
 class EspeakFamily(Family):
+    """espeak-ng, in this process: quick, in many voices and languages."""
+
     name = "espeak-ng"
     usual_voice = "en-us"
     longest = math.inf  # it ends by itself where a reader would

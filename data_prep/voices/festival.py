@@ -32,6 +32,8 @@ PRELUDE = """
 
 
 class FestivalFamily(Family):
+    """festival, a process a block: its diphone and HTS voices of American English."""
+
     name = "festival"
     usual_voice = "kal_diphone"
     settings = {

@@ -22,6 +22,8 @@ USUAL = ("slt", "rms", "awb", "kal16")
 
 
 class FliteFamily(Family):
+    """flite, a process a clip: four voices of English."""
+
     name = "flite"
     usual_voice = "slt"
     settings = {

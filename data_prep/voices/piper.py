@@ -28,6 +28,8 @@ _CODE = Path(__file__).parents[2]  # where the module of the process is found
 
 
 class PiperFamily(Family):
+    """Piper, a process a block: any voice of it, one speaker or many (`FILE.onnx#0-99`)."""
+
     name = "piper"
     usual_voice = "joe"
     settings = {

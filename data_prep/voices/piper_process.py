@@ -16,6 +16,7 @@ import numpy as np
 
 
 def main() -> None:
+    """Do the job on standard input."""
     import onnxruntime
     from piper import PiperVoice, SynthesisConfig
     from piper.config import PiperConfig

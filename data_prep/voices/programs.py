@@ -72,6 +72,7 @@ def latin_words(text: str, family: str) -> str:
 
 
 def has_words(text: str) -> bool:
+    """Whether a synthesiser has anything to pronounce in it."""
     return any(c.isalnum() for c in text)
 
 

@@ -110,7 +110,7 @@ if stage 2 pack "pack them as log-mels and as waveforms, and the classifier's bi
         data.manifest="$root/classifier/manifest.jsonl" data.pack="$root/classifier/pack"
 fi
 
-if stage 3 scorers "train the classifier and the R-precision encoders, which only score"; then
+if stage 3 classifier "train the classifier and the R-precision encoders, which only score"; then
     set_settings systems
     together "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
         and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \

@@ -22,22 +22,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from s2i.config_files import config_to_dict, load_config
+from s2i.config_files import load_config
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import grid, png_bytes, resize, to_uint8
 from s2i.errors import InputError
 from s2i.evaluation.captions import caption_key
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.metric_networks import CLASSIFIER, R_PRECISION_ENCODER
 from s2i.evaluation.protocols.registry import PROTOCOLS
-from s2i.evaluation.records import measure
+from s2i.evaluation.score import Score
 from s2i.files.atomic import read_json
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.metrics.statistics import FORM
 from s2i.progress import say
+from s2i.reports.measured import measured_once
 from s2i.reports.page import document, figure
-from s2i.runs.checkpoint import LAST, random_state_kept
+from s2i.runs.checkpoint import random_state_kept
 from s2i.runs.run import Run
 from s2i.tables import Cell, Row, filled, html, markdown, number
 
@@ -122,8 +124,8 @@ def compare_systems(
                 )
             outputs = bank.outputs(shown)
             strips.append(np.stack([to_uint8(outputs[index].images[-1]) for index in shown.tolist()]))
-            told = (f"{column} {value:.3f}" for column, (value, _) in systems[-1].values.items())
-            say(f"{systems[-1].name}: {', '.join(told)}")
+            values = (f"{column} {value:.3f}" for column, (value, _) in systems[-1].values.items())
+            say(f"{systems[-1].name}: {', '.join(values)}")
         rows = [*systems, *references.values()]
         results = {
             "split": first.settings.split,
@@ -181,33 +183,19 @@ def _real_images(bank: FeatureBank, captions: np.ndarray) -> np.ndarray:
 
 
 def _measured(bank: FeatureBank, run: Path, written: OutputFolder, kept: str) -> dict[str, Any]:
-    """{"run", "real", "chance": {column: [value, interval]}}; out of the file `kept`, where it is of these
-    weights and captions."""
-    checkpoint = (run / "checkpoints" / LAST).stat()
-    made_from = {
-        "checkpoint": [checkpoint.st_size, checkpoint.st_mtime_ns],
-        "evaluation": config_to_dict(bank.settings)
-        | dict.fromkeys(("classifier", "r_precision_encoder", "batch_size", "processes", "cache")),
-        "pack": bank.pack.fingerprint,
-        "classifier": bank.classifier.identity if bank.classifier else None,
-        "intervals": FORM,
-        "columns": [list(column) for column in COLUMNS.values()],
-    }
-    if written.owns(kept):
-        try:
-            measured = read_json(written.path / kept, "what was measured", "delete it")
-        except InputError:  # cut short: measured again
-            measured = {}
-        if measured.get("made_from") == made_from:
-            return measured
-    measured = {"made_from": made_from, "run": {}, "real": {}, "chance": {}}
-    scores = measure(bank, list(dict.fromkeys(protocol for protocol, _ in COLUMNS.values())))
-    for column, (protocol, metric) in COLUMNS.items():
-        for score in scores[protocol]:
-            if score.metric == metric and score.of in measured:
-                measured[score.of][column] = [score.value, score.interval95 and list(score.interval95)]
-    written.write(kept, json.dumps(measured))
-    return measured
+    """{"run", "real", "chance": {column: [value, interval]}}."""
+
+    def summarise(scores: dict[str, list[Score]]) -> dict[str, Any]:
+        values: dict[str, Any] = {"run": {}, "real": {}, "chance": {}}
+        for column, (protocol, metric) in COLUMNS.items():
+            for score in scores[protocol]:
+                if score.metric == metric and score.of in values:
+                    values[score.of][column] = [score.value, score.interval95 and list(score.interval95)]
+        return values
+
+    protocols = list(dict.fromkeys(protocol for protocol, _ in COLUMNS.values()))
+    networks = CLASSIFIER, R_PRECISION_ENCODER
+    return measured_once(bank, run, written, kept, protocols, networks, summarise)
 
 
 def _values(measured: dict[str, list[Any]]) -> dict[str, tuple[float, tuple[float, float] | None]]:

@@ -19,19 +19,21 @@ from typing import Any
 
 import numpy as np
 
-from s2i.config_files import config_to_dict, load_config
+from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.metric_networks import CLASSIFIER
 from s2i.evaluation.protocols.registry import PROTOCOLS
-from s2i.evaluation.records import measure
+from s2i.evaluation.score import Score
 from s2i.files.atomic import read_json
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
-from s2i.metrics.statistics import FORM, paired_difference
+from s2i.metrics.statistics import paired_difference
 from s2i.progress import say
 from s2i.reports.charts import Spread, spread_chart
-from s2i.runs.checkpoint import LAST, random_state_kept
+from s2i.reports.measured import measured_once
+from s2i.runs.checkpoint import random_state_kept
 from s2i.runs.run import CHANGEABLE, PLACES, Run, config_changes
 from s2i.tables import markdown, number
 
@@ -148,39 +150,25 @@ def _read_published(path: str | Path | None) -> dict[str, dict[str, str]]:
 
 
 def _measured(bank: FeatureBank, run: Path, written: OutputFolder, kept: str) -> dict[str, Any]:
-    """Values, intervals and parts a column; out of the file `kept`, where they are of these weights and
-    captions."""
-    checkpoint = (run / "checkpoints" / LAST).stat()
-    made_from = {
-        "checkpoint": [checkpoint.st_size, checkpoint.st_mtime_ns],
-        "modality": bank.path.config.modality,
-        "evaluation": config_to_dict(bank.settings)
-        | dict.fromkeys(("classifier", "batch_size", "processes", "cache")),
-        "pack": bank.pack.fingerprint,
-        "classifier": bank.classifier.identity if bank.classifier else None,
-        "intervals": FORM,
-    }
-    if written.owns(kept):
-        try:
-            measured = read_json(written.path / kept, "what was measured", "delete it")
-        except InputError:  # cut short: measured again
-            measured = {}
-        if measured.get("made_from") == made_from:
-            return measured
-    measured = {"made_from": made_from, "values": {}, "intervals": {}, "parts": {}}
-    scores = measure(bank, [protocol for protocol, _, _ in COLUMNS.values()])
-    for column, (protocol, metric, _) in COLUMNS.items():
-        for score in scores[protocol]:
-            if score.metric != metric or score.of != "run":
-                continue
-            measured["values"][column] = score.value
-            if score.interval95:
-                measured["intervals"][column] = list(score.interval95)
-            if score.values is not None:
-                weights = np.ones_like(score.values) if score.weights is None else score.weights
-                measured["parts"][column] = np.stack([score.values, score.clusters, weights], 1).tolist()
-    written.write(kept, json.dumps(measured))
-    return measured
+    """Values, intervals and parts, {column: ...} each."""
+
+    def summarise(scores: dict[str, list[Score]]) -> dict[str, Any]:
+        measured: dict[str, Any] = {"values": {}, "intervals": {}, "parts": {}}
+        for column, (protocol, metric, _) in COLUMNS.items():
+            for score in scores[protocol]:
+                if score.metric != metric or score.of != "run":
+                    continue
+                measured["values"][column] = score.value
+                if score.interval95:
+                    measured["intervals"][column] = list(score.interval95)
+                if score.values is not None:
+                    weights = np.ones_like(score.values) if score.weights is None else score.weights
+                    parts = np.stack([score.values, score.clusters, weights], 1)
+                    measured["parts"][column] = parts.tolist()
+        return measured
+
+    protocols = [protocol for protocol, _, _ in COLUMNS.values()]
+    return measured_once(bank, run, written, kept, protocols, (CLASSIFIER,), summarise)
 
 
 def _row(name: str, measured: dict[str, Any], folder: Path, base: Path, path: GenerationPath) -> Measured:

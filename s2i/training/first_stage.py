@@ -11,11 +11,13 @@ from s2i.errors import InputError
 from s2i.models.interfaces import CaptionEncoder, Generator
 from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data
+from s2i.runs.provenance import Origins
 from s2i.training.trained_encoders import RETRAIN
 
 
-def load_first_stage(config: Config, generator: Generator, encoder: CaptionEncoder) -> None:
-    """Put the averaged generator of the run `gan.first_stage` into `generator.first_stage`, where it has one.
+def load_first_stage(config: Config, generator: Generator, encoder: CaptionEncoder) -> Origins:
+    """Put the averaged generator of the run `gan.first_stage` into `generator.first_stage`, where it has one;
+    what trained it, which so has a part in this training too.
 
     Raises InputError where one of the two is missing, for a run that isn't finished, or that was trained on
     other data, on another caption encoder or at another size.
@@ -27,7 +29,7 @@ def load_first_stage(config: Config, generator: Generator, encoder: CaptionEncod
             f" {folder or 'none'} for {config.generator.network or 'the stacked generator'}: change either"
         )
     if not has_first:
-        return
+        return {}
     state = read_checkpoint(Path(folder) / "checkpoints" / LAST)
     if state.get("kind") != "gan":
         raise InputError(
@@ -53,3 +55,4 @@ def load_first_stage(config: Config, generator: Generator, encoder: CaptionEncod
             f"expected the first stage of generator.options in {folder}, found another shape"
             f" ({' '.join(str(error).split())[:160]}): give first_size and first_channels of that run"
         ) from error
+    return {digits: f"{name} of gan.first_stage" for digits, name in state.get("trained_by", {}).items()}

@@ -57,7 +57,7 @@ def train_gan(config: Config) -> Path:
             for each, (encoder, _, _) in zip(configs, encoders, strict=True)
         }
     )
-    networks = _build_networks(config, engine, len(pack.class_labels), encoders[0][0])
+    networks, of_first_stage = _build_networks(config, engine, len(pack.class_labels), encoders[0][0])
     average = averaged(networks.generator)
     conditioners = [
         Conditioner(each, pack, engine, trained, prefix)
@@ -78,7 +78,7 @@ def train_gan(config: Config) -> Path:
     facts = {
         "kind": "gan",
         "data": data,
-        "trained_by": _trained_by(conditioners, networks),
+        "trained_by": of_first_stage | _trained_by(conditioners, networks),
         "vocabulary": vocabulary.to_list() if vocabulary else None,
     }
     sizes = networks.generator.sizes
@@ -124,7 +124,10 @@ def growing_stages(grow: tuple[float, ...], progress: float, stages: int) -> int
     return stages if not grow else 1 + sum(progress >= start for start in grow)
 
 
-def _build_networks(config: Config, engine: Engine, classes: int, encoder: CaptionEncoder) -> GanNetworks:
+def _build_networks(
+    config: Config, engine: Engine, classes: int, encoder: CaptionEncoder
+) -> tuple[GanNetworks, Origins]:
+    """The networks, and what trained a first stage among them."""
     settings, embedding_dim = config.gan, encoder.embedding_dim
     features = load_feature_network(config).to(engine.device) if config.needs_features else None
     networks = [
@@ -137,10 +140,10 @@ def _build_networks(config: Config, engine: Engine, classes: int, encoder: Capti
         network.to(engine.device, memory_format=torch.channels_last)
         engine.share(network)
     generator, discriminators = networks
-    load_first_stage(config, generator, encoder)
+    of_first_stage = load_first_stage(config, generator, encoder)
     _check_heads(config, discriminators)
     learning = nn.ModuleList([generator] if posterior is None else [generator, posterior])
-    return GanNetworks(
+    networks = GanNetworks(
         engine,
         generator,
         posterior,
@@ -150,6 +153,7 @@ def _build_networks(config: Config, engine: Engine, classes: int, encoder: Capti
         Learner(engine, learning.parameters(), settings.generator, settings.steps),
         Learner(engine, discriminators.trainable_parameters(), settings.discriminator, settings.steps),
     )
+    return networks, of_first_stage
 
 
 def _trained_by(conditioners: list[Conditioner], networks: GanNetworks) -> Origins:

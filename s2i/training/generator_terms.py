@@ -27,7 +27,7 @@ def interpolation_loss(
 ) -> Tensor:
     """Images of captions half way between neighbours of the batch shall pass for real (GAN-INT, eq. 5).
 
-    No real image belongs to such a caption: the discriminators judge by what they have learnt of others. The
+    No real image belongs to such a caption: the discriminators go by what they have learnt of others. The
     published objective is log(1 - D), minimised; here it is the loss that the other images have. Sentences
     alone are interpolated: the published system has nothing else.
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 from s2i.config_files import load_config
 from s2i.errors import InputError
-from s2i.reports import systems
+from s2i.evaluation.extractors import Extractor
+from s2i.evaluation.feature_bank import FeatureBank
+from s2i.reports import measured
 from s2i.reports.systems import SHOWN, compare_systems
 from tests.fixtures.runs import write_gan_run, write_world
 
@@ -69,9 +71,22 @@ def test_the_grid_has_a_row_of_real_images_and_one_a_system(written):
 
 def test_what_is_measured_is_measured_once(world, written, monkeypatch):
     before = (written / "table.md").read_bytes()
-    monkeypatch.setattr(systems, "measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(measured, "measure", lambda *_: pytest.fail("measured again"))
     compare_systems([world["speech"], world["other"]], written, world["published"])
     assert (written / "table.md").read_bytes() == before
+
+
+def test_another_scoring_network_measures_anew(world, written, monkeypatch):
+    asked, measure, extractor = [], measured.measure, FeatureBank.extractor
+
+    def other(bank: FeatureBank, name: str) -> Extractor | None:
+        network = extractor(bank, name)
+        return network and replace(network, identity="another")
+
+    monkeypatch.setattr(FeatureBank, "extractor", other)
+    monkeypatch.setattr(measured, "measure", lambda *given: (asked.append(given[0]), measure(*given))[1])
+    compare_systems([world["speech"], world["other"]], written, world["published"])
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.evaluation.records import evaluate
+from s2i.reports import measured
 from s2i.reports import tabulate as module
 from s2i.reports.charts import Spread, spread_chart
 from s2i.reports.tabulate import tabulate
@@ -109,8 +110,8 @@ def test_differences_are_paired_and_stand_in_table_and_chart(table):
 def test_a_run_is_measured_once_until_it_changes(world, table, monkeypatch):
     before = (table / "table.md").read_text()
     asked = []
-    measure = module.measure
-    monkeypatch.setattr(module, "measure", lambda *given: (asked.append(given[0]), measure(*given))[1])
+    measure = measured.measure
+    monkeypatch.setattr(measured, "measure", lambda *given: (asked.append(given[0]), measure(*given))[1])
     tabulate(grid(world), table, table.parent / "published.json")
     assert asked == [] and (table / "table.md").read_text() == before
     checkpoint = world["grid-no-tiles"] / "checkpoints" / "last.pt"

@@ -21,10 +21,9 @@ from s2i.runs.checkpoint import load_last
 from s2i.runs.provenance import backbone_fingerprint
 from s2i.runs.run import Run
 from s2i.training import gan, gan_losses, gan_step
-from s2i.training.loop import Training
 from tests.fixtures.models import same, tiny_training_config
 from tests.fixtures.networks import TinyFeatures, tiny_feature_network
-from tests.fixtures.trainings import Killed
+from tests.fixtures.trainings import train_and_die
 
 CLASSES = torch.tensor([0, 1, 0, 2])
 
@@ -210,16 +209,7 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
 ):
     config = make_config(trained_encoders, tmp_path / "broken", steps=6)
     unbroken = gan.train_gan(replace(config, run=str(tmp_path / "unbroken")))
-    record = Training.record
-
-    def die(self: Training, terms) -> None:
-        record(self, terms)
-        if self.step == 5:  # a checkpoint is from step 4
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Training, "record", die)
-        gan.train_gan(config)
+    train_and_die(monkeypatch, gan.train_gan, config, 5)  # a checkpoint is from step 4
     torch.rand(5)
     states = [load_last(folder / "checkpoints") for folder in (unbroken, gan.train_gan(config))]
     for part in ("nets", "optimisers", "random"):

@@ -20,11 +20,11 @@ from s2i.evaluation.records import evaluate
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last
+from s2i.training import first_stage
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
-from s2i.training.loop import Training
 from tests.fixtures.models import same, tiny_training_config, write_recording
-from tests.fixtures.trainings import Killed
+from tests.fixtures.trainings import train_and_die
 
 CONDITIONAL_ALONE = ["gan.terms.real_u=0", "gan.terms.fake_u=0", "gan.unconditional_weight=0"]
 OWN_LOSSES_ALONE = ["gan.matching_weight=0", "gan.relation_weight=0", "gan.penalty=none"]
@@ -118,25 +118,12 @@ def configs(trained_encoders) -> dict[str, Config]:
     return made
 
 
-def train_and_die(monkeypatch, config: Config, step: int) -> None:
-    record = Training.record
-
-    def die(self: Training, terms) -> None:
-        record(self, terms)
-        if self.step == step:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Training, "record", die)
-        train_gan(config)
-
-
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_it_resumes_bit_for_bit_generates_is_exported_and_measured(system, configs, tmp_path, monkeypatch):
     config = replace(configs[system], run=str(tmp_path / "run"))
     unbroken = load_last(train_gan(config) / "checkpoints")
     config = replace(config, run=str(tmp_path / "broken"))
-    train_and_die(monkeypatch, config, 5)  # the checkpoint is of step 4
+    train_and_die(monkeypatch, train_gan, config, 5)  # the checkpoint is of step 4
     torch.rand(3)
     broken = load_last(train_gan(config) / "checkpoints")
     for part in ("nets", "optimisers", "random", "step"):
@@ -230,6 +217,17 @@ def test_stage_two_leaves_stage_one_as_its_run_left_it(configs, tmp_path):
         first = {key[12:]: value for key, value in nets[name].items() if key.startswith("first_stage.")}
         assert same(first, theirs)
     assert not same(nets["generator"]["head.weight"], nets["ema"]["head.weight"])
+
+
+def test_what_trained_stage_one_had_a_part_in_stage_two_too(configs, tmp_path, monkeypatch):
+    read = first_stage.read_checkpoint
+    monkeypatch.setattr(
+        first_stage, "read_checkpoint", lambda path: read(path) | {"trained_by": {"ab" * 32: "a network"}}
+    )
+    config = override(replace(configs["stackgan"], run=str(tmp_path / "run")), ["gan.steps=1"])
+    assert load_last(train_gan(config) / "checkpoints")["trained_by"]["ab" * 32] == (
+        "a network of gan.first_stage"
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,9 @@ from s2i.models.feature_decoder import FeatureDecoder
 from s2i.models.speech2face import SpeechToFeature
 from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last, read_checkpoint
-from s2i.training.loop import Training
 from s2i.training.regression import decoder_losses, regression_losses, train_regression
 from tests.fixtures.models import same, tiny_training_config, write_recording
-from tests.fixtures.trainings import Killed
+from tests.fixtures.trainings import train_and_die
 
 WORDS = [
     "generator.network=s2i.models.feature_decoder:FeatureDecoder",
@@ -52,24 +51,11 @@ def config(trained_encoders, tmp_path) -> Config:
     return override(made, [*WORDS, f"regression.image_network={trained_encoders / 'speech-encoder'}"])
 
 
-def train_and_die(monkeypatch, config: Config, step: int) -> None:
-    record = Training.record
-
-    def die(self: Training, terms) -> None:
-        record(self, terms)
-        if self.step == step:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Training, "record", die)
-        train_regression(config)
-
-
 def test_it_resumes_bit_for_bit_and_generates_as_any_other_model(config, tmp_path, monkeypatch):
     unbroken = load_last(train_regression(config) / "checkpoints")
     broken = replace(config, run=str(tmp_path / "broken"))
     for step in (3, 7):  # in the decoder's training, in the encoder's
-        train_and_die(monkeypatch, broken, step)
+        train_and_die(monkeypatch, train_regression, broken, step)
         torch.rand(3)
     again = load_last(train_regression(broken) / "checkpoints")
     for part in ("nets", "optimisers", "random", "step"):

@@ -32,7 +32,7 @@ from s2i.training.gan import growing_stages, train_gan
 from s2i.training.loop import Training
 from tests.fixtures.data import write_telling_data, write_tiny_data
 from tests.fixtures.models import same, tiny_training_config
-from tests.fixtures.trainings import Killed
+from tests.fixtures.trainings import train_and_die
 
 TRAININGS = {"encoder": train_encoder, "gan": train_gan}
 
@@ -40,19 +40,6 @@ TRAININGS = {"encoder": train_encoder, "gan": train_gan}
 def make_config(trained_encoders: Path, run: Path, modality: str = "speech") -> Config:
     config = tiny_training_config(trained_encoders / "data", run, modality)
     return replace(config, gan=replace(config.gan, encoder=str(trained_encoders / f"{modality}-encoder")))
-
-
-def train_and_die(monkeypatch, train, config: Config, step: int) -> None:
-    record = Training.record
-
-    def die(self: Training, terms) -> None:
-        record(self, terms)
-        if self.step == step:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Training, "record", die)
-        train(config)
 
 
 def state_of(folder: Path, name: str = "last.pt") -> dict:
