@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.clips import clip_exists, clip_folder, write_clip
 from data_prep.recordings import Recordings, match_by_name, match_by_table
 from data_prep.waveform_arrays import SAMPLE_RATE, read_waveforms
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.manifest import (
     Caption,
     ImageRecord,

@@ -3,176 +3,27 @@
 Defaults are neutral: a regulariser, a term of one paper's or a departure is off, what is summed anyway has
 weight 1, an optimiser is Adam as its own paper proposes it. What a published system chose stands in that
 system's own preset, sizes included, so that no preset inherits one paper's choice from another's
-(tests/recipes/test_presets.py holds presets against the papers). `s2i.config_files` reads and writes
-configurations.
+(tests/recipes/test_presets.py holds presets against the papers). `s2i.config_data` and `s2i.config_networks`
+have the sections of data and of networks; here are those of trainings, and the whole. `s2i.config_files`
+reads and writes configurations.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from omegaconf import MISSING
 
+from s2i.config_data import AudioConfig, DataConfig
+from s2i.config_networks import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ImageEncoderConfig,
+    SpeechEncoderConfig,
+    TextEncoderConfig,
+)
 from s2i.settings import section, setting
-
-
-@dataclass(frozen=True)
-class AugmentPart:
-    """One way in which recordings are altered in training."""
-
-    probability: float = setting(0.0, at_least=0, at_most=1)  # of each recording, each time; 0: off
-    strength: float = setting(0.0, at_least=0, at_most=100)  # the most that is done; the unit is the part's
-
-
-@dataclass(frozen=True)
-class NoisePart:
-    """Noise of one kind in recordings in training."""
-
-    probability: float = setting(0.0, at_least=0, at_most=1)  # of each recording, each time; 0: off
-    # of speech over the loudest noise; the faintest is 40 dB below
-    least_ratio: float = setting(5.0, at_least=-40, at_most=100, unit="dB")
-
-
-def _part(strength: float) -> AugmentPart:
-    return section(lambda: AugmentPart(strength=strength))
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """Augmentation of recordings for the training of a speech encoder, from a log-mel (s2i/data/augment)."""
-
-    vocal_tract: AugmentPart = _part(0.2)  # .2: formants between 1 / 1.2 and 1.2 times as high
-    rate: AugmentPart = _part(0.5)  # .5: between 1 / 1.5 and 1.5 times as fast
-    silence: AugmentPart = _part(2.0)  # s, before and after together, which the cutting of silence has missed
-    pause: AugmentPart = _part(0.5)  # s, within
-    room: AugmentPart = _part(0.8)  # s of reverberation, down by 60 dB
-    noise: NoisePart = section(NoisePart)  # coloured, steady
-    babble: NoisePart = section(NoisePart)  # other captions
-    microphone: AugmentPart = _part(5.0)  # dB: standard deviation of its response, a smooth curve
-    band: AugmentPart = _part(
-        36.0
-    )  # dB an octave: fall beyond the edges of a telephone's or microphone's band
-    gain: AugmentPart = _part(20.0)  # dB up or down: what the log floor hides
-    time_masks: AugmentPart = _part(0.2)  # s, the longest of two (SpecAugment)
-    frequency_masks: AugmentPart = _part(6.0)  # bins, the widest of two (SpecAugment)
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where images and captions come from."""
-
-    root: str = setting(MISSING, local="path")  # folder that relative paths in the manifest start from
-    manifest: str = setting(MISSING, local="path")  # JSON Lines, one image a line
-    # folder that `data_prep/pack.py` writes, one sub-folder a split
-    pack: str = setting(MISSING, local="path")
-    # of images in the pack, before the margin; 0: as large as the largest generated
-    packed_size: int = setting(0, at_least=0, at_most=8192, unit="px")
-    # images are stored this much larger than generated, for random crops (AttnGAN)
-    margin: float = setting(76 / 64, at_least=1, at_most=4)
-    # side of the square crop over the longer side of the box (half side .75: S2IGAN)
-    box_scale: float = setting(1.5, above=0, at_most=16)
-    augment: AugmentConfig = section(AugmentConfig, read_by=("encoder",))  # of recordings
-    # loader processes; 0 reads in the training process
-    workers: int = setting(0, at_least=0, at_most=1024, changeable=True)
-
-
-@dataclass(frozen=True)
-class AudioConfig:
-    """What a speech encoder reads of a recording: by default a log-mel (S2IGAN's constants)."""
-
-    # or "waveform", the samples themselves (Wav2Pix); or a network of torchaudio.pipelines, frozen:
-    # HUBERT_BASE, WAVLM_BASE, ...
-    front_end: str = "log_mel"
-    # Of such a network, whose own the next four then are, whatever is given:
-    layer: int = setting(0, at_least=0)  # transformer layer whose output is read, from 1; 0: the last
-    weights: str = setting("", local="path")  # file; empty: downloaded by torchaudio, once
-    sha256: str = ""  # of the weights, or its first digits; empty: not checked
-    # any other rate is resampled
-    sample_rate: int = setting(22050, at_least=1000, at_most=384_000, unit="Hz")
-    mel_bins: int = setting(40, at_least=1, at_most=4096)  # numbers a frame
-    window: float = setting(0.025, above=0, at_most=10, unit="s")  # also the FFT length: 551 samples
-    hop: float = setting(0.010, above=0, at_most=10, unit="s")
-    log_floor: float = setting(1e-6, above=0, at_most=1)  # added before the logarithm
-    cmvn: bool = True  # mean and variance of each mel bin over the utterance (CMVN)
-    max_seconds: float = setting(60.0, above=0, at_most=86_400, unit="s")  # a longer recording is refused
-    # of the silence before and after what is said; `max_seconds` keeps all. Utterances are normalised as
-    # wholes, so more of it would change every frame. Built-in voices leave so much
-    kept_silence: float = setting(0.01, at_least=0, at_most=86_400, unit="s")
-
-
-@dataclass(frozen=True)
-class SpeechEncoderConfig:
-    """CNN + BiGRU + attention pooling (S2IGAN's SEN). The embedding has 2 * hidden_dim numbers."""
-
-    network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
-    options: dict[str, Any] = section(dict)  # of that network, which checks them
-    channels: tuple[int, ...] = setting((64, 128), at_least=1)  # one convolution each
-    kernel: int = setting(6, at_least=1, unit="frames")
-    stride: int = setting(2, at_least=1)
-    kernels: tuple[int, ...] = setting((), at_least=1)  # of each convolution; empty: `kernel` in all
-    strides: tuple[int, ...] = setting((), at_least=1)  # likewise
-    padded: bool = False  # zeros around each convolution's input, half a kernel: for long kernels
-    # numbers of convolutions, from 1, with a maximum over 3 steps of 2 behind
-    max_pools: tuple[int, ...] = setting((), at_least=1)
-    activation: Literal["none", "relu"] = "none"  # the published network has none
-    pool: int = setting(1, at_least=1)  # convolution steps averaged before the GRU
-    cell: Literal["gru", "lstm"] = "gru"
-    hidden_dim: int = setting(512, at_least=1)  # of each direction
-    layers: int = setting(2, at_least=1, at_most=64)
-    dropout: float = setting(0.0, at_least=0, below=1)  # between recurrent layers
-    pooling: Literal["attention", "mean"] = "attention"
-    attention_dim: int = setting(128, at_least=1)  # width of the attention's hidden layer
-    segment: int = setting(8, at_least=1)  # GRU steps averaged into one segment of the sequence
-    # of the sentence vector to length 1, or to the square root of its dimension
-    normalize: Literal["none", "l2", "l2_sqrt_dim"] = "none"
-
-
-@dataclass(frozen=True)
-class TextEncoderConfig:
-    """BiLSTM (AttnGAN's). The embedding has 2 * hidden_dim numbers."""
-
-    network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
-    options: dict[str, Any] = section(dict)  # of that network, which checks them
-    units: Literal["words", "characters"] = "words"  # what a caption is read in (Reed et al.: characters)
-    # longest caption in such units, the rest is cut; of CUB's one in a thousand is longer than 45 words
-    max_words: int = setting(50, at_least=1, at_most=10_000)
-    embedding_dim: int = setting(300, at_least=1)
-    dropout: float = setting(0.0, at_least=0, below=1)  # of the words, and between recurrent layers
-    hidden_dim: int = setting(128, at_least=1)  # of each direction
-    layers: int = setting(1, at_least=1, at_most=64)
-    pooling: Literal["last", "attention", "mean"] = "last"
-    attention_dim: int = setting(128, at_least=1)  # width of the attention's hidden layer
-    # of the sentence vector to length 1, or to the square root of its dimension
-    normalize: Literal["none", "l2", "l2_sqrt_dim"] = "none"
-
-
-@dataclass(frozen=True)
-class ImageEncoderConfig:
-    """Image -> global vector and region vectors."""
-
-    # small: trained from scratch with the caption encoder; the others are frozen: efficientnet_lite0, whose
-    # weights come by pip, and torchvision's networks
-    kind: Literal["small", "efficientnet_lite0", "inception_v3", "resnet50", "googlenet", "mobilenet_v2"] = (
-        "small"
-    )
-    # at its input (published: 299 for inception_v3, 224 for the other frozen ones)
-    input_size: int = setting(64, at_least=1, at_most=8192, unit="px")
-    normalize: Literal["none", "l2"] = "none"  # of the global vector (S2IGAN: l2)
-    # Of kind small:
-    # one halving each; regions come from the last but one
-    channels: tuple[int, ...] = setting((32, 64, 128, 256), at_least=1)
-    # Of the frozen networks:
-    # file, .pth or .safetensors; empty: the published ImageNet weights, torchvision's downloaded once
-    weights: str = setting("", local="path", changeable=True)
-    sha256: str = ""  # of that file, or its first 8 digits or more; empty: not checked
-    # of pixels: as the published weights want them; mean and deviation of ImageNet; [-1, 1]
-    input_normalization: Literal["published", "imagenet", "symmetric"] = "published"
-    # regions are averaged to so many rows and columns; 0: as they come (17 or 14)
-    region_side: int = setting(0, at_least=0, at_most=1024)
-    project: bool = True  # false: the pooled vector itself is the global vector (Li et al.)
-    # crops of each image whose features are worked out once and kept; 0: each step's own
-    cached_crops: int = setting(0, at_least=0, at_most=10_000)
 
 
 @dataclass(frozen=True)
@@ -229,79 +80,6 @@ class MatchingConfig:
     # images compared with each other in the region loss; 0: the whole batch
     region_group: int = setting(0, at_least=0)
     validate_every: int = setting(500, at_least=1, unit="steps")  # steps; the best by validation mAP is kept
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Stacked stages; stage 0 generates `base_size` px, each further stage twice the one before."""
-
-    network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
-    options: dict[str, Any] = section(dict)  # of that network, which checks them
-    stages: int = setting(3, at_least=1, at_most=8, read_by=("encoder", "gan", "classifier", "regression"))
-    # px of stage 0
-    base_size: int = setting(
-        64, at_least=4, at_most=1024, unit="px", read_by=("encoder", "gan", "classifier", "regression")
-    )
-    noise_dim: int = setting(100, at_least=1)
-    condition_dim: int = setting(128, at_least=1)  # numbers after conditioning augmentation
-    # standard deviation of conditioning augmentation before training
-    init_std: float = setting(1.0, above=0)
-    # at the end of stage 0; each later stage has half, down to `min_channels`
-    channels: int = setting(64, at_least=1)
-    min_channels: int = setting(16, at_least=1)
-    keep_channels: bool = False  # AttnGAN: every stage as wide as the first
-    residual_blocks: int = setting(2, at_least=0, at_most=64)
-    attention: bool = False  # later stages look at segments or words (AttnGAN)
-    tile: bool = True  # later stages see the condition at each place (StackGAN-v2, S2IGAN)
-    dense: bool = False  # the incoming map joins again before each upsampling (S2IGAN)
-    add_context: bool = False  # attention's context is added to the map, not set beside it: half the width
-    activation: Literal["glu", "relu"] = "glu"  # non-linearity; relu halves the convolutions before it
-    conditional_batch_norm: bool = False  # batch norms take scale and shift from condition and noise
-    upsample: Literal["nearest", "bilinear"] = "nearest"
-    image_skips: bool = False  # a stage's image adds to the one before, enlarged (StyleGAN2's skips)
-
-
-@dataclass(frozen=True)
-class DiffAugmentConfig:
-    """What discriminators see of images, real and generated: differentiable augmentation (DiffAugment)."""
-
-    colour: bool = False  # saturation times 0 to 2, contrast times .5 to 1.5
-    # added, up to so much either way: then no discriminator sees how bright images are (DiffAugment: .5)
-    brightness: float = setting(0.0, at_least=0, at_most=2)
-    translation: float = setting(0.0, at_least=0, at_most=1)  # shift, up to this part of the side (1/8)
-    cutout: float = setting(0.0, at_least=0, at_most=1)  # square of grey, part of the side (DiffAugment: .5)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether it changes anything."""
-        return self != DiffAugmentConfig()
-
-
-@dataclass(frozen=True)
-class DiscriminatorConfig:
-    """Networks with conditional and unconditional heads."""
-
-    # plain: one a stage, on its images; projected: on a frozen network's features of the largest images
-    kind: Literal["plain", "projected"] = "plain"
-    # Of kind projected:
-    # of the frozen mixing, at strides 4, 8, 16, 32 (Projected GAN: 64, 128, 256, 512)
-    mixed_channels: tuple[int, ...] = setting((32, 48, 64, 96), at_least=1)
-    head_channels: int = setting(64, at_least=1)  # of the head on each of these maps
-    joint: bool = False  # conditional logits are the sum of both heads'
-    every_stage: bool = False  # one for each stage, not for the largest images alone
-    plain_stages: int = setting(0, at_least=0, at_most=8)  # so many of the first also have a plain one
-    # Of any:
-    augmentation: DiffAugmentConfig = section(DiffAugmentConfig)
-    # Of the plain ones:
-
-    network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
-    options: dict[str, Any] = section(dict)  # of that network, which checks them
-    channels: int = setting(64, at_least=1)
-    max_channels: int = setting(2048, at_least=1)
-    match_widths: bool = False  # a smaller image's network starts as wide as a larger one's is at that size
-    # what the conditional head sees: S2IGAN mu, AttnGAN sentence
-    condition_on: Literal["mu", "sentence"] = "mu"
-    norm: Literal["batch", "spectral", "none"] = "batch"
 
 
 @dataclass(frozen=True)

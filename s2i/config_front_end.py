@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.errors import InputError
 
 # Of torchaudio's networks, by the word for their size in their names: transformer layers, width of each.

@@ -16,8 +16,10 @@ FLOORS = (
     {
         "config",
         "config_checks",
+        "config_data",
         "config_files",
         "config_front_end",
+        "config_networks",
         "config_yaml",
         "settings",
         "files",

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from data_prep.utterances import Utterance
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.errors import InputError
 
 Sound = tuple[np.ndarray, int]  # waveform, float (N,) in [-1, 1], and its sample rate in Hz

@@ -14,7 +14,7 @@ import numpy as np
 from s2i.analysis import caption_scores
 from s2i.analysis.caption_scores import CaptionScores, score_encodings, score_generated
 from s2i.analysis.recognisers import Recogniser, as_words
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank

@@ -28,7 +28,7 @@ from s2i.analysis.conditions import (
 )
 from s2i.analysis.recognisers import Recogniser, load_recogniser
 from s2i.analysis.word_swaps import PITCH, RATE, voice_of
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.data.file_kinds import find_recordings
 from s2i.data.manifest import Caption, iterate_manifest

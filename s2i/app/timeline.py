@@ -10,7 +10,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.audio import log_mel
 
 COLUMNS = 300  # of the waveform: one a few pixels, on a phone and on a desktop

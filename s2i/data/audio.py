@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.clipping import MOST, clipped_share
 from s2i.data.mel_spectrum import mel_spectrum
 from s2i.data.resampling import resample

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from s2i.config import TextEncoderConfig
+from s2i.config_networks import TextEncoderConfig
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.pack import Pack
 from s2i.data.text import Vocabulary

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from s2i.config import TextEncoderConfig
+from s2i.config_networks import TextEncoderConfig
 from s2i.data.augment.augmentation import SpeechAugmentation
 from s2i.data.augment.timing import Timing
 from s2i.data.batches import Batch, caption_lengths, encode_caption, make_batch

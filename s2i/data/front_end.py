@@ -14,7 +14,7 @@ from threading import Lock
 import torch
 from torch import Tensor, nn
 
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.errors import InputError
 from s2i.files.atomic import sha256_of
 from s2i.files.torchaudio_weights import find_bundle, load_network

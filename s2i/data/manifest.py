@@ -206,7 +206,7 @@ def _attribute_problems(image: ImageRecord, schema: dict[str, list[str]]) -> lis
 
 def _file_problems(image: ImageRecord, root: Path, listen: bool) -> list[str]:
     # Here, not above: reading a manifest must not cost the start of torch.
-    from s2i.config import AudioConfig
+    from s2i.config_data import AudioConfig
     from s2i.data.audio import load_waveform
     from s2i.data.images import load_image
     from s2i.data.sound_files import check_recording

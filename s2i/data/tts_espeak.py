@@ -19,7 +19,7 @@ from pathlib import Path
 import espeakng_loader
 import numpy as np
 
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.errors import InputError
 
 # Names and values of espeak-ng's speak_lib.h.

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import MISSING, DataConfig, EvaluationConfig
+from s2i.config import MISSING, EvaluationConfig
+from s2i.config_data import DataConfig
 from s2i.config_files import config_to_dict
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import to_tensor, to_uint8

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from s2i.config import ImageEncoderConfig
+from s2i.config_networks import ImageEncoderConfig
 from s2i.data.images import to_uint8
 from s2i.errors import InputError
 from s2i.evaluation.extractors import FEATURES, LOGITS, Extractor

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from s2i.config import MISSING, DataConfig, EvaluationConfig
+from s2i.config import MISSING, EvaluationConfig
+from s2i.config_data import DataConfig
 from s2i.config_files import override
 from s2i.errors import InputError
 from s2i.evaluation.captions import truncation_fact

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2i.config import TextEncoderConfig
+from s2i.config_networks import TextEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mean
 
 CHARACTERS_PER_STEP = 9  # two poolings by 3

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from s2i.config import DiffAugmentConfig
+from s2i.config_networks import DiffAugmentConfig
 
 NUMBERS = 7  # of an image: saturation, contrast, brightness, two of the shift, two of the square cut out
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from s2i.config import DiscriminatorConfig
+from s2i.config_networks import DiscriminatorConfig
 from s2i.models.generator import initialise_orthogonally
 
 

@@ -8,7 +8,7 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
-from s2i.config import GeneratorConfig
+from s2i.config_networks import GeneratorConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from s2i.models.stackgan import UpBlock

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2i.config import GeneratorConfig
+from s2i.config_networks import GeneratorConfig
 from s2i.models.blocks import ConditioningAugmentation, Gate, Norm, Residual, SegmentAttention, Upsample
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.noise import batch_noise, caption_noise

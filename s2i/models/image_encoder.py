@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2i.config import ImageEncoderConfig
+from s2i.config_networks import ImageEncoderConfig
 from s2i.models.pretrained import KINDS, PretrainedNetwork
 
 

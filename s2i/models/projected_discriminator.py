@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from s2i.config import DiscriminatorConfig
+from s2i.config_networks import DiscriminatorConfig
 from s2i.models.feature_network import FeatureNetwork
 
 PROJECTION = 64  # numbers of an image and of its condition in whose inner product they meet

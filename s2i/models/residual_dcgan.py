@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2i.config import DiscriminatorConfig, GeneratorConfig
+from s2i.config_networks import DiscriminatorConfig, GeneratorConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from s2i.models.initial_weights import initialise_normally

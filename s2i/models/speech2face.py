@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2i.config import AudioConfig, SpeechEncoderConfig
+from s2i.config_data import AudioConfig
+from s2i.config_networks import SpeechEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mean
 from s2i.models.speech_encoder import MaskedBatchNorm1d
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2i.config import AudioConfig, SpeechEncoderConfig
+from s2i.config_data import AudioConfig
+from s2i.config_networks import SpeechEncoderConfig
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding, length_mask
 from s2i.models.recurrent import Bidirectional, Pooling

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2i.config import DiscriminatorConfig, GeneratorConfig
+from s2i.config_networks import DiscriminatorConfig, GeneratorConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import Discriminator
 from s2i.models.generator import GeneratorOutput

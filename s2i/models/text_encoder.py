@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from s2i.config import TextEncoderConfig
+from s2i.config_networks import TextEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.recurrent import Bidirectional, Pooling
 

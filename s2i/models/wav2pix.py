@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2i.config import AudioConfig, GeneratorConfig, SpeechEncoderConfig
+from s2i.config_data import AudioConfig
+from s2i.config_networks import GeneratorConfig, SpeechEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mean
 from s2i.models.generator import GeneratorOutput
 from s2i.models.initial_weights import initialise_normally

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from s2i.config import Config, ImageEncoderConfig, TextEncoderConfig
+from s2i.config import Config
+from s2i.config_networks import ImageEncoderConfig, TextEncoderConfig
 from s2i.errors import InputError
 from s2i.inference.path import GenerationPath
 from s2i.models.image_encoder import PretrainedImageEncoder

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 
-from s2i.config import AudioConfig, Config, ImageEncoderConfig, SpeechEncoderConfig
+from s2i.config import Config
+from s2i.config_data import AudioConfig
+from s2i.config_networks import ImageEncoderConfig, SpeechEncoderConfig
 from s2i.errors import InputError
 from s2i.inference.path import GenerationPath
 from s2i.models.image_encoder import PretrainedImageEncoder

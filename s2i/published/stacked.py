@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from s2i.config import DiscriminatorConfig, GeneratorConfig
+from s2i.config_networks import DiscriminatorConfig, GeneratorConfig
 from s2i.models.discriminator import Discriminator
 from s2i.models.generator import StackedGenerator
 from s2i.published.weights import Weights

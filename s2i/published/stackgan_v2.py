@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from s2i.config import Config, TextEncoderConfig
+from s2i.config import Config
+from s2i.config_networks import TextEncoderConfig
 from s2i.inference.path import GenerationPath
 from s2i.published.files import read_networks
 from s2i.published.paths import make_path

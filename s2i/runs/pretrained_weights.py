@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from s2i.config import ImageEncoderConfig
+from s2i.config_networks import ImageEncoderConfig
 from s2i.errors import InputError
 from s2i.files.atomic import sha256_of
 from s2i.files.efficientnet_weights import efficientnet_lite0_file

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from s2i import losses
-from s2i.config import DiffAugmentConfig, GanConfig
+from s2i.config import GanConfig
+from s2i.config_networks import DiffAugmentConfig
 from s2i.data.batches import Batch
 from s2i.errors import InputError
 from s2i.models.differentiable_augmentation import NUMBERS, augment

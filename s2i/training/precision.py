@@ -20,7 +20,9 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from s2i.config import AudioConfig, Config, SpeechEncoderConfig, TextEncoderConfig
+from s2i.config import Config
+from s2i.config_data import AudioConfig
+from s2i.config_networks import SpeechEncoderConfig, TextEncoderConfig
 from s2i.errors import InputError
 from s2i.models.build import build_caption_encoder
 from s2i.models.speech_encoder import SpeechEncoder

@@ -16,7 +16,7 @@ import torchaudio
 from s2i.analysis import asr_cascade, recognisers
 from s2i.analysis.asr_cascade import measure_cascade, word_error_rate
 from s2i.analysis.recognisers import CtcRecogniser, WhisperRecogniser, as_words, load_recogniser, spell
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.data.tts_espeak import speak
 from s2i.errors import InputError

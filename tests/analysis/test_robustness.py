@@ -13,7 +13,7 @@ import torch
 
 from s2i.analysis import conditions, robustness
 from s2i.analysis.conditions import add_noise, add_room, add_silence, family_of, in_band
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.errors import InputError
 from s2i.evaluation.records import evaluate

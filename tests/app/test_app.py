@@ -28,7 +28,7 @@ from s2i.app.studio import (
     parse_seeds,
 )
 from s2i.app.timeline import SHADES, divide, shade, trace
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.images import load_image, resize, to_uint8
 from s2i.errors import InputError
 from s2i.inference.attention_maps import heat, heat_over

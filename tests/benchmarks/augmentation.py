@@ -21,7 +21,7 @@ from itertools import islice  # noqa: E402
 
 import torch  # noqa: E402
 
-from s2i.config import AudioConfig, AugmentConfig  # noqa: E402
+from s2i.config_data import AudioConfig, AugmentConfig  # noqa: E402
 from s2i.config_files import load_config  # noqa: E402
 from s2i.data.augment.augmentation import SpeechAugmentation  # noqa: E402
 from s2i.data.dataset import CaptionedImages  # noqa: E402

@@ -23,7 +23,7 @@ import librosa  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from s2i.config import AudioConfig  # noqa: E402
+from s2i.config_data import AudioConfig  # noqa: E402
 from s2i.data.audio import load_waveform, log_mel  # noqa: E402
 
 CONFIG = AudioConfig()

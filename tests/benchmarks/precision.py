@@ -32,7 +32,8 @@ import soundfile
 import torch
 from PIL import Image
 
-from s2i.config import Config, DataConfig
+from s2i.config import Config
+from s2i.config_data import DataConfig
 from s2i.config_files import load_config
 from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.data.pack_builder import build_pack

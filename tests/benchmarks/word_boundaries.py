@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.audio import features, hear
 from s2i.data.manifest import iterate_manifest
 from s2i.data.tts_espeak import Espeak, arranged_voices

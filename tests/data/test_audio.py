@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.audio import features, load_waveform, log_mel, normalise
 from s2i.data.mel_spectrum import CHUNK, mel_filters
 from s2i.errors import InputError

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from s2i.analysis.robustness import add_noise
-from s2i.config import AudioConfig, AugmentConfig, AugmentPart, NoisePart
+from s2i.config_data import AudioConfig, AugmentConfig, AugmentPart, NoisePart
 from s2i.config_files import load_config
 from s2i.data.audio import load_waveform, log_mel, normalise
 from s2i.data.augment import frequency

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.audio import hear
 from s2i.data.clipping import MOST, clipped_share
 from s2i.data.tts_espeak import speak

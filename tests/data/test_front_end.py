@@ -15,7 +15,7 @@ from torchaudio.models import wav2vec2_model, wavlm_model
 from torchaudio.pipelines import Wav2Vec2Bundle
 
 from s2i.cli import main
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.config_files import load_config
 from s2i.config_front_end import HOP, SIZES, WINDOW, with_front_end
 from s2i.data import front_end

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import s2i
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.audio import LEAST_LEVEL, hear, load_waveform
 from s2i.data.silence import spoken_part
 from s2i.data.tts_espeak import speak

@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
-from s2i.config import (
-    AudioConfig,
-    Config,
+from s2i.config import Config, GanConfig
+from s2i.config_data import AudioConfig
+from s2i.config_networks import (
     DiscriminatorConfig,
-    GanConfig,
     GeneratorConfig,
     ImageEncoderConfig,
     SpeechEncoderConfig,

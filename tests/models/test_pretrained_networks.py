@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from s2i.config import Config, ImageEncoderConfig
+from s2i.config import Config
+from s2i.config_networks import ImageEncoderConfig
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import resize, to_uint8
 from s2i.data.pack import Pack

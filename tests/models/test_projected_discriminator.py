@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from s2i.config import Config, DiffAugmentConfig, DiscriminatorConfig, GanConfig, GeneratorConfig
+from s2i.config import Config, GanConfig
+from s2i.config_networks import DiffAugmentConfig, DiscriminatorConfig, GeneratorConfig
 from s2i.models.build import build_discriminators
 from s2i.models.differentiable_augmentation import NUMBERS, augment
 from s2i.models.discriminator import Discriminators

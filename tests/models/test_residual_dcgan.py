@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2i.config import Config, DiscriminatorConfig, GeneratorConfig, TextEncoderConfig
+from s2i.config import Config
 from s2i.config_files import load_config, override
+from s2i.config_networks import DiscriminatorConfig, GeneratorConfig, TextEncoderConfig
 from s2i.data.text import Alphabet, Vocabulary, vocabulary_of
 from s2i.errors import InputError
 from s2i.models.build import build_caption_encoder, build_discriminators, build_generator

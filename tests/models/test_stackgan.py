@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2i.config import DiscriminatorConfig, GeneratorConfig
 from s2i.config_files import load_config
+from s2i.config_networks import DiscriminatorConfig, GeneratorConfig
 from s2i.models.build import make_generator
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.stackgan import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s2i.config import AudioConfig, GeneratorConfig, SpeechEncoderConfig
+from s2i.config_data import AudioConfig
+from s2i.config_networks import GeneratorConfig, SpeechEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.spectral import SpectralConvTranspose2d, spectral_norm_of
 from s2i.models.wav2pix import CaptionClassifier, DropoutGenerator, WaveformEncoder

@@ -19,7 +19,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # runs from a clone that is not installed
 
-from s2i.config import AudioConfig  # noqa: E402
+from s2i.config_data import AudioConfig  # noqa: E402
 from s2i.data.audio import log_mel, normalise  # noqa: E402
 from s2i.errors import InputError, exit_on_input_error  # noqa: E402
 from s2i.losses import batch_matching_loss, region_loss  # noqa: E402

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2i.config import Config, DataConfig
+from s2i.config import Config
+from s2i.config_data import DataConfig
 from s2i.config_files import load_config
 from s2i.data.pack_builder import build_pack
 from s2i.models.build import build_caption_encoder, build_discriminators, make_generator

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from s2i.config import Config, DataConfig, LogConfig
+from s2i.config import Config, LogConfig
+from s2i.config_data import DataConfig
 from s2i.config_files import load_config
 from s2i.data.pack_builder import build_pack
 from s2i.models.build import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s2i.config import Config, ImageEncoderConfig
+from s2i.config import Config
+from s2i.config_networks import ImageEncoderConfig
 from s2i.errors import InputError
 from s2i.models.build import build_image_encoder
 from s2i.models.pretrained import PretrainedNetwork

@@ -7,16 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from s2i.config import (
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    GanConfig,
-    GeneratorConfig,
-    LogConfig,
-    MatchingConfig,
-)
+from s2i.config import Config, EvaluationConfig, GanConfig, LogConfig, MatchingConfig
+from s2i.config_data import DataConfig
 from s2i.config_files import load_config
+from s2i.config_networks import GeneratorConfig
 from s2i.errors import InputError
 from s2i.files.unfinished import PART
 from s2i.runs.run import open_run

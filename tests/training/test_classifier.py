@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from s2i.config import (
-    ClassifierConfig,
-    Config,
-    DataConfig,
-    LogConfig,
-)
+from s2i.config import ClassifierConfig, Config, LogConfig
+from s2i.config_data import DataConfig
 from s2i.data.crops import image_batches
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack

@@ -11,17 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from s2i import losses
-from s2i.config import (
-    Config,
-    DiscriminatorConfig,
-    DiscriminatorTerms,
-    GanConfig,
-    GeneratorConfig,
-    ImageEncoderConfig,
-    MatchingConfig,
-    SpeechEncoderConfig,
-)
+from s2i.config import Config, DiscriminatorTerms, GanConfig, MatchingConfig
 from s2i.config_files import load_config
+from s2i.config_networks import DiscriminatorConfig, GeneratorConfig, ImageEncoderConfig, SpeechEncoderConfig
 from s2i.models.build import build_discriminators, build_generator, build_image_encoder
 from s2i.models.caption_encoding import CaptionEncoding, length_mask
 from s2i.models.generator import GeneratorOutput

@@ -12,12 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from s2i.config import (
-    Config,
-    LogConfig,
-    OptimiserConfig,
-    ScheduleConfig,
-)
+from s2i.config import Config, LogConfig, OptimiserConfig, ScheduleConfig
 from s2i.errors import InputError
 from s2i.runs.checkpoint import load_last
 from s2i.training import precision

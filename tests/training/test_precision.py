@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from s2i.config import Config, SpeechEncoderConfig
+from s2i.config import Config
 from s2i.config_files import load_config
+from s2i.config_networks import SpeechEncoderConfig
 from s2i.errors import InputError
 from s2i.runs.checkpoint import load_last
 from s2i.runs.run import open_run

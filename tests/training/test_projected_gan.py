@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from s2i import losses
-from s2i.config import Config, DiffAugmentConfig, DiscriminatorConfig, DiscriminatorTerms, GanConfig
+from s2i.config import Config, DiscriminatorTerms, GanConfig
 from s2i.config_files import load_config
+from s2i.config_networks import DiffAugmentConfig, DiscriminatorConfig
 from s2i.errors import InputError
 from s2i.models.discriminator import Discriminators
 from s2i.models.projected_discriminator import Head, ProjectedDiscriminator

@@ -9,15 +9,10 @@ import pytest
 import torch
 
 from s2i import losses
-from s2i.config import (
-    AudioConfig,
-    Config,
-    EvaluationConfig,
-    GeneratorConfig,
-    RegressionConfig,
-    SpeechEncoderConfig,
-)
+from s2i.config import Config, EvaluationConfig, RegressionConfig
+from s2i.config_data import AudioConfig
 from s2i.config_files import override
+from s2i.config_networks import GeneratorConfig, SpeechEncoderConfig
 from s2i.errors import InputError
 from s2i.evaluation.records import evaluate
 from s2i.inference.model import load

@@ -12,7 +12,9 @@ import soundfile
 import torch
 
 from s2i import losses
-from s2i.config import AugmentConfig, AugmentPart, Config, DiscriminatorConfig, LogConfig, NoisePart
+from s2i.config import Config, LogConfig
+from s2i.config_data import AugmentConfig, AugmentPart, NoisePart
+from s2i.config_networks import DiscriminatorConfig
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.dataset import CaptionedImages
 from s2i.data.manifest import write_manifest

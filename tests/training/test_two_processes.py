@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from s2i.config import Config, DiffAugmentConfig, DiscriminatorConfig, LogConfig
+from s2i.config import Config, LogConfig
+from s2i.config_networks import DiffAugmentConfig, DiscriminatorConfig
 from s2i.data.pack_builder import build_pack
 from s2i.runs.checkpoint import load_last
 from s2i.runs.run import Run

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.config import AudioConfig, AugmentConfig, AugmentPart, NoisePart
+from s2i.config_data import AudioConfig, AugmentConfig, AugmentPart, NoisePart
 from s2i.data.audio import normalise
 from s2i.data.augment import frequency
 from s2i.data.augment.masks import MASKS, mask_bands

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from s2i.config import AudioConfig
+from s2i.config_data import AudioConfig
 from s2i.data.audio import log_mel
 
 DIRECT = 2  # frames after which what is heard of a frame is reverberation: two hops, 20 ms
