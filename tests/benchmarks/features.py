@@ -24,8 +24,8 @@ import torch
 
 from s2i.config import ClassifierConfig, EvaluationConfig
 from s2i.data.crops import image_batches
-from s2i.evaluation.classifier import Classifier
-from s2i.evaluation.extractors import FEATURES, classifier_extractor
+from s2i.evaluation.classifier import Classifier, classifier_extractor
+from s2i.evaluation.extractors import FEATURES
 from s2i.evaluation.feature_extraction import IMAGES_A_BATCH, real_features
 from s2i.metrics import distances
 from s2i.models.classifier import ClassifierNetwork
