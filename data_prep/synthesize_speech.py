@@ -245,8 +245,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name: stack.enter_context(_family(name, given.weights, given.block)) for name in plan.families
         }
         if given.text is not None:
-            (family,) = families.values()
-            write_sentence(given.output, given.text, *_sentence(family, given.text, given.voices))
+            ((name, family),) = families.items()
+            voices = plan.families[name].voices
+            write_sentence(given.output, given.text, *_sentence(family, given.text, voices))
             return
         cast = choose_cast(plan, families, given.languages)
         if given.speakers == UNSEEN and not any(part.test_share for part in cast.parts):

@@ -13,6 +13,7 @@ family whose share is 0, all voices are kept for the test.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,6 +69,8 @@ def read_plan(path: str | Path, find_family: Callable[[str], type[Family]]) -> P
     Raises:
         InputError: no YAML, or a key, name or value that isn't expected there.
     """
+    if not Path(path).is_file():
+        raise InputError(f"expected the plan of who speaks, found no file at {path}: check --plan")
     values = OmegaConf.to_container(OmegaConf.merge(*(values for _, values in read_layers(path))))
     if not isinstance(values, dict) or not isinstance(values.get("families"), dict):
         raise InputError(f"expected families: in the plan {path}, found none: see data_prep/README.md")
@@ -138,4 +141,4 @@ def _range(given: Any, setting: Setting, where: str) -> tuple[float, float]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

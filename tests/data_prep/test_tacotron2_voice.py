@@ -146,6 +146,15 @@ def test_one_sentence_is_written_to_a_file(tmp_path, weights):
     assert sample_rate == 22050 and len(waveform) == 24 * 6
 
 
+def test_one_sentence_is_spoken_by_the_pipeline_that_is_named(tmp_path, weights):
+    output = tmp_path / "bird.wav"
+    words = ["--text", TEXTS[0], "--output", str(output), "--voice"]
+    synthesize_speech.main([*words, NAME, "--weights", weights[0]])  # no network of a vocoder
+    assert soundfile.info(output).frames
+    with pytest.raises(InputError, match="piper, espeak-ng, recordings, s2igan or Tacotron2, found 'nosuch'"):
+        synthesize_speech.main([*words, "nosuch"])
+
+
 def test_weights_are_downloaded_by_torchaudio_where_no_file_is_given(tmp_path, weights, monkeypatch):
     asked = []
 

@@ -156,6 +156,8 @@ def test_espeak_alone_is_chosen_as_without_a_plan(tmp_path):
         ("families: {espeak-ng: {pitch: [35.5, 40]}}", "two whole numbers of 0 to 100"),
         ("families: {piper: {pitch: .nan}}", "two numbers of"),
         ("families: {flite: {share: -1}}", "share of 0 or more for flite"),
+        ("families: {flite: {share: .nan}}", "share of 0 or more for flite"),
+        ("families: {flite: {share: .inf}}", "share of 0 or more for flite"),
         ("families: {flite: {share: yes}}", "share of 0 or more for flite"),
         ("families: {flite: {share: 0}}", "a share above 0"),
         ("families: {flite: {voices: slt}}", "a list of names as voices of flite"),
@@ -175,6 +177,12 @@ def test_a_wrong_plan_is_an_input_error(tmp_path, plan, message):
     with pytest.raises(InputError, match=message):
         run(tmp_path, plan=plan)
     assert not (tmp_path / "out.jsonl").exists() and not (tmp_path / "audio").exists()
+
+
+def test_a_plan_that_is_not_there_is_named(tmp_path):
+    words = ["--manifest", tmp_path / "in.jsonl", "--root", tmp_path, "--output", tmp_path / "out.jsonl"]
+    with pytest.raises(InputError, match="found no file at .*nowhere.yaml: check --plan"):
+        synthesize_speech.main([str(word) for word in [*words, "--plan", tmp_path / "nowhere.yaml"]])
 
 
 def test_a_plan_based_on_another_changes_what_it_names(tmp_path):
