@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import version as package_version
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class PiperFamily(Family):
     def __init__(self) -> None:
         self._files: dict[str, Path] = {}
         self._rates: dict[str, int] = {}  # Hz
-        self._versions: dict[str, str] = {}
+        self._digests: dict[str, str] = {}  # of the networks
 
     def missing(self, voices: Sequence[str]) -> str | None:
         packages = ["piper-tts"] if importlib.util.find_spec("piper") is None else []
@@ -68,7 +69,11 @@ class PiperFamily(Family):
         return chosen
 
     def version(self, voice: str) -> str:
-        return self._versions[voice.partition("+")[0]]
+        return f"piper {self._version} {self._digests[voice.partition('+')[0]]}"
+
+    @cached_property
+    def _version(self) -> str:
+        return package_version("piper-tts")
 
     def words_a_minute(self, utterance: Utterance) -> float:
         return 180 * self.value(utterance, "rate")
@@ -144,7 +149,7 @@ class PiperFamily(Family):
             raise InputError(
                 f"expected one file named {path.name}, found {path} and {self._files[name]}: rename one"
             )
-        self._rates[name], self._versions[name] = rate, f"piper {package_version('piper-tts')} {digest}"
+        self._rates[name], self._digests[name] = rate, digest
         first, dash, last = (speakers or f"0-{count - 1}").partition("-")
         try:
             numbers = range(int(first), int(last if dash else first) + 1)
