@@ -22,12 +22,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "s2i" / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    s2i (.+)$", README, re.MULTILINE)
 PAGES = [
-    ROOT / folder / "README.md"
-    for folder in (
-        *(".", "s2i", "s2i/models", "s2i/evaluation", "data_prep", "checkpoints"),
-        *("recipes/painted_birds", "recipes/cub"),
-    )
+    ROOT / "README.md",
+    *sorted(
+        page
+        for folder in ("s2i", "data_prep", "recipes", "checkpoints")
+        for page in (ROOT / folder).rglob("*.md")
+        if not {"data", "exp"} & set(page.relative_to(ROOT / folder).parts[1:-1])
+    ),
 ]
+LINK = re.compile(r"\]\(([^):#]*)(?:#([\w-]+))?\)")
 
 
 @pytest.fixture
@@ -69,8 +72,8 @@ def test_the_python_of_the_package_page_runs(clone):
     assert vector.shape == (16,) and abs(float((vector**2).sum()) - 1) < 1e-5
 
 
-def test_the_readme_has_commands():
-    assert len(COMMANDS) >= 6
+def test_the_readme_has_commands_and_links():
+    assert len(COMMANDS) >= 6 and len(LINK.findall(README)) >= 10
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -78,18 +81,16 @@ def test_commands_parse(command):
     assert cli._parser().parse_args(shlex.split(command)).command
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.parent.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_files_and_headings_that_links_name_exist(page):
-    links = re.findall(r"\]\(([^):#]*)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8"))
-    assert links
-    for path, anchor in links:
+    for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         target = page.parent / path if path else page
         assert target.exists(), path
         if anchor:
             assert anchor in _anchors(target.read_text(encoding="utf-8")), (path, anchor)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.parent.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_configuration_keys_that_pages_set_exist(page):
     keys = declared(Config)
     sections = "|".join({key.partition(".")[0] for key in keys if "." in key})
