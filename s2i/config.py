@@ -13,8 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from omegaconf import MISSING
-
 from s2i.config_data import AudioConfig, DataConfig
 from s2i.config_networks import (
     DiscriminatorConfig,
@@ -23,7 +21,7 @@ from s2i.config_networks import (
     SpeechEncoderConfig,
     TextEncoderConfig,
 )
-from s2i.settings import section, setting
+from s2i.settings import MISSING, section, setting
 
 
 @dataclass(frozen=True)

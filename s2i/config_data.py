@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
-from s2i.settings import section, setting
+from s2i.settings import MISSING, section, setting
 
 
 @dataclass(frozen=True)

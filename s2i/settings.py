@@ -14,6 +14,7 @@ from typing import Any, Literal, get_type_hints
 
 Training = Literal["encoder", "gan", "classifier", "regression"]
 LARGEST = 10**9  # of any number: what is larger overflows somewhere
+MISSING = "???"  # the value of a key that was never given, as OmegaConf spells it
 _KEY = "s2i"  # of a field's metadata
 _LIMITS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "at_least": (operator.ge, "at least {}"),
@@ -97,7 +98,7 @@ def declared(kind: type) -> dict[str, Setting]:
 def types(kind: type) -> dict[str, Any]:
     """{dotted key: its type} of a configuration's class, sections inside it opened."""
     by_key: dict[str, Any] = {}
-    for name, hint in get_type_hints(kind).items():
+    for name, hint in _hints(kind).items():
         if is_dataclass(hint):
             by_key |= {f"{name}.{key}": inner for key, inner in types(hint).items()}
         else:
@@ -110,10 +111,15 @@ def value_of(config: Any, key: str) -> Any:
     return reduce(getattr, key.split("."), config)
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def _declared(kind: type) -> dict[str, dict[str, Any]]:
     declarations: dict[str, dict[str, Any]] = {}
     for item in fields(kind):
-        facts, hint = item.metadata.get(_KEY, {}), get_type_hints(kind)[item.name]
+        facts, hint = item.metadata.get(_KEY, {}), _hints(kind)[item.name]
         if is_dataclass(hint):
             declarations |= {f"{item.name}.{key}": facts | inner for key, inner in _declared(hint).items()}
         else:

@@ -13,11 +13,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from s2i.errors import InputError
 from s2i.progress import say
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 LOCK = ".lock"
 
@@ -37,6 +39,8 @@ def only_process(folder: str | Path, name: str = LOCK, wait: bool = False) -> It
     Raises:
         InputError: another process works there; its number and machine are named.
     """
+    from filelock import FileLock  # here: it brings asyncio, and whoever only reads takes no lock
+
     path = Path(folder).absolute() / name
     missing = [each for each in (path.parent, *path.parent.parents) if not each.exists()]
     # filelock's own substitute for missing locks asks whether a process number is alive: not here.
@@ -65,6 +69,8 @@ def only_process(folder: str | Path, name: str = LOCK, wait: bool = False) -> It
 
 
 def _take(lock: FileLock, path: Path, wait: bool) -> None:
+    from filelock import Timeout
+
     try:
         lock.acquire(timeout=0)
     except Timeout:

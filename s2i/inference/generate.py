@@ -60,7 +60,7 @@ def generate(
     for file in outputs:
         check_output_file(file, [speech] if isinstance(speech, (str, Path)) else [])
 
-    loaded = load(model, device)
+    loaded = load(model, device, only="speech" if text is None else "text")
     if (speech is None) != (text is None):
         check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
     path, encoding = loaded.encode(speech=speech, text=text)

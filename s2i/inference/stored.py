@@ -39,10 +39,13 @@ class StoredPath:
     trained_by: Origins = field(default_factory=dict)  # networks that had a part in its training
 
 
-def read_model(folder: Path) -> list[StoredPath]:
-    """The paths of a model, one a modality. Raises InputError as `s2i.inference.model.load` does."""
+def read_model(folder: Path, only: str = "") -> list[StoredPath]:
+    """The paths of a model, one a modality. Raises InputError as `s2i.inference.model.load` does.
+
+    `only`: of an exported model that has this modality, no other is read.
+    """
     if (folder / "config.json").is_file():
-        return _read_exported(folder)
+        return _read_exported(folder, only)
     if (folder / "checkpoints" / LAST).is_file():
         return _read_run(folder)
     found = f"neither config.json nor checkpoints/{LAST}" if folder.is_dir() else "no such folder"
@@ -52,7 +55,7 @@ def read_model(folder: Path) -> list[StoredPath]:
     )
 
 
-def _read_exported(folder: Path) -> list[StoredPath]:
+def _read_exported(folder: Path, only: str) -> list[StoredPath]:
     origin = folder / "config.json"
     try:
         description = parse_json(origin.read_bytes())
@@ -70,7 +73,7 @@ def _read_exported(folder: Path) -> list[StoredPath]:
             f"expected paths from speech or text in {origin}, found none: export the model again"
         )
     paths = []
-    for modality, entry in entries.items():
+    for modality, entry in {only: entries[only]}.items() if only in entries else entries.items():
         if not isinstance(entry, dict):
             raise InputError(
                 f"expected an object for {modality} in {origin}, found {entry!r}: export it again"

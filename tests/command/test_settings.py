@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_origin
 
 import pytest
 
 from s2i.config import Config
 from s2i.config_checks import check_values
-from s2i.config_files import config_from_dict, load_config
+from s2i.config_files import config_from_dict, config_to_dict, load_config
+from s2i.config_merge import merge_plain
+from s2i.config_plain import NotPlain, plain_config
 from s2i.errors import InputError
 from s2i.settings import LARGEST, declared, setting, types, value_of
 
 SETTINGS = declared(Config)
+PRESETS = Path(__file__).parents[2] / "recipes"
 
 
 NUMBERS = [key for key, kind in types(Config).items() if kind in (int, float) or get_origin(kind) is tuple]
@@ -69,6 +73,49 @@ def test_the_message_states_key_range_unit_and_the_value_found(tmp_path):
 def test_models_and_checkpoints_are_held_against_the_ranges_too():
     with pytest.raises(InputError, match="a model: expected speech_encoder.hidden_dim of 1 to 1000000000"):
         config_from_dict({"speech_encoder": {"hidden_dim": 0}}, "a model")
+
+
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ("cub/conf/attngan.yaml", ["run=~/runs/a"]),
+        ("cub/conf/wav2pix.yaml", ["gan.encoder=b"]),
+        ("painted_birds/conf/best.yaml", ["speech_encoder.options={widths: [1, 2], deep: {a: null, b: x}}"]),
+    ],
+)
+def test_plain_containers_are_read_as_omegaconf_reads_them(preset, words):
+    config = load_config(PRESETS / preset, words)
+    values = config_to_dict(config)
+    assert plain_config(values) == merge_plain(values, (), "a model") == config
+    assert config_from_dict({"seed": 1, "gan": {"grow": [0, 1]}}, "a model").gan.grow == (0.0, 1.0)
+    plain_config(values).speech_encoder.options["widths"] = 0
+    assert plain_config(values) == config  # nothing is shared
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sed": 1}, "sed"),
+        ({"gan": {"batch_size": 2.5}}, "gan.batch_size"),
+        ({"gan": [1]}, "list is not a subclass of GanConfig"),
+        ({"audio": {"cmvn": "perhaps"}}, "audio.cmvn"),
+        ({"modality": "smell"}, "modality"),
+        ({"image_encoder": {"channels": [8, True]}}, "found True in it .key image_encoder.channels"),
+    ],
+)
+def test_what_is_not_plain_is_left_to_omegaconf_and_its_words(values, message):
+    with pytest.raises(NotPlain):
+        plain_config(values)
+    with pytest.raises(InputError, match=message):
+        config_from_dict(values, "a model")
+
+
+def test_what_omegaconf_would_convert_is_converted():
+    for values in ({"seed": "7"}, {"seed": 7, "run": "${modality}"}, {"seed": 7, "run": "???"}):
+        with pytest.raises(NotPlain):
+            plain_config(values)
+        assert config_from_dict(values, "a model").seed == 7
+    assert config_from_dict({"run": "${modality}"}, "a model").run == "speech"
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,7 @@ import sys
 from s2i.inference.generate import generate
 generate({str(model)!r}, None, {SENTENCES[0]!r}, {str(tmp_path / "y.png")!r})
 heavy = {{"librosa", "accelerate", "torchvision", "torchaudio", "scipy", "matplotlib", "gradio", "sympy"}}
+heavy |= {{"omegaconf", "yaml", "filelock", "numba", "sklearn"}}
 found = heavy & set(sys.modules)
 assert not found, found
 """
