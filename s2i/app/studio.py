@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
-from s2i.app.timeline import Segment, Timeline, divide, trace
+from s2i.app.timeline import Segment, Timeline, spoken, trace
 from s2i.data.audio import hear
 from s2i.data.images import load_image, resize, to_uint8
 from s2i.data.sound_files import check_recording
@@ -19,6 +20,7 @@ from s2i.errors import InputError
 from s2i.inference.attention_maps import heat, heat_over, segment_labels
 from s2i.inference.model import Model
 from s2i.inference.path import GenerationPath
+from s2i.inference.word_segments import attention_during, word_segments
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.search.index import Index
 
@@ -64,7 +66,7 @@ class ModalityAnswer:
     """The images from one modality of the request."""
 
     modality: str
-    segments: list[Segment]  # one a step of the caption's sequence
+    segments: list[Segment]  # words, or stretches of speech that seem to be one each
     generated_images: list[GeneratedImage]  # one a seed
     unknown: list[str] = field(default_factory=list)  # words that are not in the vocabulary
     unread: list[str] = field(default_factory=list)  # words beyond the longest sentence
@@ -143,9 +145,11 @@ class Studio:
             heard = hear(request.recording, path.config.audio)
             encoding = path.encode_speech([heard.spoken])
             timeline = trace(heard.waveform, path.config.audio, heard.start, heard.stop)
-            steps, duration = int(encoding.mask.sum()), path.encoder.seconds_per_step
-            segments = divide(steps, duration, timeline.start, timeline.stop)
-            generated_images = _generate(path, encoding, request.seeds, len(segments))
+            words, step = word_segments(heard), path.encoder.seconds_per_step
+            segments = [spoken(timeline.start + start, timeline.start + end) for start, end in words]
+            generated_images = _generate(
+                path, encoding, request.seeds, lambda maps: attention_during(maps, step, words)
+            )
             notes = [note for note in (*heard.notes(), path.doubt(encoding)) if note]
             neighbours = self._nearest(path, encoding)
             answers.append(
@@ -167,7 +171,7 @@ class Studio:
         return ModalityAnswer(
             "text",
             segments,
-            _generate(path, encoding, seeds, len(segments)),
+            _generate(path, encoding, seeds, lambda maps: maps),
             list(unread.unknown),
             list(unread.beyond),
             self._nearest(path, encoding),
@@ -190,15 +194,19 @@ class Studio:
 
 
 def _generate(
-    path: GenerationPath, encoding: CaptionEncoding, seeds: Sequence[int], steps: int
+    path: GenerationPath,
+    encoding: CaptionEncoding,
+    seeds: Sequence[int],
+    of_segments: Callable[[Tensor], Tensor],
 ) -> list[GeneratedImage]:
-    generated_images = []
+    """`of_segments`: attention to the valid steps (T, H, W) -> to the segments that are shown."""
+    steps, generated_images = int(encoding.mask.sum()), []
     for seed in seeds:
         output = path.generate(encoding, [str(seed)])  # alone and with this key, as the command does
         maps = []
         if output.attention:
             image, attention = output.images[-1][0].cpu(), output.attention[-1][0].cpu()
-            maps = [_fit(heat_over(image, strength)) for strength in heat(attention[:steps])]
+            maps = [_fit(heat_over(image, strength)) for strength in heat(of_segments(attention[:steps]))]
         generated_images.append(GeneratedImage(seed, [to_uint8(stage[0]) for stage in output.images], maps))
     return generated_images
 

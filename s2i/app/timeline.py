@@ -21,7 +21,7 @@ RANGE = 9.0  # natural logarithms (39 dB) below the loudest bin; quieter bins ha
 
 @dataclass(frozen=True)
 class Segment:
-    """A step of a caption's sequence: the seconds of speech it spans, or a word, which has no time."""
+    """A word of a sentence: as it is written, which has no time, or seconds of speech that seem to be one."""
 
     label: str
     start: float = 0.0  # s
@@ -74,13 +74,6 @@ def shade(mel: Tensor) -> np.ndarray:
     return colours.round().to(torch.uint8).transpose(0, 1).flip(0).contiguous().numpy()
 
 
-def divide(count: int, duration: float, start: float, stop: float) -> list[Segment]:
-    """`count` segments of `duration` s of what is said from `start` to `stop`, the last until its end.
-
-    The encoder's kernels and strides leave a remainder at the end, which belongs to the last segment.
-    """
-    starts = [start + duration * index for index in range(count)]
-    ends = [*starts[1:], max(stop, starts[-1])] if starts else []
-    return [
-        Segment(f"{begin:.2f} to {end:.2f} s", begin, end) for begin, end in zip(starts, ends, strict=True)
-    ]
+def spoken(start: float, end: float) -> Segment:
+    """What is said from one second of a recording to another."""
+    return Segment(f"{start:.2f} to {end:.2f} s", start, end)

@@ -20,15 +20,12 @@ COLUMNS = 8
 HEAT = torch.tensor([[0.25, 0.0, 0.45], [0.85, 0.1, 0.2], [1.0, 0.9, 0.3]])  # RGB: least, half, most
 
 
-def segment_labels(
-    path: GenerationPath, steps: int, text: str | None = None, before: float = 0.0
-) -> list[str]:
-    """A label for each valid step of a caption's sequence: its word, or its seconds in a recording that
-    begins with `before` seconds of silence, which the encoder's input lacks."""
+def segment_labels(path: GenerationPath, steps: int, text: str | None = None) -> list[str]:
+    """A label for each valid step of a caption's sequence: its word, or its seconds in what is said."""
     if path.config.modality == "text":
         return tokenise(text or "")[:steps]
     duration = path.encoder.seconds_per_step
-    return [f"{before + i * duration:.2f} - {before + (i + 1) * duration:.2f} s" for i in range(steps)]
+    return [f"{i * duration:.2f} - {(i + 1) * duration:.2f} s" for i in range(steps)]
 
 
 def heat(attention: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from s2i.files.output_folder import check_output_file, refuse_folder
 from s2i.inference.attention_maps import attention_overlay, enlarge, segment_labels
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
+from s2i.inference.word_segments import attention_during, word_segments
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from s2i.progress import progress
@@ -46,8 +47,8 @@ def generate(
         output: a .png file; several images are tiled.
         truncation: factor of the noise.
         stages: show every stage's image in a row, enlarged to the size of the last.
-        attention: a .png file for the attention map of each segment or word over the first image, at the
-            last stage that attends.
+        attention: a .png file for the attention map of each word over the first image, at the last stage that
+            attends; of speech, of each segment that seems to be a word.
         device: "auto", "cpu" or "cuda".
 
     Returns:
@@ -91,10 +92,15 @@ def generate_pages(
     outputs = [path.generate(encoding, [str(number)]) for number in seeds]
     pages = [_tile(outputs, stages)]
     if attention:
-        words_read = None if text is None else " ".join(path.vocabulary.read(text))
-        before = 0.0 if speech is None else hear(speech, path.config.audio).seconds_before
-        labels = segment_labels(path, int(encoding.mask.sum()), words_read, before)
-        pages.append(attention_overlay(outputs[0].images[-1][0], outputs[0].attention[-1][0], labels))
+        steps, attended = int(encoding.mask.sum()), outputs[0].attention[-1][0].cpu()
+        if speech is None:
+            labels = segment_labels(path, steps, " ".join(path.vocabulary.read(text)))
+        else:
+            heard = hear(speech, path.config.audio)
+            words, before = word_segments(heard), heard.seconds_before
+            attended = attention_during(attended[:steps], path.encoder.seconds_per_step, words)
+            labels = [f"{before + start:.2f} - {before + end:.2f} s" for start, end in words]
+        pages.append(attention_overlay(outputs[0].images[-1][0], attended, labels))
     return pages
 
 

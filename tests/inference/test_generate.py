@@ -77,8 +77,6 @@ def test_labels_are_words_or_seconds(model):
     paths = load(model).paths
     assert segment_labels(paths["text"], 3, "A small, red bird") == ["a", "small", "red"]
     assert segment_labels(paths["speech"], 2) == ["0.00 - 0.16 s", "0.16 - 0.32 s"]
-    late = segment_labels(paths["speech"], 2, before=1.5)  # after so much silence
-    assert late == ["1.50 - 1.66 s", "1.66 - 1.82 s"]
 
 
 def test_labels_count_from_the_recordings_beginning(model, tmp_path, monkeypatch):
@@ -94,6 +92,7 @@ def test_labels_count_from_the_recordings_beginning(model, tmp_path, monkeypatch
         outputs = (tmp_path / f"{name}.png", tmp_path / f"{name}-where.png")
         generate(model, tmp_path / f"{name}.wav", None, outputs[0], attention=outputs[1])
     assert captured[0].startswith("0.00 - ") and captured[1].startswith("1.99 - ")
+    assert captured[0].endswith(" s") and float(captured[1].split()[2]) <= 3.0
 
 
 def test_heat_lies_where_the_segment_attends():
