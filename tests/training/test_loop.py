@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,14 +13,11 @@ from torch import nn
 from s2i.config import Config, LogConfig, OptimiserConfig, ScheduleConfig
 from s2i.errors import InputError
 from s2i.runs.checkpoint import load_last
-from s2i.training import precision
 from s2i.training.distributed import Engine
 from s2i.training.ema import average_decay, averaged, update_average
 from s2i.training.loop import Training
 from s2i.training.optim import adam, clip_gradients, learning_rate_factor, set_learning_rate
-from s2i.training.precision import Evidence
 from tests.fixtures.models import same
-from tests.fixtures.torchrun import in_two_processes
 
 STEPS = 23
 OPTIMISER = OptimiserConfig(lr=0.01, clip=1.0, schedule=ScheduleConfig(kind="linear", start=0.5))
@@ -146,28 +141,6 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
         pass
 
 
-def test_two_processes_average_gradients_and_resume_to_the_same_bits(tmp_path):
-    in_two_processes(__file__, tmp_path)
-    states = [load_last(tmp_path / name / "checkpoints") for name in ("unbroken", "broken")]
-    assert same(*(without(state, "config") for state in states))
-    assert load_last(tmp_path / "auto" / "checkpoints")["config"]["precision"] == "fp32"
-    assert len(states[0]["random"]) == 2 and not same(*states[0]["random"])  # seed + rank
-    with pytest.raises(InputError, match="expected the 2 processes"):
-        train(make_config(tmp_path / "broken"))
-
-
-def train_in_two_processes(folder: Path) -> None:
-    """What each process of the test above does."""
-    train(make_config(folder / "broken"), until=13)
-    train(make_config(folder / "broken"))
-    train(make_config(folder / "unbroken"))
-    # The second process is on a device that only emulates bf16: neither computes in it.
-    native = int(os.environ["RANK"]) == 0
-    precision.weigh = lambda *_: Evidence(native, gain=1.7)
-    config = train(make_config(folder / "auto", precision="auto")).engine.config
-    assert config.precision == "fp32"
-
-
 def test_bf16_trains_and_gives_float32_outputs(tmp_path):
     engine = Engine.start(make_config(tmp_path, precision="bf16"))
     linear = nn.Linear(64, 64)
@@ -259,7 +232,3 @@ def test_the_average_is_a_net_of_its_own_with_ramped_decay_and_statistics_averag
 def test_the_average_ramps_up_to_its_decay():
     decays = [average_decay(step, 0.99) for step in (0, 10, 100, 10_000)]
     assert decays == sorted(decays) and decays[0] == pytest.approx(0.1) and decays[-1] == 0.99
-
-
-if __name__ == "__main__":
-    train_in_two_processes(Path(sys.argv[1]))
