@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_origin
@@ -40,23 +41,24 @@ def merge(layers: Sequence[Layer], overrides: Sequence[str], origin: str) -> Con
             raise InputError(f"expected key=value on the command line, found {word!r}")
         key, _, value = word.partition("=")
         check_text(key, value, "the command line")
-    merged = _schema()
+    merged = deepcopy(_schema())
     for source, values in layers:
-        merged = _merge_layer(merged, source, lambda values=values: values)
-    words = [_as_yaml(word) for word in overrides]
-    merged = _merge_layer(merged, origin, lambda: OmegaConf.from_dotlist(words))
+        _merge_layer(merged, source, lambda values=values: values)
+    if overrides:
+        words = [_as_yaml(word) for word in overrides]
+        _merge_layer(merged, origin, lambda: OmegaConf.from_dotlist(words))
     config = _freeze(Config, merged)
     check_values(config, origin)
     check_together(config, origin)
     return config
 
 
-def _merge_layer(merged: Any, origin: str, read: Callable[[], Any]) -> Any:
-    """What is merged so far, with the values that `read` returns over it."""
+def _merge_layer(merged: Any, origin: str, read: Callable[[], Any]) -> None:
+    """Put the values that `read` returns, which nobody else uses, over what is merged so far."""
     values = OmegaConf.create()
     try:
         values = read()
-        return OmegaConf.merge(merged, values)
+        OmegaConf.unsafe_merge(merged, values)  # without a copy of both, which takes most of a merge's time
     except OmegaConfBaseException as error:
         reason, key = str(error).partition("\n")[0], getattr(error, "full_key", None)
         if not key:  # of a member of a list OmegaConf tells neither key nor value
@@ -90,7 +92,7 @@ def _as_yaml(word: str) -> str:
 
 @cache
 def _schema() -> Any:
-    """Config as OmegaConf reads it; a merge copies it."""
+    """Config as OmegaConf reads it; a merge changes a copy."""
     return OmegaConf.structured(Config)
 
 

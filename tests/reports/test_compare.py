@@ -382,11 +382,11 @@ def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_
     pack = world["speech"].parents[1] / "birds" / "pack"
     words = [f"data.pack={pack}", f"evaluation.classifier={world['classifier']}"]
     names = ["retrieval_by_caption", "attribute_accuracy", "classifier_distances"]
+    own = [line for run in ("speech", "text") for line in evaluate(world[run], names)]
     for processes in (1, 2):
         more = [f"evaluation.cache={tmp_path / str(processes)}", f"evaluation.processes={processes}"]
         settings = settings_of(model, [*words, *more, "evaluation.captions=2"])
         found = evaluate(model, names, **settings)
-        own = [line for run in ("speech", "text") for line in evaluate(world[run], names)]
         told = [[(line["metric"], line["of"]) for line in lines] for lines in (found, own)]
         assert told[0] == told[1]
         assert [line["value"] for line in found] == pytest.approx([line["value"] for line in own], abs=1e-4)
