@@ -9,6 +9,7 @@ import ast
 from pathlib import Path
 
 import s2i
+from tests import conftest
 
 ROOT = Path(s2i.__file__).parent
 # From the bottom up; rooms of one floor may use each other's files, as long as no circle comes of it.
@@ -115,3 +116,8 @@ def test_every_arrow_goes_down():
 def test_a_circle_is_found_wherever_its_import_stands():
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
     assert circles(graph) == [["a", "b", "c"]] and circles({"a": {"b"}, "b": set()}) == []
+
+
+def test_the_test_files_that_are_taken_first_are_there():
+    tests = Path(conftest.__file__).parent
+    assert [name for name in conftest.LONGEST if not (tests / name).is_file()] == []
