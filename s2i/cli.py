@@ -52,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
             commands.train_regression,
             "train a decoder of image features, and a caption encoder that regresses them",
         ),
+        (
+            "train-cross-modal",
+            commands.train_cross_modal,
+            "train a generator of speech from images, or of both from each other",
+        ),
         ("train-classifier", commands.train_classifier, "train the classifier that scores generated images"),
         ("show-config", commands.show_config, "print a complete configuration as YAML"),
     ):
@@ -67,7 +72,11 @@ def _parser() -> argparse.ArgumentParser:
             "overrides", nargs="*", metavar="key=value", help="further keys, such as seed=1"
         )
 
-    output = add("generate", commands.generate, "generate images from a spoken or written sentence")
+    output = add(
+        "generate",
+        commands.generate,
+        "generate images from a spoken or written sentence, or speech from an image",
+    )
     output.add_argument(
         "--model", required=True, type=given_path, metavar="DIR", help="exported model or GAN run"
     )
@@ -87,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         help="record from the microphone until you fall silent, at most so long",
     )
     sentence.add_argument(
+        "--image", type=given_path, metavar="FILE", help="an image, of which speech is generated (.wav)"
+    )
+    sentence.add_argument(
         "--interpolate",
         type=given_path,
         nargs=2,
@@ -98,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         type=given_path,
         metavar="PNG",
-        help="output file; a folder for many sentences",
+        help="output file, .wav for speech; a folder for many sentences",
     )
     output.add_argument(
         "--count", type=_number(1, 10_000), default=1, metavar="N", help="number of images (default: 1)"

@@ -44,6 +44,14 @@ def train_regression(**given: Any) -> None:
     train_regression(config)
 
 
+def train_cross_modal(**given: Any) -> None:
+    """Train a generator of speech, and of images if both are generated from each other."""
+    config = _config(**given)
+    from s2i.training.cross_modal import train_cross_modal
+
+    train_cross_modal(config)
+
+
 def train_classifier(**given: Any) -> None:
     """Train a classifier."""
     config = _config(**given)
@@ -63,13 +71,15 @@ def generate(
     speech: Path | None,
     texts: Path | None,
     record: float | None,
+    image: Path | None,
     interpolate: list[Path] | None,
     frames: int | None,
     root: Path | None,
     **options: Any,
 ) -> None:
-    """Generate from one sentence, from many, or between two recordings; prints each file written."""
-    for given in filter(None, (speech, texts, *(interpolate or ()))):  # before anything is loaded
+    """Generate from one sentence, from many, between two recordings, or from an image; prints each file
+    written."""
+    for given in filter(None, (speech, texts, image, *(interpolate or ()))):  # before anything is loaded
         # os.path takes what can't be a file's name, such as a sentence of 300 letters, for a missing file.
         if not os.path.exists(given) or (given.is_dir() and given != speech):
             raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
@@ -81,6 +91,15 @@ def generate(
         if frames is not None:
             chosen["frames"] = frames
         print(generate_between(first=interpolate[0], last=interpolate[1], **chosen))
+        return
+    if image or options["output"].suffix.lower() == ".wav":
+        name = "image" if image else "output *.wav"
+        given = options | {"root": root, "frames": frames, "record": record, "texts": texts}
+        _only(given, name, "count", "stages", "attention", "root", "frames", "record", "texts")
+        from s2i.inference.generate_speech import generate_speech
+
+        chosen = {key: options[key] for key in ("model", "output", "text", "seed", "truncation", "device")}
+        print(generate_speech(image=image, speech=speech, **chosen))
         return
     if frames is not None:
         raise InputError("expected --frames beside --interpolate, found it alone: leave out --frames")

@@ -19,9 +19,12 @@ from s2i.config_networks import (
     GeneratorConfig,
     ImageEncoderConfig,
     SpeechEncoderConfig,
+    SpeechGeneratorConfig,
     TextEncoderConfig,
 )
 from s2i.settings import MISSING, section, setting
+
+HEARING = ("encoder", "gan", "regression", "cross_modal", "speech_classifier")  # trainings that read speech
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,27 @@ class RegressionConfig:
 
 
 @dataclass(frozen=True)
+class CrossModalConfig:
+    """Training of generators of speech and of images from each other, against a discriminator of pairs."""
+
+    # speech: from images, alone (Chen et al.); both: speech and images, each from either (CMCGAN)
+    generates: Literal["speech", "both"] = "both"
+    steps: int = setting(100_000, at_least=1)
+    batch_size: int = setting(32, at_least=2)
+    augment: bool = True  # images are cropped and flipped at random
+    generator: OptimiserConfig = section(_adversary)  # of encoders and generators
+    discriminator: OptimiserConfig = section(_adversary)
+    loss: Literal["bce", "hinge", "least_squares"] = "bce"
+    # of the mismatched pairs' part of the discriminator's loss; generated pairs have the rest (GAN-CLS's w)
+    wrong_share: float = setting(0.5, at_least=0, at_most=1)
+    # mean absolute difference of what has gone through the other modality from what it was; of kind both
+    cycle_weight: float = setting(0.0, at_least=0)
+    ema: float = setting(0.999, at_least=0, below=1)  # decay a step of the averaged networks
+    # steps between grids of fixed images and captions
+    sample_every: int = setting(1000, at_least=0, unit="steps")
+
+
+@dataclass(frozen=True)
 class ClassifierConfig:
     """A network that only scores. It reads attributes where the data has them, else classes."""
 
@@ -267,17 +291,19 @@ class Config:
     # CPU threads; 0: OMP_NUM_THREADS, else half of the cores, since trainings come in pairs
     threads: int = setting(0, at_least=0, at_most=1024, changeable=True)
     data: DataConfig = section(DataConfig)
-    audio: AudioConfig = section(AudioConfig, read_by=("encoder", "gan", "regression"))
-    speech_encoder: SpeechEncoderConfig = section(
-        SpeechEncoderConfig, read_by=("encoder", "gan", "regression")
-    )
+    audio: AudioConfig = section(AudioConfig, read_by=HEARING)
+    speech_encoder: SpeechEncoderConfig = section(SpeechEncoderConfig, read_by=HEARING)
     text_encoder: TextEncoderConfig = section(TextEncoderConfig, read_by=("encoder", "gan", "regression"))
-    image_encoder: ImageEncoderConfig = section(ImageEncoderConfig, read_by=("encoder", "gan", "regression"))
+    image_encoder: ImageEncoderConfig = section(
+        ImageEncoderConfig, read_by=("encoder", "gan", "regression", "cross_modal")
+    )
     matching: MatchingConfig = section(MatchingConfig, read_by=("encoder", "gan"))
-    generator: GeneratorConfig = section(GeneratorConfig, read_by=("gan", "regression"))
-    discriminator: DiscriminatorConfig = section(DiscriminatorConfig, read_by=("gan",))
+    generator: GeneratorConfig = section(GeneratorConfig, read_by=("gan", "regression", "cross_modal"))
+    speech_generator: SpeechGeneratorConfig = section(SpeechGeneratorConfig, read_by=("cross_modal",))
+    discriminator: DiscriminatorConfig = section(DiscriminatorConfig, read_by=("gan", "cross_modal"))
     gan: GanConfig = section(GanConfig, read_by=("gan",))
     regression: RegressionConfig = section(RegressionConfig, read_by=("regression",))
+    cross_modal: CrossModalConfig = section(CrossModalConfig, read_by=("cross_modal",))
     classifier: ClassifierConfig = section(ClassifierConfig, read_by=("classifier",))
     evaluation: EvaluationConfig = section(EvaluationConfig, changeable=True)
     log: LogConfig = section(LogConfig, changeable=True)

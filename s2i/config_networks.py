@@ -6,9 +6,9 @@ Part of `s2i.config`, whose rules hold here too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from s2i.settings import section, setting
+from s2i.settings import Training, section, setting
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,9 @@ class GeneratorConfig:
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     options: dict[str, Any] = section(dict)  # of that network, which checks them
-    stages: int = setting(3, at_least=1, at_most=8, read_by=("encoder", "gan", "classifier", "regression"))
+    stages: int = setting(3, at_least=1, at_most=8, read_by=get_args(Training))
     # px of stage 0
-    base_size: int = setting(
-        64, at_least=4, at_most=1024, unit="px", read_by=("encoder", "gan", "classifier", "regression")
-    )
+    base_size: int = setting(64, at_least=4, at_most=1024, unit="px", read_by=get_args(Training))
     noise_dim: int = setting(100, at_least=1)
     condition_dim: int = setting(128, at_least=1)  # numbers after conditioning augmentation
     # standard deviation of conditioning augmentation before training
@@ -113,6 +111,20 @@ class GeneratorConfig:
     conditional_batch_norm: bool = False  # batch norms take scale and shift from condition and noise
     upsample: Literal["nearest", "bilinear"] = "nearest"
     image_skips: bool = False  # a stage's image adds to the one before, enlarged (StyleGAN2's skips)
+
+
+@dataclass(frozen=True)
+class SpeechGeneratorConfig:
+    """A generator of speech, as log-mels of one length."""
+
+    network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
+    options: dict[str, Any] = section(dict)  # of that network, which checks them
+    # of each log-mel: after a shorter recording comes silence, a longer one is cut
+    frames: int = setting(384, at_least=1, at_most=100_000)
+    code_dim: int = setting(128, at_least=1)  # numbers that the image encoder makes of an image
+    noise_dim: int = setting(100, at_least=0)
+    # of the last map but one; each map before it has twice as many, up to eight times
+    channels: int = setting(64, at_least=1)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, reduce
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
-Training = Literal["encoder", "gan", "classifier", "regression"]
+Training = Literal["encoder", "gan", "classifier", "regression", "cross_modal", "speech_classifier"]
 LARGEST = 10**9  # of any number: what is larger overflows somewhere
 MISSING = "???"  # the value of a key that was never given, as OmegaConf spells it
 _KEY = "s2i"  # of a field's metadata
@@ -44,7 +44,7 @@ class Setting:
     unit: str = ""
     local: Literal["", "path", "run"] = ""
     changeable: bool = False
-    read_by: tuple[Training, ...] = ("encoder", "gan", "classifier", "regression")
+    read_by: tuple[Training, ...] = get_args(Training)
 
     @property
     def is_bounded(self) -> bool:

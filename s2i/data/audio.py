@@ -213,7 +213,7 @@ def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:
     (0.10 and later: frames centred, zeros around, periodic Hann window, power 2, Slaney's mel filters), then
     ln(x + floor). Raises InputError for less than a window of samples.
     """
-    window, hop = _samples(config, config.window), _samples(config, config.hop)
+    window, hop = samples_in(config.window, config), samples_in(config.hop, config)
     if waveform.shape[-1] < window:
         raise InputError(
             f"expected at least one window of speech ({window} samples), found {waveform.shape[-1]}:"
@@ -239,6 +239,6 @@ def mean_and_deviation(mel: Tensor) -> tuple[Tensor, Tensor]:
     return mean, deviation.clamp(min=LEAST_DEVIATION)
 
 
-def _samples(config: AudioConfig, seconds: float) -> int:
+def samples_in(seconds: float, config: AudioConfig) -> int:
     """Whole samples in a time; a tiny part more keeps 160 from becoming 159 by rounding."""
     return int(config.sample_rate * seconds + 1e-6)

@@ -59,12 +59,14 @@ class CaptionedImages(Dataset):
         feature_cache: FeatureCache | None = None,
         augmentation: SpeechAugmentation | None = None,
         twice: bool = False,
+        normalised: bool = True,
     ) -> None:
         """`image_size`: px of the images, the pack's or fewer; `words`: longest caption, the rest is cut;
         `same_class`: give another image of each class too; `augment`: random crop and flip, else the
         centre; `feature_cache`: give the cached features of one crop of each image in place of the image;
         `augmentation`: of recordings; `twice`: give each spoken caption a second time, in another recording
-        of the same words if the image has one, and otherwise augmented.
+        of the same words if the image has one, and otherwise augmented; `normalised`: false gives
+        recordings as they were before they were normalised (CMVN), and not augmented.
 
         Raises InputError for images smaller than `image_size` or no usable caption.
         """
@@ -77,6 +79,7 @@ class CaptionedImages(Dataset):
         self.has_same_class, self.augment, self.feature_cache = same_class, augment, feature_cache
         self.augmentation = augmentation if modality == "speech" else None
         self.twice = twice and modality == "speech"
+        self.normalised = normalised
         self._usable = pack.usable(modality)
         # Usable captions of image p: _usable[_first[p]] to _usable[_first[p + 1] - 1].
         self._first = np.searchsorted(self._usable, pack.first_caption)
@@ -144,7 +147,7 @@ class CaptionedImages(Dataset):
             self._tokens,
             same_class,
             cached,
-            self._recordings(epoch, images, captions, 0) if self.augmentation else (),
+            self._recordings(epoch, images, captions, 0) if self._reads_recordings else (),
             self._recordings(epoch, images, self._others(captions, epoch), 1) if self.twice else (),
         )
 
@@ -152,6 +155,8 @@ class CaptionedImages(Dataset):
         self, epoch: int, images: np.ndarray, captions: np.ndarray, turn: int
     ) -> list[torch.Tensor]:
         """Features (T, M) of each caption, augmented if anything is; `turn` 1: for the second time."""
+        if not self.normalised:
+            return [torch.from_numpy(self.pack.unnormalised(index)) for index in captions]
         if self.augmentation is None:
             return [self.pack.mel(index) for index in captions]
         timing = self.timings(epoch)[turn]
@@ -164,6 +169,11 @@ class CaptionedImages(Dataset):
             )
             for image, caption in zip(images.tolist(), captions.tolist(), strict=True)
         ]
+
+    @property
+    def _reads_recordings(self) -> bool:
+        """Whether recordings are other than the pack has them."""
+        return self.modality == "speech" and (self.augmentation is not None or not self.normalised)
 
     def _any_recording(self, random: np.random.Generator) -> np.ndarray:
         return self.pack.unnormalised(self._usable[random.integers(len(self._usable))])

@@ -12,15 +12,22 @@ import torch.nn.functional as F
 from PIL import Image
 
 from s2i.data.audio import Recording, hear
-from s2i.data.image_values import to_rgb
-from s2i.data.images import load_image, resize, to_tensor, to_uint8
+from s2i.data.griffin_lim import to_waveform
+from s2i.data.images import to_uint8
 from s2i.data.text import Vocabulary
 from s2i.devices import resolve_device
 from s2i.errors import InputError, InputWarning
+from s2i.inference.image_input import ImageInput, read_image
 from s2i.inference.path import GenerationPath
-from s2i.inference.stored import DOMAIN, IMAGE_NETWORK, StoredPath, cut_short, read_model
+from s2i.inference.speech_path import SpeechPath
+from s2i.inference.stored import DOMAIN, IMAGE, IMAGE_NETWORK, StoredPath, cut_short, read_model
 from s2i.metrics.domain import Domain
-from s2i.models.build import build_caption_encoder, build_image_encoder, make_generator
+from s2i.models.build import (
+    build_caption_encoder,
+    build_image_encoder,
+    make_generator,
+    make_speech_generator,
+)
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.runs.checkpoint import LAST
 from s2i.runs.pretrained_weights import connect
@@ -32,16 +39,27 @@ class Model:
     """What `load` returns: a path from speech, a path from text, or both."""
 
     origin: Path
-    paths: dict[str, GenerationPath]  # by modality
+    paths: dict[str, GenerationPath]  # images, by modality
+    from_image: SpeechPath | None = None  # speech; None: the model generates none
 
     def path(self, modality: str) -> GenerationPath:
         """The path from "speech" or "text". Raises InputError where the model lacks it."""
         if modality not in self.paths:
+            known = [*self.paths, *(["an image"] if self.from_image else [])]
             raise InputError(
                 f"expected a model with a path from {modality} in {self.origin}, found only"
-                f" {' and '.join(self.paths)}: give {' or '.join(self.paths)}, or another --model"
+                f" {' and '.join(known)}: give {' or '.join(known)}, or another --model"
             )
         return self.paths[modality]
+
+    def speech_path(self) -> SpeechPath:
+        """The path from images to speech. Raises InputError where the model lacks it."""
+        if self.from_image is None:
+            raise InputError(
+                f"expected a model that generates speech in {self.origin}, found one that generates images"
+                f" from {' and '.join(self.paths)}: give a run of s2i train-cross-modal as --model"
+            )
+        return self.from_image
 
     def encode(
         self, *, speech: Recording | None = None, text: str | None = None, where: str = ""
@@ -91,12 +109,19 @@ class Model:
         outputs = (path.generate(encoding, [str(seed + i)]) for i in range(count))
         return [Image.fromarray(to_uint8(output.images[-1][0])) for output in outputs]
 
+    def speak(self, image: ImageInput, seed: int = 0) -> tuple[np.ndarray, int]:
+        """Speech generated from an image, heard through Griffin-Lim: float32 (N,) in [-1, 1], and its rate in
+        Hz. `image`: as `embed` takes it. Raises InputError for a model that generates none."""
+        path = self.speech_path()
+        [log_mel] = path.generate(read_image(image, path.config), [str(seed)])
+        return to_waveform(log_mel, path.config.audio, seed).numpy(), path.config.audio.sample_rate
+
     def embed(
         self,
         *,
         speech: Recording | None = None,
         text: str | None = None,
-        image: str | Path | Image.Image | None = None,
+        image: ImageInput | None = None,
         space: str | None = None,
     ) -> np.ndarray:
         """A sentence or an image as a vector of length 1: float32 (D,).
@@ -114,12 +139,8 @@ class Model:
         if image is None:
             _, encoding = self.encode(speech=speech, text=text)
             return F.normalize(encoding.sentence, dim=1)[0].cpu().numpy()
-        path = self.path(space or next(iter(self.paths)))
-        if isinstance(image, Image.Image):
-            pixels = np.asarray(resize(to_rgb(image), path.config.packed_size))
-        else:
-            pixels = path.frame_image(load_image(image))
-        return path.encode_images(to_tensor(torch.from_numpy(pixels.copy())[None]))[0].cpu().numpy()
+        path = self.path(space or next(iter(self.paths), "speech"))
+        return path.encode_images(read_image(image, path.config))[0].cpu().numpy()
 
     def search(
         self,
@@ -127,7 +148,7 @@ class Model:
         *,
         speech: Recording | None = None,
         text: str | None = None,
-        image: str | Path | Image.Image | None = None,
+        image: ImageInput | None = None,
         top: int = 10,
         gallery: str = "images",
     ) -> list[Hit]:
@@ -167,7 +188,43 @@ def load(model: str | Path, device: str = "auto", only: str = "") -> Model:
     folder = Path(model)
     stored = read_model(folder, only)
     chosen = resolve_device(device)
-    return Model(folder, {path.config.modality: _assemble(path, chosen) for path in stored})
+    paths = {path.source: path for path in stored}
+    from_image = paths.pop(IMAGE, None)
+    return Model(
+        folder,
+        {source: _assemble(path, chosen) for source, path in paths.items()},
+        None if from_image is None else _assemble_speech_path(from_image, chosen),
+    )
+
+
+def _assemble_speech_path(stored: StoredPath, device: torch.device) -> SpeechPath:
+    config, weights = stored.config, stored.weights
+    try:
+        with torch.random.fork_rng(devices=[]):  # the weights made here are random, and replaced below
+            networks = {
+                "image_encoder": build_image_encoder(config, config.speech_generator.code_dim),
+                "speech_generator": make_speech_generator(config),
+            }
+        for name, network in networks.items():
+            network.load_state_dict(weights[name])
+            network.requires_grad_(False).eval().to(device)
+        connect(networks["image_encoder"], config.image_encoder, stored.origin.parent / IMAGE_NETWORK)
+    except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
+        raise cut_short(stored.origin, "weights that fit the configuration", error) from error
+    return SpeechPath(
+        config=config,
+        step=stored.step,
+        device=device,
+        image_encoder=networks["image_encoder"],
+        generator=networks["speech_generator"],
+        data=stored.data,
+        trained_by=stored.trained_by,
+        folder=_folder_of(stored),
+    )
+
+
+def _folder_of(stored: StoredPath) -> Path:
+    return stored.origin.parent.parent if stored.origin.name == LAST else stored.origin.parent
 
 
 def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
@@ -202,6 +259,6 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
         generator=networks["generator"],
         data=stored.data,
         trained_by=stored.trained_by,
-        folder=stored.origin.parent.parent if stored.origin.name == LAST else stored.origin.parent,
+        folder=_folder_of(stored),
         domain=domain,
     )

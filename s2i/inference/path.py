@@ -10,14 +10,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from s2i.config import Config
 from s2i.data.audio import features
 from s2i.data.batches import Batch, pad_mels, pad_tokens
-from s2i.data.images import frame
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+from s2i.inference.image_input import frame_image
 from s2i.metrics.domain import Domain
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
@@ -44,6 +44,16 @@ class GenerationPath:
     folder: Path | None = None  # of the run or the exported model; None: never read from one
     domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
     truncation: float = 1.0  # factor of the noise; below 1 images are more usual, and more alike
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Those that there are, by the names of an exported model."""
+        named = {
+            "caption_encoder": self.encoder,
+            "image_encoder": self.image_encoder,
+            "generator": self.generator,
+        }
+        return {name: network for name, network in named.items() if network is not None}
 
     @property
     def embedding_dim(self) -> int:
@@ -128,8 +138,7 @@ class GenerationPath:
         self, image: Image.Image, box: tuple[float, float, float, float] | None = None
     ) -> np.ndarray:
         """Crop and resize a photograph as those that the image encoder was trained on: uint8 (S, S, 3)."""
-        data = self.config.data
-        return np.asarray(frame(image, box, data.box_scale, data.margin, self.config.packed_size))
+        return frame_image(image, self.config, box)
 
     def fingerprint(self, network: str) -> str:
         """SHA-256, in hexadecimal digits, of the weights of "encoder", "image_encoder" or "generator".

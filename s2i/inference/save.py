@@ -18,7 +18,8 @@ from s2i.errors import InputError
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
-from s2i.inference.stored import DOMAIN, FORMAT, IMAGE_NETWORK, MODALITIES
+from s2i.inference.speech_path import SpeechPath
+from s2i.inference.stored import DOMAIN, FORMAT, IMAGE, IMAGE_NETWORK, SOURCES
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import EFFICIENTNET_LITE0
 from s2i.progress import say
@@ -26,12 +27,14 @@ from s2i.runs.pretrained_weights import comes_from_a_file
 from s2i.settings import declared
 from s2i.tables import markdown
 
-FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{modality}.safetensors" for modality in MODALITIES)}
+Paths = dict[str, GenerationPath | SpeechPath]  # by what they begin with: one of SOURCES
+
+FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{source}.safetensors" for source in SOURCES)}
 
 
 def write_model(
     folder: str | Path,
-    paths: dict[str, GenerationPath],
+    paths: Paths,
     command: str,
     sections: Sequence[str],
     half: bool = False,
@@ -40,7 +43,7 @@ def write_model(
 
     Args:
         folder: made, or replaced where it is an exported model.
-        paths: by modality.
+        paths: by what they begin with.
         command: that made it, for the card.
         sections: lines of the card on the origin of each path.
         half: store weights as float16, half the size; they are read back into float32.
@@ -65,7 +68,7 @@ def _model_files(folder: Path) -> set[str]:
     """The files of a model; none for a folder whose config.json is not a model's."""
     try:
         description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        is_model = isinstance(description["format"], int) and set(description["paths"]) <= set(MODALITIES)
+        is_model = isinstance(description["format"], int) and set(description["paths"]) <= set(SOURCES)
     except (OSError, ValueError, KeyError, TypeError):
         is_model = False
     return FILES if is_model else set()
@@ -73,38 +76,42 @@ def _model_files(folder: Path) -> set[str]:
 
 def _write_files(
     folder: Path,
-    paths: dict[str, GenerationPath],
+    paths: Paths,
     name: str,
     command: str,
     sections: Sequence[str],
     half: bool,
 ) -> None:
     description: dict[str, Any] = {"format": FORMAT, "paths": {}}
+    images = [source for source in paths if source != IMAGE]
+    generates = [f"images from {' and from '.join(images)}"] if images else []
+    generates += ["speech from images"] if IMAGE in paths else []
     card = [
         f"# {name}",
         "",
-        f"Generates images from {' and from '.join(paths)}. Made by `{command}`; read by"
+        f"Generates {', and '.join(generates)}. Made by `{command}`; read by"
         f" `s2i generate --model {name}` and by `s2i.load({name!r})`.",
         "",
     ]
     rows: list[dict[str, str]] = []
-    for modality, path in paths.items():
+    for source, path in paths.items():
         weights = _weights(path, half)
-        file = folder / f"{modality}.safetensors"
+        file = folder / f"{source}.safetensors"
         file.write_bytes(save(weights))
-        description["paths"][modality] = {
+        vocabulary = None if isinstance(path, SpeechPath) else path.vocabulary
+        description["paths"][source] = {
             "config": _portable(config_to_dict(path.config)),
-            "vocabulary": path.vocabulary.to_list() if path.vocabulary else None,
+            "vocabulary": vocabulary.to_list() if vocabulary else None,
             "step": path.step,
             **({"data": path.data} if path.data is not None else {}),
             "trained_by": path.trained_by,
         }
-        others = ("image_encoder.", f"{DOMAIN}.")
+        others = () if source == IMAGE else ("image_encoder.", f"{DOMAIN}.")
         to_generate = sum(value.numel() for key, value in weights.items() if not key.startswith(others))
         rows.append(
             {
-                "path": modality,
-                "images": f"{path.config.generated_size} px, {path.config.generator.stages} stages",
+                "path": source,
+                "generates": _generated(path),
                 "steps": str(path.step or "unknown"),
                 "parameters to generate": f"{to_generate:,}",
                 "file": f"`{file.name}`",
@@ -119,14 +126,16 @@ def _write_files(
     (folder / "README.md").write_text("\n".join([*card, *sections]) + "\n", encoding="utf-8")
 
 
-def _weights(path: GenerationPath, half: bool) -> dict[str, Tensor]:
-    networks = {
-        "caption_encoder": path.encoder,
-        "image_encoder": path.image_encoder,
-        "generator": path.generator,
-    }
-    tensors = {name: network.state_dict() for name, network in networks.items() if network is not None}
-    if path.domain is not None:
+def _generated(path: GenerationPath | SpeechPath) -> str:
+    if isinstance(path, SpeechPath):
+        frames = path.config.speech_generator.frames
+        return f"{frames} frames, {frames * path.config.audio.hop:.1f} s of speech"
+    return f"images of {path.config.generated_size} px, {path.config.generator.stages} stages"
+
+
+def _weights(path: GenerationPath | SpeechPath, half: bool) -> dict[str, Tensor]:
+    tensors = {name: network.state_dict() for name, network in path.networks.items()}
+    if isinstance(path, GenerationPath) and path.domain is not None:
         tensors[DOMAIN] = path.domain.tensors()
     return {
         f"{name}.{key}": value
@@ -142,7 +151,7 @@ def _stored(values: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
     }
 
 
-def _write_image_network(folder: Path, paths: dict[str, GenerationPath], half: bool) -> list[str]:
+def _write_image_network(folder: Path, paths: Paths, half: bool) -> list[str]:
     """Write the frozen backbone of the paths' image encoders once; returns the card's lines about it.
 
     Generation does not use it. Published weights are left out, as they can be had again; those of a local

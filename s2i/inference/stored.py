@@ -18,12 +18,15 @@ from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.provenance import Origins
 
-GENERATING = ("gan", "regression")  # kinds of training whose runs generate images
+GENERATING = ("gan", "regression", "cross_modal")  # kinds of training whose runs generate images
 FORMAT = 1  # of an exported model's folder
-MODALITIES = ("speech", "text")
+MODALITIES = ("speech", "text")  # of captions, from which images are generated
+IMAGE = "image"  # from which speech is generated
+SOURCES = (*MODALITIES, IMAGE)  # what a path begins with
 IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read only to embed images
 DOMAIN = "domain"  # the name of a `Domain`'s tensors beside the networks' weights
-NETWORKS = ("caption_encoder", "image_encoder", "generator")  # of a path, as an exported model names them
+# Of a path, as an exported model names them.
+NETWORKS = ("caption_encoder", "image_encoder", "generator", "speech_generator")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class StoredPath:
     """The configuration and weights of one path."""
 
     origin: Path
+    source: str  # one of SOURCES
     config: Config
     vocabulary: list[str] | None
     step: int
@@ -40,9 +44,9 @@ class StoredPath:
 
 
 def read_model(folder: Path, only: str = "") -> list[StoredPath]:
-    """The paths of a model, one a modality. Raises InputError as `s2i.inference.model.load` does.
+    """The paths of a model, one a source. Raises InputError as `s2i.inference.model.load` does.
 
-    `only`: of an exported model that has this modality, no other is read.
+    `only`: of an exported model that has this source, no other is read.
     """
     if (folder / "config.json").is_file():
         return _read_exported(folder, only)
@@ -68,24 +72,22 @@ def _read_exported(folder: Path, only: str) -> list[StoredPath]:
             " export it with this version of s2i"
         )
     entries = description.get("paths")
-    if not isinstance(entries, dict) or not entries or not set(entries) <= set(MODALITIES):
+    if not isinstance(entries, dict) or not entries or not set(entries) <= set(SOURCES):
         raise InputError(
-            f"expected paths from speech or text in {origin}, found none: export the model again"
+            f"expected paths from speech, text or images in {origin}, found none: export the model again"
         )
     paths = []
-    for modality, entry in {only: entries[only]}.items() if only in entries else entries.items():
+    for source, entry in {only: entries[only]}.items() if only in entries else entries.items():
         if not isinstance(entry, dict):
-            raise InputError(
-                f"expected an object for {modality} in {origin}, found {entry!r}: export it again"
-            )
+            raise InputError(f"expected an object for {source} in {origin}, found {entry!r}: export it again")
         weights: dict[str, dict[str, Tensor]] = {name: {} for name in NETWORKS}
-        for key, value in _read_weights(folder / f"{modality}.safetensors").items():
+        for key, value in _read_weights(folder / f"{source}.safetensors").items():
             network, _, name = key.partition(".")
             weights.setdefault(network, {})[name] = value
-        stored = _stored(origin, entry, weights)
-        if stored.config.modality != modality:
+        stored = _stored(origin, source, entry, weights)
+        if source not in (stored.config.modality, IMAGE):
             raise InputError(
-                f"expected a configuration for {modality} in {origin}, found one for"
+                f"expected a configuration for {source} in {origin}, found one for"
                 f" {stored.config.modality}: export the model again"
             )
         paths.append(stored)
@@ -108,6 +110,8 @@ def _read_run(folder: Path) -> list[StoredPath]:
             f"expected the checkpoint of a GAN run in {path}, found kind {kind!r}: check --model"
         )
     nets = saved["nets"]
+    if kind == "cross_modal":
+        return _read_cross_modal(saved, path)
     paths = []
     for config, prefix in zip(_configs(saved, path), ("", "other_"), strict=False):
         encoders = {name: nets.get(prefix + name, {}) for name in ("caption_encoder", "image_encoder")}
@@ -116,8 +120,21 @@ def _read_run(folder: Path) -> list[StoredPath]:
         )  # where it was trained with the generator
         entry = {**saved, "config": config_to_dict(config)}
         entry["vocabulary"] = saved["vocabulary"] if config.modality == "text" else None
-        paths.append(_stored(path, entry, {**encoders, "generator": nets["ema"]}))
+        paths.append(_stored(path, config.modality, entry, {**encoders, "generator": nets["ema"]}))
     return paths
+
+
+def _read_cross_modal(saved: dict[str, Any], path: Path) -> list[StoredPath]:
+    """The path from images and, where the run generates images too, that from speech. The image encoder reads
+    images for speech: no caption was matched with what it makes of them."""
+    averaged = {name: saved["nets"].get(f"{name}_ema", {}) for name in NETWORKS}
+    from_image = {name: averaged[name] for name in ("image_encoder", "speech_generator")}
+    from_speech = {"caption_encoder": averaged["caption_encoder"], "generator": averaged["generator"]}
+    weights = {IMAGE: from_image, **({"speech": from_speech} if averaged["generator"] else {})}
+    return [
+        _stored(path, source, saved, {**dict.fromkeys(NETWORKS, {}), **networks})
+        for source, networks in weights.items()
+    ]
 
 
 def _configs(saved: dict[str, Any], path: Path) -> list[Config]:
@@ -127,7 +144,9 @@ def _configs(saved: dict[str, Any], path: Path) -> list[Config]:
     return config_from_dict(saved["config"], str(path)).of_each_modality()
 
 
-def _stored(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str, Tensor]]) -> StoredPath:
+def _stored(
+    origin: Path, source: str, entry: dict[str, Any], weights: dict[str, dict[str, Tensor]]
+) -> StoredPath:
     config, words, step = entry.get("config"), entry.get("vocabulary"), entry.get("step")
     if not isinstance(config, dict) or not isinstance(step, int):
         raise InputError(
@@ -148,7 +167,7 @@ def _stored(origin: Path, entry: dict[str, Any], weights: dict[str, dict[str, Te
             f"expected fingerprints {{digits: network}} as trained_by in {origin}, found {trained_by!r}:"
             " export it again"
         )
-    return StoredPath(origin, config, words, step, weights, data, trained_by)
+    return StoredPath(origin, source, config, words, step, weights, data, trained_by)
 
 
 def _is_of_words(value: Any) -> bool:

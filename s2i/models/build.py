@@ -15,7 +15,9 @@ from s2i.models.feature_network import FeatureNetwork
 from s2i.models.feature_posterior import FeaturePosterior
 from s2i.models.generator import StackedGenerator
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
-from s2i.models.interfaces import CaptionEncoder, Generator
+from s2i.models.interfaces import CaptionEncoder, Generator, SpeechGenerator
+from s2i.models.log_mel_generator import LogMelGenerator
+from s2i.models.pair_discriminator import PairDiscriminator
 from s2i.models.posterior import Posterior
 from s2i.models.projected_discriminator import ProjectedDiscriminator
 from s2i.models.speech_encoder import SpeechEncoder
@@ -70,6 +72,33 @@ def build_generator(config: Config, embedding_dim: int | None = None) -> Generat
     generator = make_generator(config, embedding_dim)
     generator.initialise()
     return generator
+
+
+def make_speech_generator(config: Config, code_dim: int | None = None) -> SpeechGenerator:
+    """The generator of speech with any weights, to be loaded.
+
+    `code_dim`: of what it reads; None: of an image's code, as configured.
+
+    Raises InputError as `build_caption_encoder` does.
+    """
+    width, bins = code_dim or config.speech_generator.code_dim, config.audio.mel_bins
+    return _build("speech_generator", config.speech_generator, LogMelGenerator, width, bins)
+
+
+def build_speech_generator(config: Config, code_dim: int | None = None) -> SpeechGenerator:
+    """The generator of speech with the weights that a training begins with; otherwise as
+    `make_speech_generator`."""
+    generator = make_speech_generator(config, code_dim)
+    generator.initialise()
+    return generator
+
+
+def build_pair_discriminator(config: Config) -> PairDiscriminator:
+    """The discriminator of images with speech, with the weights that a training begins with."""
+    sizes = config.generated_size, config.audio.mel_bins, config.speech_generator.frames
+    discriminator = _build("discriminator", config.discriminator, PairDiscriminator, *sizes)
+    discriminator.initialise()
+    return discriminator
 
 
 def build_posterior(

@@ -22,6 +22,12 @@ class CaptionEncoding:
     sequence: Tensor
     mask: Tensor
 
+    @classmethod
+    def of_vectors(cls, vectors: Tensor) -> CaptionEncoding:
+        """Vectors (B, D) in place of sentences, such as those of images; each is its own sequence."""
+        mask = torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device)
+        return cls(vectors, vectors.unsqueeze(2), mask)
+
     def detach(self) -> CaptionEncoding:
         """The same numbers, without their history."""
         return CaptionEncoding(self.sentence.detach(), self.sequence.detach(), self.mask)

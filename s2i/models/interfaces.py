@@ -1,8 +1,9 @@
 """What a network of another kind has to offer to take the place of one of this package.
 
 Each is a `torch.nn.Module`. A configuration names its class as `module:Class` (`speech_encoder.network`,
-`text_encoder.network`, `generator.network`, `discriminator.network`) and gives it the `options` of the same
-section as keyword arguments, which its constructor checks. s2i/README.md shows one of each.
+`text_encoder.network`, `generator.network`, `speech_generator.network`, `discriminator.network`) and gives it
+the `options` of the same section as keyword arguments, which its constructor checks. s2i/README.md shows one
+of each that trainings of images have.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
+from s2i.models.log_mel_generator import LogMelScale
 
 
 class CaptionEncoder(Protocol):
@@ -70,6 +72,34 @@ class Generator(Protocol):
         self, encoding: CaptionEncoding, *noise: Tensor, stages: int | None = None
     ) -> GeneratorOutput:
         """Generate images of B captions from noise as sampled above; of the first `stages` sizes alone."""
+
+
+class SpeechGenerator(Protocol):
+    """A code, of an image say, and noise to speech, as a log-mel of one length.
+
+    The constructor is called with the section `speech_generator` of the configuration, the code's
+    `embedding_dim`, `audio.mel_bins`, and the options.
+
+    Attributes:
+        frames: T, of each log-mel.
+        scale: log-mels to [-1, 1] and back; a training sets its range.
+    """
+
+    frames: int
+    scale: LogMelScale
+
+    def initialise(self) -> None:
+        """Set the weights that a training begins with, where the constructor's are not those."""
+
+    def sample_noise(self, keys: Sequence[str], seed: int) -> tuple[Tensor, ...]:
+        """The noise of B codes, on the CPU, as of `Generator`."""
+
+    def sample_batch_noise(self, count: int, device: torch.device) -> tuple[Tensor, ...]:
+        """The noise of a training step, from torch's global random state."""
+
+    def __call__(self, encoding: CaptionEncoding, *noise: Tensor) -> Tensor:
+        """Log-mels (B, M, T) of B codes, which are an encoding's sentences: ln(power + `audio.log_floor`),
+        not normalised."""
 
 
 class Discriminator(Protocol):

@@ -11,36 +11,40 @@ from s2i.errors import InputError
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.save import write_model
+from s2i.inference.speech_path import SpeechPath
+from s2i.inference.stored import IMAGE
 from s2i.inference.training_domain import training_domain
 from s2i.reports.model_card import describe_run
 
 
 def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -> None:
-    """Write the path of each run into one model folder, whole or not at all.
+    """Write the paths of each run into one model folder, whole or not at all.
 
     Args:
-        runs: GAN runs, one a modality; their EMA generator is exported.
+        runs: that generate, one a modality, or speech from images; their EMA generator is exported.
         folder: made, or replaced where it is an exported model.
         half: store weights as float16, half the size; they are read back into float32.
 
     Raises:
         InputError: a run can't be read, two have one modality, or `folder` is something else.
     """
-    origins: dict[str, tuple[Path, GenerationPath]] = {}
+    origins: dict[str, tuple[Path, GenerationPath | SpeechPath]] = {}
     for run in map(Path, runs):
         if os.path.realpath(run) == os.path.realpath(folder):
             raise InputError(f"expected another folder to write than {run}, which is read: name another")
-        for modality, path in load(run, "cpu").paths.items():
-            if modality in origins:
+        model = load(run, "cpu")
+        speech = {} if model.from_image is None else {IMAGE: model.from_image}
+        for source, path in (model.paths | speech).items():
+            if source in origins:
                 raise InputError(
-                    f"expected one run from {modality}, found two:"
-                    f" {origins[modality][0]} and {run}: leave one out"
+                    f"expected one run from {source}, found two:"
+                    f" {origins[source][0]} and {run}: leave one out"
                 )
-            if modality == "speech":
+            if source == "speech":
                 path = replace(path, domain=training_domain(path))
-            origins[modality] = run, path
+            origins[source] = run, path
     if not origins:
         raise InputError("expected at least one run to export, found none: name a run of s2i train-gan")
-    sections = [line for modality, origin in origins.items() for line in describe_run(modality, *origin)]
-    paths = {modality: path for modality, (_, path) in origins.items()}
+    sections = [line for source, origin in origins.items() for line in describe_run(source, *origin)]
+    paths = {source: path for source, (_, path) in origins.items()}
     write_model(folder, paths, "s2i export", sections, half)

@@ -10,6 +10,7 @@ from typing import Any
 from s2i.config import MISSING
 from s2i.files.atomic import read_json
 from s2i.inference.path import GenerationPath
+from s2i.inference.speech_path import SpeechPath
 from s2i.reports.rows import Record, cells, interval_forms, leading, rows
 from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.run import Run
@@ -18,15 +19,15 @@ from s2i.tables import filled, markdown, metric_label
 SHARED = ("step", "split", "seed", "weights", "classifier")  # above the table, where all its rows agree
 
 
-def describe_run(modality: str, run: Path, path: GenerationPath) -> list[str]:
+def describe_run(source: str, run: Path, path: GenerationPath | SpeechPath) -> list[str]:
     """The card's lines about one path, from its run's folder and from its encoder's."""
     config = path.config
-    lines = ["", f"## From {modality}", ""]
+    lines = ["", f"## From {source}", ""]
     if config.data.manifest != MISSING:
         known = f" (fingerprint {path.data['train'][:12]})" if path.data and "train" in path.data else ""
         lines.append(f"Data: the split `train`{known} of `{_shown(config.data.manifest)}`.")
     lines.append(f"Seed {config.seed}, {config.precision}. Every setting is in `config.json`.")
-    if modality == "speech" and config.audio.front_end not in ("log_mel", "waveform"):
+    if source == "speech" and config.audio.front_end not in ("log_mel", "waveform"):
         lines.append(
             f"A recording passes torchaudio's `{config.audio.front_end}` first, whose weights are not here:"
             " torchaudio downloads them once, or finds them in its cache."

@@ -22,8 +22,7 @@ from s2i.models.interfaces import Discriminator
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 from s2i.plugins import find_outside
 from s2i.training.matching_loss import matching_loss
-
-Terms = dict[str, Tensor | float]  # scalars by their names in the log
+from s2i.training.terms import Terms
 
 CONTRAST_SCALE = 10.0  # as S2IGAN's batch matching
 

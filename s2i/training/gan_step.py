@@ -31,7 +31,6 @@ from s2i.training.distributed import Engine
 from s2i.training.gan_losses import (
     GeneratedBatch,
     ImageEmbeddings,
-    Terms,
     discriminator_losses,
     generator_adversarial_losses,
     generator_losses,
@@ -48,6 +47,7 @@ from s2i.training.generator_terms import (
     pixel_loss,
 )
 from s2i.training.learner import Learner
+from s2i.training.terms import Terms, without_history
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def discriminator_step(
         terms |= penalties
     terms["lr/discriminator"], terms["grad_norm/d"] = learner.update(step)
     learner.requires_grad_(False)
-    return _without_history(terms)
+    return without_history(terms)
 
 
 # Relation supervisor
@@ -214,7 +214,7 @@ def relation_step(conditioner: Conditioner, embeddings: ImageEmbeddings, batch: 
     conditioner.relation_learner.zero_grad()
     conditioner.engine.backward(terms["relation/all"])
     conditioner.relation_learner.update(step)
-    return _without_history(terms)
+    return without_history(terms)
 
 
 # Generator
@@ -295,7 +295,7 @@ def generator_step(
     terms["lr/generator"], terms["grad_norm/g"] = networks.generator_learner.update(step)
     for learner in conditioner.encoder_learners:
         learner.update(step)
-    return _without_history(terms)
+    return without_history(terms)
 
 
 def balanced(
@@ -332,7 +332,3 @@ def balanced(
     value = reconstruction.detach() + weight * adversarial.detach()
     linear = sum((each * gradient).sum() for each, gradient in zip(images, gradients, strict=True))
     return linear + (value - linear.detach()), {"g/adversarial_weight": weight, "g/gradient_ratio": balance}
-
-
-def _without_history(terms: Terms) -> Terms:
-    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in terms.items()}

@@ -38,9 +38,8 @@ from s2i.training.learner import Learner
 from s2i.training.loop import Training
 from s2i.training.matching_model import freeze, load_matching_model
 from s2i.training.samples import SampleGrid
+from s2i.training.terms import Terms, without_history
 from s2i.training.trained_encoders import RETRAIN
-
-Terms = dict[str, Tensor | float]
 
 
 @alone_in_its_run
@@ -146,7 +145,7 @@ def decoder_losses(
     Args:
         images: (B, 3, S, S) in [-1, 1]; features: (B, D), the frozen network's of them; class_ids: (B,).
     """
-    decoded = decoder(_encoding(features)).images[-1]
+    decoded = decoder(CaptionEncoding.of_vectors(features)).images[-1]
     pixel = F.l1_loss(decoded, image_pyramid(images, decoder.sizes)[-1])
     classes = F.cross_entropy(classifier(features).float(), class_ids)
     total = config.pixel_weight * pixel + classes
@@ -196,14 +195,7 @@ def update(learner: Learner, terms: Terms, name: str, step: int, engine: Engine)
     learner.zero_grad()
     engine.backward(terms[f"{name}/all"])
     terms[f"lr/{name}"], terms[f"grad_norm/{name}"] = learner.update(step)
-    for key, value in terms.items():
-        terms[key] = value.detach() if isinstance(value, Tensor) else value
-
-
-def _encoding(features: Tensor) -> CaptionEncoding:
-    """Features in place of sentences."""
-    mask = torch.ones(len(features), 1, dtype=torch.bool, device=features.device)
-    return CaptionEncoding(features, features.unsqueeze(2), mask)
+    terms.update(without_history(terms))
 
 
 def _image_network(

@@ -1,0 +1,77 @@
+"""`generate` through speech: a recording generated from an image, or from the image of a sentence; and an
+image generated from the speech of an image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from s2i.data.audio import Recording
+from s2i.data.images import save_png, to_uint8
+from s2i.files.atomic import write_atomically
+from s2i.files.output_folder import check_output_file
+from s2i.inference.generate import check_outputs
+from s2i.inference.image_input import ImageInput
+from s2i.inference.model import Model, load
+
+SOUND, IMAGE = (".wav",), (".png",)
+
+
+def generate_speech(
+    model: str | Path,
+    output: str | Path,
+    image: str | Path | None = None,
+    speech: Recording | None = None,
+    text: str | None = None,
+    seed: int = 0,
+    truncation: float = 1.0,
+    device: str = "auto",
+) -> Path:
+    """Write `output`, whole or not at all: a .wav of what is generated from the image, or from the image that
+    is generated of the sentence; a .png of what is generated from the image's speech.
+
+    Args:
+        model: an exported model's folder or a run that generates speech.
+        image, speech, text: one of the three; a sentence only for a .wav.
+        seed: of all noise.
+        truncation: factor of the noise of generated images.
+
+    Returns:
+        The file. Raises InputError for unusable input, and a model that lacks a path.
+    """
+    output = Path(output)
+    check_outputs([output], SOUND if image is None else SOUND + IMAGE)
+    check_output_file(output, [file for file in (image, speech) if isinstance(file, (str, Path))])
+    loaded = load(model, device)
+    loaded.speech_path()
+    given: ImageInput = image
+    if image is None:
+        path, encoding = loaded.encode(speech=speech, text=text)
+        path = replace(path, truncation=truncation)
+        given = Image.fromarray(to_uint8(path.generate(encoding, [str(seed)]).images[-1][0]))
+    if output.suffix.lower() in IMAGE:
+        save_png(_image_again(loaded, given, seed, truncation), output)
+        return output
+    samples, rate = loaded.speak(given, seed)
+    save_wav(samples, rate, output)
+    return output
+
+
+def save_wav(samples: np.ndarray, rate: int, path: str | Path) -> None:
+    """Write a WAV of 16 bits: whole, or not at all. `samples`: (N,) in [-1, 1]; `rate`: Hz."""
+    content = BytesIO()
+    soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
+    with write_atomically(path, "wb") as stream:
+        stream.write(content.getvalue())
+
+
+def _image_again(model: Model, image: ImageInput, seed: int, truncation: float) -> Image.Image:
+    """The image of the recording that is generated from an image."""
+    path, encoding = model.encode(speech=model.speak(image, seed))
+    path = replace(path, truncation=truncation)
+    return Image.fromarray(to_uint8(path.generate(encoding, [str(seed)]).images[-1][0]))

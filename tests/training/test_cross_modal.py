@@ -1,0 +1,279 @@
+"""Speech from images, and both from each other: losses by hand, traps, the same bits however often killed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from s2i.cli import main
+from s2i.config import Config, CrossModalConfig, EvaluationConfig
+from s2i.config_data import AudioConfig
+from s2i.config_files import override
+from s2i.config_networks import DiscriminatorConfig, SpeechGeneratorConfig
+from s2i.data.audio import log_mel
+from s2i.data.griffin_lim import to_waveform
+from s2i.data.manifest import write_manifest
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
+from s2i.errors import InputError
+from s2i.inference.model import load
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.log_mel_generator import LogMelGenerator, LogMelScale, laid_out
+from s2i.models.pair_discriminator import PairDiscriminator
+from s2i.reports.export import export
+from s2i.runs.checkpoint import load_last
+from s2i.training.cross_modal import train_cross_modal
+from s2i.training.cross_modal_step import Pair, discriminator_losses, generator_losses
+from tests.fixtures.data import write_telling_data
+from tests.fixtures.models import same, tiny_training_config
+from tests.fixtures.trainings import train_and_die
+
+SPEECH = [
+    "cross_modal.generates=speech",
+    "cross_modal.batch_size=4",
+    "cross_modal.steps=5",
+    "cross_modal.ema=0.9",
+    "cross_modal.sample_every=3",
+    "speech_generator.frames=33",
+    "speech_generator.code_dim=6",
+    "speech_generator.noise_dim=5",
+    "speech_generator.channels=4",
+    "discriminator.norm=batch",
+    "discriminator.options.project_dim=4",
+    "generator.stages=1",
+    "generator.base_size=16",
+    "generator.attention=false",
+    "audio.mel_bins=20",
+]
+
+
+def configured(folder: Path, run: Path, words: list[str]) -> Config:
+    config = tiny_training_config(folder / "data", run)
+    config = replace(config, evaluation=EvaluationConfig(split="val", batch_size=4))
+    return override(config, [*words, f"data.pack={folder / 'pack'}"])
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> Path:
+    """Data in `data`, packed for SPEECH in `pack`."""
+    folder = tmp_path_factory.mktemp("spoken")
+    (folder / "data").mkdir()
+    write_telling_data(folder / "data")
+    build_pack(configured(folder, folder / "none", SPEECH), ["train", "val"])
+    return folder
+
+
+def test_speech_from_images_resumes_bit_for_bit_is_exported_and_heard(packed, tmp_path, monkeypatch):
+    config = configured(packed, tmp_path / "run", SPEECH)
+    unbroken = load_last(train_cross_modal(config) / "checkpoints")
+    broken = replace(config, run=str(tmp_path / "broken"))
+    train_and_die(monkeypatch, train_cross_modal, broken, 5)  # the checkpoint is of step 4
+    torch.rand(3)
+    again = load_last(train_cross_modal(broken) / "checkpoints")
+    for part in ("nets", "optimisers", "random", "step"):
+        assert same(unbroken[part], again[part]), part
+    assert sorted(path.name for path in (tmp_path / "run" / "samples" / "speech").iterdir()) == [
+        "step-00000003.png",
+        "step-00000005.png",
+    ]
+
+    export([tmp_path / "run"], tmp_path / "model")
+    models = [load(tmp_path / name, "cpu") for name in ("run", "model")]
+    image = packed / "data" / "0.png"
+    (first, rate), (exported, _) = (model.speak(image, seed=1) for model in models)
+    assert rate == 22050 and len(first) == pytest.approx(33 * 220, abs=600)
+    assert np.array_equal(first, exported) and not np.array_equal(first, models[0].speak(image, seed=2)[0])
+    assert "Generates speech from images." in (tmp_path / "model" / "README.md").read_text()
+    with pytest.raises(InputError, match="path from speech .* found only an image"):
+        models[1].path("speech")
+
+
+def test_a_log_mel_depends_on_its_image_and_key_alone(packed, tmp_path):
+    run = train_cross_modal(configured(packed, tmp_path / "run", [*SPEECH, "cross_modal.steps=2"]))
+    path = load(run, "cpu").speech_path()
+    images = torch.rand(3, 3, 16, 16) * 2 - 1
+    together = path.generate(images, ["a", "b", "c"], seed=4)
+    assert together.shape == (3, 33, 20)
+    for row, key in enumerate("abc"):
+        alone = path.generate(images[row : row + 1], [key], seed=4)
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-4, rtol=0)
+    assert not torch.equal(path.generate(images[:1], ["a"], 0), path.generate(images[:1], ["b"], 0))
+
+
+def test_the_range_of_log_mels_is_that_of_the_recordings(packed, tmp_path):
+    run = train_cross_modal(configured(packed, tmp_path / "run", [*SPEECH, "cross_modal.steps=1"]))
+    scale = load(run, "cpu").speech_path().generator.scale
+    pack = Pack(packed / "pack" / "train")
+    loudest = max(pack.unnormalised(index).max() for index in pack.usable("speech").tolist())
+    assert float(scale.least) == pytest.approx(log(1e-6)) and float(scale.largest) == pytest.approx(loudest)
+
+
+def test_from_the_command_line(packed, tmp_path, capsys):
+    run = train_cross_modal(configured(packed, tmp_path / "run", [*SPEECH, "cross_modal.steps=1"]))
+    output = tmp_path / "bird.wav"
+    main(
+        ["generate", "--model", str(run), "--image", str(packed / "data" / "0.png"), "--output", str(output)]
+    )
+    samples, rate = soundfile.read(output)
+    assert rate == 22050 and len(samples) > 4000
+    assert capsys.readouterr().out.strip() == str(output)
+    for words, expected in (
+        (["--image", str(packed / "data" / "0.png"), "--output", "b.wav", "--count", "2"], "without --count"),
+        (["--image", str(packed / "data" / "none.png"), "--output", "b.wav"], "found none at"),
+        (["--image", str(packed / "data" / "0.png"), "--output", "b.gif"], "ends in .wav or .png"),
+        (["--speech", str(packed / "data" / "0-0.wav"), "--output", "b.wav"], "path from speech"),
+        (["--image", str(packed / "data" / "0.png"), "--output", "b.png"], "path from speech"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["generate", "--model", str(run), *words])
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert stopped.value.code == 2 and expected in error, error
+
+
+def test_recordings_are_laid_out_with_silence_behind():
+    mels = torch.arange(12.0).reshape(2, 1, 6)
+    out = laid_out(mels, torch.tensor([2, 6]), 4, -9.0)
+    assert out.tolist() == [[[0, 1, -9, -9]], [[6, 7, 8, 9]]]
+    assert laid_out(mels, torch.tensor([6, 1]), 7, -9.0).tolist()[1] == [[6, -9, -9, -9, -9, -9, -9]]
+
+
+def test_log_mels_become_numbers_between_minus_one_and_one_and_back():
+    scale = LogMelScale()
+    scale.set_range(-13.0, 3.0)
+    assert scale.to_unit(torch.tensor([-13.0, -5.0, 3.0, 4.0])).tolist() == [-1, 0, 1, 1]
+    assert scale.to_log_mels(torch.tensor([-1.0, 0.0, 1.0])).tolist() == [-13, -5, 3]
+
+
+@pytest.mark.parametrize(("bins", "frames"), [(40, 384), (128, 44), (20, 33), (16, 16)])
+def test_log_mels_have_the_size_that_is_asked_for(bins, frames):
+    config = SpeechGeneratorConfig(frames=frames, noise_dim=0, channels=2)
+    generator = LogMelGenerator(config, 3, bins)
+    code = CaptionEncoding.of_vectors(torch.randn(2, 3))
+    assert generator(code, *generator.sample_noise(["a", "b"], 0)).shape == (2, bins, frames)
+    discriminator = PairDiscriminator(DiscriminatorConfig(channels=2), 16, bins, frames, project_dim=3)
+    assert discriminator(torch.randn(2, 3, 16, 16), torch.randn(2, bins, frames)).shape == (2,)
+
+
+def test_what_is_heard_has_nearly_the_log_mel_that_was_generated():
+    config = AudioConfig()
+    time = torch.arange(22050) / 22050
+    tones = sum(0.1 * torch.sin(2 * torch.pi * pitch * time) for pitch in (200, 400, 900))
+    mel = log_mel(tones * (9 * time).sin(), config)
+    waveform = to_waveform(mel, config)
+    heard = log_mel(waveform, config)
+    mel = mel[: len(heard)]
+    loud = mel > mel.max() - 8
+    assert (mel - heard)[loud].abs().mean() < 0.3 * mel[loud].std()
+    assert torch.equal(waveform, to_waveform(mel, config)[: len(waveform)])
+
+
+class Telling(torch.nn.Module):
+    """Logits that can be known: the mean of the image plus twice that of the speech."""
+
+    def forward(self, images, speech):
+        return images.mean((1, 2, 3)) + 2 * speech.mean((1, 2))
+
+
+def pair(images: list[float], speech: list[float]) -> Pair:
+    return Pair(
+        torch.tensor(images).view(-1, 1, 1, 1).expand(-1, 3, 2, 2),
+        torch.tensor(speech).view(-1, 1, 1).expand(-1, 4, 5),
+    )
+
+
+def softplus(value: float) -> float:
+    return float(np.log1p(np.exp(value)))
+
+
+REAL = pair([0.1, 0.2, 0.3], [0.4, -0.5, 0.6])
+GENERATED = {
+    "image_to_speech": pair([0.1, 0.2, 0.3], [0.0, 0.1, 0.2]),
+    "speech_to_image": pair([0.5, 0.6, 0.7], [0.4, -0.5, 0.6]),
+    "speech_to_speech": pair([0.1, 0.2, 0.3], [0.3, 0.3, 0.3]),
+    "image_to_image": pair([0.9, 0.8, 0.7], [0.4, -0.5, 0.6]),
+}
+
+
+def test_the_discriminators_loss_by_hand():
+    classes = torch.tensor([0, 0, 1])  # partners of another class: 2, 2, 0
+    config = CrossModalConfig(wrong_share=0.3)
+    terms = discriminator_losses(Telling(), REAL, GENERATED, classes, config)
+    real = np.mean([softplus(-(x + 2 * s)) for x, s in ((0.1, 0.4), (0.2, -0.5), (0.3, 0.6))])
+    wrong = np.mean([softplus(x + 2 * s) for x, s in ((0.1, 0.6), (0.2, 0.6), (0.3, 0.4))])
+    fakes = {
+        "image_to_speech": ((0.1, 0.0), (0.2, 0.1), (0.3, 0.2)),
+        "speech_to_image": ((0.5, 0.4), (0.6, -0.5), (0.7, 0.6)),
+        "speech_to_speech": ((0.1, 0.3), (0.2, 0.3), (0.3, 0.3)),
+        "image_to_image": ((0.9, 0.4), (0.8, -0.5), (0.7, 0.6)),
+    }
+    fake = {path: np.mean([softplus(x + 2 * s) for x, s in pairs]) for path, pairs in fakes.items()}
+    assert terms["d/real"].item() == pytest.approx(real) and terms["d/wrong"].item() == pytest.approx(wrong)
+    for path, value in fake.items():
+        assert terms[f"d/{path}"].item() == pytest.approx(value)
+    total = real + 0.3 * wrong + 0.7 * np.mean(list(fake.values()))
+    assert terms["d/all"].item() == pytest.approx(total)
+
+
+def test_a_batch_of_one_class_has_no_mismatched_pair():
+    terms = discriminator_losses(Telling(), REAL, GENERATED, torch.tensor([4, 4, 4]), CrossModalConfig())
+    assert "d/wrong" not in terms and torch.isfinite(terms["d/all"])
+
+
+def test_the_generators_loss_by_hand():
+    config = CrossModalConfig(cycle_weight=10)
+    terms = generator_losses(Telling(), REAL, GENERATED, config)
+    passing = np.mean([softplus(-(x + 2 * s)) for x, s in ((0.1, 0.0), (0.2, 0.1), (0.3, 0.2))])
+    assert terms["g/image_to_speech"].item() == pytest.approx(passing)
+    speech = np.mean([abs(0.3 - 0.4), abs(0.3 + 0.5), abs(0.3 - 0.6)])
+    images = np.mean([0.8, 0.6, 0.4])
+    assert terms["g/speech_cycle"].item() == pytest.approx(speech)
+    assert terms["g/image_cycle"].item() == pytest.approx(images)
+    total = sum(terms[f"g/{path}"].item() for path in GENERATED) + 10 * (speech + images)
+    assert terms["g/all"].item() == pytest.approx(total)
+
+
+def test_speech_alone_has_no_cycle():
+    config = CrossModalConfig(generates="speech", cycle_weight=10)
+    one = {"image_to_speech": GENERATED["image_to_speech"]}
+    terms = generator_losses(Telling(), REAL, one, config)
+    assert terms.keys() == {"g/image_to_speech", "g/all"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["audio.front_end=waveform"], "expected audio.front_end=log_mel to generate speech"),
+        (["modality=text"], "expected modality=speech"),
+        (["cross_modal.generates=both"], "expected audio.cmvn=false for cross_modal.generates=both"),
+        (["discriminator.norm=spectral"], "discriminator.norm=batch"),
+        (["speech_generator.frames=8"], "log-mels of 16 bins and frames or more"),
+        (["speech_generator.options.depth=3"], "expected options of LogMelGenerator"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_before_anything_is_written(words, expected, packed, tmp_path):
+    config = configured(packed, tmp_path / "run", [*SPEECH, *words])
+    with pytest.raises(InputError, match=expected) as raised:
+        train_cross_modal(config)
+    assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+
+
+def test_data_without_recordings_is_one_line_before_anything_is_written(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    images = write_telling_data(folder)
+    silent = [
+        replace(image, captions=tuple(replace(caption, audio=None) for caption in image.captions))
+        for image in images
+    ]
+    write_manifest(folder / "manifest.jsonl", silent)
+    config = configured(tmp_path, tmp_path / "run", SPEECH)
+    build_pack(config, ["train", "val"])
+    with pytest.raises(InputError, match="expected captions with audio in .* found none"):
+        train_cross_modal(config)
+    assert not (tmp_path / "run").exists()
