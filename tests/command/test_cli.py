@@ -19,6 +19,7 @@ COMMANDS = (
     "train-encoder",
     "train-gan",
     "train-regression",
+    "train-cross-modal",
     "train-classifier",
     "systems",
     "show-config",
@@ -60,6 +61,7 @@ def calls(monkeypatch) -> list:
     stand_in("s2i.training.encoder", "train_encoder")
     stand_in("s2i.training.gan", "train_gan")
     stand_in("s2i.training.regression", "train_regression")
+    stand_in("s2i.training.cross_modal", "train_cross_modal")
     stand_in("s2i.training.classifier", "train_classifier")
     written = [Path("out.png"), Path("where.png")]
     stand_in("s2i.inference.generate", "generate", written, check_outputs=lambda files: None)
@@ -98,6 +100,7 @@ def refused(capsys, *words: str) -> str:
         ("train-encoder", "train_encoder"),
         ("train-gan", "train_gan"),
         ("train-regression", "train_regression"),
+        ("train-cross-modal", "train_cross_modal"),
         ("train-classifier", "train_classifier"),
     ],
 )

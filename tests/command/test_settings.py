@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import pytest
 
@@ -15,7 +15,7 @@ from s2i.config_files import config_from_dict, config_to_dict, load_config
 from s2i.config_merge import merge_plain
 from s2i.config_plain import NotPlain, plain_config
 from s2i.errors import InputError
-from s2i.settings import LARGEST, declared, setting, types, value_of
+from s2i.settings import LARGEST, Training, declared, setting, types, value_of
 
 SETTINGS = declared(Config)
 PRESETS = Path(__file__).parents[2] / "recipes"
@@ -158,8 +158,8 @@ def test_a_nul_in_the_file_is_one_line(tmp_path):
 
 
 def test_settings_state_who_reads_a_key_and_whether_it_may_change():
-    assert SETTINGS["generator.channels"].read_by == ("gan", "regression")
-    assert SETTINGS["generator.stages"].read_by == ("encoder", "gan", "classifier", "regression")
+    assert SETTINGS["generator.channels"].read_by == ("gan", "regression", "cross_modal")
+    assert SETTINGS["generator.stages"].read_by == get_args(Training)
     assert SETTINGS["log.every"].changeable and not SETTINGS["gan.sample_every"].changeable
     with pytest.raises(TypeError):
         setting(1, at_leats=0)
