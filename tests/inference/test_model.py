@@ -206,7 +206,7 @@ def _break(folder, name):
         ("weights of another model", "fit the configuration"),
         ("bad json", "JSON in .*config.json"),
         ("json of something else", "format 1 in .*config.json, found None"),
-        ("no paths", "paths from speech or text"),
+        ("no paths", "paths from speech, text or images"),
         ("another format", "format 1 in .*config.json, found 2"),
         ("no configuration", "configuration and a step in .*config.json"),
         ("misspelt key", "config.json.*sed"),
