@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from s2i.reports.charts import bar_chart, scatter_chart
+from s2i.reports.charts import bar_chart, class_chart
 from s2i.reports.comparison_analyses import AnalysisResults, InterpolationExample, SwapExample
+from s2i.reports.document import Section, figure
 from s2i.reports.robustness import condition_rows
 from s2i.tables import Cell, Row, filled, html, metric_label, number
 
@@ -23,7 +24,7 @@ EVERY_RUN = {  # key of results.json's difference -> its name in the table of ev
 }
 
 
-def seed_variance(results: dict[str, Any]) -> str:
+def seed_variance(results: dict[str, Any]) -> Section:
     """Every run's value, and permutation tests of the differences."""
     runs, rows = results["runs"], []
     for metric, name in EVERY_RUN.items():
@@ -47,8 +48,6 @@ def seed_variance(results: dict[str, Any]) -> str:
                 "p, runs": _probability(difference.get("permutation_p_runs")),
             }
         )
-    if not rows:
-        return ""
     counts = {side: len(runs[side]) for side in SIDES}
     note = (
         "One training a side: the interval and p hold the variance of classes, not that of seeds."
@@ -59,36 +58,40 @@ def seed_variance(results: dict[str, Any]) -> str:
         " sides; few runs can't give a small one."
     )
     note += " p, classes: permutation test that exchanges speech and text class by class."
-    return _table(rows) + f'<p class="note">{escape(note)}</p>'
+    finding = f"trainings: {counts['speech']} from speech, {counts['text']} from text"
+    content = _table(rows) + f'<p class="note">{escape(note)}</p>' if rows else ""
+    return Section("Seed variance", finding, content)
 
 
-def per_class(results: dict[str, Any]) -> str:
-    """Speech against text, a dot a class, and the list folded away."""
-    numbers = results.get("per_class") or {}
+def per_class(results: dict[str, Any]) -> Section:
+    """Speech and text of each class, and the list folded away."""
+    title, numbers = "Results by class", results.get("per_class") or {}
     if not numbers.get("rows"):
-        return ""
-    dots = [(row["text"], row["speech"], row["class"]) for row in numbers["rows"]]
+        return Section(title, "", "")
+    metric, classes = numbers["metric"], numbers["rows"]
     rows = [
         {
             "": row["class"].replace("_", " "),
-            **{side: number(row[side], metric=numbers["metric"]) for side in SIDES},
-            "difference": number(row["speech"] - row["text"], metric=numbers["metric"], signed=True),
+            **{side: number(row[side], metric=metric) for side in SIDES},
+            "difference": number(row["speech"] - row["text"], metric=metric, signed=True),
             "captions": str(row["captions"]),
         }
-        for row in numbers["rows"]
+        for row in classes
     ]
-    folded = f"<details><summary>Every class</summary>{_table(rows)}</details>"
-    chart = scatter_chart(
-        f"{metric_label(numbers['metric'])}, a dot a class", dots, "from text", "from speech"
+    chart = class_chart(
+        f"{metric_label(metric)} of each class",
+        [(row["class"].replace("_", " "), row["text"], row["speech"]) for row in classes],
     )
-    return f'<div class="charts">{chart}</div>{folded}'
+    ahead = sum(row["speech"] > row["text"] for row in classes)
+    finding = f"speech is ahead of text in {ahead} of {len(classes)} classes"
+    return Section(title, finding, f"{chart}<details><summary>Every class</summary>{_table(rows)}</details>")
 
 
-def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> str:
+def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> Section:
     """One attribute word exchanged: whether the image changes in that attribute, and in it alone."""
-    numbers = results["analyses"].get("word_swap")
+    title, numbers = "Word swaps", results["analyses"].get("word_swap")
     if not numbers:
-        return ""
+        return Section(title, "", "")
     labels = {
         "swap_accuracy": "new value generated after the swap",
         "swap_accuracy_before": "new value generated before the swap",
@@ -99,7 +102,10 @@ def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> str:
         for name, label in labels.items()
     ]
     bars = [
-        (name, {side: numbers[side]["by_attribute"][name]["swap_accuracy"] for side in SIDES})
+        (
+            name.replace("_", " "),
+            {side: numbers[side]["by_attribute"][name]["swap_accuracy"] for side in SIDES},
+        )
         for name in numbers["speech"]["by_attribute"]
     ]
     counts = f"{numbers['speech']['counts']['swaps']} swaps"
@@ -108,41 +114,38 @@ def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> str:
     cards = "".join(
         f'<div class="card"><p class="note">{escape(example.text)}<br>→ {_marked(example)}</p>'
         '<div class="two">'
-        + "".join(_image(example.files[side], f"{side}: before and after the swap", side) for side in SIDES)
+        + "".join(figure(f"{side}: before and after the swap", example.files[side], side) for side in SIDES)
         + "</div></div>"
         for example in analyses.swaps
     )
-    return (
+    content = (
         f"{_table(rows)}{_procedure(results, 'word_swap', counts)}"
-        f'<div class="charts">{bar_chart("swaps after which the new value is generated", bars)}</div>'
+        f'<div class="charts">{bar_chart("Swaps after which the new value is generated", bars)}</div>'
         f'<div class="cards">{cards}</div>'
     )
+    changed = _both({side: numbers[side]["swap_accuracy"]["value"] for side in SIDES})
+    return Section(title, f"one word exchanged: the image has its value after {changed} of swaps", content)
 
 
-def interpolation(results: dict[str, Any], analyses: AnalysisResults) -> str:
-    """Images from one caption to another on one noise."""
-    if not analyses.interpolations:
-        return ""
-    return _procedure(results, "interpolation") + interpolation_strips(analyses.interpolations)
-
-
-def interpolation_strips(examples: Sequence[InterpolationExample]) -> str:
-    """A strip of images a side for each pair of captions."""
-    return "".join(
+def interpolation(results: dict[str, Any], examples: Sequence[InterpolationExample]) -> Section:
+    """Images from one caption to another on one noise: a strip a side for each pair of captions."""
+    strips = "".join(
         f'<p class="note">{escape(example.first)} → {escape(example.last)}</p>'
         + "".join(
-            _image(file, f"from {side}: {example.first} to {example.last}", side, "wide")
+            figure(f"from {side}: {example.first} to {example.last}", file, side, "wide")
             for side, file in example.files.items()
         )
         for example in examples
     )
+    content = _procedure(results, "interpolation") + strips if examples else ""
+    return Section("Interpolation between captions", f"{len(examples)} pairs of captions", content)
 
 
-def cascade(results: dict[str, Any]) -> str:
+def cascade(results: dict[str, Any]) -> Section:
     """Speech recognition and then the text run, beside speech and the captions' own text."""
-    numbers = results.get("cascade")
+    title, numbers = "Cascade: speech recognition, then text", results.get("cascade")
     if not numbers:
-        return ""
+        return Section(title, "", "")
     rows = []
     for metric, columns in numbers["metrics"].items():
         cells = {name: _measured(columns[name], metric) for name in ("speech", "cascade", "text")}
@@ -158,23 +161,26 @@ def cascade(results: dict[str, Any]) -> str:
     counts = numbers["counts"]
     text = f"{counts['captions']:,} captions, {counts['unread']} unread"
     text += f", {counts['read_in_part']} read in part"
-    rate = f'<p class="note">Word error rate {100 * numbers["word_error_rate"]:.1f}%</p>'
-    return f'{_table(rows)}{rate}{_procedure(results, "cascade", text)}<ul class="note">{examples}</ul>'
+    rate = f"word error rate {number(numbers['word_error_rate'])}"
+    content = f'{_table(rows)}{_procedure(results, "cascade", text)}<ul class="note">{examples}</ul>'
+    return Section(title, rate, content)
 
 
-def robustness(results: dict[str, Any]) -> str:
+def robustness(results: dict[str, Any]) -> Section:
     """What noise, rooms, speed and other voices do to the run from speech."""
-    numbers = results["analyses"].get("robustness")
+    title, numbers = "Robustness", results["analyses"].get("robustness")
     if not numbers:
-        return ""
+        return Section(title, "", "")
     procedure = f'<p class="note">{escape(numbers["procedure"])}</p>'
     description = "differences from the clean recordings, condition by condition"
-    chart = _image(ROBUSTNESS_CHART, description, "", "wide")
+    chart = figure(description, ROBUSTNESS_CHART, "", "wide")
     folded = f'<details class="how"><summary>Procedure</summary>{procedure}</details>'
-    return f"{_table(condition_rows(numbers))}{chart}{folded}"
+    rows = condition_rows(numbers)
+    finding = f"{len(rows)} conditions: noise, rooms, speed, other voices"
+    return Section(title, finding, f"{chart}{_table(rows)}{folded}")
 
 
-def diversity(results: dict[str, Any], analyses: AnalysisResults) -> str:
+def diversity(results: dict[str, Any], analyses: AnalysisResults) -> Section:
     """Images of one caption from several noises."""
     numbers = results["analyses"]["diversity"]
     rows = [
@@ -188,20 +194,22 @@ def diversity(results: dict[str, Any], analyses: AnalysisResults) -> str:
     ]
     texts = "; ".join(analyses.diversity_texts)
     images = "".join(
-        _image(analyses.diversity[side], f"from {side}, a caption a row: {texts}", side, "wide")
+        figure(f"from {side}, a caption a row: {texts}", analyses.diversity[side], side, "wide")
         for side in SIDES
     )
     counts = numbers["speech"]["counts"]
     text = f"{counts['captions']} captions, {counts['images_per_caption']} generated images each"
     note = f'<p class="note">Rows: {escape(texts)}</p>'
-    return f'{_table(rows)}{_procedure(results, "diversity", text)}{note}<div class="two">{images}</div>'
+    content = f'{_table(rows)}{_procedure(results, "diversity", text)}{note}<div class="two">{images}</div>'
+    ratio = _both({side: numbers[side]["ratio"] for side in SIDES})
+    return Section("Diversity", f"images of one caption to images of all captions: {ratio}", content)
 
 
-def memorisation(results: dict[str, Any], analyses: AnalysisResults) -> str:
+def memorisation(results: dict[str, Any], analyses: AnalysisResults) -> Section:
     """Generated images above the training images nearest to them."""
-    numbers = results["analyses"].get("memorisation")
+    title, numbers = "Memorisation", results["analyses"].get("memorisation")
     if not numbers:
-        return ""
+        return Section(title, "", "")
     real = numbers["speech"]["real"]
     rows = [
         {
@@ -217,16 +225,22 @@ def memorisation(results: dict[str, Any], analyses: AnalysisResults) -> str:
     ]
     counts = numbers["speech"]["counts"]
     images = "".join(
-        _image(
-            analyses.neighbours[side],
+        figure(
             f"from {side}: generated images above, the nearest training images below",
+            analyses.neighbours[side],
             f"from {side}: generated, and below each its nearest training image",
             "wide",
         )
         for side in SIDES
     )
     text = f"{counts['generated']:,} generated, {counts['training']:,} training images"
-    return f"{_table(rows)}{_procedure(results, 'memorisation', text)}{images}"
+    copies = _both({side: numbers[side]["duplicate_rate"] for side in SIDES})
+    content = f"{_table(rows)}{_procedure(results, 'memorisation', text)}{images}"
+    return Section(title, f"duplicates of training images: {copies}", content)
+
+
+def _both(values: dict[str, float | None]) -> str:
+    return ", ".join(f"{number(value)} from {side}" for side, value in values.items() if value is not None)
 
 
 def _name(metric: str) -> str:
@@ -258,7 +272,7 @@ def _measured(score: dict[str, Any] | None, metric: str = "", signed: bool = Fal
 def _probability(value: float | None) -> str:
     if value is None:
         return ""
-    return "< .001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _marked(example: SwapExample) -> str:
@@ -267,11 +281,4 @@ def _marked(example: SwapExample) -> str:
     return " ".join(
         f"<b>{escape(word)}</b>" if place >= len(before) or word != before[place] else escape(word)
         for place, word in enumerate(words)
-    )
-
-
-def _image(source: str, description: str, name: str, style: str = "") -> str:
-    return (
-        f'<figure class="{style}"><img loading="lazy" src="{source}" alt="{escape(description)}">'
-        f"<figcaption>{escape(name)}</figcaption></figure>"
     )

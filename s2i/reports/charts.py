@@ -1,4 +1,5 @@
-"""Curves and bars as inline SVG; colours come from the page's classes `speech`, `text`, `real`, `chance`.
+"""Curves, bars and dots as inline SVG; colours come from the page's classes `speech`, `text`, `real` and
+`chance`.
 
 Written here instead of by matplotlib, whose SVG carries its own colours and fonts: these charts follow the
 page's style sheet, light and dark, and need nothing that is not installed already. Measured on one thread, a
@@ -28,8 +29,8 @@ class Curve:
     points: list[tuple[float, float]]
 
 
-def line_chart(title: str, curves: Sequence[Curve], across: str = "step") -> str:
-    """A figure with one line a curve and a legend; "" where there is nothing to generate.
+def line_chart(title: str, curves: Sequence[Curve], across: str = "step", note: str = "") -> str:
+    """A figure with one line a curve, a legend and a note; "" where there is nothing to generate.
 
     Points that are no finite numbers are left out.
     """
@@ -65,7 +66,8 @@ def line_chart(title: str, curves: Sequence[Curve], across: str = "step") -> str
             x, y = place(*curve.points[0])
             parts.append(f'<circle class="{curve.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
         parts.append(f'<polyline class="{curve.style}"{dashes} points="{points}"/>')
-    return _figure(title, HEIGHT, parts, [(curve.name, curve.style, curve.dashed) for curve in kept])
+    legend = [(curve.name, curve.style, curve.dashed) for curve in kept]
+    return _figure(title, HEIGHT, parts, legend, note=note)
 
 
 def bar_chart(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
@@ -81,37 +83,101 @@ def bar_chart(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
             width = max(0.0, min(1.0, value)) * (WIDTH - left - 40)
             parts.append(
                 f'<rect class="{style}" x="{left}" y="{y}" width="{width:.1f}" height="{ROW - 3}"/>'
-                f'<text x="{left + width + 4:.1f}" y="{y + ROW - 4}">{value:.2f}</text>'
+                f'<text x="{left + width + 4:.1f}" y="{y + ROW - 4}">{value:.3f}</text>'
             )
             y += ROW
         y += 8
     return _figure(title, y, parts, [(style, style, False) for style in styles])
 
 
-def scatter_chart(title: str, dots: Sequence[tuple[float, float, str]], across: str, upwards: str) -> str:
-    """A figure of shares, 0 to 1, on both axes: (x, y, label) a dot, over the line where both are equal."""
-    side = HEIGHT
+@dataclass(frozen=True)
+class Dot:
+    """A value of a share, 0 to 1, its class in the style sheet and its interval."""
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        plot = side - TOP - BOTTOM
-        return LEFT + x * plot, TOP + (1 - y) * plot
+    style: str
+    value: float
+    interval: Sequence[float] | None = None
 
-    (left, bottom), (right, top) = place(0, 0), place(1, 1)
-    parts = [
-        f'<rect class="frame" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"/>',
-        f'<line class="rule" x1="{left}" y1="{bottom}" x2="{right}" y2="{top}"/>',
-    ]
-    for share in (0, 0.5, 1):
-        x, y = place(share, share)
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 13}" text-anchor="middle">{share:g}</text>')
-        parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
-    parts.append(f'<text x="{right + 8}" y="{bottom}">{escape(across)}</text>')
-    parts.append(f'<text x="{right + 8}" y="{top + 8}">{escape(upwards)} ↑</text>')
-    for x, y, label in dots:
-        cx, cy = place(x, y)
-        tooltip = f"<title>{escape(label)}: {y:.2f}, {across} {x:.2f}</title>"
-        parts.append(f'<circle class="dot" cx="{cx:.1f}" cy="{cy:.1f}" r="3">{tooltip}</circle>')
-    return _figure(title, HEIGHT, parts, [])
+
+def dot_chart(title: str, rows: Sequence[tuple[str, str, Sequence[Dot]]]) -> str:
+    """(label, remark, dots) a row, on one scale from 0 to 1: dots with an interval on lines of their own,
+    those without as marks over the row's height; "" without rows."""
+    if not rows:
+        return ""
+    width, left, right, line = 440, 8, 8, 15
+    parts, y = [], 4
+
+    def place(share: float) -> float:
+        return left + max(0.0, min(1.0, share)) * (width - left - right)
+
+    for label, remark, dots in rows:
+        parts.append(
+            f'<text class="label" x="0" y="{y + 11}">{escape(label)} <tspan>{escape(remark)}</tspan></text>'
+        )
+        y += 18
+        own = [dot for dot in dots if dot.interval]
+        height = line * max(1, len(own))
+        parts.append(
+            f'<rect class="track" x="{left}" y="{y}" width="{width - left - right}" height="{height}"/>'
+        )
+        for dot in dots:
+            if dot.interval:
+                continue
+            tooltip = f"<title>{escape(label)}, {dot.style}: {dot.value:.3f}</title>"
+            parts.append(
+                f'<rect class="{dot.style}" x="{place(dot.value) - 1.5:.1f}" y="{y}" width="3"'
+                f' height="{height}">{tooltip}</rect>'
+            )
+        for number, dot in enumerate(own):
+            middle = y + line * (number + 0.5)
+            ends = [place(end) for end in dot.interval or ()]
+            tooltip = f"<title>{escape(label)}, {dot.style}: {dot.value:.3f}</title>"
+            parts.append(
+                f'<line class="{dot.style}" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}" y1="{middle}"'
+                f' y2="{middle}"/><circle class="{dot.style}" cx="{place(dot.value):.1f}" cy="{middle}"'
+                f' r="4.5">{tooltip}</circle>'
+            )
+        y += height + 12
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        anchor = "start" if share == 0 else "end" if share == 1 else "middle"
+        x = 0 if share == 0 else width if share == 1 else place(share)
+        parts.append(f'<text x="{x:.1f}" y="{y + 8}" text-anchor="{anchor}">{share:g}</text>')
+    styles = dict.fromkeys(dot.style for _, _, dots in rows for dot in dots)
+    return _figure(title, y + 14, parts, [(style, style, False) for style in styles], width)
+
+
+def class_chart(title: str, rows: Sequence[tuple[str, float, float]]) -> str:
+    """(class, from text, from speech), shares from 0 to 1, a column a class: two dots and what lies between
+    them, from where text leads most to where speech does. "" without rows."""
+    if not rows:
+        return ""
+    width, height, left, bottom = 1100, 300, 34, 24
+    ordered = sorted(rows, key=lambda row: (row[2] - row[1], row[0]))
+    column = (width - left) / len(ordered)
+
+    def place(share: float) -> float:
+        return 6 + (1 - share) * (height - bottom - 12)
+
+    parts = []
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        y = place(share)
+        parts.append(f'<line class="rule" x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
+    radius = max(2.0, min(5.0, column / 4))
+    for number, (name, text, speech) in enumerate(ordered):
+        x = left + column * (number + 0.5)
+        leader = "speech" if speech > text else "text"
+        parts.append(
+            f"<g><title>{escape(name)}: {speech:.3f} from speech, {text:.3f} from text</title>"
+            f'<line class="{leader}" x1="{x:.1f}" x2="{x:.1f}" y1="{place(text):.1f}"'
+            f' y2="{place(speech):.1f}"/>'
+            f'<circle class="text" cx="{x:.1f}" cy="{place(text):.1f}" r="{radius:.1f}"/>'
+            f'<circle class="speech" cx="{x:.1f}" cy="{place(speech):.1f}" r="{radius:.1f}"/></g>'
+        )
+    parts.append(f'<text x="{left}" y="{height - 6}">text leads most</text>')
+    parts.append(f'<text x="{width}" y="{height - 6}" text-anchor="end">speech leads most</text>')
+    legend = [("speech", "speech", False), ("text", "text", False)]
+    return _figure(title, height, parts, legend, width, "full")
 
 
 @dataclass(frozen=True)
@@ -178,15 +244,24 @@ _ALONE = (  # the look of a chart that no page styles
 )
 
 
-def _figure(title: str, height: float, parts: list[str], legend: list[tuple[str, str, bool]]) -> str:
+def _figure(
+    title: str,
+    height: float,
+    parts: list[str],
+    legend: list[tuple[str, str, bool]],
+    width: float = WIDTH,
+    style: str = "",
+    note: str = "",
+) -> str:
     keys = "".join(
-        f'<li><span class="key {style}{" dashed" if dashed else ""}"></span>{escape(name)}</li>'
-        for name, style, dashed in legend
+        f'<li><span class="key {name_of_style}{" dashed" if dashed else ""}"></span>{escape(name)}</li>'
+        for name, name_of_style, dashed in legend
     )
+    told = f'<p class="note">{escape(note)}</p>' if note else ""
     return (
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
-        f'<ul class="legend">{keys}</ul></figure>'
+        f'<figure class="{f"chart {style}".strip()}"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
+        f'<ul class="legend">{keys}</ul>{told}</figure>'
     )
 
 

@@ -34,8 +34,10 @@ from s2i.inference.path import GenerationPath
 from s2i.progress import say
 from s2i.reports.analysis_sections import ROBUSTNESS_CHART
 from s2i.reports.comparison_analyses import ComparisonAnalyses
+from s2i.reports.document import with_sizes
 from s2i.reports.gallery import request_gallery, write_gallery
-from s2i.reports.page import MODALITIES, Report, Scores, page
+from s2i.reports.main_results import Scores
+from s2i.reports.page import MODALITIES, Report, page
 from s2i.reports.sections import SECTIONS, difference_name
 from s2i.runs.checkpoint import random_state_kept
 from s2i.runs.run import CHANGEABLE, PLACES, Run, config_changes
@@ -322,8 +324,8 @@ def _seconds(path: Path) -> dict[str, float]:
 
 
 def write_report(folder: Path, content: dict[str, Any], html: str) -> None:
-    """Write `results.json` and `index.html`."""
+    """Write `results.json` and `index.html`, whose images lie in `folder` already."""
     with write_atomically(folder / "results.json") as stream:
         stream.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     with write_atomically(folder / "index.html") as stream:
-        stream.write(html)
+        stream.write(with_sizes(html, folder))

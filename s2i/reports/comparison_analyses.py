@@ -146,7 +146,9 @@ def _evenly_spaced(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _text(bank: FeatureBank, caption: int) -> str:
-    return bank.pack.caption(caption).text or "(unwritten)"
+    """What is written, else the class of the image."""
+    image = bank.pack.records[bank.pack.caption_image[caption]]
+    return bank.pack.caption(caption).text or f"an unwritten caption of {image.class_name or image.id}"
 
 
 def _save(images: Any, columns: int, folder: Path, name: str) -> str:

@@ -5,7 +5,6 @@ For speech alone, or text alone; `compare` sets two runs side by side. Folders a
 
 from __future__ import annotations
 
-from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,20 @@ from s2i.evaluation.records import measure, record
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.metrics.statistics import FORM
-from s2i.reports.analysis_sections import interpolation_strips
+from s2i.reports.analysis_sections import interpolation as interpolation_section
+from s2i.reports.caption_cards import every_caption, leading_captions
 from s2i.reports.compare import write_report
 from s2i.reports.comparison_analyses import (
     InterpolationExample,
     interpolated_captions,
     write_interpolations,
 )
-from s2i.reports.gallery import GalleryImages, GalleryItem, request_gallery, write_gallery
-from s2i.reports.page import attention_tiles, chip_list, document, figure
+from s2i.reports.document import Section, document
+from s2i.reports.gallery import GalleryItem, request_gallery, write_gallery
+from s2i.reports.main_results import Scores, headline, main_results, main_table, summary
+from s2i.reports.page import notices, page_header
 from s2i.reports.rows import Record, counted, leading, rows, value
+from s2i.reports.sections import protocol_title
 from s2i.runs.checkpoint import random_state_kept
 from s2i.tables import Cell, Heading, Row, html, metric_label
 
@@ -51,11 +54,12 @@ def report(run: str | Path, output: str | Path) -> None:
         interpolated = interpolated_captions(first)
         for bank in banks.values():
             bank.keep(np.array([caption for caption, _ in interpolated], np.int64))
+        scores = {modality: measure(bank, list(PROTOCOLS)) for modality, bank in banks.items()}
         records = [
             record(bank, name, score)
-            for bank in banks.values()
-            for name, scores in measure(bank, list(PROTOCOLS)).items()
-            for score in scores
+            for modality, bank in banks.items()
+            for name, measured in scores[modality].items()
+            for score in measured
         ]
         try:
             with folder.replaced(last="index.html") as made:
@@ -67,7 +71,7 @@ def report(run: str | Path, output: str | Path) -> None:
                     "data": _data(run, first),
                     "records": records,
                 }
-                write_report(made, results, _page(results, gallery, every, strips))
+                write_report(made, results, _page(results, scores, gallery, every, strips))
         except OSError as error:
             raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
 
@@ -77,40 +81,44 @@ def _data(run: Path, bank: FeatureBank) -> dict[str, Any]:
 
 
 def _page(
-    results: dict[str, Any], gallery: list[GalleryItem], every: int, strips: list[InterpolationExample]
+    results: dict[str, Any],
+    scores: Scores,
+    gallery: list[GalleryItem],
+    every: int,
+    strips: list[InterpolationExample],
 ) -> str:
-    data = results["data"]
+    data, main = results["data"], main_results(scores)
     counts = (
         f"{data['captions']:,} captions of {data['images']:,} images of {data['classes']:,} classes of"
         f" the {data['split']} split; {data['generated_captions']:,} captions generated with the noise of"
-        f" seed"
-        f" {data['seed']}, {data['generated_size']} px, after {data['step']:,} steps."
+        f" seed {data['seed']}, {data['generated_size']} px, after {data['step']:,} steps."
     )
     counts += f" Data {data['fingerprint'][:12]}{': ' + data['note'] if 'note' in data else ''}."
     counts += "".join(f" Left out: {count:,} {why}." for why, count in data["left_out"].items())
     counts += "".join(f" Read in part: {count:,} {why}." for why, count in data["read_in_part"].items())
-    nth = "all" if every == 1 else f"one in every {every}"
-    cards = "\n".join(_card(number, one) for number, one in enumerate(gallery, 1))
+    header = page_header(
+        f"{data['run']}: images from {' and from '.join(scores)}",
+        headline(main, results),
+        [summary(main), counts],
+        notices([data["step"]], data["classes"]),
+    )
+    records, protocols = results["records"], results["protocols"]
     sections = [
-        f'<header><h1>{escape(data["run"])}</h1><p class="soft">{escape(counts)}</p></header>',
-        "<h2>Results</h2>",
-        _table(results["records"], results["protocols"]),
-        "<h2>Generated images</h2>",
-        f'<p class="soft">{len(gallery)} generated captions: {nth}, in the order of the data, good and bad'
-        " alike.</p>",
-        f'<div class="cards">{cards}</div>',
-        "<h2>Interpolation between captions</h2>" if strips else "",
-        f'<p class="note">{escape(results["protocols"]["interpolation"])}</p>' if strips else "",
-        interpolation_strips(strips),
+        leading_captions(gallery, data),
+        Section("Results", "", main_table(main, results), folded=False),
+        Section("All results", "with intervals and procedures", _table(records, protocols)),
+        every_caption(gallery, every, data),
+        interpolation_section(results, strips),
     ]
-    return document(data["run"], sections)
+    return document(data["run"], header, sections)
 
 
 def _table(records: list[Record], protocols: dict[str, str]) -> str:
     """A row a metric: the run's own value with its interval, what it is compared with, and counts."""
     lines: list[Row | Heading] = []
     for protocol, group in groupby(rows(records), lambda row: leading(row)["protocol"]):
-        lines.append(Heading(protocol.replace("_", " "), (protocols[protocol],)))
+        details = (protocols[protocol], f"s2i evaluate --protocol {protocol}")
+        lines.append(Heading(protocol_title(protocol), details))
         for row in group:
             record = leading(row)
             measured = {name: value(row.get(of)) for name, of in COLUMNS.items()}
@@ -118,31 +126,3 @@ def _table(records: list[Record], protocols: dict[str, str]) -> str:
             lines.append({**facts, **measured, "n": Cell(remarks=(counted(record),))})
     table = html(["", "from", *COLUMNS, "n"], lines)
     return f'{table}<p class="note">In brackets: 95% intervals, {FORM}.</p>'
-
-
-def _card(number: int, item: GalleryItem) -> str:
-    text = item.caption.text or ""
-    facts = [item.class_name, f"spoken by {item.caption.speaker}" if item.caption.speaker else ""]
-    images = [(f"from {modality}", generated.stages[-1]) for modality, generated in item.generated.items()]
-    row = "".join(figure(f"{name}: {text}", source, name) for name, source in [*images, ("real", item.real)])
-    audio = ""
-    if item.audio:
-        audio = f'<audio controls preload="none" src="{item.audio}" aria-label="caption {number}"></audio>'
-    more = "".join(_details(modality, generated) for modality, generated in item.generated.items())
-    return (
-        f'<article class="card" id="caption-{number}"><h3>{number}. {escape(text) or "(unwritten)"}</h3>'
-        f'<p class="note">{escape(" · ".join(filter(None, facts)))}</p>{audio}'
-        f'<div class="three">{row}</div>{more}</article>'
-    )
-
-
-def _details(modality: str, generated: GalleryImages) -> str:
-    stages = "".join(
-        figure(f"stage {stage} from {modality}", source, f"stage {stage}")
-        for stage, source in enumerate(generated.stages)
-    )
-    folded = f'<details><summary>Every stage</summary><div class="stages">{stages}</div></details>'
-    attention = attention_tiles(modality, generated)
-    if attention:
-        folded += f"<details><summary>Attention</summary>{attention}</details>"
-    return chip_list(modality, generated) + folded

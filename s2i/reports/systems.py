@@ -37,8 +37,9 @@ from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.metrics.statistics import FORM
 from s2i.progress import say
+from s2i.reports.document import Section, document, figure, with_sizes
 from s2i.reports.measured import measured_once
-from s2i.reports.page import document, figure
+from s2i.reports.sections import protocol_title
 from s2i.runs.checkpoint import random_state_kept
 from s2i.runs.run import Run
 from s2i.tables import Cell, Row, filled, html, markdown, number
@@ -136,16 +137,10 @@ def compare_systems(
             "captions": [first.pack.caption(index).text for index in shown.tolist()],
             "systems": [_plain(system) for system in rows],
         }
-        table = _table(rows, results)
-        files = {
-            "results.json": json.dumps(results, indent=2, ensure_ascii=False) + "\n",
-            "images.png": png_bytes(_grid(strips)),
-            "index.html": _page(rows, results),
-            "table.md": table,
-        }
-        for name, content in files.items():
-            last = written.write(name, content)
-    return last
+        written.write("results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+        written.write("images.png", png_bytes(_grid(strips)))
+        written.write("index.html", with_sizes(_page(rows, results), written.path))
+        return written.write("table.md", _table(rows, results))
 
 
 def _read_published(path: str | Path | None) -> dict[str, dict[str, str]]:
@@ -287,23 +282,26 @@ def _grid(strips: list[np.ndarray]) -> Image.Image:
 def _page(systems: list[System], results: dict[str, Any]) -> str:
     rows = [_row(system) for system in systems]
     names = [system.name for system in systems if system.steps]
-    captions = "".join(f"<li>{escape(text or '(unwritten)')}</li>" for text in results["captions"])
+    captions = "".join(
+        f"<li>{escape(text or f'unwritten caption {place}')}</li>"
+        for place, text in enumerate(results["captions"], 1)
+    )
     protocols = "".join(
-        f"<p><b>{escape(name.replace('_', ' '))}</b>: {escape(procedure)}</p>"
+        f"<p><b>{escape(protocol_title(name))}</b>: {escape(procedure)}</p>"
         for name, procedure in results["protocols"].items()
     )
     sources = "".join(f"<li>{escape(source)}</li>" for source in _sources(systems))
     description = f"From the top: real images, {', '.join(names)}. A column is a caption."
+    note = f'<p class="note">{escape(_note(results))}</p>'
+    images = figure(description, "images.png", description) + f"<ol>{captions}</ol>"
+    published = f"<ul>{sources}</ul>" if sources else ""
     return document(
         "Systems",
+        "<header><h1>Systems</h1></header>",
         [
-            "<header><h1>Systems</h1></header>",
-            html(filled(rows), rows),
-            f'<p class="note">{escape(_note(results))}</p>',
-            f"<details><summary>Protocols</summary>{protocols}</details>",
-            "<h2>Images of the same captions</h2>",
-            figure(description, "images.png", description),
-            f"<ol>{captions}</ol>",
-            f"<h2>Published figures</h2><ul>{sources}</ul>" if sources else "",
+            Section("Results", "", html(filled(rows), rows) + note, folded=False),
+            Section("Images of the same captions", "", images, folded=False),
+            Section("Protocols", f"{len(results['protocols'])} procedures", protocols),
+            Section("Published figures", "of other data, sizes and protocols", published),
         ],
     )

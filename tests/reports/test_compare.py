@@ -34,6 +34,7 @@ from s2i.reports.charts import Curve, bar_chart, line_chart
 from s2i.reports.compare import compare
 from s2i.reports.export import export
 from s2i.reports.robustness import report_robustness
+from s2i.reports.sections import protocol_title
 from s2i.reports.single import report
 from s2i.reports.tabulate import tabulate
 from tests.fixtures.runs import write_gan_run, write_world
@@ -85,11 +86,17 @@ class Reader(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.sources, self.nameless, self.open = [], [], []
+        self.sizes, self.anchors, self.links = {}, set(), []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
-        self.sources += [given[name] for name in ("src", "href") if name in given]
+        wanted = [given[name] for name in ("src", "href") if name in given]
+        self.sources += [name for name in wanted if not name.startswith("#")]
+        self.links += [name[1:] for name in wanted if name.startswith("#")]
+        self.anchors.add(given.get("id"))
+        if tag == "img":
+            self.sizes[given["src"]] = (int(given["width"]), int(given["height"]))
         self.sources += re.findall(r"url\('([^']+)'\)", given.get("style", ""))
         if tag == "img" and not given.get("alt"):
             self.nameless.append(given)
@@ -166,7 +173,7 @@ def test_the_page_shows_each_difference_in_its_own_row(results, page):
         ("class_retrieval_by_generated", "generation/mAP"),
         ("s2igan_mean_average_precision_by_classifier", "s2igan_by_classifier/mAP"),
     ):
-        part = page[page.index(f"<summary>{protocol.replace('_', ' ')}</summary>") :]
+        part = page[page.index(f"<summary>{protocol_title(protocol)}</summary>") :]
         row = part[part.index(">mAP<") :].split("</tr>")[0]
         assert f"{results['difference'][key]['speech_minus_text']:+.3f}" in row, protocol
 
@@ -191,19 +198,45 @@ def test_everything_the_page_asks_for_lies_beside_it(world, page):
     assert len(reader.sources) > 100
     for source in reader.sources:
         assert (world["report"] / source).is_file(), source
+    assert reader.links and set(reader.links) <= reader.anchors
     assert "http" not in page
     present = {path.relative_to(world["report"]).as_posix() for path in world["report"].glob("*/*")}
     assert present == set(reader.sources)
 
 
+def test_every_image_has_its_size_in_the_page(world, page):
+    """So that nothing moves while they load."""
+    sizes = Reader(page).sizes
+    assert len(sizes) > 100
+    for source, size in sizes.items():
+        assert Image.open(world["report"] / source).size == size
+
+
+def test_the_page_leads_with_six_captions_and_five_rows(page, results):
+    first, rest = page.split('<section id="results">')
+    assert first.count('<div class="column">') == 6 and first.count("<audio") == 6
+    assert first.count("from speech: a bird") == first.count("real: a bird") == 6
+    table = rest[: rest.index("</table>")]
+    assert table.count("<tr>") == 1 + 5 and rest.index("<table") < rest.index("<details")
+    difference = results["difference"]["attribute_accuracy"]
+    low, high = sorted(map(abs, difference["interval95"]))
+    told = f"{abs(difference['speech_minus_text']):.3f} [{low:.3f}, {high:.3f}]"
+    ahead = difference["interval95"][0] > 0 or difference["interval95"][1] < 0
+    assert (f"{told} " in first) if ahead else ("no difference shown" in first)
+
+
+def test_a_run_of_a_few_steps_over_a_few_classes_is_no_result(page):
+    assert "Smoke run: 40 steps" in page and "5 classes: too few for exact intervals" in page
+
+
 def test_the_page_shows_stages_attention_curves_and_the_summary(page, results):
     assert page.count("<article") == 20  # every third of 60
     assert page.count("stage 2 from speech") == page.count("stage 2 from text") == 20
-    assert page.count("<audio") == 20
+    assert page.count("<audio") == 20 + 6
     assert "attention of green, from text" in page and "attention of 0.00 - " in page
     assert "validation captions" in page and "8 px" in page
     for column in ("speech", "text"):
-        assert f"{100 * results['generation'][column]['attribute_accuracy']:.1f}%" in page
+        assert f"{results['generation'][column]['attribute_accuracy']:.3f} from {column}" in page
     assert "prefers-color-scheme: dark" in page and "width=device-width" in page
 
 
@@ -372,7 +405,7 @@ def test_photographs_without_attributes_are_compared_too(tmp_path):
     assert set(found["generation"]["speech"]) == generated
     assert "attribute_accuracy" not in found["protocols"] | found["difference"]
     told = (tmp_path / "report" / "index.html").read_text()
-    assert "Attribute accuracy by attribute" not in told and "classifier distances" in told
+    assert "Attribute accuracy by attribute" not in told and protocol_title("classifier_distances") in told
 
 
 def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_is(world, tmp_path):
