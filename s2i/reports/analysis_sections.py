@@ -60,12 +60,12 @@ def seed_variance(results: dict[str, Any]) -> Section:
     note += " p, classes: permutation test that exchanges speech and text class by class."
     finding = f"trainings: {counts['speech']} from speech, {counts['text']} from text"
     content = _table(rows) + f'<p class="note">{escape(note)}</p>' if rows else ""
-    return Section("Seed variance", finding, content)
+    return Section("Seeds", finding, content)
 
 
 def per_class(results: dict[str, Any]) -> Section:
     """Speech and text of each class, and the list folded away."""
-    title, numbers = "Results by class", results.get("per_class") or {}
+    title, numbers = "Classes", results.get("per_class") or {}
     if not numbers.get("rows"):
         return Section(title, "", "")
     metric, classes = numbers["metric"], numbers["rows"]
@@ -124,7 +124,7 @@ def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> Section:
         f'<div class="cards">{cards}</div>'
     )
     changed = _both({side: numbers[side]["swap_accuracy"]["value"] for side in SIDES})
-    return Section(title, f"one word exchanged: the image has its value after {changed} of swaps", content)
+    return Section(title, f"share of images that follow one exchanged word: {changed}", content)
 
 
 def interpolation(results: dict[str, Any], examples: Sequence[InterpolationExample]) -> Section:
@@ -138,7 +138,7 @@ def interpolation(results: dict[str, Any], examples: Sequence[InterpolationExamp
         for example in examples
     )
     content = _procedure(results, "interpolation") + strips if examples else ""
-    return Section("Interpolation between captions", f"{len(examples)} pairs of captions", content)
+    return Section("Interpolation", f"images between the two of {len(examples)} pairs of captions", content)
 
 
 def cascade(results: dict[str, Any]) -> Section:
@@ -161,7 +161,7 @@ def cascade(results: dict[str, Any]) -> Section:
     counts = numbers["counts"]
     text = f"{counts['captions']:,} captions, {counts['unread']} unread"
     text += f", {counts['read_in_part']} read in part"
-    rate = f"word error rate {number(numbers['word_error_rate'])}"
+    rate = f"Word error rate {number(numbers['word_error_rate'])}"
     content = f'{_table(rows)}{_procedure(results, "cascade", text)}<ul class="note">{examples}</ul>'
     return Section(title, rate, content)
 
@@ -176,7 +176,7 @@ def robustness(results: dict[str, Any]) -> Section:
     chart = figure(description, ROBUSTNESS_CHART, "", "wide")
     folded = f'<details class="how"><summary>Procedure</summary>{procedure}</details>'
     rows = condition_rows(numbers)
-    finding = f"{len(rows)} conditions: noise, rooms, speed, other voices"
+    finding = f"{len(rows)} conditions of noise, rooms, speed and voices"
     return Section(title, finding, f"{chart}{_table(rows)}{folded}")
 
 
@@ -202,7 +202,7 @@ def diversity(results: dict[str, Any], analyses: AnalysisResults) -> Section:
     note = f'<p class="note">Rows: {escape(texts)}</p>'
     content = f'{_table(rows)}{_procedure(results, "diversity", text)}{note}<div class="two">{images}</div>'
     ratio = _both({side: numbers[side]["ratio"] for side in SIDES})
-    return Section("Diversity", f"images of one caption to images of all captions: {ratio}", content)
+    return Section("Diversity", f"distance of one caption's images to that of all captions': {ratio}", content)
 
 
 def memorisation(results: dict[str, Any], analyses: AnalysisResults) -> Section:
@@ -236,7 +236,7 @@ def memorisation(results: dict[str, Any], analyses: AnalysisResults) -> Section:
     text = f"{counts['generated']:,} generated, {counts['training']:,} training images"
     copies = _both({side: numbers[side]["duplicate_rate"] for side in SIDES})
     content = f"{_table(rows)}{_procedure(results, 'memorisation', text)}{images}"
-    return Section(title, f"duplicates of training images: {copies}", content)
+    return Section(title, f"share of images that duplicate a training image: {copies}", content)
 
 
 def _both(values: dict[str, float | None]) -> str:

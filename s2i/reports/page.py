@@ -117,7 +117,7 @@ def _attributes(scores: Scores) -> Section:
             if name not in ("", "colours") and style in (*MODALITIES, "real", "chance"):
                 rows.setdefault(name, {}).setdefault(style, score.value)
     if not rows:
-        return Section("Attribute accuracy by attribute", "", "")
+        return Section("Attributes", "", "")
     order = (*MODALITIES, "real", "chance")
     bars = [
         (name.replace("_", " "), {style: values[style] for style in order if style in values})
@@ -130,8 +130,8 @@ def _attributes(scores: Scores) -> Section:
         f"{name.replace('_', ' ')} {number(value)}" for value, name in (spoken[0], spoken[-1])
     )
     return Section(
-        "Attribute accuracy by attribute",
-        f"from speech: {finding}",
+        "Attributes",
+        f"accuracy of images from speech, attribute by attribute: {finding}",
         f'<div class="charts pairs">{charts}</div>',
     )
 

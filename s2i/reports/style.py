@@ -41,7 +41,7 @@ header { padding: 1.6rem 0 .4rem; }
 h1 { margin: 0; font-size: 1.75rem; line-height: 1.22; letter-spacing: -.01em; max-width: 36em;
   text-wrap: balance; }
 h2 { margin: 2rem 0 .3rem; font-size: 1.25rem; } h3 { margin: 0; font-size: 1rem; }
-section > .soft, header .soft { margin: .1rem 0 .8rem; max-width: 70em; }
+section > .soft, header .soft { margin: .1rem 0 .8rem; }
 .verdict { margin: .45rem 0 .3rem; font-size: 1.05rem; }
 .soft, .note { color: var(--soft); font-size: .88rem; }
 .notice { margin: .7rem 0; padding: .55rem .8rem; background: var(--notice); border-radius: 8px;
@@ -76,11 +76,12 @@ td:last-child { white-space: normal; min-width: 11em; } td small { color: var(--
 .protocol th { text-align: left; padding-top: 1.1rem; white-space: normal; font-weight: normal; }
 table.compact { width: auto; min-width: 50%; }
 table.compact td:last-child, table.main-table td:last-child { min-width: 0; }
-table.main-table td:first-child { white-space: normal; font-weight: 600; }
+table.main-table td:first-child { white-space: normal; font-weight: 600; min-width: 11.5em; }
+table.main-table :is(th, td) { padding-left: .4rem; padding-right: .4rem; }
 table.main-table td:first-child small { font-weight: 400; line-height: 1.3; }
 table.main-table th:nth-child(2) { color: var(--speech); }
   table.main-table th:nth-child(3) { color: var(--text); }
-.main { display: grid; grid-template-columns: minmax(0, 1.45fr) minmax(0, 1fr); gap: 2.2rem;
+.main { display: grid; grid-template-columns: minmax(0, 1.75fr) minmax(0, 1fr); gap: 2.2rem;
   align-items: start; }
 .main .chart { margin-top: .3rem; }
 .columns { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); grid-auto-rows: auto;
