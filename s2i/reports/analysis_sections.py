@@ -202,7 +202,8 @@ def diversity(results: dict[str, Any], analyses: AnalysisResults) -> Section:
     note = f'<p class="note">Rows: {escape(texts)}</p>'
     content = f'{_table(rows)}{_procedure(results, "diversity", text)}{note}<div class="two">{images}</div>'
     ratio = _both({side: numbers[side]["ratio"] for side in SIDES})
-    return Section("Diversity", f"distance of one caption's images to that of all captions': {ratio}", content)
+    finding = f"distance of one caption's images to that of all captions': {ratio}"
+    return Section("Diversity", finding, content)
 
 
 def memorisation(results: dict[str, Any], analyses: AnalysisResults) -> Section:

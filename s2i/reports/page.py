@@ -42,12 +42,12 @@ def page(report: Report) -> str:
     header = page_header(
         "Images from speech and from text",
         headline(main, results),
-        [summary(main), _counts(data)],
+        summary(main),
         notices([run["step"] for run in data["runs"].values()], data["classes"]),
     )
     sections = [
         leading_captions(report.gallery, data),
-        Section("Results", "", main_table(main, results), folded=False),
+        Section("Results", _counts(data), main_table(main, results), folded=False),
         every_result(results, report.scores),
         _attributes(report.scores),
         analysis_sections.per_class(results),
@@ -65,14 +65,12 @@ def page(report: Report) -> str:
     return document(f"{headline(main, results)} - s2i", header, sections)
 
 
-def page_header(kind: str, title: str, lines: list[str], warnings: list[str]) -> str:
-    """What the page is about, its headline, sentences below it, and what to beware of."""
-    first, *others = [line for line in lines if line]
-    told = "".join(f'<p class="soft">{escape(line)}</p>' for line in others)
+def page_header(kind: str, title: str, verdict: str, warnings: list[str]) -> str:
+    """What the page is about, its headline, what to beware of, and the headline's values."""
     warned = "".join(f'<p class="notice" role="note">{escape(warning)}</p>' for warning in warnings)
     return (
         f'<header><p class="kind">{escape(kind)}</p><h1>{escape(title)}</h1>{warned}'
-        f'<p class="verdict">{escape(first)}</p>{told}</header>'
+        f'<p class="verdict">{escape(verdict)}</p></header>'
     )
 
 
@@ -90,8 +88,8 @@ def notices(steps: list[int], classes: int) -> list[str]:
         )
     if classes < FEW_CLASSES:
         warnings.append(
-            f"{classes} classes: too few for exact intervals. Intervals that should hold the true value 95"
-            " times in 100 held it 91 to 96 times with 12 classes, and 87 to 99 times with 5 (measured)."
+            f"{classes} classes: too few for exact intervals. Measured with 5 to 12 classes, intervals of"
+            " 95% held the true value 87% to 99% of the time."
         )
     return warnings
 

@@ -99,13 +99,13 @@ def _page(
     header = page_header(
         f"{data['run']}: images from {' and from '.join(scores)}",
         headline(main, results),
-        [summary(main), counts],
+        summary(main),
         notices([data["step"]], data["classes"]),
     )
     records, protocols = results["records"], results["protocols"]
     sections = [
         leading_captions(gallery, data),
-        Section("Results", "", main_table(main, results), folded=False),
+        Section("Results", counts, main_table(main, results), folded=False),
         Section("All results", "with intervals and procedures", _table(records, protocols)),
         every_caption(gallery, every, data),
         interpolation_section(results, strips),
