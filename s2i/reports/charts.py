@@ -125,17 +125,17 @@ def dot_chart(title: str, rows: Sequence[tuple[str, str, Sequence[Dot]]]) -> str
                 continue
             tooltip = f"<title>{escape(label)}, {dot.style}: {dot.value:.3f}</title>"
             parts.append(
-                f'<rect class="{dot.style}" x="{place(dot.value) - 1.5:.1f}" y="{y}" width="3"'
-                f' height="{height}">{tooltip}</rect>'
+                f'<g>{tooltip}<rect class="{dot.style}" x="{place(dot.value) - 1.5:.1f}" y="{y}" width="3"'
+                f' height="{height}"/></g>'
             )
         for number, dot in enumerate(own):
             middle = y + line * (number + 0.5)
             ends = [place(end) for end in dot.interval or ()]
             tooltip = f"<title>{escape(label)}, {dot.style}: {dot.value:.3f}</title>"
             parts.append(
-                f'<line class="{dot.style}" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}" y1="{middle}"'
-                f' y2="{middle}"/><circle class="{dot.style}" cx="{place(dot.value):.1f}" cy="{middle}"'
-                f' r="4.5">{tooltip}</circle>'
+                f'<g>{tooltip}<line class="{dot.style}" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}"'
+                f' y1="{middle}" y2="{middle}"/><circle class="{dot.style}" cx="{place(dot.value):.1f}"'
+                f' cy="{middle}" r="4.5"/></g>'
             )
         y += height + 12
     for share in (0, 0.25, 0.5, 0.75, 1):

@@ -41,7 +41,7 @@ header { padding: 1.6rem 0 .4rem; }
 h1 { margin: 0; font-size: 1.75rem; line-height: 1.22; letter-spacing: -.01em; max-width: 36em;
   text-wrap: balance; }
 h2 { margin: 2rem 0 .3rem; font-size: 1.25rem; } h3 { margin: 0; font-size: 1rem; }
-section > .soft, header .soft { margin: .1rem 0 .8rem; }
+section > .soft { margin: .1rem 0 .8rem; }
 .verdict { margin: .45rem 0 .3rem; font-size: 1.05rem; }
 .soft, .note { color: var(--soft); font-size: .88rem; }
 .notice { margin: .7rem 0; padding: .55rem .8rem; background: var(--notice); border-radius: 8px;
