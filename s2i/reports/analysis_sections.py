@@ -202,7 +202,7 @@ def diversity(results: dict[str, Any], analyses: AnalysisResults) -> Section:
     note = f'<p class="note">Rows: {escape(texts)}</p>'
     content = f'{_table(rows)}{_procedure(results, "diversity", text)}{note}<div class="two">{images}</div>'
     ratio = _both({side: numbers[side]["ratio"] for side in SIDES})
-    finding = f"distance of one caption's images to that of all captions': {ratio}"
+    finding = f"distance within a caption over that between captions: {ratio}"
     return Section("Diversity", finding, content)
 
 

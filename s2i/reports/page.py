@@ -59,7 +59,7 @@ def page(report: Report) -> str:
         analysis_sections.cascade(results),
         analysis_sections.diversity(results, analyses),
         analysis_sections.memorisation(results, analyses),
-        Section("Training curves", _steps(data), training_charts(report.runs)),
+        Section("Training", _steps(data), training_charts(report.runs)),
         Section("Set-up", f"data {data['fingerprint'][:12]}, seed {data['seed']}", _facts(results)),
     ]
     return document(f"{headline(main, results)} - s2i", header, sections)

@@ -77,7 +77,7 @@ td:last-child { white-space: normal; min-width: 11em; } td small { color: var(--
 table.compact { width: auto; min-width: 50%; }
 table.compact td:last-child, table.main-table td:last-child { min-width: 0; }
 table.main-table td:first-child { white-space: normal; font-weight: 600; min-width: 11.5em; }
-table.main-table :is(th, td) { padding-left: .4rem; padding-right: .4rem; }
+table.main-table :is(th, td) + :is(th, td) { padding-left: .4rem; padding-right: .4rem; }
 table.main-table td:first-child small { font-weight: 400; line-height: 1.3; }
 table.main-table th:nth-child(2) { color: var(--speech); }
   table.main-table th:nth-child(3) { color: var(--text); }
@@ -139,8 +139,7 @@ rect.real { fill: var(--real); } rect.chance { fill: var(--chance); }
   .column h3, .column audio, .column > span { grid-column: 1 / -1; } .column > span { display: none; }
   .column figure { grid-column: span 2; } }
 @media (max-width: 700px) { body { padding: 0 .8rem 3rem; } header { padding-top: .8rem; }
-  h1 { font-size: 1.2rem; } .verdict { font-size: .95rem; } header .soft { font-size: .8rem;
-  line-height: 1.4; }
+  h1 { font-size: 1.2rem; } .verdict { font-size: .95rem; }
   .cards { grid-template-columns: minmax(0, 1fr); } .chart.full text { font-size: 28px; }
   table, tbody, tr, td, .protocol th { display: block; } thead { display: none; }
   td { display: flex; justify-content: space-between; border: 0; padding: .1rem 0; text-align: right; }
