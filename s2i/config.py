@@ -76,6 +76,9 @@ class MatchingConfig:
     # of the distance between two recordings of a caption, other voices or otherwise augmented; above 0 each
     # step encodes two
     invariance_weight: float = setting(0.0, at_least=0)
+    # of the speech encoder's part in a classifier's failure to tell who speaks, by the sentence's encoding
+    # (Ganin et al.: up to 1)
+    speaker_adversarial_weight: float = setting(0.0, at_least=0)
     added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
     added_weight: float = setting(1.0, at_least=0)  # of that term
     # images compared with each other in the region loss; 0: the whole batch

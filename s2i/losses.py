@@ -59,6 +59,33 @@ def invariance_loss(first: Tensor, second: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(first.float(), second.float(), dim=1).mean()
 
 
+class _ReversedGradient(torch.autograd.Function):
+    """Identity; its gradient is that of what follows times -weight."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradient, None
+
+
+def reverse_gradient(values: Tensor, weight: float) -> Tensor:
+    """The same values; whatever lowers a loss of them raises it, `weight` times as strongly, by what made
+    them (gradient reversal, Ganin et al. 2016, eq. 16 and 17)."""
+    return _ReversedGradient.apply(values, weight)
+
+
+def speaker_loss(logits: Tensor, speakers: Tensor) -> Tensor:
+    """Cross entropy of who speaks, in float32: logits (B, K), speakers (B,), below 0 where nobody is named
+    -> a mean over those that are; 0 of none."""
+    named = speakers >= 0
+    total = F.cross_entropy(logits.float(), speakers.clamp(min=0), reduction="none")
+    return (total * named).sum() / named.sum().clamp(min=1)
+
+
 def region_scores(
     regions: Tensor, sequence: Tensor, mask: Tensor, gamma1: float, gamma2: float
 ) -> tuple[Tensor, Tensor]:

@@ -119,6 +119,14 @@ class Pack:
         for image in self.records:
             yield from (caption.text for caption in image.captions if caption.text is not None)
 
+    def speakers(self) -> tuple[list[str], np.ndarray]:
+        """The names of those who speak, sorted, and the number of each caption's among them: (captions,)
+        int64, -1 where nobody is named."""
+        named = [caption.speaker for image in self.records for caption in image.captions]
+        names = sorted({name for name in named if name})
+        number = {name: place for place, name in enumerate(names)}
+        return names, np.array([number.get(name, -1) for name in named], dtype=np.int64)
+
     def usable(self, modality: str) -> np.ndarray:
         """Rising int64 indices of the captions that "speech" or "text" can use: with audio, with a word.
 

@@ -42,9 +42,13 @@ BEST = "best.pt"
 
 
 class EncoderNetworks(nn.Module):
-    """The networks in training: a caption encoder, an image encoder and the classifier that both share."""
+    """The networks in training: a caption encoder, an image encoder and the classifier that both share; a
+    classifier of speakers, where it has a weight."""
 
-    def __init__(self, config: Config, vocabulary: int, classes: int) -> None:
+    def __init__(
+        self, config: Config, vocabulary: int, classes: int, speakers: tuple[int, Tensor] | None = None
+    ) -> None:
+        """`speakers`: how many there are, and the number of each caption's in the pack, -1 of none."""
         super().__init__()
         self.config = config
         self.caption_encoder = build_caption_encoder(config, vocabulary)
@@ -54,6 +58,13 @@ class EncoderNetworks(nn.Module):
             self.image_encoder.region.requires_grad_(False)
         if not config.matching.class_weight:
             self.classifier.requires_grad_(False)
+        if speakers is not None:
+            count, of_captions = speakers
+            width = self.caption_encoder.embedding_dim
+            self.speaker_classifier = nn.Sequential(
+                nn.Linear(width, width), nn.ReLU(), nn.Linear(width, count)
+            )
+            self.register_buffer("speakers", of_captions, persistent=False)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch and its terms: batch matching, region-segment and class ("distinctive") loss."""
@@ -72,6 +83,13 @@ class EncoderNetworks(nn.Module):
             )
             total = total + self.config.matching.class_weight * value
             terms["loss/class"] = value.detach()
+        weight = self.config.matching.speaker_adversarial_weight
+        if hasattr(self, "speaker_classifier"):
+            # The classifier learns at its own rate; the encoder, against it, `weight` times as strongly.
+            heard = self.speaker_classifier(losses.reverse_gradient(encoding.sentence, weight))
+            value = losses.speaker_loss(heard, self.speakers[batch.captions])
+            total = total + value
+            terms["loss/speaker"] = value.detach()
         return total, terms
 
 
@@ -85,7 +103,9 @@ def train_encoder(config: Config) -> Path:
     if config.modality == "text":
         vocabulary = vocabulary_of(config.text_encoder.units, train_pack.texts())
     settings, engine = config.matching, Engine.start(config)
-    networks = EncoderNetworks(config, len(vocabulary or ()), len(train_pack.class_labels)).to(engine.device)
+    networks = EncoderNetworks(
+        config, len(vocabulary or ()), len(train_pack.class_labels), _speakers(config, train_pack)
+    ).to(engine.device)
     image_encoder = connect(networks.image_encoder, config.image_encoder)
     require_backbone(image_encoder)
     with engine.first():
@@ -205,6 +225,19 @@ def _has_known_word(text: str | None, vocabulary: Vocabulary, words: int) -> boo
     except InputError:
         return False
     return True
+
+
+def _speakers(config: Config, pack: Pack) -> tuple[int, Tensor] | None:
+    """How many speak, and who each caption, where the speech encoder is trained against that; else None."""
+    if config.modality == "text" or not config.matching.speaker_adversarial_weight:
+        return None
+    names, of_captions = pack.speakers()
+    if len(names) < 2:
+        raise InputError(
+            f"expected two speakers or more for matching.speaker_adversarial_weight, found {len(names)} named"
+            f" in {pack.folder}: name them in the manifest and pack again, or leave the weight at 0"
+        )
+    return len(names), torch.from_numpy(of_captions)
 
 
 def augmentation_of(config: Config, encoder: CaptionEncoder) -> SpeechAugmentation | None:

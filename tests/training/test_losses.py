@@ -35,6 +35,27 @@ def test_invariance_is_the_mean_of_one_minus_cosine_whatever_the_lengths():
     assert losses.invariance_loss(first, second).item() == pytest.approx((0 + 1 - sqrt(0.5) + 2) / 3)
 
 
+# Who speaks
+
+
+def test_a_reversed_gradient_by_hand():
+    """y = w x, loss = 3 y: what follows the reversal learns from +3 x, what precedes it from -weight times
+    3 w."""
+    x, w = torch.tensor([2.0, -1.0], requires_grad=True), torch.tensor(5.0, requires_grad=True)
+    reversed_x = losses.reverse_gradient(x, 0.5)
+    assert torch.equal(reversed_x, x)
+    (3 * w * reversed_x).sum().backward()
+    assert w.grad.item() == pytest.approx(3 * (2 - 1))
+    assert x.grad.tolist() == pytest.approx([-0.5 * 3 * 5] * 2)
+
+
+def test_speakers_are_told_over_those_that_are_named():
+    logits = torch.tensor([[0.0, log(3)], [5.0, 5.0], [log(4), 0.0]])
+    found = losses.speaker_loss(logits, torch.tensor([1, -1, 1]))
+    assert found.item() == pytest.approx((-log(3 / 4) - log(1 / 5)) / 2)
+    assert losses.speaker_loss(logits, torch.tensor([-1, -1, -1])).item() == 0
+
+
 # Teacher and student
 
 

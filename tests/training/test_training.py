@@ -15,6 +15,7 @@ from s2i import losses
 from s2i.config import Config, LogConfig
 from s2i.config_data import AugmentConfig, AugmentPart, NoisePart
 from s2i.config_networks import DiscriminatorConfig
+from s2i.data.batches import evaluation_batches
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.dataset import CaptionedImages
 from s2i.data.manifest import write_manifest
@@ -103,6 +104,44 @@ def test_augmentation_and_a_second_recording_are_learnt_from_and_resumed_bit_for
     # The same recording twice: nothing to learn from, but for what rounding leaves.
     assert all(abs(line["loss/invariance"]) < 1e-5 for line in alike)
     assert alike[0]["loss/batch"] != log_of(broken)[0]["loss/batch"]
+
+
+def test_the_encoder_unlearns_speakers_that_a_classifier_learns(trained_encoders, tmp_path):
+    """The encoder's gradient is that of the plain losses minus `weight` times that of telling speakers."""
+    config = make_config(trained_encoders, tmp_path / "run")
+    config = replace(config, matching=replace(config.matching, speaker_adversarial_weight=0.25))
+    pack = Pack(Path(config.data.pack) / "train", config)
+    assert pack.speakers()[0] == ["voice"]  # one tells nothing
+    with pytest.raises(InputError, match="expected two speakers or more .* found 1 named in"):
+        train_encoder(config)
+    count, of_captions = 2, torch.arange(pack.caption_count) % 2
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        networks = EncoderNetworks(config, 0, len(pack.class_labels), (count, of_captions)).eval()
+    captions = pack.usable("speech")[:4]
+    (batch,) = evaluation_batches(pack, captions, 4, "speech", image_size=config.packed_size)
+    weights = [each for each in networks.caption_encoder.parameters() if each.requires_grad]
+
+    def gradients(loss: torch.Tensor, of: list[torch.Tensor]) -> list[torch.Tensor]:
+        found = torch.autograd.grad(loss, of, retain_graph=True, allow_unused=True)
+        return [torch.zeros_like(each) if one is None else one for each, one in zip(of, found, strict=True)]
+
+    total, terms = networks(batch)
+    heard = networks.speaker_classifier(networks.caption_encoder(batch.inputs, batch.lengths).sentence)
+    telling = torch.nn.functional.cross_entropy(heard, of_captions[batch.captions])
+    assert terms["loss/speaker"].item() == pytest.approx(telling.item())
+    plain = total - telling  # its gradient: the plain losses', the reversed one and minus the true one
+    told = gradients(telling, weights)
+    config = replace(config, matching=replace(config.matching, speaker_adversarial_weight=0.0))
+    networks.config = config
+    without, _ = networks(batch)
+    for reversed_one, true_one, plain_one in zip(
+        gradients(plain, weights), told, gradients(without, weights), strict=True
+    ):
+        torch.testing.assert_close(reversed_one + 1.25 * true_one, plain_one, rtol=1e-4, atol=1e-6)
+    own = list(networks.speaker_classifier.parameters())
+    for found, true_one in zip(gradients(total, own), gradients(telling, own), strict=True):
+        torch.testing.assert_close(found, true_one)
 
 
 def test_a_checkpoint_holds_every_net_and_optimiser(trained_encoders, tmp_path):
