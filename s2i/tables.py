@@ -14,6 +14,7 @@ LABELS = {
     "recall": "Recall",
     "r_precision": "R-precision",
     "mAP": "mAP",
+    "swap_accuracy": "Word swap",
     **{f"recall@{k}": f"Recall@{k}" for k in (1, 5, 10)},
 }
 DIGITS = {"fid": 2, "kid": 4, "median_rank": 0}  # after the point; of every other metric 3

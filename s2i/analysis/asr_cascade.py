@@ -84,10 +84,15 @@ def score_transcriptions(
 ) -> CaptionScores:
     """Scores of what a text run generates from transcriptions of captions (N,), one each; one without a known
     word is generated as the vocabulary's first word."""
+    return score_encodings(text, captions, _encode(text, readable_sentences(text, transcriptions)))
+
+
+def readable_sentences(text: FeatureBank, transcriptions: Sequence[str]) -> list[str]:
+    """The transcriptions; the vocabulary's first word in place of one without a word that the text run
+    knows."""
     vocabulary = text.path.vocabulary
     substitute = next(word for word in vocabulary.to_list() if not word.startswith("<"))
-    sentences = [words if _readable(vocabulary, words) else substitute for words in transcriptions]
-    return score_encodings(text, captions, _encode(text, sentences))
+    return [words if _readable(vocabulary, words) else substitute for words in transcriptions]
 
 
 def _compare_scores(scores: dict[str, CaptionScores], clusters: np.ndarray) -> dict[str, Any]:

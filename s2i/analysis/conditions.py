@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from s2i.analysis.word_swaps import Swap
 from s2i.data.audio import load_waveform
-from s2i.data.manifest import iterate_manifest, read_manifest
+from s2i.data.manifest import Caption, iterate_manifest, read_manifest
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
 
@@ -23,7 +24,8 @@ SMALL_MICROPHONE = (800.0, 6000.0)  # Hz: of a cheap one that has neither bass n
 @dataclass(frozen=True)
 class Condition:
     """What is done to captions; `reference` names the condition that it is compared with, `captions` those
-    (indices in the pack) that it is for: without, all."""
+    (indices in the pack) that it is for: without, all; `swapped`: recordings of captions after a word
+    swap."""
 
     group: str
     name: str
@@ -31,6 +33,7 @@ class Condition:
     reference: str = "clean"
     captions: frozenset[int] | None = None
     replaces: bool = False  # the caption's recording is not read
+    swapped: Mapping[int, Path] = field(default_factory=dict)
 
 
 def add_noise(waveform: Tensor, noise: Tensor, ratio: float, start: int) -> Tensor:
@@ -67,31 +70,51 @@ def add_silence(waveform: Tensor, rate: int, seconds: float, decibels: float, se
 
 def recorded(bank: FeatureBank, manifest: Path, root: Path) -> Condition:
     """The captions that somebody has spoken, out of a manifest."""
-    spoken = _audio_of(bank, manifest)
+    spoken = _captions_of(bank, manifest)
     files = {
-        index: root / audio for index, (audio, _) in spoken.items() if audio != bank.pack.caption(index).audio
+        index: root / caption.audio
+        for index, caption in spoken.items()
+        if caption.audio != bank.pack.caption(index).audio
     }
     if not files:
         raise _nothing_spoken(bank, manifest)
     return _read("recorded", "recorded", files, bank)
 
 
-def spoken_by_families(bank: FeatureBank, manifests: Sequence[Path], root: Path) -> list[Condition]:
+def spoken_by_families(
+    bank: FeatureBank, manifests: Sequence[Path], root: Path, swaps: Sequence[Swap] = ()
+) -> list[Condition]:
     """A condition for each synthesiser family that speaks captions of the split in one of the manifests.
 
     It is named after the family and says whether training has heard it. The first manifest that has a
-    caption of a family gives it.
+    caption of a family gives it, and, as its words tell, a caption after one of the `swaps`.
+
+    Raises InputError for a manifest without any, and for other words than those of a caption.
     """
-    heard = trained_families(bank)
+    heard, after = trained_families(bank), {swap.caption: swap.swapped for swap in swaps}
     files: dict[str, dict[int, Path]] = {}
+    swapped: dict[str, dict[int, Path]] = {}
     for manifest in manifests:
-        spoken = _audio_of(bank, manifest)
+        spoken = _captions_of(bank, manifest)
         if not spoken:
             raise _nothing_spoken(bank, manifest)
-        for index, (audio, speaker) in spoken.items():
-            files.setdefault(family_of(speaker), {}).setdefault(index, root / audio)
+        for index, caption in spoken.items():
+            own = bank.pack.caption(index)
+            if (caption.audio, caption.speaker) == (own.audio, own.speaker):
+                continue  # the data's own, beside a swapped one
+            words = (caption.text or own.text or "").lower()
+            if words not in ((own.text or "").lower(), after.get(index)):
+                raise InputError(
+                    f"expected the words of the data, {(own.text or '')[:60]!r}, found {words[:60]!r} in"
+                    f" {manifest}: have the same manifest spoken, or the swapped captions of the same run"
+                )
+            by_family = swapped if words == after.get(index) else files
+            by_family.setdefault(family_of(caption.speaker), {}).setdefault(index, root / caption.audio)
     return [
-        _read("family", f"{family} ({'seen' if family in heard else 'unseen'})", files[family], bank)
+        replace(
+            _read("family", f"{family} ({'seen' if family in heard else 'unseen'})", files[family], bank),
+            swapped=swapped.get(family, {}),
+        )
         for family in sorted(files, key=lambda family: (family not in heard, family))
     ]
 
@@ -110,8 +133,8 @@ def trained_families(bank: FeatureBank) -> set[str]:
     return {family_of(caption.speaker) for image in iterate_manifest(index) for caption in image.captions}
 
 
-def _audio_of(bank: FeatureBank, manifest: Path) -> dict[int, tuple[str, str | None]]:
-    """{caption in the pack: its audio and speaker in a manifest} of the generated captions that have any."""
+def _captions_of(bank: FeatureBank, manifest: Path) -> dict[int, Caption]:
+    """{caption in the pack: what a manifest has in its place} of the generated captions that are spoken."""
     pack, found = bank.pack, {}
     spoken = {image.id: image.captions for image in read_manifest(manifest)}
     for index in bank.captions.generated.tolist():
@@ -119,7 +142,7 @@ def _audio_of(bank: FeatureBank, manifest: Path) -> dict[int, tuple[str, str | N
         number = index - int(pack.first_caption[image])
         captions = spoken.get(pack.records[image].id, ())
         if number < len(captions) and captions[number].audio is not None:
-            found[index] = captions[number].audio, captions[number].speaker
+            found[index] = captions[number]
     return found
 
 

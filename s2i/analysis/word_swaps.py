@@ -112,6 +112,17 @@ def measure_word_swaps(bank: FeatureBank, swaps: Sequence[Swap], examples: Seque
 
 
 Encode = Callable[[list[str], list[int]], CaptionEncoding]  # sentences, captions whose voices speak them
+
+
+def measure_encoded_swaps(
+    bank: FeatureBank, swaps: Sequence[Swap], before: Encode, after: Encode
+) -> dict[str, Any]:
+    """The numbers of swaps whose two sentences are encoded by two functions."""
+    answers, _ = _generate(bank, swaps, [swap.text for swap in swaps], before, ())
+    swapped, _ = _generate(bank, swaps, [swap.swapped for swap in swaps], after, ())
+    return _numbers(bank, swaps, answers, swapped)
+
+
 Answers = dict[str, np.ndarray]  # {attribute: predicted value's index a swap}
 
 

@@ -231,12 +231,12 @@ def spread_chart(title: str, rows: Sequence[Spread]) -> str:
         parts.append(f'<circle class="{style}" cx="{place(spread.value):.1f}" cy="{y}" r="4.5"/>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
-        f' height="{height}" role="img" aria-label="{escape(title)}">\n<style>{_ALONE}</style>\n'
+        f' height="{height}" role="img" aria-label="{escape(title)}">\n<style>{ALONE}</style>\n'
         f'<rect class="paper" width="{width}" height="{height}"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 
-_ALONE = (  # the look of a chart that no page styles
+ALONE = (  # the look of a chart that no page styles
     ".paper{fill:#fbfaf7} text{font:12px system-ui,sans-serif;fill:#5b6470}"
     " .title{font-size:14px;fill:#1c1e21} .band{fill:#e6e2d8} .rule{stroke:#e2dfd7} .zero{stroke:#5b6470}"
     " .interval{stroke:#b3261e;stroke-width:2} .dot{fill:#b3261e}"

@@ -3,6 +3,7 @@
 results.json   every condition's numbers, with the procedure
 table.md       the same for people
 chart.svg      attribute accuracy (or mAP, or Recall@1), minus that of the clean recordings
+families.svg   where families of synthesisers speak: each one's scores, beside the cascade's
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from s2i.analysis.caption_scores import METRICS
 from s2i.analysis.robustness import measure_robustness
 from s2i.files.output_folder import OutputFolder
 from s2i.reports.charts import Spread, spread_chart
+from s2i.reports.family_chart import family_chart
 from s2i.tables import Cell, filled, markdown, metric_label, number
 
 
@@ -34,6 +36,9 @@ def report_robustness(run: str | Path, output: str | Path | None = None, **sourc
         "chart.svg": _chart(results, _measured_metrics(results)[-1]),
         "table.md": _table(results),
     }
+    families = family_chart(results, [*_measured_metrics(results), *_swap_metric(results)])
+    if families:
+        files = {"families.svg": families, **files}
     with folder.held():
         for name, text in files.items():
             table = folder.write(name, text)
@@ -63,6 +68,10 @@ def condition_rows(results: dict[str, Any]) -> list[dict[str, Cell]]:
             cells[f"change of {label}"] = number(
                 change.get("value"), change.get("interval95"), metric, signed=True
             )
+        for metric in _swap_metric(results):
+            score = row.get(metric, {})
+            cells[metric_label(metric)] = number(score.get("value"), score.get("interval95"), metric)
+            cells["swaps"] = Cell(f"{row['swaps']:,}" if "swaps" in row else "")
         rows.append({**cells, "captions": Cell(f"{row['captions']:,}")})
     return rows
 
@@ -70,6 +79,11 @@ def condition_rows(results: dict[str, Any]) -> list[dict[str, Cell]]:
 def _table(results: dict[str, Any]) -> str:
     rows = condition_rows(results)
     return "\n".join([*markdown(filled(rows), rows), "", results["procedure"]]) + "\n"
+
+
+def _swap_metric(results: dict[str, Any]) -> list[str]:
+    """Of the rows that have word swaps; empty where none has."""
+    return ["swap_accuracy"] * any("swap_accuracy" in row for row in results["rows"])
 
 
 def _measured_metrics(results: dict[str, Any]) -> list[str]:

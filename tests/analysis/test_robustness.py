@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from data_prep.swapped_captions import write_swapped_captions
 from s2i.analysis import conditions, robustness
 from s2i.analysis.conditions import add_noise, add_room, add_silence, family_of, in_band
 from s2i.config_data import AudioConfig
@@ -196,6 +197,70 @@ def test_every_family_has_its_row_and_a_cascade_beside_it(world, tmp_path, monke
     assert results["sources"]["voices"] == "piper.jsonl, flite.jsonl"
     with pytest.raises(InputError, match="give both, --recogniser and --text"):
         report_robustness(world["speech"], tmp_path / "none", recogniser="pocketsphinx")
+
+
+def test_word_swaps_are_measured_in_each_familys_voices(world, tmp_path, monkeypatch):
+    for name in ("SPEEDS", "RATES", "ACCENTS"):
+        monkeypatch.setattr(robustness, name, ())
+    root = world["speech"].parents[1] / "birds"
+    tests = [each for each in read_manifest(root / "manifest.jsonl") if each.split == "test"]
+    own = {image.id: image.captions for image in tests}
+    spoken = [
+        replace(image, captions=tuple(replace(each, speaker="piper/a") for each in image.captions))
+        for image in tests
+    ]
+    write_manifest(tmp_path / "piper.jsonl", spoken)
+    write_swapped_captions(world["speech"], tmp_path / "swapped.jsonl")
+    unspoken = read_manifest(tmp_path / "swapped.jsonl")
+    count = 0
+    for place, image in enumerate(unspoken):
+        captions = list(image.captions)
+        for number, caption in enumerate(captions):
+            before = own[image.id][number]
+            if caption.audio is not None:
+                assert caption == before
+                continue
+            changed = set(before.text.lower().split()) ^ set(caption.text.split())
+            assert len(changed) == 2 and not caption.mentions
+            # Somebody says the caption as it was: its image must not change.
+            captions[number] = replace(caption, audio=before.audio, speaker="piper/a")
+            count += 1
+        unspoken[place] = replace(image, captions=tuple(captions))
+    assert count > 10
+    write_manifest(tmp_path / "piper-swapped.jsonl", unspoken)
+
+    class Recogniser:
+        name, rate = "a recogniser", 16000
+
+        def transcribe(self, waveform):
+            return "a bird with red wing"
+
+    monkeypatch.setattr(robustness, "load_recogniser", lambda given: Recogniser())
+    voices = [tmp_path / "piper.jsonl", tmp_path / "piper-swapped.jsonl"]
+    table = report_robustness(
+        world["speech"], tmp_path / "out", voices=voices, text=world["text"], recogniser="some"
+    )
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "results.json").read_text())["rows"]}
+    assert "espeak-ng (seen)" not in rows  # the data's own recordings beside the swapped ones
+    for name in ("piper (unseen)", "cascade, piper (unseen)"):
+        row = rows[name]
+        assert row["swaps"] == count and row["swap_consistency"]["value"] == 1
+        assert row["swap_accuracy"]["value"] == row["swap_accuracy_before"]["value"]
+    assert rows["clean"]["swaps"] == count and "swap_accuracy" not in rows["telephone"]
+    assert "| Word swap | swaps | captions |" in table.read_text()
+    chart = (tmp_path / "out" / "families.svg").read_text()
+    dots = 2 * len(
+        [metric for metric in ("recall@1", "mAP", "attribute_accuracy") if metric in rows["clean"]]
+    )
+    assert chart.count('class="dot"') == dots + 2 + 1 and chart.count('class="hollow"') == dots + 1 + 1
+    assert "the data&#x27;s own voices" in chart and "piper (unseen)" in chart
+
+    others = [replace(each, captions=tests[place - 1].captions) for place, each in enumerate(spoken)]
+    write_manifest(tmp_path / "others.jsonl", others)
+    with pytest.raises(
+        InputError, match="expected the words of the data, '.*', found '.*' in .*others.jsonl"
+    ):
+        report_robustness(world["speech"], tmp_path / "none", voices=[tmp_path / "others.jsonl"])
 
 
 def test_bands_and_silence_are_what_they_are_called():
