@@ -1,16 +1,21 @@
 """Packaging of s2i; `pip install -e .` in a clone is the usual way in."""
 
+from pathlib import Path
+from runpy import run_path
+
 from setuptools import find_packages, setup
+
+VERSION = run_path(str(Path(__file__).with_name("s2i") / "version.py"))["VERSION"]
 
 setup(
     name="s2i",
-    version="0.1.0",
+    version=VERSION,
     description="Images from speech: training, generation and evaluation",
     author="The s2i authors",
     license="MIT",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["s2i", "s2i.*", "data_prep", "data_prep.*"]),
-    package_data={"s2i.app": ["page.css", "page.js"]},
+    package_data={"s2i": ["py.typed"], "s2i.app": ["page.css", "page.js"]},
     install_requires=[
         # One matched set of three: torchaudio 2.11.1 is built for a later torch; 2.11.0 can't load it.
         "torch==2.11.0",

@@ -21,6 +21,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from s2i.version import VERSION
+
 # Threads that wait leave their core to others. By default OpenMP's spin: two trainings of two threads each on
 # two cores, of which one spins where the other has work, take many times as long as one after the other.
 # OpenMP reads this once, as torch is loaded: hence here, before anything else.
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from s2i.inference.model import load
 
 __all__ = ["load"]
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

@@ -84,10 +84,10 @@ def generate(
         if not os.path.exists(given) or (given.is_dir() and given != speech):
             raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
     if interpolate:
-        _only(options | {"root": root}, "interpolate", "count", "stages", "attention", "root")
+        _only(options | {"root": root}, "interpolate", "count", "stages", "attention", "root", "caption")
         from s2i.inference.interpolate import interpolate as generate_between
 
-        chosen = {key: options[key] for key in ("model", "output", "seed", "truncation", "device")}
+        chosen = {key: options[key] for key in ("model", "output", "seed", "truncation", "scale", "device")}
         if frames is not None:
             chosen["frames"] = frames
         print(generate_between(first=interpolate[0], last=interpolate[1], **chosen))
@@ -95,7 +95,8 @@ def generate(
     if image or options["output"].suffix.lower() == ".wav":
         name = "image" if image else "output *.wav"
         given = options | {"root": root, "frames": frames, "record": record, "texts": texts}
-        _only(given, name, "count", "stages", "attention", "root", "frames", "record", "texts")
+        refused = ("count", "stages", "attention", "root", "frames", "record", "texts", "scale", "caption")
+        _only(given, name, *refused)
         from s2i.inference.generate_speech import generate_speech
 
         chosen = {key: options[key] for key in ("model", "output", "text", "seed", "truncation", "device")}
@@ -105,6 +106,10 @@ def generate(
         raise InputError("expected --frames beside --interpolate, found it alone: leave out --frames")
     source = texts or (speech if speech and (speech.is_dir() or speech.suffix == ".jsonl") else None)
     if source is not None:
+        if isinstance(options["caption"], str):
+            raise InputError(
+                "expected --caption without words for many sentences, found some: leave them out"
+            )
         del options["text"]
         from s2i.inference.generate_many import generate_many
 
@@ -124,6 +129,18 @@ def generate(
         speech = record_speech(record)
     for path in generate(speech=speech, **options):
         print(path)
+
+
+def about(file: Path, as_json: bool) -> None:
+    """Print what made an image, and the command that makes it again."""
+    from s2i.inference.image_facts import command_of, read_image_facts
+
+    facts = read_image_facts(file)
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in {**facts, "again": command_of(facts)}.items():
+        print(f"{name.replace('_', ' ')}: {value}")
 
 
 def _only(options: dict[str, Any], name: str, *others: str) -> None:
@@ -158,7 +175,7 @@ def search(model: Path, index: Path, as_json: bool, html: Path | None, device: s
 
         write_page(html, str(query_file or query["text"]), hits, query_file)
     if as_json:
-        _print_json(
+        print_json(
             [{key: str(v) if isinstance(v, Path) else v for key, v in vars(hit).items()} for hit in hits]
         )
         return
@@ -183,13 +200,13 @@ def evaluate(
     metrics = records.evaluate(run, names, **settings)
     procedures = {name: protocol.procedure for name, protocol in PROTOCOLS.items()}
     if as_json:
-        _print_json([metric | {"procedure": procedures[metric["protocol"]]} for metric in metrics])
+        print_json([metric | {"procedure": procedures[metric["protocol"]]} for metric in metrics])
         return
     for line in lines(metrics, procedures):
         print(line)
 
 
-def _print_json(values: list[dict[str, Any]]) -> None:
+def print_json(values: list[dict[str, Any]] | dict[str, Any]) -> None:
     """Print JSON, non-ASCII characters unescaped where stdout's encoding has them."""
     is_unicode = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
     print(json.dumps(values, ensure_ascii=not is_unicode, indent=2))

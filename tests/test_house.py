@@ -28,7 +28,7 @@ FLOORS = (
         "files",
         "errors",
     }
-    | {"progress", "processes", "plugins", "devices", "tables"},
+    | {"progress", "processes", "plugins", "devices", "tables", "version"},
     {"data"},
     {"models", "losses", "metrics"},
     {"runs"},
@@ -37,6 +37,7 @@ FLOORS = (
     {"analysis"},
     {"reports", "app"},
     {"commands"},
+    {"arguments"},
     {"cli", "__main__"},
 )
 

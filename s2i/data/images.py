@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from s2i.data.file_kinds import foreign
@@ -157,14 +158,16 @@ def grid(images: np.ndarray, columns: int, gap: int = 2) -> Image.Image:
     return Image.fromarray(page)
 
 
-def save_png(image: Image.Image, path: str | Path) -> None:
-    """Write a PNG: whole, or not at all."""
+def save_png(image: Image.Image, path: str | Path, text: Mapping[str, str] | None = None) -> None:
+    """Write a PNG: whole, or not at all. `text`: as of `png_bytes`."""
     with write_atomically(path, "wb") as stream:
-        stream.write(png_bytes(image))
+        stream.write(png_bytes(image, text))
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """A PNG's content."""
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
+def png_bytes(image: Image.Image, text: Mapping[str, str] | None = None) -> bytes:
+    """A PNG's content, with chunks of text {keyword: text}."""
+    stream, chunks = io.BytesIO(), PngInfo()
+    for keyword, words in (text or {}).items():
+        chunks.add_text(keyword, words)  # Latin-1 as tEXt, else UTF-8 as iTXt
+    image.save(stream, "PNG", pnginfo=chunks)
     return stream.getvalue()

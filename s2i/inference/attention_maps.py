@@ -60,16 +60,19 @@ def heat_over(image: Tensor, strength: Tensor) -> np.ndarray:
     return to_uint8(mixed.movedim(-1, 0) * 2 - 1)
 
 
-def attention_overlay(image: Tensor, attention: Tensor, labels: list[str]) -> Image.Image:
+def attention_overlay(
+    image: Tensor, attention: Tensor, labels: list[str], side: int = LEAST_SIDE
+) -> Image.Image:
     """The image and a tile with the attention map of each segment or word, on one common scale.
 
     Args:
         image: (3, S, S) in [-1, 1].
         attention: (T, H, W), as a stage returns it; steps after the labels' end are padding.
         labels: one a valid step.
+        side: px, at least, of a tile.
     """
     image, attention = image.cpu(), attention.cpu()[: len(labels)]
-    larger = enlarge(image, LEAST_SIDE)
+    larger = enlarge(image, side)
     tiles = [_labelled(to_uint8(larger), "image")]
     for label, strength in zip(labels, heat(attention), strict=True):
         tiles.append(_labelled(heat_over(larger, strength), label))

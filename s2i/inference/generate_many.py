@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from s2i.data.file_kinds import find_recordings
 from s2i.data.images import png_bytes
@@ -17,9 +18,11 @@ from s2i.data.manifest import iterate_manifest
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json, read_lines, sha256_of
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.generate import check_attention, generate_pages
+from s2i.inference.generate import check_attention
+from s2i.inference.image_facts import image_facts, text_chunks
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
+from s2i.inference.sentence_page import PageSettings, sentence_pages
 from s2i.progress import progress, say
 
 SETTINGS = "settings.json"  # in the output: the settings of its images,
@@ -55,6 +58,8 @@ def generate_many(
     stages: bool = False,
     attention: str | Path | None = None,
     root: str | Path | None = None,
+    scale: int = 1,
+    caption: bool = False,
     device: str = "auto",
 ) -> Iterator[Path]:
     """Generate every sentence of a source into a folder, a PNG each, with the bytes that `generate` writes.
@@ -70,7 +75,7 @@ def generate_many(
             caption, or by the line: new, empty, or of an earlier call.
         attention: such a folder for attention maps.
         root: that a manifest's paths start from; by default its own folder.
-        count, seed, truncation, stages: as `generate`.
+        count, seed, truncation, stages, scale, caption: as `generate`.
 
     Yields:
         Each image's file as soon as it is written.
@@ -85,16 +90,15 @@ def generate_many(
         )
     source, folders = Path(source), [OutputFolder(output, "s2i generate")]
     folders += [OutputFolder(attention, "s2i generate --attention")] if attention is not None else []
-    loaded = load(model, device)
+    loaded, named = load(model, device), Path(model).absolute().name
     sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
     path = replace(loaded.path("text" if sentences[0].speech is None else "speech"), truncation=truncation)
     check_attention(path, attention is not None)
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(folder.held())
-        settings = {"count": count, "seed": seed, "stages": stages}
-        settings |= {"truncation": truncation} if truncation != 1 else {}
-        _check_settings(folders[0], path, settings)
+        settings = PageSettings(count, seed, truncation, stages, scale, caption)
+        _check_settings(folders[0], path, settings.chosen())
         seeds, generated = range(seed, seed + count), _read_generated(folders[0].path / GENERATED)
         unusable: list[str] = []
         for sentence in progress(sentences, len(sentences), "sentences generated"):
@@ -110,11 +114,11 @@ def generate_many(
                     say(f"left out: {sentence.where and f'{sentence.where}: '}{error}")
                     unusable.append(sentence.name)
                     continue
-                pages = generate_pages(
-                    path, encoding, sentence.text, sentence.speech, seeds, stages, attention is not None
-                )
+                said = (sentence.text, sentence.speech)
+                pages = sentence_pages(path, encoding, *said, settings, seeds, named, attention is not None)
+                about = text_chunks(image_facts(path, named, *said, **settings.chosen()))
                 for page, folder in zip(pages, folders, strict=True):
-                    folder.write(name, png_bytes(page))
+                    folder.write(name, png_bytes(page, about))
                 folders[0].append(GENERATED, {"name": sentence.name, "of": digest})
             yield Path(output) / name
     if unusable:
@@ -195,7 +199,7 @@ def _read_generated(file: Path) -> dict[str, str]:
     return generated
 
 
-def _check_settings(output: OutputFolder, path: GenerationPath, settings: dict[str, float | bool]) -> None:
+def _check_settings(output: OutputFolder, path: GenerationPath, settings: dict[str, Any]) -> None:
     """Write the settings of a folder's images. Raises InputError for images with other settings."""
     settings = settings | {
         "encoder": path.fingerprint("encoder"),

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from s2i.data.audio import Recording
-from s2i.data.images import grid, save_png, to_uint8
+from s2i.data.images import grid, resize, save_png, to_uint8
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.files.output_folder import check_output_file
@@ -32,12 +32,14 @@ def interpolate(
     frames: int = 9,
     seed: int = 0,
     truncation: float = 1.0,
+    scale: int = 1,
     device: str = "auto",
 ) -> Path:
     """Generate `frames` images from one recording to another, both included, all from one noise.
 
     Args:
         truncation: factor of the noise.
+        scale: each image is so many times as large, smoothed (bicubic).
         output: .png for a strip, .gif for an animation there and back.
 
     Returns:
@@ -55,7 +57,8 @@ def interpolate(
     images = []
     for number in progress(range(frames), frames, "images generated"):
         frame = path.generate(between(start, end, number / (frames - 1)), [str(seed)])
-        images.append(to_uint8(frame.images[-1][0]))
+        pixels = to_uint8(frame.images[-1][0])
+        images.append(np.asarray(resize(Image.fromarray(pixels), scale * len(pixels))))
     if output.suffix.lower() == ".png":
         save_png(grid(np.stack(images), frames), output)
         return output

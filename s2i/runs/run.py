@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -33,6 +32,7 @@ from s2i.files.output_folder import refuse_foreign
 from s2i.files.unfinished import sweep
 from s2i.progress import say
 from s2i.settings import declared
+from s2i.version import VERSION, commit
 
 # Keys that may change when a run continues: the weights do not depend on them. The folder may have moved.
 CHANGEABLE = frozenset(key for key, declaration in declared(Config).items() if declaration.changeable)
@@ -40,7 +40,7 @@ CHANGEABLE = frozenset(key for key, declaration in declared(Config).items() if d
 PLACES = (
     frozenset(key for key, declaration in declared(Config).items() if declaration.local == "run") - CHANGEABLE
 )
-PACKAGES = ("s2i", "torch", "torchaudio", "torchvision", "accelerate", "librosa", "numpy", "omegaconf")
+PACKAGES = ("torch", "torchaudio", "torchvision", "accelerate", "librosa", "numpy", "omegaconf")
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ class Run:
 
     def write_environment(self, **facts: Any) -> None:
         """Write env.json: `facts` (device, processes, ...) beside versions, commit and command."""
-        commit, dirty = _commit()
+        head, dirty = commit()
         environment = {
             "python": platform.python_version(),
             "system": platform.system(),
-            "packages": {name: _version(name) for name in PACKAGES},
-            "commit": commit,
+            "packages": {"s2i": VERSION, **{name: _version(name) for name in PACKAGES}},
+            "commit": head,
             "dirty": dirty,
             "command": shlex.join([_program(), *sys.argv[1:]]),
             **facts,
@@ -220,21 +220,3 @@ def _version(name: str) -> str | None:
 def _program() -> str:
     name = Path(sys.argv[0]).name
     return "s2i" if name == "__main__.py" else name
-
-
-def _commit() -> tuple[str | None, bool | None]:
-    """Commit and whether files differ from it, if the package lies in its own git repository."""
-    package = Path(__file__).resolve().parents[1]
-
-    def git(*words: str) -> str | None:
-        command = ["git", "-C", str(package), *words]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except OSError:  # git is not installed
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    if commit is None or git("rev-parse", "--show-prefix") != "s2i/":
-        return None, None
-    return commit, git("status", "--porcelain") != ""

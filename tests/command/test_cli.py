@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import s2i
 from s2i import cli
 from s2i.config import Config
 from s2i.config_files import load_config
@@ -24,6 +25,7 @@ COMMANDS = (
     "systems",
     "show-config",
     "generate",
+    "about",
     "evaluate",
     "compare",
     "export",
@@ -173,6 +175,8 @@ def test_generate_passes_every_option_on(capsys, calls, tmp_path):
         "seed": 9,
         "truncation": 1.0,
         "stages": True,
+        "scale": 1,
+        "caption": False,
         "attention": Path("where.png"),
         "device": "cpu",
     }
@@ -262,6 +266,19 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert all(command in done.stdout for command in COMMANDS)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_the_packages_own(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(f"s2i {s2i.__version__}")
+    setup = Path(s2i.__file__).parents[1] / "setup.py"
+    if setup.is_file():
+        told = subprocess.run(
+            [sys.executable, setup, "--version"], cwd=setup.parent, capture_output=True, text=True, check=True
+        )
+        assert told.stdout.split()[-1] == s2i.__version__
 
 
 @pytest.mark.parametrize("command", COMMANDS)

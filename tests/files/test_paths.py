@@ -20,6 +20,7 @@ SCRIPTS = ("check", "cub", "own_data", "pack", "painted_birds", "synthesize_spee
 # What no path is, though it is a word.
 WORDS = {"text", "overrides", "split", "device", "among", "protocols", "host", "system", "captions", "voice"}
 WORDS |= {"languages", "voices", "held_out_voices", "splits", "classes", "help", "json", "sub", "family"}
+WORDS |= {"caption"}
 # Of the words, paths where this verb has them.
 PATHS = {("robustness", "voices"), ("robustness", "text"), ("robustness", "recogniser")}
 LOCAL = [key for key, setting in declared(Config).items() if setting.local]
@@ -28,7 +29,8 @@ NEEDED = ["run", "data.root", "data.manifest", "data.pack", "gan.encoder", "clas
 
 def parsers(monkeypatch) -> dict[str, argparse.ArgumentParser]:
     """Every command's and every script's."""
-    (verbs,) = (action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
+    actions = cli.build_parser()._actions
+    (verbs,) = (action for action in actions if isinstance(action, argparse._SubParsersAction))
     found = dict(verbs.choices)
 
     def keep(parser, *_, **__):

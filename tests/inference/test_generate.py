@@ -82,8 +82,8 @@ def test_labels_are_words_or_seconds(model):
 def test_labels_count_from_the_recordings_beginning(model, tmp_path, monkeypatch):
     captured = []
     monkeypatch.setattr(
-        "s2i.inference.generate.attention_overlay",
-        lambda image, attention, labels: captured.append(labels[0]) or Image.new("RGB", (8, 8)),
+        "s2i.inference.sentence_page.attention_overlay",
+        lambda image, attention, labels, side: captured.append(labels[0]) or Image.new("RGB", (8, 8)),
     )
     time = np.arange(16000) / 16000
     voice = 0.3 * np.sin(2 * np.pi * 300 * time)
@@ -235,11 +235,11 @@ def test_truncation_scales_the_noise(model, tmp_path, capsys):
     pages = {}
     for truncation, seed in ((1.0, 1), (0.0, 1), (0.0, 2)):
         generate(model, None, SENTENCES[0], tmp_path / "x.png", seed=seed, truncation=truncation)
-        pages[truncation, seed] = (tmp_path / "x.png").read_bytes()
+        pages[truncation, seed] = np.asarray(Image.open(tmp_path / "x.png")).tobytes()
     assert pages[1.0, 1] != pages[0.0, 1] == pages[0.0, 2]  # without noise a caption has one image
     words = ["generate", "--model", str(model), "--text", SENTENCES[0], "--output", str(tmp_path / "y.png")]
     cli.main([*words, "--seed", "1", "--truncation", "0"])
-    assert (tmp_path / "y.png").read_bytes() == pages[0.0, 1]
+    assert np.asarray(Image.open(tmp_path / "y.png")).tobytes() == pages[0.0, 1]
     with pytest.raises(SystemExit):
         cli.main([*words, "--truncation", "5"])
     assert "expected a factor, 0 to 4, found '5'" in capsys.readouterr().err

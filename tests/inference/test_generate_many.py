@@ -76,8 +76,8 @@ def test_a_killed_run_continues_with_what_is_missing(model, recordings, tmp_path
     generated = []
     from s2i.inference import generate_many as module
 
-    generate = module.generate_pages
-    monkeypatch.setattr(module, "generate_pages", lambda *given: generated.append(given) or generate(*given))
+    generate = module.sentence_pages
+    monkeypatch.setattr(module, "sentence_pages", lambda *given: generated.append(given) or generate(*given))
     assert len(list(generate_many(model, recordings, output))) == 3 and len(generated) == 2
     assert len(list(generate_many(model, recordings, output))) == 3 and len(generated) == 2
 

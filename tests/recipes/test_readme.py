@@ -78,7 +78,7 @@ def test_the_readme_has_commands_and_links():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command):
-    assert cli._parser().parse_args(shlex.split(command)).command
+    assert cli.build_parser().parse_args(shlex.split(command)).command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

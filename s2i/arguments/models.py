@@ -1,0 +1,56 @@
+"""Model folders, and the page that serves one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from s2i import commands
+from s2i.arguments.verb import Verbs, add_device, add_output_folder, add_verb, whole_number
+from s2i.files.paths import given_path
+
+
+def add_models(verbs: Verbs) -> None:
+    """export, import, app."""
+    exporting = add_verb(verbs, "export", commands.export, "export runs as one model folder")
+    exporting.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="GAN runs, one a modality")
+    exporting.add_argument("folder", type=given_path, metavar="DIR", help="output folder of the model")
+    exporting.add_argument("--half", action="store_true", help="store weights as float16")
+
+    importing = add_verb(
+        verbs, "import", commands.import_published, "convert published weights into a model folder"
+    )
+    importing.add_argument("system", choices=("attngan", "s2igan", "stackgan-v2"), help="their system")
+    importing.add_argument(
+        "files",
+        nargs="+",
+        type=given_path,
+        metavar="FILE",
+        help="weights (.pth) of generator and encoder in any order; for attngan also its vocabulary"
+        " (captions.pickle, or .txt with one word a line)",
+    )
+    add_output_folder(importing, "output folder of the model")
+
+    showing = add_verb(verbs, "app", commands.app, "serve a web page for speech or text input")
+    showing.add_argument(
+        "--model",
+        type=given_path,
+        default=Path("checkpoints/painted_birds"),
+        metavar="DIR",
+        help="exported model or GAN run (default: checkpoints/painted_birds)",
+    )
+    showing.add_argument(
+        "--index",
+        type=given_path,
+        metavar="DIR",
+        help="index of s2i index, to show nearest real images",
+    )
+    showing.add_argument(
+        "--port", type=whole_number(1), metavar="N", help="port (default: the first free one from 7860 on)"
+    )
+    showing.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen at; 0.0.0.0: all of this machine (default: 127.0.0.1)",
+    )
+    add_device(showing)

@@ -1,0 +1,42 @@
+"""Trainings and their configuration."""
+
+from __future__ import annotations
+
+from s2i import commands
+from s2i.arguments.verb import Verbs, add_verb
+from s2i.files.paths import given_path
+
+VERBS = (
+    (
+        "train-encoder",
+        commands.train_encoder,
+        "train a speech or text encoder by matching captions with images",
+    ),
+    ("train-gan", commands.train_gan, "train a generator on a trained caption encoder"),
+    (
+        "train-regression",
+        commands.train_regression,
+        "train a decoder of image features, and a caption encoder that regresses them",
+    ),
+    (
+        "train-cross-modal",
+        commands.train_cross_modal,
+        "train a generator of speech from images, or of both from each other",
+    ),
+    ("train-classifier", commands.train_classifier, "train the classifier that scores generated images"),
+    ("show-config", commands.show_config, "print a complete configuration as YAML"),
+)
+
+
+def add_training(verbs: Verbs) -> None:
+    """train-encoder, train-gan, train-regression, train-cross-modal, train-classifier, show-config."""
+    for name, command, description in VERBS:
+        verb = add_verb(verbs, name, command, description)
+        verb.add_argument(
+            "--config",
+            required=True,
+            type=given_path,
+            metavar="FILE",
+            help="YAML: the keys that differ from the defaults",
+        )
+        verb.add_argument("overrides", nargs="*", metavar="key=value", help="further keys, such as seed=1")

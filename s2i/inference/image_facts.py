@@ -1,0 +1,92 @@
+"""What made an image, in the PNG itself: sentence, seeds, model and version, so that a file that has lost its
+folder still tells.
+
+Chunks of text in the PNG, as every viewer that shows such shows them:
+
+    Description   the sentence, or the recording's name
+    Software      s2i and its version
+    s2i           all of it, a JSON object: what `s2i about FILE` prints
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from s2i.data.audio import Recording
+from s2i.data.images import open_image
+from s2i.errors import InputError
+from s2i.files.atomic import sha256_of
+from s2i.inference.path import GenerationPath
+from s2i.version import VERSION
+
+ALL = "s2i"  # the chunk that has everything
+Facts = dict[str, Any]
+
+
+def image_facts(
+    path: GenerationPath, model: str | Path, text: str | None, speech: Recording | None, **settings: Any
+) -> Facts:
+    """What made the images of a sentence; plain values.
+
+    Args:
+        path: that generated.
+        model: its folder, of which the name is kept: where it lies says nothing on another machine.
+        text: the sentence, or
+        speech: the recording, of which the name and the SHA-256 of its bytes are kept where it is a file.
+        settings: of the call: seed, count, stages, ...; those that are off are left out.
+    """
+    facts: Facts = {"modality": path.config.modality}
+    if text is not None:
+        facts["sentence"] = text
+    elif isinstance(speech, str | Path):
+        facts |= {"recording": _name(speech), "recording_sha256": sha256_of(speech)}
+    facts |= {"model": _name(model), "step": path.step}
+    facts |= {network: path.fingerprint(network)[:16] for network in ("encoder", "generator")}
+    facts |= {name: value for name, value in settings.items() if value not in (None, False)}
+    return facts | {"version": VERSION}
+
+
+def _name(path: str | Path) -> str:
+    """A file's own name as text: letters for bytes that are none of UTF-8."""
+    return os.fsencode(Path(path).absolute().name).decode("utf-8", "replace")
+
+
+def text_chunks(facts: Facts) -> dict[str, str]:
+    """The PNG's chunks of text: {keyword: text}."""
+    return {
+        "Description": facts.get("sentence") or facts.get("recording", "a recording"),
+        "Software": f"s2i {facts['version']}",
+        ALL: json.dumps(facts, ensure_ascii=False),
+    }
+
+
+def read_image_facts(file: str | Path) -> Facts:
+    """What made a PNG of `s2i generate`. Raises InputError for an image that doesn't tell."""
+    with open_image(file) as image:
+        image.load()  # chunks may stand behind the pixels
+        told = image.info.get(ALL)
+    try:
+        facts = json.loads(told)
+        facts["version"], facts["modality"]
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"expected an image of s2i generate, which tells what made it, found none of that in {file}: "
+            "give the file as it was written"
+        ) from error
+    return facts
+
+
+def command_of(facts: Facts) -> str:
+    """The `s2i generate` that makes such an image again, where model and recording lie in the folder."""
+    spoken = facts.get("recording", "RECORDING.wav")
+    words = ["s2i", "generate", "--model", facts["model"]]
+    words += ["--text", facts["sentence"]] if "sentence" in facts else ["--speech", spoken]
+    for name in ("count", "seed", "truncation", "scale", "caption", "stages"):
+        value = facts.get(name)
+        if value is not None:
+            words += [f"--{name}"] if value is True else [f"--{name}", f"{value}"]
+    return shlex.join([*words, "--output", "again.png"])

@@ -1,0 +1,34 @@
+"""Which version of s2i this is."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+VERSION = "0.1.0"
+
+
+def commit() -> tuple[str | None, bool | None]:
+    """Commit and whether files differ from it, if the package lies in its own git repository."""
+    package = Path(__file__).resolve().parents[1]
+
+    def git(*words: str) -> str | None:
+        command = ["git", "-C", str(package), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:  # git is not installed
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    head = git("rev-parse", "HEAD")
+    if head is None or git("rev-parse", "--show-prefix") != "s2i/":
+        return None, None
+    return head, git("status", "--porcelain") != ""
+
+
+def described() -> str:
+    """The version and, in a clone, its commit, for a person."""
+    head, is_changed = commit()
+    if head is None:
+        return VERSION
+    return f"{VERSION} (commit {head[:10]}{', with changes' if is_changed else ''})"
