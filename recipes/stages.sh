@@ -174,8 +174,8 @@ cores() {
     "$python" -c 'import joblib; print(joblib.cpu_count())'
 }
 
-# together COMMAND... and COMMAND...: two runs side by side, each on half of the cores: small networks do not
-# keep all cores busy. Each prints its lines; the stage fails if either does.
+# together COMMAND... and COMMAND...: two commands, or functions of the recipe, side by side, each on half of the
+# cores: small networks do not keep all cores busy. Each prints its lines; the stage fails if either does.
 together() {
     local first_command=() status=0
     while [ "$1" != and ]; do
@@ -183,16 +183,16 @@ together() {
     done
     shift
     if [ -n "$dry_run" ]; then
-        run "${first_command[@]}"
-        run "$@"
+        "${first_command[@]}"
+        "$@"
         return
     fi
     local threads=${OMP_NUM_THREADS:-$(cores)}
     threads=$((threads > 1 ? threads / 2 : 1))
-    (export OMP_NUM_THREADS=$threads && run "${first_command[@]}") 2> >(cat >&2) &
+    (export OMP_NUM_THREADS=$threads && "${first_command[@]}") 2> >(cat >&2) &
     local other=$!
     trap 'kill -TERM $other 2>/dev/null; wait $other; exit 130' INT TERM
-    (export OMP_NUM_THREADS=$threads && run "$@") || status=$?
+    (export OMP_NUM_THREADS=$threads && "$@") || status=$?
     wait "$other" || status=$?
     trap - INT TERM
     [ "$status" -eq 0 ] || exit "$status"
@@ -261,10 +261,9 @@ set_paths() {
 # others, where they look through a pretrained network.
 train_and_compare() {
     local speech_first=() text_first=()
-    if stage 4 classifier "train the classifier and the R-precision encoder, which are used only to score"; then
-        together "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
-            and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \
-            ${r_precision_encoder[@]+"${r_precision_encoder[@]}"} run="$runs-r-precision-encoder"
+    if stage 4 classifier "train the classifier, which is used only to score"; then
+        is_named evaluation.classifier ||
+            run "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier"
     fi
 
     local speech_from=(gan.encoder="$runs-speech-encoder") text_from=(gan.encoder="$runs-text-encoder")
@@ -279,31 +278,33 @@ train_and_compare() {
         fi
     fi
 
-    if stage 5 encoders "match a speech encoder and a text encoder against images"; then
+    if stage 5 encoders "match a speech encoder and a text encoder against images, and the R-precision encoder"; then
         if [ "$generator_training$matches_encoders" = train-ganyes ] || [ -n "$image_network_of_encoder" ]; then
-            together "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
-                and "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
+            together run "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
+                and match_text
+        else
+            match_for_r_precision
         fi
     fi
 
     if stage 6 generators "train one generator from speech and one from text"; then
         if [ -n "$first_stage" ]; then
             local first_settings=(--config "$first_stage" "${settings[@]:2}")
-            together "$python" -m s2i train-gan "${first_settings[@]}" modality=speech \
+            together run "$python" -m s2i train-gan "${first_settings[@]}" modality=speech \
                 gan.encoder="$runs-speech-encoder" run="$runs-speech-gan-stage1" \
-                and "$python" -m s2i train-gan "${first_settings[@]}" modality=text \
+                and run "$python" -m s2i train-gan "${first_settings[@]}" modality=text \
                 gan.encoder="$runs-text-encoder" run="$runs-text-gan-stage1"
             speech_first=(gan.first_stage="$runs-speech-gan-stage1")
             text_first=(gan.first_stage="$runs-text-gan-stage1")
         fi
-        together "$python" -m s2i "$generator_training" "${settings[@]}" modality=speech \
+        together run "$python" -m s2i "$generator_training" "${settings[@]}" modality=speech \
             ${speech_from[@]+"${speech_from[@]}"} ${speech_first[@]+"${speech_first[@]}"} run="$runs-speech-gan" \
-            and "$python" -m s2i "$generator_training" "${settings[@]}" modality=text \
+            and run "$python" -m s2i "$generator_training" "${settings[@]}" modality=text \
             ${text_from[@]+"${text_from[@]}"} ${text_first[@]+"${text_first[@]}"} run="$runs-text-gan"
     fi
 
     if stage 7 evaluate "evaluate both on the test classes"; then
-        together "$python" -m s2i evaluate "$runs-speech-gan" and "$python" -m s2i evaluate "$runs-text-gan"
+        together run "$python" -m s2i evaluate "$runs-speech-gan" and run "$python" -m s2i evaluate "$runs-text-gan"
     fi
 
     if stage 8 compare "report both side by side"; then
@@ -313,6 +314,24 @@ train_and_compare() {
     if stage 9 export "write one model folder that generates from speech and from text"; then
         run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model" --half
     fi
+}
+
+match_text() {
+    run "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder" &&
+        match_for_r_precision # errexit is off within what `together` waits for
+}
+
+# The encoder that is used only to score. It is matched after the text encoder, which takes half the time of the
+# speech encoder beside it.
+match_for_r_precision() {
+    is_named evaluation.r_precision_encoder ||
+        run "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \
+            ${r_precision_encoder[@]+"${r_precision_encoder[@]}"} run="$runs-r-precision-encoder"
+}
+
+# is_named KEY: whether the caller of the recipe named a value of this key; none is trained then
+is_named() {
+    [[ " ${overrides[*]-} " == *" $1="* ]]
 }
 
 finish() {

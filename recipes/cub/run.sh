@@ -18,8 +18,8 @@ r_precision_encoder=(
 )
 case "$preset" in # presets that need the same images and audio share a pack
     smoke) work="$folder/data/smoke" part=(--photographs 3) pack="$work/pack" r_precision_encoder=() ;;
-    small) pack="$work/pack-224" ;;
-    small128) pack="$work/pack-256" ;;
+    small | small_s2igan | small_attngan) pack="$work/pack-224" ;;
+    small128 | ours) pack="$work/pack-256" ;;
     attngan4) pack="$work/pack-512" ;;
     li2020)
         pack="$work/pack-$preset"

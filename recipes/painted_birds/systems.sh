@@ -112,8 +112,8 @@ fi
 
 if stage 3 classifier "train the classifier and the R-precision encoders, which only score"; then
     set_settings systems
-    together "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
-        and "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \
+    together run "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
+        and run "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \
         run="$runs-r-precision-encoder-pack"
     train_r_precision_encoder wav2pix
 fi

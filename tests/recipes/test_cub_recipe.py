@@ -65,8 +65,8 @@ def test_nothing_is_planned_to_be_written_into_the_root(tmp_path):
 def test_presets_of_one_size_share_a_pack_and_others_do_not():
     packs = {}
     for preset in sorted((ROOT / "recipes" / "cub" / "conf").glob("*.yaml")):
-        classifier, r_precision_encoder = planned(
-            "--preset", preset.stem, "--stage", "4", "--stop-stage", "4"
+        classifier, *_, r_precision_encoder = planned(
+            "--preset", preset.stem, "--stage", "4", "--stop-stage", "5"
         )
         assert values(classifier)["classifier.pack"] == values(classifier)["data.pack"]
         assert values(r_precision_encoder)["seed"] != values(classifier).get("seed", "0")
@@ -113,7 +113,10 @@ def test_data_speech_and_packs_come_of_the_root_which_is_left_alone(tree):
 def test_small_presets_need_no_weights_but_those_that_come_by_pip():
     for preset, kind in (
         ("small", "efficientnet_lite0"),
+        ("small_s2igan", "efficientnet_lite0"),
+        ("small_attngan", "efficientnet_lite0"),
         ("small128", "efficientnet_lite0"),
+        ("ours", "efficientnet_lite0"),
         ("smoke", "small"),
     ):
         config = load_config(ROOT / "recipes" / "cub" / "conf" / f"{preset}.yaml").image_encoder

@@ -75,12 +75,23 @@ def test_a_dry_run_prints_commands_and_changes_nothing(tmp_path):
 
 def test_speech_and_text_differ_in_modality_run_and_encoder_alone():
     for number in ("5", "6"):
-        speech, text = planned("--stage", number, "--stop-stage", number)
+        speech, text, *_ = planned("--stage", number, "--stop-stage", number)
         assert speech[:4] == text[:4]
         changed = {key for key in values(speech) if values(speech)[key] != values(text)[key]}
         assert changed == ({"modality", "run"} if number == "5" else {"modality", "run", "gan.encoder"})
     encoder, gan = (planned("--stage", n, "--stop-stage", n)[0] for n in ("5", "6"))
     assert values(gan)["gan.encoder"] == values(encoder)["run"]
+
+
+def test_a_network_that_scores_is_not_trained_where_another_is_named():
+    stages = ("--stage", "4", "--stop-stage", "5")
+    named = {"train-classifier": "evaluation.classifier", "seed=100": "evaluation.r_precision_encoder"}
+    usual = planned(*stages)
+    for word, key in named.items():
+        other = planned(*stages, "--", f"{key}=exp/other")
+        left_out = [words for words in usual if word in words]
+        assert len(left_out) == 1 and len(other) == len(usual) - 1
+        assert not any(word in words for words in other)
 
 
 def test_the_classifier_is_trained_on_data_of_its_own():
