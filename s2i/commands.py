@@ -121,11 +121,12 @@ def generate(
     from s2i.inference.generate import check_outputs, generate
 
     if record is not None:
+        from s2i.inference.hub import model_folder
         from s2i.inference.microphone import record as record_speech
         from s2i.inference.stored import read_model
 
         check_outputs([options["output"], *filter(None, [options["attention"]])])  # before recording
-        read_model(options["model"])
+        read_model(model_folder(options["model"]))
         speech = record_speech(record)
     for path in generate(speech=speech, **options):
         print(path)
@@ -249,11 +250,11 @@ def report(run: Path, output: Path) -> None:
     print(output / "index.html")
 
 
-def export(runs: list[Path], folder: Path, half: bool) -> None:
+def export(runs: list[Path], folder: Path, half: bool, license: str) -> None:
     """Write a model folder; prints it."""
     from s2i.reports.export import export
 
-    export(runs, folder, half)
+    export(runs, folder, half, license)
     print(folder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from s2i import commands
-from s2i.arguments.verb import Verbs, add_device, add_output_folder, add_verb, whole_number
+from s2i.arguments.verb import Verbs, add_device, add_output_folder, add_verb, licence, whole_number
 from s2i.files.paths import given_path
 
 
@@ -15,6 +15,13 @@ def add_models(verbs: Verbs) -> None:
     exporting.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="GAN runs, one a modality")
     exporting.add_argument("folder", type=given_path, metavar="DIR", help="output folder of the model")
     exporting.add_argument("--half", action="store_true", help="store weights as float16")
+    exporting.add_argument(
+        "--license",
+        type=licence,
+        default="unknown",
+        metavar="NAME",
+        help="licence of the weights, for the card, by Hugging Face's name, such as mit (default: unknown)",
+    )
 
     importing = add_verb(
         verbs, "import", commands.import_published, "convert published weights into a model folder"

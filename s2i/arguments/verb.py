@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -75,3 +76,12 @@ def seconds(word: str) -> float:
     if not 0 < number <= 60:
         raise argparse.ArgumentTypeError(f"expected seconds, more than 0 and at most 60, found {word!r}")
     return number
+
+
+def licence(word: str) -> str:
+    """A licence by the name that Hugging Face has for it."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", word):
+        raise argparse.ArgumentTypeError(
+            f"expected a licence as Hugging Face writes it, such as mit or cc-by-4.0, found {word[:40]!r}"
+        )
+    return word

@@ -17,6 +17,7 @@ from s2i.data.images import to_uint8
 from s2i.data.text import Vocabulary
 from s2i.devices import resolve_device
 from s2i.errors import InputError, InputWarning
+from s2i.inference.hub import model_folder
 from s2i.inference.image_input import ImageInput, read_image
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
@@ -178,14 +179,15 @@ def load(model: str | Path, device: str = "auto", only: str = "") -> Model:
     weights.
 
     Args:
-        model: the folder.
+        model: the folder, or the address of an exported model on the Hugging Face Hub, "hf://OWNER/NAME" or
+            "hf://OWNER/NAME@REVISION", which is downloaded once (`s2i.inference.hub`).
         device: "cpu", "cuda", or "auto": cuda where there is one.
         only: "speech" or "text": the one path that is needed, which is then loaded alone, in half the time.
 
     Raises:
-        InputError: the folder is missing, cut short, or holds something else.
+        InputError: the folder is missing, cut short, or holds something else; or as `model_folder`.
     """
-    folder = Path(model)
+    folder = model_folder(model)
     stored = read_model(folder, only)
     chosen = resolve_device(device)
     paths = {path.source: path for path in stored}

@@ -19,7 +19,7 @@ from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
-from s2i.inference.stored import DOMAIN, FORMAT, IMAGE, IMAGE_NETWORK, SOURCES
+from s2i.inference.stored import DOMAIN, FILES, FORMAT, IMAGE, IMAGE_NETWORK, SOURCES
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import EFFICIENTNET_LITE0
 from s2i.progress import say
@@ -29,13 +29,12 @@ from s2i.tables import markdown
 
 Paths = dict[str, GenerationPath | SpeechPath]  # by what they begin with: one of SOURCES
 
-FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{source}.safetensors" for source in SOURCES)}
-
 
 def write_model(
     folder: str | Path,
     paths: Paths,
     command: str,
+    front_matter: Sequence[str],
     sections: Sequence[str],
     half: bool = False,
 ) -> None:
@@ -45,6 +44,7 @@ def write_model(
         folder: made, or replaced where it is an exported model.
         paths: by what they begin with.
         command: that made it, for the card.
+        front_matter: lines for the top of the card.
         sections: lines of the card on the origin of each path.
         half: store weights as float16, half the size; they are read back into float32.
 
@@ -55,7 +55,7 @@ def write_model(
     output = OutputFolder(folder, "s2i export or import", nothing_else=True, older=_model_files)
     try:
         with output.replaced(last="config.json") as made:
-            _write_files(made, paths, folder.name, command, sections, half)
+            _write_files(made, paths, folder.name, command, front_matter, sections, half)
             load(made, "cpu")  # an unreadable model is not exported
             sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(made.iterdir())}
     except OSError as error:
@@ -79,6 +79,7 @@ def _write_files(
     paths: Paths,
     name: str,
     command: str,
+    front_matter: Sequence[str],
     sections: Sequence[str],
     half: bool,
 ) -> None:
@@ -87,6 +88,8 @@ def _write_files(
     generates = [f"images from {' and from '.join(images)}"] if images else []
     generates += ["speech from images"] if IMAGE in paths else []
     card = [
+        *front_matter,
+        "",
         f"# {name}",
         "",
         f"Generates {', and '.join(generates)}. Made by `{command}`; read by"

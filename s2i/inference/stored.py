@@ -25,6 +25,8 @@ IMAGE = "image"  # from which speech is generated
 SOURCES = (*MODALITIES, IMAGE)  # what a path begins with
 IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read only to embed images
 DOMAIN = "domain"  # the name of a `Domain`'s tensors beside the networks' weights
+# What an exported model's folder may hold.
+FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{source}.safetensors" for source in SOURCES)}
 # Of a path, as an exported model names them.
 NETWORKS = ("caption_encoder", "image_encoder", "generator", "speech_generator")
 

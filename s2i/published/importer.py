@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from s2i.errors import InputError
+from s2i.inference.front_matter import front_matter
 from s2i.inference.path import GenerationPath
 from s2i.inference.save import write_model
 from s2i.published.attngan import read_attngan
@@ -48,6 +49,7 @@ def import_model(system: str, files: Sequence[str | Path], folder: str | Path) -
         folder,
         {generation_path.config.modality: generation_path},
         f"s2i import {system}",
+        front_matter([generation_path.config.modality]),
         _describe(system, paths, generation_path),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from s2i.errors import InputError
+from s2i.inference.front_matter import UNKNOWN, front_matter
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.save import write_model
@@ -15,15 +16,20 @@ from s2i.inference.speech_path import SpeechPath
 from s2i.inference.stored import IMAGE
 from s2i.inference.training_domain import training_domain
 from s2i.reports.model_card import describe_run
+from s2i.reports.model_index import data_set_name, results
+from s2i.runs.run import Run
 
 
-def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -> None:
+def export(
+    runs: Sequence[str | Path], folder: str | Path, half: bool = False, license: str = UNKNOWN
+) -> None:
     """Write the paths of each run into one model folder, whole or not at all.
 
     Args:
         runs: that generate, one a modality, or speech from images; their EMA generator is exported.
         folder: made, or replaced where it is an exported model.
         half: store weights as float16, half the size; they are read back into float32.
+        license: of the weights, by the name that the Hugging Face Hub has for it.
 
     Raises:
         InputError: a run can't be read, two have one modality, or `folder` is something else.
@@ -47,4 +53,18 @@ def export(runs: Sequence[str | Path], folder: str | Path, half: bool = False) -
         raise InputError("expected at least one run to export, found none: name a run of s2i train-gan")
     sections = [line for source, origin in origins.items() for line in describe_run(source, *origin)]
     paths = {source: path for source, (_, path) in origins.items()}
-    write_model(folder, paths, "s2i export", sections, half)
+    front = _front_matter(Path(os.path.abspath(folder)).name, origins, license)
+    write_model(folder, paths, "s2i export", front, sections, half)
+
+
+def _front_matter(
+    name: str, origins: dict[str, tuple[Path, GenerationPath | SpeechPath]], license: str
+) -> list[str]:
+    """Lines for the top of a card, with the headline figures of each run."""
+    names = {source: data_set_name(path.config.data.manifest) for source, (_, path) in origins.items()}
+    measured = [
+        result
+        for source, (run, _) in origins.items()
+        for result in results(source, names[source], Run(run).read_metrics())
+    ]
+    return front_matter(origins, license, list(dict.fromkeys(filter(None, names.values()))), name, measured)

@@ -245,7 +245,7 @@ def test_compare_and_export_get_their_folders(capsys, calls):
     assert [str(compared.pop(name)) for name in ("speech_run", "text_run", "output")] == ["s", "t", "report"]
     expected = {"also_speech": [], "also_text": [], "overrides": ["evaluation.seed=3"], "recogniser": ""}
     assert compared == expected
-    assert exported == ([Path("s"), Path("t")], Path("model"), False)
+    assert exported == ([Path("s"), Path("t")], Path("model"), False, "unknown")
     calls.clear()
     further = ["--also-speech", "s1", "--also-speech", "s2", "--also-text", "t1"]
     cli.main(["compare", "s", "t", *further, "--output", "report"])
