@@ -15,7 +15,11 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["s2i", "s2i.*", "data_prep", "data_prep.*"]),
-    package_data={"s2i": ["py.typed"], "s2i.app": ["page.css", "page.js"]},
+    package_data={
+        "s2i": ["py.typed"],
+        "s2i.app": ["page.css", "page.js"],
+        "s2i.inference": ["word_detector.safetensors"],
+    },
     install_requires=[
         # One matched set of three: torchaudio 2.11.1 is built for a later torch; 2.11.0 can't load it.
         "torch==2.11.0",

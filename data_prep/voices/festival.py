@@ -26,9 +26,11 @@ PRELUDE = """
   (unwind-protect
     (let ((utterance (eval (list 'Utterance 'Text text))))
       (utt.synth utterance)
-      (utt.save.wave utterance file 'riff))
+      (utt.save.wave utterance file 'riff)
+      (s2i_also utterance file))
     nil))
 """
+NOTHING_ELSE = "(define (s2i_also utterance file) nil)"
 
 
 class FestivalFamily(Family):
@@ -78,27 +80,35 @@ class FestivalFamily(Family):
         return (utterance.voice,)  # a voice takes a while to load
 
     def utter(self, utterances: Sequence[Utterance], attempt: int = 0) -> list[Sound]:
-        texts = [latin_words(utterance.text, self.name) for utterance in utterances]
         with tempfile.TemporaryDirectory(prefix="s2i-festival-") as name:
-            files = [Path(name) / f"{number}.wav" for number in range(len(utterances))]
-            left = [number for number, text in enumerate(texts) if has_words(text)]
-            while left:
-                script = Path(name) / "say.scm"
-                script.write_text(PRELUDE + "\n".join(
-                    _command(utterances[n], texts[n], files[n], self.value) for n in left
-                ))  # fmt: skip
-                answer = run_program(["festival", "-b", script], len(left))
-                if answer.returncode == 0:
-                    break
-                # A sentence has ended the process: it stays silent, and those after it have their turn.
-                last = max((place for place, n in enumerate(left) if files[n].exists()), default=-1)
-                left = left[last + 2 :]
+            files = self.save(utterances, Path(name))
             return [
                 replayed(read_sound(file), self.value(utterance, "pitch"))
                 if utterance.voice not in PITCHES
                 else read_sound(file)
                 for utterance, file in zip(utterances, files, strict=True)
             ]
+
+    def save(self, utterances: Sequence[Utterance], folder: Path, also: str = NOTHING_ELSE) -> list[Path]:
+        """The sound of each as a file, at the voice's own rate of samples; none of what can't be spoken.
+
+        Args:
+            also: defines `s2i_also` in Scheme, which is called with each utterance and the name of its file.
+        """
+        texts = [latin_words(utterance.text, self.name) for utterance in utterances]
+        files = [folder / f"{number}.wav" for number in range(len(utterances))]
+        left = [number for number, text in enumerate(texts) if has_words(text)]
+        while left:
+            commands = (_command(utterances[n], texts[n], files[n], self.value) for n in left)
+            script = folder / "say.scm"
+            script.write_text("\n".join([also, PRELUDE, *commands]))
+            answer = run_program(["festival", "-b", script], len(left))
+            if answer.returncode == 0:
+                break
+            # A sentence has ended the process: it stays silent, and those after it have their turn.
+            last = max((place for place, n in enumerate(left) if files[n].exists()), default=-1)
+            left = left[last + 2 :]
+        return files
 
 
 def scheme_string(text: str) -> str:

@@ -60,6 +60,14 @@ class FliteFamily(Family):
         text = latin_words(utterance.text, self.name)
         if not has_words(text):
             return np.zeros(0, np.float32), 16000
+        sound, _ = self.save(utterance, folder)
+        spoken = read_sound(sound)
+        return replayed(spoken, self.value(utterance, "pitch")) if utterance.voice == REPLAYED else spoken
+
+    def save(self, utterance: Utterance, folder: Path, *also: str) -> tuple[Path, str]:
+        """The sound of a text as a file, at the voice's own rate of samples, and what flite prints where
+        `also`, further options, ask for it."""
+        text = latin_words(utterance.text, self.name)
         # A file, so that no text is taken for an option or for the name of a file.
         words, sound = folder / "words.txt", folder / "sound.wav"
         words.write_text(text + "\n")
@@ -71,7 +79,7 @@ class FliteFamily(Family):
         command = ["flite", "-voice", utterance.voice, "--setf", f"duration_stretch={stretch:.3f}"]
         if not is_replayed:
             command += ["--setf", f"int_f0_target_mean={PITCHES[utterance.voice] * pitch:.1f}"]
-        command += ["-f", words, "-o", sound]
+        command += [*also, "-f", words, "-o", sound]
         answer = run_program(command, 1)
         if answer.returncode and not sound.exists():
             reason = answer.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
@@ -79,4 +87,4 @@ class FliteFamily(Family):
                 f"expected flite to speak {text[:40]!r}, found status {answer.returncode} ({reason[0]}):"
                 " try it by hand"
             )
-        return replayed(read_sound(sound), pitch) if is_replayed else read_sound(sound)
+        return sound, answer.stdout.decode(errors="replace")

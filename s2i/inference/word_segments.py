@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from s2i.config_data import AudioConfig
 from s2i.data.audio import Heard, features
-from s2i.models.word_detector import change_points
+from s2i.data.resampling import resample
+from s2i.models.word_detector import WordDetector
 
-# Between words, by spectral change alone: F1 at 50 ms is .54 on espeak-ng's voices and .33 on seven of flite
-# and festival; with 6.9 it is .57 and .30.
-LEAST_CHANGE = 5.5
+DETECTOR = Path(__file__).with_name("word_detector.safetensors")  # data_prep/word_detector.py makes it
+HEARD = AudioConfig()  # what the detector hears of any recording, whatever the model's encoder reads
 LEAST = 0.06  # s of the first and of the last segment
 
 Interval = tuple[float, float]  # s
@@ -22,13 +25,20 @@ Interval = tuple[float, float]  # s
 def word_segments(heard: Heard) -> list[Interval]:
     """Where words seem to lie in what is said: neighbouring intervals of all of it, from its beginning on.
 
-    By spectral change, whatever the model's encoder reads.
+    By a detector that synthesisers have taught (`data_prep.word_detector`), which belongs to no model.
     """
-    config = AudioConfig(sample_rate=heard.rate)
-    mel, seconds = features(heard.spoken, config), len(heard.spoken) / heard.rate
-    begins = change_points(mel, config.hop, LEAST_CHANGE)
+    waveform, seconds = resample(heard.spoken, heard.rate, HEARD.sample_rate), len(heard.spoken) / heard.rate
+    begins = _detector().boundaries(features(waveform, HEARD), HEARD.hop)
     edges = [0.0, *(time for time in begins if LEAST <= time <= seconds - LEAST), seconds]
     return list(zip(edges, edges[1:], strict=False))
+
+
+@cache
+def _detector() -> WordDetector:
+    with torch.random.fork_rng(devices=[]):  # the weights made here are random, and replaced
+        detector = WordDetector(HEARD.mel_bins)
+    detector.load_state_dict(load_file(DETECTOR))
+    return detector.requires_grad_(False).eval()
 
 
 def attention_during(attention: Tensor, step: float, words: Sequence[Interval]) -> Tensor:
