@@ -240,6 +240,57 @@ def test_region_scores_have_finite_gradients_with_padding_and_silent_segments():
     assert not sequence.grad[1, :, 1:].any()
 
 
+def _much_to_compare(dtype=torch.float32):
+    """Regions (5, 3, 7) and captions (4, 3, 6), of which one segment is nothing; and their mask."""
+    torch.manual_seed(0)
+    regions, sequence = torch.randn(5, 3, 7, dtype=dtype), torch.randn(4, 3, 6, dtype=dtype)
+    sequence[0, :, 2] = 0
+    mask = torch.arange(6) < torch.tensor([6, 1, 3, 5])[:, None]
+    return regions.requires_grad_(), sequence.requires_grad_(), mask
+
+
+@pytest.mark.parametrize("of_a_part", [1, 2 * 4 * 6 * 7, 10**9])  # images: one, two, all at once
+def test_image_by_image_is_the_same_comparison_and_the_same_gradient(monkeypatch, of_a_part):
+    regions, sequence, mask = _much_to_compare()
+    weights = torch.randn(5, 4)
+    expected = losses.region_scores(regions, sequence, mask, 4.0, 5.0)[0]
+    gradients = torch.autograd.grad((expected * weights).sum(), (regions, sequence))
+    monkeypatch.setattr(losses, "AT_ONCE", 0)
+    monkeypatch.setattr(losses, "_OF_A_PART", {"cpu": of_a_part})
+    found = losses.compare_regions(regions, sequence, mask, 4.0, 5.0)
+    torch.testing.assert_close(found, expected)
+    of_found = torch.autograd.grad((found * weights).sum(), (regions, sequence))
+    for one, other in zip(of_found, gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_image_by_image_is_that_of_small_differences():
+    regions, sequence, mask = _much_to_compare(torch.float64)
+    with torch.no_grad():
+        sequence[0, :, 2] = 1  # its length has a gradient
+    with torch.autocast("cpu", enabled=False):
+        assert torch.autograd.gradcheck(
+            lambda *given: losses.RegionScores.apply(*given, mask, 4.0, 5.0), (regions, sequence)
+        )
+
+
+def test_image_by_image_keeps_nothing_but_its_inputs(monkeypatch):
+    regions, sequence, mask = _much_to_compare()
+    kept = []
+
+    def keep(value):
+        kept.append(value.numel())
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        losses.compare_regions(regions, sequence, mask, 4.0, 5.0)
+        at_once = sum(kept)
+        kept.clear()
+        monkeypatch.setattr(losses, "AT_ONCE", 0)
+        losses.compare_regions(regions, sequence, mask, 4.0, 5.0)
+    assert sum(kept) == regions.numel() + sequence.numel() + mask.numel() < at_once / 5
+
+
 def test_the_region_loss_compares_each_image_with_the_captions_of_its_group():
     regions = torch.randn(6, 6, 4)
     sequence, mask = some_captions([4, 2, 3, 5, 1, 2])
