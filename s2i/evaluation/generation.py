@@ -62,5 +62,5 @@ def generate_captions(
         images = [pack.records[pack.caption_image[index]].id for index in rows] if share_noise else None
         encoding = path.encode(batch)
         with torch.no_grad():
-            output = path.generator(encoding, *path.sample_noise(keys, seed, images))
+            output = path.generate_from(encoding, path.sample_noise(keys, seed, images))
         yield GeneratedBatch(places, encoding, output)

@@ -64,6 +64,15 @@ class FirstStage(nn.Module):
         return hidden
 
 
+class TiledConvolution(nn.Conv2d):
+    """A convolution of maps and of a condition that is the same at every place."""
+
+    def forward(self, maps: list[Tensor], condition: Tensor) -> Tensor:
+        """Maps (B, ..., H, W) and condition (B, C) -> (B, out_channels, H, W)."""
+        tiled = condition[..., None, None].expand(-1, -1, *maps[0].shape[2:])
+        return super().forward(torch.cat([*maps, tiled], 1))
+
+
 class NextStage(nn.Module):
     """A map and the caption -> the map at twice the size."""
 
@@ -79,7 +88,7 @@ class NextStage(nn.Module):
         self.join = self.join_norm = None
         if config.tile:
             joined = before + extra + config.condition_dim
-            self.join = nn.Conv2d(joined, gate.widening * before, 3, 1, 1, bias=False)
+            self.join = TiledConvolution(joined, gate.widening * before, 3, 1, 1, bias=False)
             self.join_norm = Norm(gate.widening * before, modulation)
         self.gate = gate
         inner = before if config.tile else before + extra
@@ -97,11 +106,10 @@ class NextStage(nn.Module):
         if self.attention is not None:
             context, attention = self.attention(hidden, encoding.sequence, encoding.mask)
             parts = [hidden + context] if self.config.add_context else [hidden, context]
-        if self.config.tile:
-            parts.append(condition[..., None, None].expand(-1, -1, *hidden.shape[2:]))
-        inner = torch.cat(parts, 1)
         if self.join is not None:
-            inner = self.gate(self.join_norm(self.join(inner), code))  # tiled condition
+            inner = self.gate(self.join_norm(self.join(parts, condition), code))  # tiled condition
+        else:
+            inner = torch.cat(parts, 1)
         for block in self.residuals:
             inner = block(inner, code)
         if self.config.dense:
