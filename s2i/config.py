@@ -291,8 +291,14 @@ class Config:
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)
     device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it works and is faster, else fp32
+    # of image networks: the same mathematics; auto: the one in which a trial of them is faster
+    memory_format: Literal["auto", "channels_last", "channels_first"] = setting(
+        "auto", changeable=True, read_by=("gan", "regression")
+    )
     # CPU threads; 0: OMP_NUM_THREADS, else half of the cores, since trainings come in pairs
     threads: int = setting(0, at_least=0, at_most=1024, changeable=True)
+    # print the share of each part of a few steps, and write a trace into the run's folder
+    profile: bool = setting(False, changeable=True)
     data: DataConfig = section(DataConfig)
     audio: AudioConfig = section(AudioConfig, read_by=HEARING)
     speech_encoder: SpeechEncoderConfig = section(SpeechEncoderConfig, read_by=HEARING)

@@ -2,8 +2,10 @@
 
 config.yaml     complete and resolved: the only thing that later commands read
 env.json        versions, device, commit and command of the latest start that trained
-log.jsonl       one object a log step: {"step", "seconds", term: mean since the line before}
+log.jsonl       one object a log step: {"step", "seconds", "images_per_second", "waiting_for_data" (a share),
+                term: mean since the line before}
 metrics.jsonl   one object a measured number
+trace.json      of the steps that `profile=true` has profiled
 samples/        grids of images
 checkpoints/    last.pt and kept ones
 """
@@ -40,6 +42,7 @@ CHANGEABLE = frozenset(key for key, declaration in declared(Config).items() if d
 PLACES = (
     frozenset(key for key, declaration in declared(Config).items() if declaration.local == "run") - CHANGEABLE
 )
+CLOCK = ("seconds", "images_per_second", "waiting_for_data")  # of a log line: no two trainings have the same
 PACKAGES = ("torch", "torchaudio", "torchvision", "accelerate", "librosa", "numpy", "omegaconf")
 
 

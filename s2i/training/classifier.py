@@ -6,6 +6,7 @@ It learns the attributes of images where the data has them, else their class, fr
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,9 @@ def train_classifier(config: Config) -> Path:
         steps = range(training.step, settings.steps)
         for step in progress(steps, settings.steps, training.run.label, training.step):
             rate = set_learning_rate(optimiser, optimiser_settings, step, settings.steps)
+            begun = time.perf_counter()
             images, chosen = _batch(training_pack, network.input_size, settings.batch_size, config.seed, step)
+            training.pace.waited(begun, len(images))
             _, logits = prepared(images.to(engine.device))
             loss = _loss(logits, {name: targets[name][chosen].to(engine.device) for name in heads})
             optimiser.zero_grad(set_to_none=True)

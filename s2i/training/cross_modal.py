@@ -91,7 +91,7 @@ def train_cross_modal(config: Config) -> Path:
         )
         steps = range(training.step, settings.steps)
         for step in progress(steps, settings.steps, training.run.label, training.step):
-            batch = next(batches).to(engine.device)
+            batch = training.fetch(batches)
             real = cross_modal_step.real_pair(networks, batch, config.generated_size)
             generated = cross_modal_step.generate_pairs(networks, batch, real)
             terms = cross_modal_step.discriminator_step(

@@ -23,6 +23,7 @@ from s2i.models.log_mel_generator import laid_out
 from s2i.models.pair_discriminator import PairDiscriminator
 from s2i.training.distributed import Engine
 from s2i.training.learner import Learner
+from s2i.training.profiling import part
 from s2i.training.terms import Terms, without_history
 
 
@@ -70,6 +71,7 @@ def real_pair(networks: CrossModalNetworks, batch: Batch, image_size: int) -> Pa
     return Pair(images, generator.scale.to_unit(mels))
 
 
+@part("generate")
 def generate_pairs(networks: CrossModalNetworks, batch: Batch, real: Pair) -> dict[str, Pair]:
     """{path: what it generates, beside what is given of the other modality}."""
     with networks.engine.autocast():
@@ -148,6 +150,7 @@ def generator_losses(
     return {**terms, "g/all": total}
 
 
+@part("discriminator")
 def discriminator_step(
     networks: CrossModalNetworks,
     real: Pair,
@@ -169,6 +172,7 @@ def discriminator_step(
     return without_history(terms)
 
 
+@part("generators")
 def generator_step(
     networks: CrossModalNetworks, real: Pair, generated: dict[str, Pair], config: CrossModalConfig, step: int
 ) -> Terms:

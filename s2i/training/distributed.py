@@ -22,6 +22,7 @@ from s2i.devices import resolve_device
 from s2i.processes import cores
 from s2i.runs.run import begun_config
 from s2i.training.precision import Choice, choose
+from s2i.training.profiling import part
 
 PAIR = 2  # trainings side by side, of speech and of text, that share a machine
 
@@ -48,14 +49,18 @@ class Engine:
     """Where a training computes: a device, alone or with other processes that torchrun started.
 
     Attributes:
-        config: as it was given, but with the precision and the threads that were chosen; so the run's folder
-            and its checkpoints hold it.
+        config: as it was given, but with the precision, the threads and (`s2i.training.memory_format`) the
+            memory format that were chosen; so the run's folder and its checkpoints hold it.
         choice: of the precision, with its reason.
+        begun: the configuration with which the run was begun; None for a new one.
+        format_reason: of the memory format; empty of a training that has no choice of it.
     """
 
     config: Config
     accelerator: Accelerator
     choice: Choice
+    begun: Config | None = None
+    format_reason: str = ""
 
     @classmethod
     def start(cls, config: Config, reads_captions: bool = True) -> Engine:
@@ -87,7 +92,7 @@ class Engine:
             atexit.register(accelerator.end_training)
         torch.backends.cudnn.deterministic = True
         set_seed(config.seed + accelerator.process_index)
-        return cls(replace(config, precision=choice.precision, threads=threads), accelerator, choice)
+        return cls(replace(config, precision=choice.precision, threads=threads), accelerator, choice, begun)
 
     @property
     def device(self) -> torch.device:
@@ -114,6 +119,7 @@ class Engine:
         """The net that `prepare` may have wrapped."""
         return self.accelerator.unwrap_model(net)
 
+    @part("backward")
     def backward(self, loss: Tensor) -> None:
         """Gradients of a loss, averaged over processes."""
         self.accelerator.backward(loss)

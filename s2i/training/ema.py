@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from s2i.training.profiling import part
+
 
 def averaged(net: nn.Module) -> AveragedModel:
     """A separate net for the running average of `net`, for evaluation; make it before `prepare`."""
@@ -16,6 +18,7 @@ def average_decay(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
+@part("average")
 def update_average(average: AveragedModel, net: nn.Module, step: int, decay: float) -> None:
     """Move the average towards `net`: its weights, and the statistics of its batch norms with them.
 

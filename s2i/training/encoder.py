@@ -141,7 +141,7 @@ def train_encoder(config: Config) -> Path:
         steps = range(training.step, settings.steps)
         for step in progress(steps, settings.steps, training.run.label, training.step):
             rate = set_learning_rate(optimiser, settings.optimiser, step, settings.steps)
-            total, terms = networks(next(batches).to(engine.device))
+            total, terms = networks(training.fetch(batches))
             optimiser.zero_grad(set_to_none=True)
             engine.backward(total)
             norm = clip_gradients(networks.parameters(), settings.optimiser.clip)

@@ -47,6 +47,7 @@ from s2i.training.generator_terms import (
     pixel_loss,
 )
 from s2i.training.learner import Learner
+from s2i.training.profiling import part
 from s2i.training.terms import Terms, without_history
 
 
@@ -70,6 +71,7 @@ class GanNetworks:
     discriminator_learner: Learner
 
 
+@part("generate")
 def generate(
     networks: GanNetworks, conditioner: Conditioner, batch: Batch, stages: int, step: int
 ) -> GeneratedBatch:
@@ -140,6 +142,7 @@ def look(networks: GanNetworks, images: Sequence[Tensor], step: int, whose: str)
         return networks.discriminators.look(images)
 
 
+@part("image embeddings")
 def embed_images(
     conditioner: Conditioner, generated: GeneratedBatch, batch: Batch, config: GanConfig
 ) -> ImageEmbeddings | None:
@@ -165,6 +168,7 @@ def embed_images(
 # Discriminators
 
 
+@part("discriminators")
 def discriminator_step(
     networks: GanNetworks,
     generated: GeneratedBatch,
@@ -201,6 +205,7 @@ def discriminator_step(
 # Relation supervisor
 
 
+@part("relation supervisor")
 def relation_step(conditioner: Conditioner, embeddings: ImageEmbeddings, batch: Batch, step: int) -> Terms:
     """Update the relation supervisor, on embeddings without history."""
     terms = relation_losses(
@@ -220,6 +225,7 @@ def relation_step(conditioner: Conditioner, embeddings: ImageEmbeddings, batch: 
 # Generator
 
 
+@part("generator")
 def generator_step(
     networks: GanNetworks,
     conditioner: Conditioner,

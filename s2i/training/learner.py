@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from s2i.config import OptimiserConfig
 from s2i.training.distributed import Engine
 from s2i.training.optim import adam, clip_gradients, set_learning_rate
+from s2i.training.profiling import part
 
 
 class Learner:
@@ -37,6 +38,7 @@ class Learner:
         """Forget the gradients of the step before."""
         self.optimiser.zero_grad(set_to_none=True)
 
+    @part("update")
     def update(self, step: int) -> tuple[float, Tensor]:
         """Update the weights by their gradients; returns the learning rate and the gradients' norm before
         clipping."""

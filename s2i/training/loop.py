@@ -7,7 +7,8 @@ A loop reads:
     average = averaged(net)
     net, optimiser = engine.prepare(net, adam(net.parameters(), settings))
     with Training(engine, steps, {"net": net, "ema": average, "net_optimiser": optimiser}) as training:
-        for batch in batches_from(training.step):
+        while not training.finished:
+            batch = training.fetch(batches)
             rate = set_learning_rate(optimiser, settings, training.step, steps)
             optimiser.zero_grad()
             engine.backward(loss)
@@ -26,6 +27,7 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -34,13 +36,17 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
+from torch.profiler import profile
 
 from s2i.config_files import config_to_dict
+from s2i.data.batches import Batch
 from s2i.errors import InputError
 from s2i.progress import say
 from s2i.runs.checkpoint import LAST, load_last, random_state, save_last, set_random_state
 from s2i.runs.run import Run, open_run
 from s2i.training.distributed import Engine
+from s2i.training.pace import Pace
+from s2i.training.profiling import part, step_profiler
 from s2i.training.term_means import TermMeans
 
 STOP_CHECK = 10  # steps between two checks whether another process has been asked to stop
@@ -77,7 +83,9 @@ class Training:
         self.run: Run = open_run(engine.config, self.facts.get("kind", ""), engine.is_main)
         self.step = 0
         self.extra: dict[str, Any] = {}
+        self.pace = Pace(engine.world)
         self._terms = TermMeans(engine.accelerator)
+        self._profiler: profile | None = None
         self._stop = False
         self._handlers: dict[int, Any] = {}
 
@@ -90,17 +98,26 @@ class Training:
             threads = self.engine.config.threads
             on = f"{threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else "the GPU"
             say(f"{self.run.label}: computes in {choice.precision} on {on}; {choice.reason}")
+            if self.engine.format_reason:
+                lie = self.engine.config.memory_format.replace("_", " ")
+                say(f"{self.run.label}: image networks are {lie}; {self.engine.format_reason}")
             self.run.write_environment(
                 device="cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
                 precision=choice.precision,
                 processes=self.engine.world,
                 threads=threads,
             )
+        if self.engine.config.profile and not self.finished and self.engine.is_main:
+            self._profiler = step_profiler(self.run.folder, lambda line: say(f"{self.run.label}: {line}"))
+            self._profiler.__enter__()
+        self.pace.take()
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _STOP_SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._profiler is not None:
+            self._profiler.__exit__(None, None, None)
         self._restore_handlers()
 
     @property
@@ -111,6 +128,12 @@ class Training:
         """Whether `steps` steps have passed again, or the training has ended; never where `steps` is 0."""
         return steps > 0 and self.step > 0 and (self.step % steps == 0 or self.finished)
 
+    def fetch(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch, on the device; the log has how long the training waits for them."""
+        with part("data"):
+            batch = self.pace.next_of(batches)
+            return batch.to(self.engine.device)
+
     def record(self, terms: dict[str, Tensor | float]) -> None:
         """Count a step. Its terms (scalars) go into the log as means, every `log.every` steps.
 
@@ -118,13 +141,15 @@ class Training:
         """
         self.step += 1
         self._terms.add(terms)
+        if self._profiler is not None:
+            self._profiler.step()
         if self.every(self.engine.config.log.every):
-            means = self._terms.means()
+            means, pace = self._terms.means(), self.pace.take()
             self._refuse_not_finite(means)
             self._terms.clear()
             if self.engine.is_main:
                 seconds = round(time.monotonic() - self._begun, 2)
-                self.run.log({"step": self.step, "seconds": seconds, **means})
+                self.run.log({"step": self.step, "seconds": seconds, **pace, **means})
 
     def save_if_due(self) -> None:
         """End of a step: save every `log.checkpoint_every` steps, at the end, and after SIGTERM or SIGINT.

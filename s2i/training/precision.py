@@ -9,11 +9,13 @@ the same precision.
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -133,6 +135,19 @@ def has_instructions(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)  # compute capability 8 or more
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in NATIVE)
+
+
+def describe(device: torch.device) -> str:
+    """A GPU, or a processor with its vector instructions and what it has for bf16, in words."""
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}"
+    found, file = torch.cpu.get_capabilities(), Path("/proc/cpuinfo")  # the file is Linux's
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    name = found.get("cpu_name") or next(named, "") or platform.processor()
+    has = ", ".join(each for each in NATIVE if found.get(each)) or "nothing for bf16"
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()}, {has})"
 
 
 def weakest(evidence: Sequence[Evidence]) -> Evidence:

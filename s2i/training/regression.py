@@ -37,6 +37,7 @@ from s2i.training.encoder import refuse_short_recordings
 from s2i.training.learner import Learner
 from s2i.training.loop import Training
 from s2i.training.matching_model import freeze, load_matching_model
+from s2i.training.memory_format import in_its_format
 from s2i.training.samples import SampleGrid
 from s2i.training.terms import Terms, without_history
 from s2i.training.trained_encoders import RETRAIN
@@ -61,7 +62,7 @@ def train_regression(config: Config) -> Path:
             "expected generator.network=s2i.models.feature_decoder:FeatureDecoder, found"
             f" {config.generator.network or 'the stacked generator'}: set it, or train with s2i train-gan"
         )
-    decoder.to(engine.device, memory_format=torch.channels_last)
+    engine = in_its_format(engine, decoder, None, [], encoder.embedding_dim)
     classifier = nn.Linear(encoder.embedding_dim, len(pack.class_labels)).to(engine.device)
     engine.share(encoder, decoder, classifier)
     average = averaged(decoder)
@@ -106,7 +107,7 @@ def train_regression(config: Config) -> Path:
             engine.world,
         )
         for step in progress(range(training.step, total), total, training.run.label, training.step):
-            batch = next(batches).to(engine.device)
+            batch = training.fetch(batches)
             with torch.no_grad(), engine.autocast():
                 features = image_network(batch.images)[0].float()
             classifier.requires_grad_(step < settings.decoder_steps)

@@ -20,7 +20,7 @@ from s2i.models.projected_discriminator import Head, ProjectedDiscriminator
 from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last
 from s2i.runs.provenance import backbone_fingerprint
-from s2i.runs.run import Run
+from s2i.runs.run import CLOCK, Run
 from s2i.training import gan, gan_losses, gan_step
 from tests.fixtures.models import same, tiny_training_config
 from tests.fixtures.networks import TinyFeatures, tiny_feature_network
@@ -216,7 +216,7 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
     for part in ("nets", "optimisers", "random"):
         assert same(states[0][part], states[1][part]), part
     logs = [
-        [{key: value for key, value in line.items() if key != "seconds"} for line in Run(run).read_log()]
+        [{key: value for key, value in line.items() if key not in CLOCK} for line in Run(run).read_log()]
         for run in (unbroken, tmp_path / "broken")
     ]
     assert logs[0] == logs[1]

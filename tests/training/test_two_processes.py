@@ -21,7 +21,7 @@ from s2i.config_networks import DiffAugmentConfig, DiscriminatorConfig
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.runs.checkpoint import load_last
-from s2i.runs.run import Run
+from s2i.runs.run import CLOCK, Run
 from s2i.training import precision
 from s2i.training.distributed import Engine
 from s2i.training.encoder import train_encoder
@@ -34,6 +34,7 @@ from tests.fixtures.torchrun import in_two_processes
 from tests.fixtures.trainings import Killed
 from tests.training import test_loop as loop
 
+UNTIMED = dict.fromkeys(CLOCK, 0)
 RESUMED_FROM = 4
 
 
@@ -107,9 +108,7 @@ def test_a_gan_in_two_processes_is_one_network_and_resumes_to_the_same_bits(worl
     states = [load_last(world / name / "checkpoints") for name in ("broken", "unbroken")]
     for part in ("nets", "optimisers", "random"):  # the average's statistics among them
         assert same(states[0][part], states[1][part]), part
-    logs = [
-        [{**line, "seconds": 0} for line in Run(world / name).read_log()] for name in ("broken", "unbroken")
-    ]
+    logs = [[{**line, **UNTIMED} for line in Run(world / name).read_log()] for name in ("broken", "unbroken")]
     assert logs[0] == logs[1] and len(logs[0]) == 2
 
 
@@ -181,8 +180,8 @@ def train_on_projected_features(folder: Path) -> None:
 
 
 def test_terms_that_one_process_alone_has_are_logged_as_means_over_those_that_have_them(world):
-    lines = [{**line, "seconds": 0} for line in Run(world / "terms" / "each").read_log()]
-    both = {"seconds": 0, "lr/all": 0.005}
+    lines = [{**line, **UNTIMED} for line in Run(world / "terms" / "each").read_log()]
+    both = {**UNTIMED, "lr/all": 0.005}
     assert lines == [
         {"step": 1, **both, "loss/wrong": 7.0, "loss/all": 6.0},
         {"step": 2, **both, "loss/all": 7.0, "loss/other": 9.0},
@@ -192,7 +191,7 @@ def test_terms_that_one_process_alone_has_are_logged_as_means_over_those_that_ha
     whole = {"step": 4, **both, "loss/all": 7.5, "loss/wrong": 7.0, "loss/other": 9.0}
     # The mean of all, by each process's own numbers after a resumption too.
     for name in ("unbroken", "broken"):
-        assert [{**line, "seconds": 0} for line in Run(world / "terms" / name).read_log()] == [whole]
+        assert [{**line, **UNTIMED} for line in Run(world / "terms" / name).read_log()] == [whole]
 
 
 def log_terms_of_one_process(folder: Path) -> None:
