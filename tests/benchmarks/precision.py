@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import io
 import math
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -44,7 +43,7 @@ from s2i.training.distributed import PAIR, set_threads
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.loop import Training
-from s2i.training.precision import NATIVE, choose
+from s2i.training.precision import choose, describe
 
 PRESET = Path(__file__).parents[2] / "recipes" / "painted_birds" / "conf" / "default.yaml"
 PRECISIONS = ("fp32", "bf16")
@@ -106,18 +105,6 @@ def seconds_a_step(train: Callable[[Config], Path], config: Config) -> tuple[flo
     return tuple((last - first) / (len(ends) - 1) for first, last in zip(ends[0], ends[-1], strict=True))
 
 
-def describe(device: torch.device, threads: int) -> str:
-    """The processor, and what it has for bf16."""
-    if device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(device)
-        return f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}"
-    found = torch.cpu.get_capabilities()
-    has = ", ".join(name for name in NATIVE if found.get(name)) or "nothing for bf16"
-    vectors = torch.backends.cpu.get_cpu_capability()
-    name = found.get("cpu_name") or platform.processor()
-    return f"{name} ({vectors}, {has}), {threads} thread{'s' * (threads > 1)}"
-
-
 def benchmark(config: Config, steps: int, rounds: int) -> None:
     """Print a line a part."""
     if config.image_encoder.kind != "small":
@@ -128,7 +115,8 @@ def benchmark(config: Config, steps: int, rounds: int) -> None:
     device = resolve_device(config.device)
     threads = set_threads(config.threads, PAIR)
     config = replace(config, threads=threads)
-    print(f"{describe(device, threads)}, torch {torch.__version__}")
+    on = f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
+    print(f"{describe(device)}{on}, torch {torch.__version__}")
     choice = choose(replace(config, precision="auto"), "", device)
     print(f"precision: auto is {choice.precision} here: {choice.reason}")
     heads = "".join(f"{name:>9}" for name in PRECISIONS) + f"{'ratio':>8}"

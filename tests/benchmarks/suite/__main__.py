@@ -1,0 +1,91 @@
+"""python -m tests.benchmarks.suite [--quick] [--parts NAME ...] [--against DIR] [--output DIR]: one table."""
+
+from __future__ import annotations
+
+import s2i  # noqa: F401  (ahead of torch: it says how threads wait)
+
+# isort: split
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from s2i.errors import InputError, Parser, exit_on_input_error
+from s2i.files.atomic import write_atomically
+from s2i.files.paths import given_path
+from s2i.progress import say
+from tests.benchmarks.suite import against, data_rows, training_rows, use_rows
+from tests.benchmarks.suite.machine import measure_machine
+from tests.benchmarks.suite.table import entry, markdown
+from tests.benchmarks.suite.timing import Row, time_row
+
+SECONDS, QUICK_SECONDS = 10.0, 1.0  # of a row's turns, where three rounds take no longer
+FILES = ("benchmark.json", "benchmark.md")
+PARTS = {
+    data_rows: ("front end", "resampling", "loading", "packing"),
+    training_rows: ("encoder", "GAN"),
+    use_rows: ("generation", "search", "evaluation"),
+}
+NAMES = [name for names in PARTS.values() for name in names]
+
+
+def main() -> None:
+    """Read the command line."""
+    parser: argparse.ArgumentParser = Parser(description="Time every part against its plain form.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, sizes and images")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=NAMES,
+        default=[],
+        metavar="NAME",
+        help=f"of {', '.join(NAMES)} (default: all)",
+    )
+    parser.add_argument(
+        "--against",
+        type=given_path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="checkout of AttnGAN or S2IGAN, whose modules are timed on the same shapes; repeatable",
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--output", type=given_path, metavar="DIR", help=f"folder for {' and '.join(FILES)} (default: none)"
+    )
+    given = parser.parse_args()
+    exit_on_input_error(lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> None:
+    if given.threads < 1:
+        raise InputError(f"expected a number of threads of 1 or more, found {given.threads}: check --threads")
+    torch.set_num_threads(given.threads)
+    machine, entries = measure_machine(), []
+    for row in _rows(given.quick, given.against, given.parts):
+        timed = time_row(row, QUICK_SECONDS if given.quick else SECONDS)
+        entries.append(entry(timed, machine))
+        say(f"{row.part}: {row.name} {row.size} {row.precision}: {entries[-1]['ratio']}")
+    table = markdown(entries, machine)
+    print(table, end="")
+    if given.output is not None:
+        given.output.mkdir(parents=True, exist_ok=True)
+        whole = {"machine": machine.facts(), "quick": given.quick, "rows": entries}
+        for name, text in zip(FILES, (json.dumps(whole, indent=1) + "\n", table), strict=True):
+            with write_atomically(given.output / name) as stream:
+                stream.write(text)
+
+
+def _rows(quick: bool, checkouts: list[Path], parts: list[str]) -> Iterator[Row]:
+    """The rows of some parts, or of all; then those of the checkouts."""
+    for module, names in PARTS.items():
+        if not parts or set(parts) & set(names):
+            yield from (row for row in module.rows(quick) if not parts or row.part in parts)
+    for checkout in checkouts:
+        yield from against.rows(checkout, quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""From recordings and photographs to batches: front end, resampling, packing, loading, feature cache."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from PIL import Image
+
+from s2i.config import Config
+from s2i.config_data import AudioConfig, DataConfig
+from s2i.data.audio import log_mel
+from s2i.data.dataset import CaptionedImages
+from s2i.data.manifest import Caption, ImageRecord, write_manifest
+from s2i.data.pack import Pack
+from s2i.data.pack_builder import build_pack
+from s2i.data.resampling import resample
+from tests.benchmarks.suite import plain
+from tests.benchmarks.suite.timing import OURS, PLAIN, Row, bytes_of, counted
+
+PHOTOGRAPH = (500, 375)  # px, as CUB's
+BATCH = 32
+SIZES = {"painted birds": 64, "paper": 256}
+
+
+def falling_noise(seconds: float, rate: int = 22050) -> torch.Tensor:
+    """Noise whose spectrum falls as speech's does: (N,) in [-.5, .5]."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(int(seconds * rate), generator=generator)
+    spectrum = torch.fft.rfft(noise)
+    spectrum /= 1 + torch.arange(len(spectrum)) / (200 * seconds)
+    waveform = torch.fft.irfft(spectrum, n=len(noise))
+    return 0.5 * waveform / waveform.abs().max()
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """A few at a time: what a row needs is made when it comes, and goes with it."""
+    config = AudioConfig()
+    for seconds in (4,) if quick else (2, 4, 10):
+        waveform = falling_noise(seconds)
+        ours = partial(log_mel, waveform, config)
+        forms = {OURS: ours, PLAIN: partial(plain.log_mel, waveform.numpy())}
+        moved = bytes_of(waveform, ours())
+        yield Row("front end", f"log-mel of {seconds} s", "", "fp32", forms, counted(ours), moved)
+    for rate in (48000, 16000):
+        recorded, wanted = falling_noise(4, rate), config.sample_rate
+        forms = {
+            OURS: partial(resample, recorded, rate, wanted),
+            PLAIN: partial(plain.resample, recorded.numpy(), rate, wanted),
+        }
+        moved = bytes_of(recorded) * (1 + wanted / rate)
+        yield Row("resampling", f"4 s from {rate} Hz", "", "fp32", forms, bytes=moved)
+    for size, side in SIZES.items():
+        if quick and size == "paper":
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            yield from _pack_and_load(size, World.write(Path(folder), side))
+
+
+@dataclass(frozen=True)
+class World:
+    """A data set of noise: photographs (JPEG), a recording (WAV) each, and its configuration."""
+
+    folder: Path
+    config: Config
+    images: list[Path]
+    recordings: list[Path]
+
+    @classmethod
+    def write(cls, folder: Path, side: int) -> World:
+        random, records, images, recordings = np.random.default_rng(0), [], [], []
+        for number in range(BATCH):
+            image, recording = folder / f"{number}.jpg", folder / f"{number}.wav"
+            coarse = random.integers(256, size=(24, 32, 3), dtype=np.uint8)
+            Image.fromarray(coarse).resize(PHOTOGRAPH, Image.BICUBIC).save(image, quality=92)
+            soundfile.write(recording, falling_noise(random.uniform(2, 4)).numpy(), 22050)
+            caption = Caption("a small bird with red wings", recording.name, "voice", "en")
+            facts = (str(number), image.name, None, number % 8, f"class {number % 8}", "train")
+            records.append(ImageRecord(*facts, (caption,)))
+            images.append(image)
+            recordings.append(recording)
+        write_manifest(folder / "manifest.jsonl", records)
+        data = DataConfig(
+            root=str(folder), manifest=str(folder / "manifest.jsonl"), pack=str(folder / "pack")
+        )
+        generator = replace(Config().generator, base_size=side, stages=1)
+        return cls(folder, replace(Config(), data=data, generator=generator), images, recordings)
+
+    def pack(self, name: str) -> Pack:
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        config = replace(self.config, data=replace(self.config.data, pack=str(self.folder / name)))
+        with contextlib.redirect_stderr(io.StringIO()):
+            build_pack(config, ("train",))
+        return Pack(self.folder / name / "train")
+
+
+def _pack_and_load(size: str, world: World) -> Iterator[Row]:
+    pack = world.pack("pack")
+    side, stored = pack.packed_size, pack.side
+    dataset = CaptionedImages(pack, 0, side, "speech")
+    key = (0, np.arange(BATCH))
+    batch = dataset[key]
+    forms = {
+        OURS: partial(dataset.__getitem__, key),
+        PLAIN: partial(plain.load_batch, world.images, world.recordings, side, stored),
+    }
+    moved = BATCH * 3 * side**2 + 1.5 * bytes_of(batch.mels) + bytes_of(batch.images)  # mels lie in float16
+    yield Row("loading", f"a batch of {BATCH} images and recordings", size, "fp32", forms, bytes=moved)
+    forms = {
+        OURS: partial(world.pack, "again"),
+        PLAIN: partial(plain.load_batch, world.images, world.recordings, stored, stored),
+    }
+    yield Row("packing", f"{BATCH} images and recordings, checked and written", size, "fp32", forms)
