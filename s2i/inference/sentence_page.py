@@ -16,7 +16,7 @@ from s2i.data.images import grid, resize, to_uint8
 from s2i.inference.attention_maps import LEAST_SIDE, attention_overlay, enlarge, segment_labels
 from s2i.inference.caption_strip import captioned
 from s2i.inference.path import GenerationPath
-from s2i.inference.word_segments import attention_during, word_segments
+from s2i.inference.word_segments import attention_during, time_labels, word_segments
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 
@@ -88,9 +88,9 @@ def sentence_pages(
             labels = segment_labels(path, steps, " ".join(path.vocabulary.read(text)))
         else:
             heard = hear(speech, path.config.audio)
-            words, before = word_segments(heard), heard.seconds_before
+            words = word_segments(heard)
             attended = attention_during(attended[:steps], path.encoder.seconds_per_step, words)
-            labels = [f"{before + start:.2f} - {before + end:.2f} s" for start, end in words]
+            labels = time_labels(words, heard.seconds_before)
         side = max(LEAST_SIDE, settings.scale * image.shape[-1])
         pages.append(attention_overlay(image, attended, labels, side))
     return pages

@@ -33,6 +33,11 @@ def word_segments(heard: Heard) -> list[Interval]:
     return list(zip(edges, edges[1:], strict=False))
 
 
+def time_labels(words: Sequence[Interval], before: float = 0.0) -> list[str]:
+    """Each word's seconds in a recording in which `before` s come before what is said."""
+    return [f"{before + start:.2f} - {before + end:.2f} s" for start, end in words]
+
+
 @cache
 def _detector() -> WordDetector:
     with torch.random.fork_rng(devices=[]):  # the weights made here are random, and replaced

@@ -11,7 +11,7 @@ import soundfile
 from PIL import Image
 from torch import Tensor
 
-from s2i.data.audio import load_waveform
+from s2i.data.audio import hear
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import save_png, to_uint8
 from s2i.data.manifest import Caption
@@ -20,6 +20,7 @@ from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.mentions import known_attributes, mentioned_values
 from s2i.files.atomic import write_atomically
 from s2i.inference.attention_maps import enlarge, heat, heat_over, segment_labels
+from s2i.inference.word_segments import Interval, attention_during, time_labels, word_segments
 
 ITEMS = 24  # captions
 TILE = 64  # px, at least, of an image under an attention map
@@ -84,21 +85,22 @@ def write_gallery(banks: dict[str, FeatureBank], folder: Path) -> tuple[list[Gal
     images = pack.caption_image[chosen]
     reals = _reals(pack, config.generated_size, images)
     unseen = first.captions.unseen_speakers
-    items = []
+    items, words = [], []
     for number, (index, image) in enumerate(zip(chosen, images, strict=True)):
         caption = pack.caption(int(index))
         audio, real = f"audio/{number:02d}.wav" if caption.audio else "", f"images/{number:02d}-real.png"
         if audio:
-            waveform = load_waveform(Path(config.data.root) / caption.audio, config.audio)  # as the encoder
+            heard = hear(Path(config.data.root) / caption.audio, config.audio)  # as the encoder
             encoded = BytesIO()  # libsndfile prints a traceback where a stream refuses
-            soundfile.write(encoded, waveform.numpy(), config.audio.sample_rate, "PCM_16", format="WAV")
+            soundfile.write(encoded, heard.spoken.numpy(), heard.rate, "PCM_16", format="WAV")
             with write_atomically(folder / audio, "wb") as stream:
                 stream.write(encoded.getbuffer())
+        words.append(word_segments(heard) if audio and "speech" in banks else [])
         save_png(Image.fromarray(reals[number]), folder / real)
         is_unseen = unseen is not None and bool(unseen[index])
         items.append(GalleryItem(caption, pack.records[image].class_name, audio, real, is_unseen, {}))
     for modality, bank in banks.items():
-        _add_generated(bank, modality, chosen, items, folder)
+        _add_generated(bank, modality, chosen, items, words, folder)
     return items, every
 
 
@@ -109,8 +111,14 @@ def _reals(pack: Pack, size: int, images: np.ndarray) -> list[np.ndarray]:
 
 
 def _add_generated(
-    bank: FeatureBank, modality: str, chosen: np.ndarray, items: list[GalleryItem], folder: Path
+    bank: FeatureBank,
+    modality: str,
+    chosen: np.ndarray,
+    items: list[GalleryItem],
+    words: list[list[Interval]],
+    folder: Path,
 ) -> None:
+    """`words`: where words seem to lie in each caption's recording."""
     predictions = _predictions(bank, chosen)
     outputs = bank.outputs(chosen)
     for place, index in enumerate(chosen.tolist()):
@@ -120,10 +128,14 @@ def _add_generated(
             generated.stages.append(f"{stem}-{stage}.png")
             save_png(Image.fromarray(to_uint8(image)), folder / generated.stages[-1])
         if output.attention is not None:
-            generated.labels = segment_labels(bank.path, output.segments, item.caption.text)
+            attention = output.attention.cpu()[: output.segments]
+            if modality == "speech":
+                attention = attention_during(attention, bank.path.encoder.seconds_per_step, words[place])
+                generated.labels = time_labels(words[place])
+            else:
+                generated.labels = segment_labels(bank.path, output.segments, item.caption.text)
             generated.attention = f"{stem}-attention.png"
-            maps = _attention_maps(output.images[-1], output.attention, len(generated.labels))
-            save_png(maps, folder / generated.attention)
+            save_png(_attention_maps(output.images[-1], attention), folder / generated.attention)
         item.generated[modality] = generated
 
 
@@ -148,8 +160,8 @@ def _predictions(bank: FeatureBank, chosen: np.ndarray) -> list[list[AttributePr
     ]
 
 
-def _attention_maps(image: Tensor, attention: Tensor, segments: int) -> Image.Image:
-    """Tiles of one image, each under the attention of one segment, side by side on one scale."""
+def _attention_maps(image: Tensor, attention: Tensor) -> Image.Image:
+    """Tiles of one image, each under the attention of one segment or word, side by side on one scale."""
     larger = enlarge(image.cpu(), TILE)
-    tiles = [heat_over(larger, strength) for strength in heat(attention.cpu()[:segments])]
+    tiles = [heat_over(larger, strength) for strength in heat(attention)]
     return Image.fromarray(np.concatenate(tiles, axis=1))

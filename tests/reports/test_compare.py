@@ -17,6 +17,7 @@ from PIL import Image
 from s2i.analysis import asr_cascade, diversity, interpolation, word_swaps
 from s2i.analysis.recognisers import CtcRecogniser
 from s2i.config_files import load_config
+from s2i.data.audio import hear
 from s2i.data.crops import image_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack
@@ -26,7 +27,9 @@ from s2i.evaluation.captions import caption_key
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import evaluate, measure, settings_of
 from s2i.files.output_folder import RECORD
+from s2i.inference.attention_maps import heat, heat_over
 from s2i.inference.model import load
+from s2i.inference.word_segments import attention_during, time_labels, word_segments
 from s2i.models.generator import StackedGenerator
 from s2i.reports import compare as module
 from s2i.reports import gallery
@@ -255,6 +258,21 @@ def test_the_gallery_shows_what_the_run_generates_of_a_caption_alone(world):
         assert abs(shown - to_uint8(output.images[stage][0])).max() <= 1
     other = np.asarray(Image.open(world["report"] / "images" / "00-speech-2.png"))
     assert not np.array_equal(shown, other)
+
+
+def test_the_gallery_shows_attention_during_each_word_of_a_recording(world, page):
+    path = load(world["speech"], "cpu").path("speech")
+    pack = Pack(Path(path.config.data.pack) / "test")
+    heard = hear(Path(path.config.data.root) / pack.caption(0).audio, path.config.audio)
+    words = word_segments(heard)
+    output = path.generate(path.encode_speech([heard.spoken]), [caption_key(pack, 0)], seed=0)
+    maps = heat(attention_during(output.attention[-1][0], path.encoder.seconds_per_step, words))
+    expected = [heat_over(gallery.enlarge(output.images[-1][0], gallery.TILE), each) for each in maps]
+    shown = np.asarray(Image.open(world["report"] / "images" / "00-speech-attention.png")).astype(int)
+    assert shown.shape == (gallery.TILE, gallery.TILE * len(words), 3)
+    # The report's encoding is of log-mels that a pack holds as float16.
+    assert abs(shown - np.concatenate(expected, axis=1)).mean() < 1
+    assert all(f"attention of {label}, from speech" in page for label in time_labels(words))
 
 
 def test_the_gallery_shows_the_real_image_of_the_caption(world):
