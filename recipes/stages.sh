@@ -96,6 +96,10 @@ begin() {
     if [ -f "$top/$folder/conf/${preset}_stage1.yaml" ]; then
         first_stage="$folder/conf/${preset}_stage1.yaml"
     fi
+    if grep -qE '^cross_modal:|autoencoding_weight' "$top/$config"; then
+        usage_error "expected a preset that also reads text, found '$preset', of speech alone: train it with" \
+            "recipes/painted_birds/systems.sh, or by hand with s2i train-encoder, train-gan or train-cross-modal"
+    fi
     if grep -q '^regression:' "$top/$config"; then generator_training=train-regression; fi
     if grep -q '^  encoder_start: random' "$top/$config"; then matches_encoders=""; fi
 

@@ -60,6 +60,14 @@ def train_classifier(**given: Any) -> None:
     train_classifier(config)
 
 
+def train_speech_classifier(**given: Any) -> None:
+    """Train a classifier of speech."""
+    config = _config(**given)
+    from s2i.training.speech_classifier import train_speech_classifier
+
+    train_speech_classifier(config)
+
+
 def show_config(**given: Any) -> None:
     """Print the whole configuration as YAML."""
     from s2i.config_files import config_to_yaml
@@ -191,6 +199,7 @@ def evaluate(
     """Print a run's metrics, each below its protocol."""
     from s2i.evaluation import records
     from s2i.evaluation.protocols.registry import PROTOCOLS
+    from s2i.evaluation.protocols.speech import SPEECH_PROTOCOLS
     from s2i.reports.rows import lines
 
     if inception_weights is not None:
@@ -199,7 +208,7 @@ def evaluate(
     names, overrides = [word for word in protocols if word not in words], [*overrides, *words]
     settings = records.settings_of(run, overrides) if overrides else {}
     metrics = records.evaluate(run, names, **settings)
-    procedures = {name: protocol.procedure for name, protocol in PROTOCOLS.items()}
+    procedures = {name: protocol.procedure for name, protocol in {**PROTOCOLS, **SPEECH_PROTOCOLS}.items()}
     if as_json:
         print_json([metric | {"procedure": procedures[metric["protocol"]]} for metric in metrics])
         return

@@ -79,11 +79,22 @@ class MatchingConfig:
     # of the speech encoder's part in a classifier's failure to tell who speaks, by the sentence's encoding
     # (Ganin et al.: up to 1)
     speaker_adversarial_weight: float = setting(0.0, at_least=0)
+    # of a recording that is decoded from its sentence embedding, as speech_generator has it (Chen et al.,
+    # S2I-A); above 0 a decoder learns too
+    autoencoding_weight: float = setting(0.0, at_least=0)
     added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
     added_weight: float = setting(1.0, at_least=0)  # of that term
     # images compared with each other in the region loss; 0: the whole batch
     region_group: int = setting(0, at_least=0)
-    validate_every: int = setting(500, at_least=1, unit="steps")  # steps; the best by validation mAP is kept
+    # steps; the best by validation mAP is kept, or, where captions are autoencoded alone, by its error
+    validate_every: int = setting(500, at_least=1, unit="steps")
+
+    @property
+    def autoencodes_alone(self) -> bool:
+        """Whether recordings are autoencoded, and no term compares captions with images or with a class."""
+        weights = (self.batch_weight, self.class_weight, self.joint_weight, self.distance_weight)
+        others = (*weights, self.distillation_weight, self.region_weight, self.added_loss)
+        return self.autoencoding_weight > 0 and not any(others)
 
 
 @dataclass(frozen=True)
@@ -244,6 +255,16 @@ class ClassifierConfig:
 
 
 @dataclass(frozen=True)
+class SpeechClassifierConfig:
+    """A network that only scores generated speech: a speech encoder that names the class of a recording."""
+
+    split: Literal["val", "test"] = "test"  # whose classes it knows, by every second image of each
+    steps: int = setting(3000, at_least=1)
+    batch_size: int = setting(64, at_least=2)
+    optimiser: OptimiserConfig = section(OptimiserConfig)
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """How often a training speaks and saves."""
 
@@ -262,6 +283,8 @@ class EvaluationConfig:
     classifier: str = setting(
         "", local="run"
     )  # run folder of the classifier; empty: no classifier-based metric
+    # run folder of the speech classifier; empty: generated speech is not scored
+    speech_classifier: str = setting("", local="run")
     # run folder of encoders that no generator was trained with; empty: no R-precision
     r_precision_encoder: str = setting("", local="run")
     # file or folder; "download": from their publishers; empty: only when asked
@@ -308,12 +331,17 @@ class Config:
     )
     matching: MatchingConfig = section(MatchingConfig, read_by=("encoder", "gan"))
     generator: GeneratorConfig = section(GeneratorConfig, read_by=("gan", "regression", "cross_modal"))
-    speech_generator: SpeechGeneratorConfig = section(SpeechGeneratorConfig, read_by=("cross_modal",))
+    speech_generator: SpeechGeneratorConfig = section(
+        SpeechGeneratorConfig, read_by=("encoder", "cross_modal")
+    )
     discriminator: DiscriminatorConfig = section(DiscriminatorConfig, read_by=("gan", "cross_modal"))
     gan: GanConfig = section(GanConfig, read_by=("gan",))
     regression: RegressionConfig = section(RegressionConfig, read_by=("regression",))
     cross_modal: CrossModalConfig = section(CrossModalConfig, read_by=("cross_modal",))
     classifier: ClassifierConfig = section(ClassifierConfig, read_by=("classifier",))
+    speech_classifier: SpeechClassifierConfig = section(
+        SpeechClassifierConfig, read_by=("speech_classifier",)
+    )
     evaluation: EvaluationConfig = section(EvaluationConfig, changeable=True)
     log: LogConfig = section(LogConfig, changeable=True)
 

@@ -31,6 +31,9 @@ systems() {
     "$1" gan_int_cls matched
     "$1" wav2pix none
     "$1" deep_cross_modal own
+    "$1" deep_cross_modal_autoencoded own
+    "$1" deep_cross_modal_speech none
+    "$1" cmcgan none
     "$1" speech2face matched
     "$1" default matched
     "$1" s2igan matched 1
@@ -42,6 +45,7 @@ systems() {
 pack_of() {
     case "$1" in
         wav2pix) printf '%s\n' pack-waveform ;;
+        cmcgan) printf '%s\n' pack-log-mel ;;
         *) printf '%s\n' pack ;;
     esac
 }
@@ -53,7 +57,8 @@ set_settings() {
     settings=(
         --config "$folder/conf/$1.yaml" data.root="$root" data.manifest="$root/spoken.jsonl" data.pack="$root/$pack"
         classifier.pack="$root/classifier/pack" evaluation.classifier="$runs-classifier"
-        evaluation.r_precision_encoder="$runs-r-precision-encoder-$pack" ${overrides[@]+"${overrides[@]}"}
+        evaluation.r_precision_encoder="$runs-r-precision-encoder-$pack"
+        evaluation.speech_classifier="$runs-speech-classifier" ${overrides[@]+"${overrides[@]}"}
     )
 }
 
@@ -75,6 +80,11 @@ train_system() {
         run "$python" -m s2i train-regression "${settings[@]}" ${seed[@]+"${seed[@]}"} \
             regression.image_network="$runs-encoder" regression.decoder_steps="$half" regression.steps="$half" \
             run="$output"
+        return
+    fi
+    if grep -q '^cross_modal:' "$folder/conf/$1.yaml"; then
+        run "$python" -m s2i train-cross-modal "${settings[@]}" ${seed[@]+"${seed[@]}"} \
+            cross_modal.steps="$budget" run="$output"
         return
     fi
     if [ -f "$folder/conf/${1}_stage1.yaml" ]; then
@@ -100,8 +110,8 @@ if stage 1 data "draw the birds and synthesise their captions, unless run.sh has
     run bash "$folder/run.sh" --root "$root" --stop-stage 2
 fi
 
-if stage 2 pack "pack them as log-mels and as waveforms, and the classifier's birds"; then
-    for one in systems wav2pix; do
+if stage 2 pack "pack them as log-mels, normalised and not, and as waveforms, and the classifier's birds"; then
+    for one in systems wav2pix cmcgan; do
         set_settings "$one"
         run "$python" -m data_prep.pack "${settings[@]}"
     done
@@ -110,12 +120,15 @@ if stage 2 pack "pack them as log-mels and as waveforms, and the classifier's bi
         data.manifest="$root/classifier/manifest.jsonl" data.pack="$root/classifier/pack"
 fi
 
-if stage 3 classifier "train the classifier and the R-precision encoders, which only score"; then
+if stage 3 classifier "train the classifiers and the R-precision encoders, which only score"; then
     set_settings systems
     together run "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
         and run "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \
         run="$runs-r-precision-encoder-pack"
     train_r_precision_encoder wav2pix
+    train_r_precision_encoder cmcgan
+    set_settings deep_cross_modal_speech
+    run "$python" -m s2i train-speech-classifier "${settings[@]}" run="$runs-speech-classifier"
 fi
 
 if stage 4 encoder "match the speech encoder that most systems share"; then

@@ -24,12 +24,17 @@ VERBS = (
         "train a generator of speech from images, or of both from each other",
     ),
     ("train-classifier", commands.train_classifier, "train the classifier that scores generated images"),
+    (
+        "train-speech-classifier",
+        commands.train_speech_classifier,
+        "train the classifier that scores generated speech",
+    ),
     ("show-config", commands.show_config, "print a complete configuration as YAML"),
 )
 
 
 def add_training(verbs: Verbs) -> None:
-    """train-encoder, train-gan, train-regression, train-cross-modal, train-classifier, show-config."""
+    """Of networks that generate, of those that score, and show-config."""
     for name, command, description in VERBS:
         verb = add_verb(verbs, name, command, description)
         verb.add_argument(

@@ -16,6 +16,20 @@ from s2i.errors import InputError
 BATCHES_A_CHUNK = 20  # batches whose captions are sorted by length together
 
 
+def in_buckets(
+    order: np.ndarray, lengths: np.ndarray, batch_size: int, random: np.random.Generator
+) -> np.ndarray:
+    """Batches of about one length each: every 20 batches of `order`, with these `lengths`, are sorted by
+    length and cut into batches, and all batches are shuffled.
+
+    `order`, `lengths`: (N,), a multiple of a batch. Returns (batches, batch_size).
+    """
+    # Sorted by chunk first, then by length; a stable sort keeps the order among equals.
+    chunks = np.arange(len(order)) // (BATCHES_A_CHUNK * batch_size)
+    batches = order[np.lexsort((lengths, chunks))].reshape(-1, batch_size)
+    return batches[random.permutation(len(batches))]
+
+
 class BucketSampler(Sampler):
     """The order of training: an endless iterator over keys of CaptionedImages, from an optimiser step on.
 
@@ -52,12 +66,7 @@ class BucketSampler(Sampler):
         kept = self.batches_an_epoch * self.total_batch_size
         order = random.permutation(len(self.dataset.candidates))[:kept]
         lengths = self.dataset.lengths(epoch)[order]
-        # Sorted by chunk first, then by length; a stable sort keeps the permutation among equals.
-        chunks = np.arange(kept) // (BATCHES_A_CHUNK * self.total_batch_size)
-        batches = self.dataset.candidates[order[np.lexsort((lengths, chunks))]].reshape(
-            -1, self.total_batch_size
-        )
-        return batches[random.permutation(len(batches))]
+        return in_buckets(self.dataset.candidates[order], lengths, self.total_batch_size, random)
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         first_epoch, first_batch = divmod(self.step, self.batches_an_epoch)

@@ -7,16 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from s2i.config import MISSING, EvaluationConfig
+from s2i.config import MISSING, Config, EvaluationConfig
 from s2i.config_data import DataConfig
 from s2i.config_files import override
 from s2i.errors import InputError
 from s2i.evaluation.captions import truncation_fact
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.generated_speech import GeneratedSpeech
 from s2i.evaluation.metric_networks import ENCODERS, asked_for
 from s2i.evaluation.protocols.registry import PROTOCOLS
+from s2i.evaluation.protocols.speech import SPEECH_PROTOCOLS
 from s2i.evaluation.score import Score
-from s2i.inference.model import load
+from s2i.inference.model import Model, load
 from s2i.metrics.statistics import FORM
 from s2i.progress import say
 from s2i.runs.checkpoint import random_state_kept
@@ -48,32 +50,80 @@ def evaluate(
         InputError: an unknown protocol, one that was named and can't be measured, an exported model
             without `data`.
     """
+    known = PROTOCOLS.keys() | SPEECH_PROTOCOLS.keys()
     for name in protocols:
-        if name not in PROTOCOLS:
-            raise InputError(f"expected a protocol out of {', '.join(PROTOCOLS)}, found {name!r}")
-    records = []
+        if name not in known:
+            listed = ", ".join([*PROTOCOLS, *SPEECH_PROTOCOLS])
+            raise InputError(f"expected a protocol out of {listed}, found {name!r}")
+    loaded = load(model)
+    of_images, of_speech = (
+        [name for name in protocols if name in family] for family in (PROTOCOLS, SPEECH_PROTOCOLS)
+    )
     with random_state_kept():
-        for path in load(model).paths.values():
-            if data is not None:
-                path = replace(path, config=replace(path.config, data=data))
-            settings = evaluation or path.config.evaluation
-            settings = asked_for(settings, {PROTOCOLS[name].extractor for name in protocols})
-            bank = FeatureBank(path, settings)
-            for name in protocols:
-                bank.extractor(PROTOCOLS[name].extractor)  # known before anything is generated
-            for name, scores in measure(bank, protocols or list(PROTOCOLS)).items():
-                if protocols and not scores:
-                    raise InputError(
-                        f"expected what {name} needs (a classifier that knows the attributes, an"
-                        f" R-precision encoder, mentions,"
-                        f" voices that training lacks), found it missing for {model}: set"
-                        f" evaluation.classifier or"
-                        " evaluation.r_precision_encoder, or leave the protocol out"
-                    )
-                records += [record(bank, name, score) for score in scores]
-    if path.config.run != MISSING:
+        records = [] if of_speech and not of_images else _of_images(loaded, of_images, evaluation, data)
+        if of_speech or (loaded.from_image is not None and not of_images):
+            records += _of_speech(loaded, of_speech, evaluation, data)
+    if _config(loaded).run != MISSING:
         for line in records:
             Run(Path(model)).metric(line)
+    return records
+
+
+def _config(model: Model) -> Config:
+    """Of the model's first path."""
+    return next(iter([*model.paths.values(), model.from_image])).config
+
+
+def _of_images(
+    model: Model,
+    protocols: Sequence[str],
+    evaluation: EvaluationConfig | None,
+    data: DataConfig | None,
+) -> list[dict[str, Any]]:
+    """Records of each path from captions to images."""
+    if protocols and not model.paths:
+        model.path("speech")  # raises the InputError
+    records = []
+    for path in model.paths.values():
+        if data is not None:
+            path = replace(path, config=replace(path.config, data=data))
+        settings = evaluation or path.config.evaluation
+        settings = asked_for(settings, {PROTOCOLS[name].extractor for name in protocols})
+        bank = FeatureBank(path, settings)
+        for name in protocols:
+            bank.extractor(PROTOCOLS[name].extractor)  # known before anything is generated
+        for name, scores in measure(bank, protocols or list(PROTOCOLS)).items():
+            if protocols and not scores:
+                raise InputError(
+                    f"expected what {name} needs (a classifier that knows the attributes, an R-precision"
+                    f" encoder, mentions, voices that training lacks), found it missing for {model.origin}:"
+                    " set evaluation.classifier or evaluation.r_precision_encoder, or leave the protocol out"
+                )
+            records += [record(bank, name, score) for score in scores]
+    return records
+
+
+def _of_speech(
+    model: Model,
+    protocols: Sequence[str],
+    evaluation: EvaluationConfig | None,
+    data: DataConfig | None,
+) -> list[dict[str, Any]]:
+    """Records of the speech that a model generates."""
+    path = model.speech_path()
+    if data is not None:
+        path = replace(path, config=replace(path.config, data=data))
+    speech = GeneratedSpeech(replace(model, from_image=path), evaluation)
+    records = []
+    for name in protocols or SPEECH_PROTOCOLS:
+        scores = SPEECH_PROTOCOLS[name](speech)
+        if protocols and not scores:
+            raise InputError(
+                f"expected what {name} needs (a speech classifier, and for the cycle a path from speech"
+                f" to images), found it missing for {model.origin}: set evaluation.speech_classifier, or"
+                " leave the protocol out"
+            )
+        records += [speech.record(name, score) for score in scores]
     return records
 
 
@@ -81,7 +131,7 @@ def settings_of(model: str | Path, overrides: Sequence[str]) -> dict[str, Evalua
     """What `evaluate` takes of a model beside its protocols, with `evaluation.key=value` words put over a
     run's settings, and `data.key=value` ones over an exported model's. InputError as for a run's
     configuration."""
-    config = next(iter(load(model).paths.values())).config
+    config = _config(load(model))
     sections = ["evaluation"] if config.run != MISSING else ["evaluation", "data"]
     config = override(config, overrides, sections)
     return {section: getattr(config, section) for section in sections}

@@ -57,17 +57,17 @@ def generate_speech(
     if output.suffix.lower() in IMAGE:
         save_png(_image_again(loaded, given, seed, truncation), output)
         return output
-    samples, rate = loaded.speak(given, seed)
-    save_wav(samples, rate, output)
+    content = wav_bytes(*loaded.speak(given, seed))
+    with write_atomically(output, "wb") as stream:
+        stream.write(content)
     return output
 
 
-def save_wav(samples: np.ndarray, rate: int, path: str | Path) -> None:
-    """Write a WAV of 16 bits: whole, or not at all. `samples`: (N,) in [-1, 1]; `rate`: Hz."""
+def wav_bytes(samples: np.ndarray, rate: int) -> bytes:
+    """A WAV file of 16 bits. `samples`: (N,) in [-1, 1]; `rate`: Hz."""
     content = BytesIO()
     soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
-    with write_atomically(path, "wb") as stream:
-        stream.write(content.getvalue())
+    return content.getvalue()
 
 
 def _image_again(model: Model, image: ImageInput, seed: int, truncation: float) -> Image.Image:

@@ -60,6 +60,11 @@ class GenerationPath:
         return {name: network for name, network in named.items() if network is not None}
 
     @property
+    def generating(self) -> list[nn.Module]:
+        """The networks without which nothing is generated."""
+        return [network for network in (self.encoder, self.generator) if network is not None]
+
+    @property
     def embedding_dim(self) -> int:
         """Numbers in a caption's embedding (D)."""
         return self.config.embedding_dim if self.encoder is None else self.encoder.embedding_dim

@@ -36,6 +36,11 @@ class SpeechPath:
         """By the names of an exported model."""
         return {"image_encoder": self.image_encoder, "speech_generator": self.generator}
 
+    @property
+    def generating(self) -> list[nn.Module]:
+        """The networks without which nothing is generated."""
+        return [self.image_encoder, self.generator]
+
     @torch.no_grad()
     def generate(self, images: Tensor, keys: Sequence[str], seed: int = 0) -> Tensor:
         """Log-mels (B, T, M), not normalised, of images (B, 3, S, S) in [-1, 1], on the CPU.

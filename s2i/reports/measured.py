@@ -18,7 +18,7 @@ from s2i.metrics.statistics import FORM
 from s2i.runs.checkpoint import LAST
 
 # Settings of `evaluation` that change no number, or whose networks are known by their weights.
-_LEFT_OUT = ("classifier", "r_precision_encoder", "batch_size", "processes", "cache")
+LEFT_OUT = ("classifier", "r_precision_encoder", "speech_classifier", "batch_size", "processes", "cache")
 
 
 def measured_once(
@@ -37,17 +37,29 @@ def measured_once(
         run: the folder of the GAN run.
         extractors: names of the networks that score.
     """
-    checkpoint = (run / "checkpoints" / LAST).stat()
     scoring = {name: bank.extractor(name) for name in extractors}
     made_from = {
-        "checkpoint": [checkpoint.st_size, checkpoint.st_mtime_ns],
+        "checkpoint": checkpoint_of(run),
         "modality": bank.path.config.modality,
-        "evaluation": config_to_dict(bank.settings) | dict.fromkeys(_LEFT_OUT),
+        "evaluation": config_to_dict(bank.settings) | dict.fromkeys(LEFT_OUT),
         "pack": bank.pack.fingerprint,
         "extractors": {name: extractor and extractor.identity for name, extractor in scoring.items()},
         "intervals": FORM,
         "protocols": list(protocols),
     }
+    return kept_or_made(written, kept, made_from, lambda: summarise(measure(bank, list(protocols))))
+
+
+def checkpoint_of(run: Path) -> list[int]:
+    """Size and time of a run's last checkpoint, by which a later one is known."""
+    checkpoint = (run / "checkpoints" / LAST).stat()
+    return [checkpoint.st_size, checkpoint.st_mtime_ns]
+
+
+def kept_or_made(
+    written: OutputFolder, kept: str, made_from: dict[str, Any], make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """What `make` gives; out of the file `kept` of `written`, where that was made from the same."""
     if written.owns(kept):
         try:
             measured = read_json(written.path / kept, "what was measured", "delete it")
@@ -55,6 +67,6 @@ def measured_once(
             measured = {}
         if measured.get("made_from") == made_from:
             return measured["values"]
-    values = summarise(measure(bank, list(protocols)))
+    values = make()
     written.write(kept, json.dumps({"made_from": made_from, "values": values}))
     return values

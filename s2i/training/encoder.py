@@ -32,6 +32,7 @@ from s2i.runs.checkpoint import write_checkpoint
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.runs.run import alone_in_its_run
+from s2i.training.autoencoding import autoencoding_errors, autoencoding_loss, build_decoder
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.distributed import Engine
 from s2i.training.loop import Training
@@ -54,6 +55,8 @@ class EncoderNetworks(nn.Module):
         self.caption_encoder = build_caption_encoder(config, vocabulary)
         self.image_encoder = build_image_encoder(config, self.caption_encoder.embedding_dim)
         self.classifier = nn.Linear(self.caption_encoder.embedding_dim, classes)
+        if config.matching.autoencoding_weight:
+            self.decoder = build_decoder(config, self.caption_encoder.embedding_dim)
         if not config.matching.region_weight:  # nothing would train it
             self.image_encoder.region.requires_grad_(False)
         if not config.matching.class_weight:
@@ -90,6 +93,10 @@ class EncoderNetworks(nn.Module):
             value = losses.speaker_loss(heard, self.speakers[batch.captions])
             total = total + value
             terms["loss/speaker"] = value.detach()
+        if self.config.matching.autoencoding_weight:
+            value = autoencoding_loss(self.decoder, encoding, batch.mels, batch.mel_lengths)
+            total = total + self.config.matching.autoencoding_weight * value
+            terms["loss/autoencoding"] = value.detach()
         return total, terms
 
 
@@ -97,6 +104,10 @@ class EncoderNetworks(nn.Module):
 def train_encoder(config: Config) -> Path:
     """Train, continue or find finished; returns the run's folder."""
     require(config, "run", "data.pack")
+    if config.matching.autoencoding_weight and config.modality == "text":
+        raise InputError(
+            "expected modality=speech for matching.autoencoding_weight, found text: change either"
+        )
     data = data_of_run(config.run, config.data.pack)
     train_pack, val_pack = (Pack(Path(config.data.pack) / split, config) for split in ("train", "val"))
     vocabulary = None
@@ -165,17 +176,23 @@ def _validate(
     if not training.engine.is_main:
         return
     networks.eval()
-    nets = networks.caption_encoder, networks.image_encoder
-    scores = retrieval_scores(*nets, pack, config, vocabulary, cached_crops)
+    if config.matching.autoencodes_alone:
+        scores = autoencoding_errors(networks.caption_encoder, networks.decoder, pack, config)
+        protocol, deciding, sign = "autoencoding", "autoencoding_error", -1
+    else:
+        nets = networks.caption_encoder, networks.image_encoder
+        scores = retrieval_scores(*nets, pack, config, vocabulary, cached_crops)
+        protocol, deciding, sign = "retrieval_by_caption", "mAP", 1
     networks.train()
     means = {name: round(float(values.mean()), 5) for name, values in scores.items()}
-    procedure = {"step": training.step, "split": "val", "counts": {"captions": len(scores["mAP"])}}
-    procedure |= {"protocol": "retrieval_by_caption", "weights": "live", "seed": config.seed}
+    procedure = {"step": training.step, "split": "val", "counts": {"captions": len(scores[deciding])}}
+    procedure |= {"protocol": protocol, "weights": "live", "seed": config.seed}
     procedure["fingerprint"] = pack.fingerprint
     for name, value in means.items():
         training.run.metric({"metric": name, "value": value, **procedure})
     say(f"{training.run.label}: step {training.step}, validation " + _listed(means))
-    if means["mAP"] > training.extra.get("best", {}).get("mAP", -1.0):
+    best = training.extra.get("best", {}).get(deciding)
+    if best is None or sign * means[deciding] > sign * best:
         training.extra["best"] = {"step": training.step, **means}
         write_checkpoint(
             training.run.checkpoints / BEST, {**training.snapshot(), "metrics": means | procedure}

@@ -22,6 +22,7 @@ COMMANDS = (
     "train-regression",
     "train-cross-modal",
     "train-classifier",
+    "train-speech-classifier",
     "systems",
     "show-config",
     "generate",
@@ -65,6 +66,7 @@ def calls(monkeypatch) -> list:
     stand_in("s2i.training.regression", "train_regression")
     stand_in("s2i.training.cross_modal", "train_cross_modal")
     stand_in("s2i.training.classifier", "train_classifier")
+    stand_in("s2i.training.speech_classifier", "train_speech_classifier")
     written = [Path("out.png"), Path("where.png")]
     stand_in("s2i.inference.generate", "generate", written, check_outputs=lambda files: None)
     stand_in(
@@ -104,6 +106,7 @@ def refused(capsys, *words: str) -> str:
         ("train-regression", "train_regression"),
         ("train-cross-modal", "train_cross_modal"),
         ("train-classifier", "train_classifier"),
+        ("train-speech-classifier", "train_speech_classifier"),
     ],
 )
 def test_a_training_gets_the_file_with_its_overrides(calls, config_file, command, name):

@@ -12,9 +12,17 @@ from s2i.config import Config
 from s2i.config_data import DataConfig
 from s2i.config_files import load_config
 from s2i.data.pack_builder import build_pack
-from s2i.models.build import build_caption_encoder, build_discriminators, make_generator
+from s2i.models.build import (
+    build_caption_encoder,
+    build_discriminators,
+    build_image_encoder,
+    build_pair_discriminator,
+    make_generator,
+    make_speech_generator,
+)
 from s2i.runs.checkpoint import load_last
 from s2i.runs.run import Run
+from s2i.training.cross_modal import train_cross_modal
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.regression import train_regression
@@ -29,7 +37,14 @@ SIZES = {
     "stackgan": (7.03, 36.59, 71.26),
     "wav2pix": (10.71, 13.25, 18.82),
     "deep_cross_modal": (0.66, 5.67, 3.93),
+    "deep_cross_modal_autoencoded": (0.66, 5.67, 3.93),
     "speech2face": (137.84, 11.82, None),
+}
+# The same, of those that generate speech: speech encoder and generator of images if any, image encoder,
+# generator of speech, discriminator of pairs.
+SPEAKING = {
+    "deep_cross_modal_speech": (None, None, 3.84, 32.77, 22.63),
+    "cmcgan": (3.28, 5.65, 3.84, 32.77, 22.63),
 }
 CONF = sorted((ROOT / "recipes").glob("*/conf/*.yaml"))
 OWN = [path for path in CONF if load_config(path).generator.network]
@@ -45,6 +60,14 @@ NARROW = {  # of each preset for CUB; those for painted birds are small
         "speech_encoder.options.width=8",
     ],
     "deep_cross_modal": SMALLER,
+    "deep_cross_modal_autoencoded": [*SMALLER, "speech_generator.channels=2", "speech_generator.frames=48"],
+    "deep_cross_modal_speech": [*SMALLER, "speech_generator.channels=2", "speech_generator.frames=48"],
+    "cmcgan": [
+        *SMALLER,
+        "speech_generator.channels=2",
+        "speech_generator.frames=48",
+        "speech_encoder.options={channels: [2, 2, 2, 4], width: 8, frames: 48}",
+    ],
     "speech2face": [
         "generator.channels=2",
         "audio.mel_bins=40",
@@ -72,6 +95,20 @@ def test_a_preset_is_built_at_its_published_size(preset):
     assert found == pytest.approx([size for size in SIZES[preset] if size], rel=0.01), found
 
 
+@pytest.mark.parametrize("preset", SPEAKING)
+def test_a_preset_that_generates_speech_is_built_at_its_published_size(preset):
+    config = load_config(CUB / f"{preset}.yaml")
+    with torch.device("meta"):
+        networks = []
+        if config.cross_modal.generates == "both":
+            encoder = build_caption_encoder(config, 0)
+            networks = [encoder, make_generator(config, encoder.embedding_dim)]
+        networks.append(build_image_encoder(config, config.speech_generator.code_dim))
+        networks += [make_speech_generator(config), build_pair_discriminator(config)]
+    found = [sum(weight.numel() for weight in network.parameters()) / 1e6 for network in networks]
+    assert found == pytest.approx([size for size in SPEAKING[preset] if size], rel=0.01), found
+
+
 @pytest.fixture(scope="module")
 def birds(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("birds")
@@ -84,9 +121,11 @@ def configured(birds: Path, path: Path, run: Path) -> Config:
     words = NARROW[path.stem] if path.parts[-3] == "cub" else []
     words = [*words, "gan.steps=1", "gan.batch_size=3", "gan.sample_every=0", "gan.encoder_start=random"]
     words += ["matching.steps=1", "matching.batch_size=3", "matching.region_weight=0", "precision=fp32"]
+    words += ["cross_modal.steps=1", "cross_modal.batch_size=3", "cross_modal.sample_every=0"]
     words += ["regression.decoder_steps=1", "regression.steps=1", "regression.batch_size=3"]
     config = load_config(path, [*words, f"run={run}", "device=cpu", "threads=1"])
-    pack = str(birds / f"pack-{config.packed_size}-{config.audio.front_end}-{config.audio.mel_bins}")
+    audio = f"{config.audio.front_end}-{config.audio.mel_bins}-{config.audio.cmvn}"
+    pack = str(birds / f"pack-{config.packed_size}-{audio}")
     data = DataConfig(root=str(birds), manifest=str(birds / "manifest.jsonl"), pack=pack)
     config = replace(config, data=replace(data, packed_size=config.data.packed_size))
     build_pack(config, ("train", "val"))
@@ -103,6 +142,16 @@ def test_a_preset_trains_a_step(path, birds, tmp_path):
         [line] = Run(run).read_log()
         assert load_last(run / "checkpoints")["step"] == 2 and line["encoder/all"] > 0 < line["decoder/all"]
         return
+    if path.stem in SPEAKING:
+        run = train_cross_modal(config)
+        [line] = Run(run).read_log()
+        assert load_last(run / "checkpoints")["step"] == 1 and line["g/all"] > 0 < line["d/all"]
+        return
+    if path.stem == "deep_cross_modal_autoencoded":
+        encoder = train_encoder(replace(config, run=str(tmp_path / "encoder")))
+        [line] = Run(encoder).read_log()
+        assert line["loss/all"] == line["loss/autoencoding"] > 0
+        config = replace(config, gan=replace(config.gan, encoder=str(encoder), encoder_start="matched"))
     if path.stem == "stackgan":
         first = configured(birds, path.with_stem("stackgan_stage1"), tmp_path / "stage1")
         config = replace(config, gan=replace(config.gan, first_stage=str(train_gan(first))))
@@ -113,4 +162,4 @@ def test_a_preset_trains_a_step(path, birds, tmp_path):
 
 
 def test_every_preset_for_cub_is_narrowed_here():
-    assert set(NARROW) == {path.stem for path in OWN if path.parts[-3] == "cub"} == set(SIZES)
+    assert set(NARROW) == {path.stem for path in OWN if path.parts[-3] == "cub"} == set(SIZES) | set(SPEAKING)

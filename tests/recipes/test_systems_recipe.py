@@ -16,7 +16,9 @@ from s2i.config_files import load_config
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "painted_birds"
 SYSTEMS = ("s2igan", "li2020", "attngan", "attngan4", "stackgan_v2", "stackgan", "gan_int_cls", "wav2pix")
-SYSTEMS += ("deep_cross_modal", "speech2face", "default")
+SYSTEMS += ("deep_cross_modal", "deep_cross_modal_autoencoded", "deep_cross_modal_speech", "cmcgan")
+SYSTEMS += ("speech2face", "default")
+CROSS_MODAL = ("deep_cross_modal_speech", "cmcgan")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def values(command: list[str]) -> dict[str, str]:
 def test_every_system_has_one_budget_of_steps(commands):
     trained = {}
     for words in commands:
-        if "train-gan" in words or "train-regression" in words:
+        if {"train-gan", "train-regression", "train-cross-modal"} & set(words):
             given = values(words)
             trained[Path(given["run"]).name] = given
     assert {f"systems-{name}" for name in SYSTEMS} <= trained.keys()
@@ -53,6 +55,8 @@ def test_every_system_has_one_budget_of_steps(commands):
             assert (
                 given["gan.steps"] == first["gan.steps"] == "16" and given["gan.first_stage"] == first["run"]
             )
+        elif name in CROSS_MODAL:
+            assert given["cross_modal.steps"] == "31", name
         else:
             assert given["gan.steps"] == "31", name
     assert "gan.encoder" not in trained["systems-wav2pix"]
@@ -67,12 +71,20 @@ def test_all_systems_are_scored_by_one_classifier_and_stand_in_one_table(command
     assert len(runs) == len(SYSTEMS) + 3
     classifiers = {values(words).get("evaluation.classifier") for words in commands if "train-gan" in words}
     assert len(classifiers) == 1
+    of_speech = {
+        values(words).get("evaluation.speech_classifier")
+        for words in commands
+        if "train-cross-modal" in words
+    }
+    [scoring] = [values(words)["run"] for words in commands if "train-speech-classifier" in words]
+    assert of_speech == {scoring}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_presets_of_systems_generate_at_one_size(name):
     config = load_config(RECIPE / "conf" / f"{name}.yaml")
-    assert config.generated_size == 64 and config.gan.batch_size == 32
+    training = config.cross_modal if name in CROSS_MODAL else config.gan
+    assert config.generated_size == 64 and training.batch_size == 32
     assert config.packed_size == 64 and config.evaluation.split == "test"  # one pack serves all
 
 

@@ -15,7 +15,7 @@ from s2i.cli import main
 from s2i.config import Config, CrossModalConfig, EvaluationConfig
 from s2i.config_data import AudioConfig
 from s2i.config_files import override
-from s2i.config_networks import DiscriminatorConfig, SpeechGeneratorConfig
+from s2i.config_networks import DiscriminatorConfig, SpeechEncoderConfig, SpeechGeneratorConfig
 from s2i.data.audio import log_mel
 from s2i.data.griffin_lim import to_waveform
 from s2i.data.manifest import write_manifest
@@ -24,12 +24,13 @@ from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.log_mel_encoder import LogMelEncoder
 from s2i.models.log_mel_generator import LogMelGenerator, LogMelScale, laid_out
 from s2i.models.pair_discriminator import PairDiscriminator
 from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last
 from s2i.training.cross_modal import train_cross_modal
-from s2i.training.cross_modal_step import Pair, discriminator_losses, generator_losses
+from s2i.training.cross_modal_step import Pair, discriminator_losses, generate_pairs, generator_losses
 from tests.fixtures.data import write_telling_data
 from tests.fixtures.models import same, tiny_training_config
 from tests.fixtures.trainings import train_and_die
@@ -50,6 +51,16 @@ SPEECH = [
     "generator.base_size=16",
     "generator.attention=false",
     "audio.mel_bins=20",
+]
+
+BOTH = [
+    *SPEECH,
+    "cross_modal.generates=both",
+    "cross_modal.cycle_weight=10",
+    "audio.cmvn=false",
+    "speech_encoder.network=s2i.models.log_mel_encoder:LogMelEncoder",
+    "speech_encoder.options={channels: [4, 8], width: 6, frames: 33}",
+    "generator.network=s2i.models.residual_dcgan:ResidualGenerator",
 ]
 
 
@@ -92,6 +103,101 @@ def test_speech_from_images_resumes_bit_for_bit_is_exported_and_heard(packed, tm
     assert "Generates speech from images." in (tmp_path / "model" / "README.md").read_text()
     with pytest.raises(InputError, match="path from speech .* found only an image"):
         models[1].path("speech")
+
+
+@pytest.fixture(scope="module")
+def packed_for_both(packed) -> Path:
+    """The same data, packed for BOTH: a folder with `data` and `pack`."""
+    folder = packed / "both"
+    folder.mkdir()
+    (folder / "data").symlink_to(packed / "data")
+    build_pack(configured(folder, folder / "none", BOTH), ["train", "val"])
+    return folder
+
+
+def test_four_paths_resume_bit_for_bit_and_are_exported(packed_for_both, tmp_path, monkeypatch):
+    config = configured(packed_for_both, tmp_path / "run", BOTH)
+    unbroken = load_last(train_cross_modal(config) / "checkpoints")
+    broken = replace(config, run=str(tmp_path / "broken"))
+    train_and_die(monkeypatch, train_cross_modal, broken, 5)
+    torch.rand(3)
+    again = load_last(train_cross_modal(broken) / "checkpoints")
+    for part in ("nets", "optimisers", "random", "step"):
+        assert same(unbroken[part], again[part]), part
+
+    export([tmp_path / "run"], tmp_path / "model")
+    assert {path.name for path in (tmp_path / "model").glob("*.safetensors")} == {
+        "image.safetensors",
+        "speech.safetensors",
+    }
+    models = [load(tmp_path / name, "cpu") for name in ("run", "model")]
+    image, recording = packed_for_both / "data" / "0.png", packed_for_both / "data" / "0-0.wav"
+    spoken = [model.speak(image, seed=1)[0] for model in models]
+    assert np.array_equal(*spoken)
+    shown = [model.generate(speech=recording, seed=1)[0].tobytes() for model in models]
+    assert shown[0] == shown[1]
+    for words, output in (
+        (["--speech", str(recording)], "image.png"),
+        (["--speech", str(recording)], "again.wav"),
+        (["--image", str(image)], "speech.wav"),
+        (["--image", str(image)], "again.png"),
+    ):
+        main(["generate", "--model", str(tmp_path / "model"), *words, "--output", str(tmp_path / output)])
+        assert (tmp_path / output).stat().st_size > 100
+
+
+def test_every_network_learns_from_each_path_that_it_is_on(packed_for_both, tmp_path):
+    config = configured(
+        packed_for_both, tmp_path / "run", [*BOTH, "cross_modal.steps=1", "cross_modal.ema=0"]
+    )
+    train_cross_modal(config)
+    before = {}
+
+    def remember(networks, batch, real):
+        pairs = generate_pairs(networks, batch, real)
+        reached = {}
+        parts = {
+            "image_encoder": networks.image_encoder.globe.weight,
+            "speech_generator": networks.speech_generator.first.weight,
+            "speech_encoder": networks.speech_encoder.project.weight,
+            "generator": networks.generator.first.weight,
+        }
+        for path, pair in pairs.items():
+            total = pair.images.square().sum() + pair.speech.square().sum()
+            gradients = torch.autograd.grad(total, parts.values(), retain_graph=True, allow_unused=True)
+            reached[path] = {name for name, each in zip(parts, gradients, strict=True) if each is not None}
+        before.update(reached)
+        return pairs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("s2i.training.cross_modal_step.generate_pairs", remember)
+        train_cross_modal(replace(config, run=str(tmp_path / "other")))
+    everything = {"image_encoder", "speech_generator", "speech_encoder", "generator"}
+    assert before == {
+        "image_to_speech": {"image_encoder", "speech_generator"},
+        "speech_to_image": {"speech_encoder", "generator"},
+        "speech_to_speech": everything,
+        "image_to_image": everything,
+    }
+
+
+def test_an_encoding_of_a_log_mel_depends_on_no_other_one_of_its_batch():
+    torch.manual_seed(0)
+    audio = AudioConfig(mel_bins=20, cmvn=False)
+    encoder = LogMelEncoder(SpeechEncoderConfig(), audio, channels=(3, 4), width=5, frames=32)
+    for norm in encoder.norms:
+        norm.running_mean.normal_(std=0.3)
+        norm.bias.data.normal_()
+    encoder.eval()
+    lengths = torch.tensor([7, 32, 45])
+    mels = torch.randn(3, 20, 45) - 5
+    together = encoder(mels, lengths).sentence
+    for row, length in enumerate(lengths.tolist()):
+        alone = encoder(mels[row : row + 1, :, :length], lengths[row : row + 1]).sentence
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=0)
+    silent = torch.full((1, 20, 32), log(1e-6))  # a recording is followed by silence, as a generated one is
+    silent[..., :7] = mels[:1, :, :7]
+    torch.testing.assert_close(encoder(silent, torch.tensor([32])).sentence, together[:1], atol=1e-5, rtol=0)
 
 
 def test_a_log_mel_depends_on_its_image_and_key_alone(packed, tmp_path):

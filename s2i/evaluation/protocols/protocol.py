@@ -39,7 +39,12 @@ class Protocol:
     @property
     def procedure(self) -> str:
         """Its text, as one paragraph."""
-        return " ".join((inspect.getdoc(self.measure) or "").split())
+        return procedure_of(self.measure)
+
+
+def procedure_of(measure: Callable[..., list[Score]]) -> str:
+    """The docstring of what measures, as one paragraph."""
+    return " ".join((inspect.getdoc(measure) or "").split())
 
 
 def protocol(
