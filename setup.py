@@ -49,6 +49,7 @@ setup(
         "mic": ["sounddevice"],  # `s2i generate --record`; it brings PortAudio itself on Windows and macOS
         # Of the cascade that direct speech is measured against, with its model in the wheel.
         "asr": ["pocketsphinx"],
+        "onnx": ["onnx", "onnxscript", "onnxruntime"],  # `s2i export-onnx`
         # The tests compare our metrics with torch-fidelity's and clean-fid's, and with scikit-learn's, which
         # librosa brings. gradio and selenium: the page is tested in a browser.
         "dev": [
@@ -60,6 +61,13 @@ setup(
             "clean-fid",
             "gradio>=6,<7",
             "selenium",
+            "huggingface_hub>=1",
+            "onnx",
+            "onnxscript",
+            "onnxruntime",
+            "nbformat",
+            "nbclient",
+            "ipykernel",
         ],
     },
     entry_points={"console_scripts": ["s2i = s2i.cli:main"]},
