@@ -47,9 +47,10 @@ def override(config: Config, overrides: Sequence[str], sections: Sequence[str] =
         if sections and word.partition(".")[0] not in sections:
             expected = " or ".join(f"{section}.key=value" for section in sections)
             raise InputError(f"expected {expected}, found {word!r}: the rest belongs to the run")
-    changed = merge_plain(config_to_dict(config), overrides, "the run's configuration")
-    _refuse_empty(changed)
-    return changed
+    if overrides:
+        config = merge_plain(config_to_dict(config), overrides, "the run's configuration")
+    _refuse_empty(config)
+    return config
 
 
 def config_from_dict(values: dict[str, Any], origin: str) -> Config:

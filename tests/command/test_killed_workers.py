@@ -19,17 +19,8 @@ from s2i.data.pack_builder import build_pack
 from s2i.errors import BAD_INPUT, INTERRUPTED, InputError
 from s2i.processes import in_processes
 from tests.fixtures.data import write_tiny_data
+from tests.fixtures.dying import die_at, die_at_image_3
 from tests.fixtures.models import tiny_training_config
-
-
-def die_at(last: int, job: int) -> int:
-    if job == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return job
-
-
-def die_in_a_worker(output: Path, settings: painted_birds.Settings, planned: int) -> int:
-    return die_at(3, planned)
 
 
 def test_a_killed_process_of_a_pool_is_one_line():
@@ -44,7 +35,7 @@ def test_a_killed_synthesising_process_is_one_line():
 
 
 def test_a_killed_generating_process_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(painted_birds, "_make_image", die_in_a_worker)
+    monkeypatch.setattr(painted_birds, "_make_image", die_at_image_3)
     with pytest.raises(InputError, match="one was ended from outside"):
         list(painted_birds._make_all(tmp_path, painted_birds.Settings(), range(40), 2))
 

@@ -27,8 +27,8 @@ from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.regression import train_regression
 from tests.fixtures.data import write_telling_data
+from tests.recipes.presets import ROOT, WITH_OWN_NETWORKS, load_preset, names
 
-ROOT = Path(__file__).parents[2]
 CUB = ROOT / "recipes" / "cub" / "conf"
 # Millions of parameters at the published size: speech encoder, generator, discriminators if any.
 SIZES = {
@@ -46,8 +46,6 @@ SPEAKING = {
     "deep_cross_modal_speech": (None, None, 3.84, 32.77, 22.63),
     "cmcgan": (3.28, 5.65, 3.84, 32.77, 22.63),
 }
-CONF = sorted((ROOT / "recipes").glob("*/conf/*.yaml"))
-OWN = [path for path in CONF if load_config(path).generator.network]
 SMALLER = ["generator.channels=8", "discriminator.channels=4", "speech_encoder.hidden_dim=8"]
 NARROW = {  # of each preset for CUB; those for painted birds are small
     "gan_int_cls": SMALLER,
@@ -79,13 +77,9 @@ NARROW = {  # of each preset for CUB; those for painted birds are small
 }
 
 
-def names(path: Path) -> str:
-    return f"{path.parts[-3]}/{path.stem}"
-
-
 @pytest.mark.parametrize("preset", SIZES)
 def test_a_preset_is_built_at_its_published_size(preset):
-    config = load_config(CUB / f"{preset}.yaml")
+    config = load_preset(CUB / f"{preset}.yaml")
     with torch.device("meta"):
         encoder = build_caption_encoder(config, 0)
         networks = [encoder, make_generator(config, encoder.embedding_dim)]
@@ -97,7 +91,7 @@ def test_a_preset_is_built_at_its_published_size(preset):
 
 @pytest.mark.parametrize("preset", SPEAKING)
 def test_a_preset_that_generates_speech_is_built_at_its_published_size(preset):
-    config = load_config(CUB / f"{preset}.yaml")
+    config = load_preset(CUB / f"{preset}.yaml")
     with torch.device("meta"):
         networks = []
         if config.cross_modal.generates == "both":
@@ -132,7 +126,7 @@ def configured(birds: Path, path: Path, run: Path) -> Config:
     return config
 
 
-@pytest.mark.parametrize("path", OWN, ids=names)
+@pytest.mark.parametrize("path", WITH_OWN_NETWORKS, ids=names)
 def test_a_preset_trains_a_step(path, birds, tmp_path):
     config = configured(birds, path, tmp_path / "run")
     if path.stem == "speech2face":
@@ -162,4 +156,5 @@ def test_a_preset_trains_a_step(path, birds, tmp_path):
 
 
 def test_every_preset_for_cub_is_narrowed_here():
-    assert set(NARROW) == {path.stem for path in OWN if path.parts[-3] == "cub"} == set(SIZES) | set(SPEAKING)
+    own = {path.stem for path in WITH_OWN_NETWORKS if path.parts[-3] == "cub"}
+    assert set(NARROW) == own == set(SIZES) | set(SPEAKING)

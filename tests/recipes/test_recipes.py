@@ -1,7 +1,9 @@
-"""Every configuration under recipes/: its networks at full size, and a step of each training, made small."""
+"""Every preset of the project's own networks: built at full size, and a step of each training, made small."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from safetensors.torch import save_file
 
 from s2i.config import Config, LogConfig
 from s2i.config_data import DataConfig
-from s2i.config_files import load_config
+from s2i.data.pack import pack_settings
 from s2i.data.pack_builder import build_pack
 from s2i.models.build import (
     build_caption_encoder,
@@ -31,15 +33,9 @@ from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from tests.fixtures.data import write_telling_data
 from tests.fixtures.networks import make_network
+from tests.recipes.presets import PRESETS, ROOT, load_preset, names
 
-ROOT = Path(__file__).parents[2]
 WEIGHTS = "mobilenet.safetensors"
-# Those that name networks of their own are built and stepped in test_published_presets.py.
-PRESETS = [
-    path
-    for path in sorted((ROOT / "recipes").glob("*/conf/*.yaml"))
-    if not load_config(path).generator.network
-]
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +46,10 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-def names(path: Path) -> str:
-    return f"{path.parts[-3]}/{path.stem}"
-
-
 def made_small(preset: Path, data: Path) -> Config:
     """The same choices with a few channels, 8 px in the first stage, and one step of four images."""
-    config = load_config(preset)
+    config = load_preset(preset)
     generator, encoder, classifier = config.generator, config.image_encoder, config.classifier
-    pack = data / f"pack of {names(preset)}"
     if encoder.kind == "small":
         halvings = len(encoder.channels)
         encoder = replace(encoder, channels=(8,) * halvings, input_size=2**halvings)
@@ -69,7 +60,7 @@ def made_small(preset: Path, data: Path) -> Config:
         config,
         device="cpu",
         threads=1,
-        data=DataConfig(root=str(data), manifest=str(data / "manifest.jsonl"), pack=str(pack)),
+        data=DataConfig(root=str(data), manifest=str(data / "manifest.jsonl")),
         speech_encoder=replace(
             config.speech_encoder,
             channels=(8,) * len(config.speech_encoder.channels),
@@ -87,8 +78,13 @@ def made_small(preset: Path, data: Path) -> Config:
         ),
         log=LogConfig(every=1),
     )
+    facts = json.dumps(pack_settings(small), sort_keys=True)
+    pack = str(
+        data / f"pack-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+    )  # presets of one pack share it
+    small = replace(small, data=replace(small.data, pack=pack))
     build_pack(small, ["train", "val"])
-    return replace(small, classifier=replace(small.classifier, pack=str(pack)))
+    return replace(small, classifier=replace(small.classifier, pack=pack))
 
 
 def test_there_are_presets():
@@ -98,7 +94,7 @@ def test_there_are_presets():
 @pytest.mark.parametrize("preset", PRESETS, ids=names)
 def test_a_presets_networks_fit_each_other_at_full_size(preset):
     """On the meta device: shapes alone, no memory and no time."""
-    config = load_config(preset)
+    config = load_preset(preset)
     sizes = image_sizes(config)
     for modality in ("speech", "text"):
         config = replace(config, modality=modality)
