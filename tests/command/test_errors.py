@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from s2i import cli
 from s2i.errors import BAD_INPUT, INTERRUPTED, READER_GONE, InputError, exit_on_input_error
 from s2i.files.atomic import append_json, json_line, read_json, read_json_lines, write_atomically
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
@@ -48,14 +49,14 @@ def status_of(raised: BaseException) -> int:
         ),
     ],
 )
-def test_what_the_machine_refuses_is_one_line(capsys, raised, message):
+def test_a_refusal_by_the_machine_is_reported_in_one_line(capsys, raised, message):
     assert status_of(raised) == BAD_INPUT
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("s2i: error: ") and message in lines[0]
     assert len(lines[0]) < 300
 
 
-def test_an_interrupt_is_one_line(capsys):
+def test_an_interrupt_is_reported_in_one_line(capsys):
     assert status_of(KeyboardInterrupt()) == INTERRUPTED == 130
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -92,41 +93,55 @@ def test_a_reader_that_has_gone_is_no_error(config_file, gone):
     assert (done.returncode == READER_GONE == 141) == (gone == "stdout")
 
 
-def test_a_full_output_is_one_line(config_file):
+def test_a_full_output_device_is_reported_in_one_line(config_file):
     with open("/dev/full", "wb") as full:
         done = run(["show-config", "--config", str(config_file)], stdout=full)
     assert done.returncode == BAD_INPUT and b"No space left" in done.stderr
     assert done.stderr.startswith(b"s2i: error: ") and done.stderr.count(b"\n") == 1
 
 
-def test_a_terminal_of_ascii_gets_every_letter(config_file):
+def test_a_terminal_of_ascii_gets_other_letters_as_escapes(config_file):
     done = run(["show-config", "--config", str(config_file)], env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0 and b"run: gr\\xf6\\xdfe\n" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["show-config", "--config", SENTENCE],
-        ["show-config", "--config", b"caf\xe9.yaml"],
-        ["show-config", "--config", "{config}", b"run=caf\xe9"],
-        ["generate", "--model", "m", "--speech", SENTENCE, "--output", "o.png"],
-        ["generate", "--model", "m", "--texts", SENTENCE, "--output", "o"],
-        ["generate", "--model", SENTENCE, "--text", "bird", "--output", "o.png"],
-        ["generate", "--model", "m", "--text", "bird", "--output", "x" * 260 + ".png"],
-        ["search", "--model", SENTENCE, "--index", "i", "--image", SENTENCE],
-        ["evaluate", SENTENCE],
-        ["report", SENTENCE, "--output", SENTENCE],
-        ["export", SENTENCE, SENTENCE],
-        ["train-encoder", "--config", "/dev/null/config.yaml"],
-        ["train-encoder", "--config", "/"],
-    ],
-)
+# Each command as a person calls it; more of the same commands are called in this process.
+AS_PROCESSES = [
+    ["show-config", "--config", b"caf\xe9.yaml"],
+    ["show-config", "--config", "{config}", b"run=caf\xe9"],
+    ["generate", "--model", "m", "--speech", SENTENCE, "--output", "o.png"],
+    ["search", "--model", SENTENCE, "--index", "i", "--image", SENTENCE],
+    ["evaluate", SENTENCE],
+    ["report", SENTENCE, "--output", SENTENCE],
+    ["export", SENTENCE, SENTENCE],
+    ["train-encoder", "--config", "/dev/null/config.yaml"],
+]
+CALLED = [
+    ["show-config", "--config", SENTENCE],
+    ["generate", "--model", "m", "--texts", SENTENCE, "--output", "o"],
+    ["generate", "--model", SENTENCE, "--text", "bird", "--output", "o.png"],
+    ["generate", "--model", "m", "--text", "bird", "--output", "x" * 260 + ".png"],
+    ["train-encoder", "--config", "/"],
+]
+
+
+@pytest.mark.parametrize("words", AS_PROCESSES)
 def test_no_argument_ends_in_a_traceback(config_file, tmp_path, words):
     words = [str(config_file) if word == "{config}" else word for word in words]
     done = run(words, cwd=tmp_path, env={"PYTHONPATH": str(Path(__file__).parents[2])})
     assert done.returncode == BAD_INPUT and done.stdout == b""
     assert done.stderr.count(b"\n") == 1 and done.stderr.startswith(b"s2i: error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", CALLED)
+def test_no_argument_of_a_command_called_in_python_ends_in_a_traceback(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    printed = capsys.readouterr()
+    assert stopped.value.code == BAD_INPUT and printed.out == ""
+    assert printed.err.count("\n") == 1 and printed.err.startswith("s2i: error: ")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,7 +172,7 @@ def test_names_of_255_bytes_can_be_written(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_text_that_no_file_can_hold_is_one_line_and_leaves_nothing(tmp_path):
+def test_text_that_utf8_cannot_encode_is_refused_and_leaves_no_file(tmp_path):
     with pytest.raises(InputError, match="UTF-8"), write_atomically(tmp_path / "page.html") as stream:
         stream.write("half of an emoji: \ud83d")
     assert list(tmp_path.iterdir()) == []
@@ -175,7 +190,7 @@ def test_names_that_are_not_utf8_stand_in_json_as_escapes(tmp_path):
     [b"", b'{"a": 1', b"[1]", b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b"null", b'"\\ud83d'],
     ids=["empty", "cut", "list", "no text", "deep", "long number", "null", "cut string"],
 )
-def test_json_that_is_cut_short_or_something_else_is_one_line(tmp_path, content):
+def test_json_that_is_cut_short_or_no_object_is_refused_with_its_file_and_line(tmp_path, content):
     path = tmp_path / "env.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match="expected an environment in .*env.json.*: delete it"):

@@ -23,18 +23,18 @@ from tests.fixtures.dying import die_at, die_at_image_3
 from tests.fixtures.models import tiny_training_config
 
 
-def test_a_killed_process_of_a_pool_is_one_line():
+def test_a_killed_process_of_a_pool_raises_an_input_error():
     with pytest.raises(InputError, match="found one killed"):
         list(in_processes(partial(die_at, 3), ((job,) for job in range(20)), 2))
 
 
-def test_a_killed_synthesising_process_is_one_line():
+def test_a_killed_process_that_synthesises_raises_an_input_error():
     with pytest.raises(InputError, match="found one dead"):
         with in_pool(partial(die_at, 3), range(200), 2) as made:
             list(made)
 
 
-def test_a_killed_generating_process_is_one_line(tmp_path, monkeypatch):
+def test_a_killed_process_that_draws_raises_an_input_error(tmp_path, monkeypatch):
     monkeypatch.setattr(painted_birds, "_make_image", die_at_image_3)
     with pytest.raises(InputError, match="one was ended from outside"):
         list(painted_birds._make_all(tmp_path, painted_birds.Settings(), range(40), 2))

@@ -9,9 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from s2i.config import Config, OptimiserConfig
-from s2i.config_files import config_to_dict, load_config
+from s2i.config_files import config_to_dict
+from tests.recipes.presets import ROOT, load_preset
 
-ROOT = Path(__file__).parents[2]
 CUB = ROOT / "recipes" / "cub" / "conf"
 
 
@@ -209,7 +209,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def resolved(path: Path) -> dict[str, Any]:
-    return flat(config_to_dict(load_config(path)))
+    return flat(config_to_dict(load_preset(path)))
 
 
 def stated(path: Path) -> set[str]:

@@ -78,10 +78,8 @@ def made_small(preset: Path, data: Path) -> Config:
         ),
         log=LogConfig(every=1),
     )
-    facts = json.dumps(pack_settings(small), sort_keys=True)
-    pack = str(
-        data / f"pack-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
-    )  # presets of one pack share it
+    facts = json.dumps(pack_settings(small), sort_keys=True)  # presets with the same share a pack
+    pack = str(data / f"pack-{hashlib.sha256(facts.encode()).hexdigest()[:16]}")
     small = replace(small, data=replace(small.data, pack=pack))
     build_pack(small, ["train", "val"])
     return replace(small, classifier=replace(small.classifier, pack=pack))

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from s2i.config_files import load_config
+from tests.recipes.presets import ROOT, load_preset
 
-ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "painted_birds"
 SYSTEMS = ("s2igan", "li2020", "attngan", "attngan4", "stackgan_v2", "stackgan", "gan_int_cls", "wav2pix")
 SYSTEMS += ("deep_cross_modal", "deep_cross_modal_autoencoded", "deep_cross_modal_speech", "cmcgan")
@@ -82,7 +81,7 @@ def test_all_systems_are_scored_by_one_classifier_and_stand_in_one_table(command
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_presets_of_systems_generate_at_one_size(name):
-    config = load_config(RECIPE / "conf" / f"{name}.yaml")
+    config = load_preset(RECIPE / "conf" / f"{name}.yaml")
     training = config.cross_modal if name in CROSS_MODAL else config.gan
     assert config.generated_size == 64 and training.batch_size == 32
     assert config.packed_size == 64 and config.evaluation.split == "test"  # one pack serves all
@@ -90,7 +89,7 @@ def test_presets_of_systems_generate_at_one_size(name):
 
 def test_a_first_stage_reads_the_pack_of_the_second():
     first, second = (
-        load_config(RECIPE / "conf" / f"{name}.yaml") for name in ("stackgan_stage1", "stackgan")
+        load_preset(RECIPE / "conf" / f"{name}.yaml") for name in ("stackgan_stage1", "stackgan")
     )
     assert first.packed_size == second.packed_size and first.generated_size < second.generated_size
 

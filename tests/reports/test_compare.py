@@ -367,7 +367,7 @@ def test_runs_with_other_noise_are_refused(world, tmp_path):
         compare(world["speech"], other, tmp_path / "report")
 
 
-def test_settings_that_only_one_run_has_are_said(world, tmp_path):
+def test_settings_of_one_run_alone_are_on_the_page_and_in_the_results(world, tmp_path):
     other = copy_of(world, "text", tmp_path / "other", lambda config: replace(config, seed=4))
     compare(world["speech"], other, tmp_path / "report")
     data = json.loads((tmp_path / "report" / "results.json").read_text())["data"]
@@ -375,7 +375,7 @@ def test_settings_that_only_one_run_has_are_said(world, tmp_path):
     assert "not shared: seed: 0 (speech), 4 (text)" in (tmp_path / "report" / "index.html").read_text()
 
 
-def test_a_matching_model_that_only_one_run_has_is_said_and_where_both_have_one_not(world, tmp_path):
+def test_a_matching_model_of_one_run_alone_counts_as_a_difference_and_one_of_both_does_not(world, tmp_path):
     def looked_at(config):
         return replace(config, gan=replace(config.gan, matching_model=f"exp/{config.modality}-matching"))
 
@@ -386,7 +386,7 @@ def test_a_matching_model_that_only_one_run_has_is_said_and_where_both_have_one_
     assert module._differing(tuned, text) == {"gan.encoder_lr": (1e-4, 0.0)}
 
 
-def test_numbers_of_several_runs_say_of_how_many_they_are_the_mean(world, tmp_path):
+def test_means_over_several_runs_have_the_number_of_runs(world, tmp_path):
     other = tmp_path / "tiny-text-1"
     config = load_config(world["text"] / "config.yaml")
     write_gan_run(other, replace(config, run=str(other)), seed=1)
@@ -400,7 +400,7 @@ def test_numbers_of_several_runs_say_of_how_many_they_are_the_mean(world, tmp_pa
     assert all("runs" not in line for line in found["records"]["speech"])
 
 
-def test_without_a_classifier_only_retrieval_is_told(world, tmp_path):
+def test_without_a_classifier_only_retrieval_is_reported(world, tmp_path):
     def alone(config):
         return replace(config, evaluation=replace(config.evaluation, classifier=""))
 

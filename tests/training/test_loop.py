@@ -119,7 +119,7 @@ def test_a_checkpoint_holds_what_a_reader_and_a_resumption_need(tmp_path):
 
 
 @pytest.mark.parametrize(("step", "term", "found_by"), [(2, "loss/all", 4), (9, "weights/net", 10)])
-def test_what_is_not_finite_is_named_and_not_saved(tmp_path, step, term, found_by):
+def test_a_value_that_is_not_finite_is_named_and_not_saved(tmp_path, step, term, found_by):
     def spoil(training: Training, net: nn.Module) -> None:
         if training.step == step:
             with torch.no_grad():
