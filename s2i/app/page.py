@@ -65,7 +65,9 @@ def serve(
     if find_spec("gradio") is None:
         raise InputError("expected gradio, which serves the page, found none: pip install -e '.[app]'")
     free_port = _free_port(host, port)
-    studio = Studio(load(model, device), None if index is None else Index.open(index))
+    loaded = load(model, device)
+    loaded.image_paths()  # raises the InputError of a model that generates none
+    studio = Studio(loaded, None if index is None else Index.open(index))
     with tempfile.TemporaryDirectory(prefix="s2i-app-") as folder:
         # Before gradio is imported, which reads them.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder, HF_HUB_OFFLINE="1")

@@ -81,10 +81,8 @@ def _of_images(
     data: DataConfig | None,
 ) -> list[dict[str, Any]]:
     """Records of each path from captions to images."""
-    if protocols and not model.paths:
-        model.path("speech")  # raises the InputError
     records = []
-    for path in model.paths.values():
+    for path in (model.image_paths() if protocols else model.paths).values():
         if data is not None:
             path = replace(path, config=replace(path.config, data=data))
         settings = evaluation or path.config.evaluation

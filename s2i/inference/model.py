@@ -53,6 +53,12 @@ class Model:
             )
         return self.paths[modality]
 
+    def image_paths(self) -> dict[str, GenerationPath]:
+        """The paths to images, one or two. Raises InputError for a model that generates speech alone."""
+        if not self.paths:
+            self.path("speech")
+        return self.paths
+
     def speech_path(self) -> SpeechPath:
         """The path from images to speech. Raises InputError where the model lacks it."""
         if self.from_image is None:

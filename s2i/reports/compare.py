@@ -226,7 +226,7 @@ def _extractors(banks: dict[str, FeatureBank], scores: Scores) -> dict[str, dict
 
 
 def _path(folder: Path, modality: str) -> GenerationPath:
-    paths = load(folder).paths
+    paths = load(folder).image_paths()
     if modality not in paths:
         place = "first" if modality == "speech" else "second"
         raise InputError(

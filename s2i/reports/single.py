@@ -46,7 +46,7 @@ def report(run: str | Path, output: str | Path) -> None:
     `FeatureBank` and the protocols do.
     """
     run, folder = Path(run), OutputFolder(output, "s2i report")
-    paths = load(run).paths
+    paths = load(run).image_paths()
     with random_state_kept():
         banks = {modality: FeatureBank(path) for modality, path in paths.items()}
         request_gallery(banks)

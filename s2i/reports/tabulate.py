@@ -85,7 +85,7 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
     base: FeatureBank | None = None
     with random_state_kept(), written.held():
         for name, folder in zip(names, folders, strict=True):
-            for modality, path in load(folder).paths.items():
+            for modality, path in load(folder).image_paths().items():
                 row = name if not path.config.gan.other_encoder else f"{name}, from {modality}"
                 bank = FeatureBank(path, load_config(folders[0] / "config.yaml").evaluation)
                 base = base or bank

@@ -58,7 +58,7 @@ def build_index(
     """
     source, output = Path(source), Path(os.path.abspath(output))
     folder = OutputFolder(output, "s2i index", nothing_else=True)
-    paths = [path for path in model.paths.values() if path.image_encoder is not None]
+    paths = [path for path in model.image_paths().values() if path.image_encoder is not None]
     if not paths:
         next(iter(model.paths.values())).fingerprint("image_encoder")  # raises the InputError
     if source.is_dir():

@@ -185,7 +185,7 @@ OFF = {
     **under("speech_encoder", network="", padded=False, pool=1, kernels=[], strides=[], max_pools=[]),
     **under("image_encoder", region_side=0, cached_crops=0, project=True),
     **under("matching", joint_weight=0, distance_weight=0, distillation_weight=0, region_weight=0),
-    **under("matching", class_weight=0, added_loss="", region_group=0),
+    **under("matching", class_weight=0, added_loss="", region_group=0, autoencoding_weight=0),
     **under("generator", add_context=False, conditional_batch_norm=False, image_skips=False),
     **under("generator", keep_channels=False),
     **under("discriminator", match_widths=False),
@@ -228,6 +228,21 @@ def test_a_preset_resolves_to_what_its_paper_chose(preset):
     assert differing == {}
 
 
+@pytest.mark.parametrize("preset", ["deep_cross_modal_speech", "cmcgan"])
+def test_presets_that_generate_speech_resolve_to_what_their_papers_chose(preset):
+    found = resolved(CUB / f"{preset}.yaml")
+    chosen = {
+        **adam("cross_modal.generator", 2e-4, [0.5, 0.999]),
+        **adam("cross_modal.discriminator", 2e-4, [0.5, 0.999]),
+        **under("cross_modal", loss="bce", wrong_share=0.5, batch_size=64),
+        **under("generator", stages=1, base_size=64),
+        **under("audio", front_end="log_mel", mel_bins=128, cmvn=preset == "deep_cross_modal_speech"),
+        **under("cross_modal", generates="speech" if preset == "deep_cross_modal_speech" else "both"),
+    }
+    assert {key: found[key] for key in chosen} == chosen
+    assert bool(found["cross_modal.cycle_weight"]) == (preset == "cmcgan")
+
+
 @pytest.mark.parametrize("preset", PAPERS)
 def test_a_preset_states_what_its_paper_chose_in_its_own_file(preset):
     """So that no default can hand one paper's choice to another's preset."""
@@ -256,7 +271,8 @@ def test_defaults_are_neutral():
         **under("gan", interpolation_weight=0, pixel_weight=0, feature_matching_weight=0),
         **under("gan", caption_class_weight=0, real_target=1),
         **under("matching", batch_weight=1, class_weight=0, region_weight=0, joint_weight=0),
-        **under("matching", distance_weight=0, distillation_weight=0),
+        **under("matching", distance_weight=0, distillation_weight=0, autoencoding_weight=0),
+        **under("cross_modal", cycle_weight=0),
         **under("generator", init_std=1, dense=False, attention=False),
         **under("generator", conditional_batch_norm=False, image_skips=False),
         **under("image_encoder", normalize="none", region_side=0, cached_crops=0),

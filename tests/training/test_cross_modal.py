@@ -229,6 +229,21 @@ def test_from_the_command_line(packed, tmp_path, capsys):
     samples, rate = soundfile.read(output)
     assert rate == 22050 and len(samples) > 4000
     assert capsys.readouterr().out.strip() == str(output)
+    for words in (
+        ["report", str(run), "--output", str(tmp_path / "report")],
+        ["tabulate", str(run), "--output", str(tmp_path / "table")],
+        ["systems", str(run), "--output", str(tmp_path / "systems")],
+        ["index", str(packed / "data"), "--model", str(run), "--output", str(tmp_path / "index")],
+        ["compare", str(run), str(run), "--output", str(tmp_path / "comparison")],
+        ["app", "--model", str(run)],
+        ["evaluate", str(run), "--protocol", "attribute_accuracy"],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        printed = capsys.readouterr()
+        assert stopped.value.code == 2 and printed.err.splitlines()[-1].startswith("s2i: error: expected"), (
+            words
+        )
     for words, expected in (
         (["--image", str(packed / "data" / "0.png"), "--output", "b.wav", "--count", "2"], "without --count"),
         (["--image", str(packed / "data" / "none.png"), "--output", "b.wav"], "found none at"),
