@@ -92,7 +92,8 @@ def add_evaluation(verbs: Verbs) -> None:
         nargs="+",
         default=[],
         metavar="MANIFEST",
-        help="captions of the data by other synthesiser families: data_prep.synthesize_speech --family NAME",
+        help="captions of the data by other synthesiser families: data_prep.synthesize_speech --family NAME;"
+        " and their captions after word swaps: data_prep.swapped_captions",
     )
     robustness.add_argument(
         "--text", type=given_path, metavar="RUN", help="GAN run from text, of the cascade of --recogniser"
