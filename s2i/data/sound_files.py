@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from io import FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from s2i.data.file_kinds import foreign
+from s2i.data.file_kinds import RECORDINGS, foreign
+from s2i.data.sound_containers import ENDINGS, can_decode, decode, is_container
 from s2i.data.sound_headers import Sound, find_sound
 from s2i.errors import InputError
 
@@ -33,8 +34,13 @@ def check_recording(path: str | Path, longest: float) -> None:
     Raises:
         InputError: with the file's name.
     """
-    with _opened(Path(path)) as (sound, knows_length):
+    with _opened(Path(path), longest) as (sound, knows_length):
         _check_header(sound, knows_length, path, longest)
+
+
+def readable_endings() -> tuple[str, ...]:
+    """Endings of the files that can be decoded here."""
+    return RECORDINGS + (ENDINGS if can_decode() else ())
 
 
 def check_rate(rate: int, where: str) -> None:
@@ -51,7 +57,7 @@ def read_recording(path: str | Path, longest: float) -> tuple[np.ndarray, int]:
 
     Raises InputError as `check_recording`, and for sound that can't be decoded.
     """
-    with _opened(Path(path)) as (sound, knows_length):
+    with _opened(Path(path), longest) as (sound, knows_length):
         _check_header(sound, knows_length, path, longest)
         rate, count, blocks = sound.samplerate, 0, [np.zeros((0, sound.channels), np.float32)]
         try:
@@ -79,8 +85,9 @@ def _check_header(sound: soundfile.SoundFile, knows_length: bool, path: str | Pa
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, bool]]:
-    """A whole recording, ready to be decoded, and whether it knows its length."""
+def _opened(path: Path, longest: float) -> Iterator[tuple[soundfile.SoundFile, bool]]:
+    """A whole recording, ready to be decoded, and whether it knows its length; `longest`, in s, is checked
+    here for what libsndfile can't decode alone."""
     if not path.is_file():
         raise InputError(f"expected a recording, found no file at {path}: check the path or make the speech")
     if path.stat().st_size == 0:
@@ -90,6 +97,10 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, bool]]:
     except OSError as error:
         raise InputError(f"expected a recording at {path}, found: {error.strerror}: mend it") from error
     with stream:
+        if can_decode() and is_container(stream.read(12)):
+            with soundfile.SoundFile(_as_wav(*decode(path, longest))) as sound:
+                yield sound, True
+            return
         header = find_sound(stream)
         if header is not None and header.is_cut:
             raise InputError(
@@ -104,6 +115,13 @@ def _opened(path: Path) -> Iterator[tuple[soundfile.SoundFile, bool]]:
         # what is in some. From a pipe, whose length nobody can guess, it reads all.
         with _piped(stream) as pipe, _decoder(pipe, path) as sound:
             yield sound, False
+
+
+def _as_wav(samples: np.ndarray, rate: int) -> BytesIO:
+    stream = BytesIO()
+    soundfile.write(stream, samples, rate, format="WAV", subtype="FLOAT")
+    stream.seek(0)
+    return stream
 
 
 def _decoder(source: Any, path: Path) -> soundfile.SoundFile:
