@@ -37,7 +37,7 @@ def training_charts(runs: Runs) -> str:
             ("generator", rf"g_{size}(_\w+)?/"),
         ):
             points = partial(_logged, pattern=pattern)
-            name = f"{player.capitalize()}, {size} px: sum of its adversarial terms"
+            name = f"{player.capitalize()}, {size} px: its adversarial terms, summed"
             charts.append(_chart(runs, name, GOOD[player], "generator", points))
     shown = "".join(charts)
     return f'<div class="charts">{shown}</div>' if shown else ""
