@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import shlex
 import zipfile
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from s2i.app.again import RECORDING, commands
 from s2i.app.studio import Answer
 from s2i.data.images import png_bytes
 from s2i.inference.model import Model
 
-RECORDING = "recording.wav"
 _DATE = (1980, 1, 1, 0, 0, 0)  # ZIP's earliest: the same answer has the same bytes
 
 
@@ -40,7 +38,7 @@ def pack_answer(answer: Answer, model: Model) -> bytes:
             "text": answer.request.text.strip() or None,
             "seeds": list(answer.request.seeds),
             "images": images,
-            "commands": _commands(answer, model.origin),
+            "commands": commands(answer.request, [each.modality for each in answer.modalities], model.origin),
         },
         ensure_ascii=False,
         indent=1,
@@ -60,15 +58,3 @@ def image_name(modality: str, seed: int, side: int) -> str:
 def png(image: np.ndarray) -> bytes:
     """uint8 (H, W, 3) -> PNG."""
     return png_bytes(Image.fromarray(image))
-
-
-def _commands(answer: Answer, origin: Path) -> list[str]:
-    options = {"speech": f"--speech={RECORDING}", "text": f"--text={answer.request.text.strip()}"}
-    return [
-        shlex.join(
-            ["s2i", "generate", "--model", origin.name, options[each.modality]]
-            + ["--seed", str(seed), "--stages", "--output", f"{each.modality}-seed-{seed}.png"]
-        )
-        for each in answer.modalities
-        for seed in answer.request.seeds
-    ]

@@ -1,6 +1,7 @@
 // Players of an answer: the cursor over the recording, the attention of each segment or word, the seed shown.
 class S2iAnswer extends HTMLElement {
   connectedCallback() {
+    this.link();
     for (const player of this.querySelectorAll(".s2i-player")) this.start(player);
     this.addEventListener("click", (event) => {
       const pick = event.target.closest(".s2i-pick");
@@ -11,13 +12,32 @@ class S2iAnswer extends HTMLElement {
       this.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
   }
 
-  // Shows the attention maps of one seed's images, in every player.
+  // The address of the page carries this answer, or nothing where no link can.
+  link() {
+    const address = new URL(location.href);
+    for (const name of ["text", "example", "seeds"]) address.searchParams.delete(name);
+    for (const [name, value] of new URLSearchParams(this.dataset.query)) address.searchParams.set(name, value);
+    history.replaceState(null, "", address);
+    const button = this.querySelector(".s2i-copy-link");
+    button?.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(address.href);
+        button.textContent = "Copied";
+      } catch {
+        prompt("Link to this", address.href); // a page over http may not write to the clipboard
+      }
+    });
+  }
+
+  // Shows one seed's images large, and their attention maps in every player.
   pick(seed) {
+    for (const card of this.querySelectorAll(".s2i-card"))
+      card.classList.toggle("s2i-chosen", card.dataset.seed === seed);
     for (const pick of this.querySelectorAll(".s2i-pick")) {
       const chosen = pick.dataset.seed === seed;
       pick.setAttribute("aria-pressed", chosen);
       const player = chosen && this.querySelector(`.s2i-player[data-side="${pick.dataset.side}"]`);
-      if (!player) continue;
+      if (!player || !pick.dataset.attention) continue;
       player.style.setProperty("--attention", `url('${pick.dataset.attention}')`);
       player.querySelector(".s2i-seed").textContent = `seed ${seed}`;
     }
@@ -37,7 +57,7 @@ class S2iAnswer extends HTMLElement {
       attention.querySelector("output").textContent = tile.getAttribute("aria-label");
     };
     let shown = null;
-    show(tiles[0]);
+    show(tiles.find((tile) => tile.getAttribute("aria-pressed") === "true"));
     const audio = player.querySelector("audio");
     if (audio) this.follow(player, audio, tiles, show);
     tiles.forEach((tile, index) => {
@@ -94,7 +114,15 @@ class S2iAnswer extends HTMLElement {
 }
 customElements.define("s2i-answer", S2iAnswer);
 
-// Browsers offer a microphone to pages of this machine and over https alone.
-addEventListener("DOMContentLoaded", () => {
+function begin() {
+  // Browsers offer a microphone to pages of this machine and over https alone.
   if (!navigator.mediaDevices) document.documentElement.classList.add("s2i-no-microphone");
-});
+  // Files are offered that can be decoded here, and no others.
+  new MutationObserver(() => {
+    const readable = document.querySelector(".s2i-head")?.dataset.accept;
+    for (const input of document.querySelectorAll("#s2i-recording input[type=file]"))
+      if (readable && input.accept !== readable) input.accept = readable;
+  }).observe(document.body, { childList: true, subtree: true });
+}
+if (document.body) begin();
+else addEventListener("DOMContentLoaded", begin);

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import signal
 import socket
 import tempfile
 import threading
-import traceback
-from collections.abc import Callable
-from html import escape
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from s2i.app.archive import pack_answer
-from s2i.app.render import failure, render
-from s2i.app.studio import LONGEST, MOST_CHARACTERS, MOST_IMAGES, Request, Studio, next_seeds, parse_seeds
-from s2i.data.tts_espeak import speak
+from s2i.app.examples import Example, find_examples
+from s2i.app.studio import LONGEST, MOST_CHARACTERS, MOST_IMAGES, Studio
+from s2i.app.visits import Visits
+from s2i.app.welcome import example_player, heading, welcome
 from s2i.errors import InputError
-from s2i.inference.model import Model, load
+from s2i.inference.model import load
 from s2i.progress import say
 from s2i.search.index import Index
 
@@ -33,6 +29,9 @@ if TYPE_CHECKING:
 FIRST_PORT, LAST_PORT = 7860, 7959  # tried in turn where no port is given
 WAITING = 32  # requests in the queue, at most; further ones are refused
 LARGEST_UPLOAD = "20mb"
+SEEDS = "0-3"  # at first
+STILL = "html { scrollbar-gutter: stable; }"  # gradio holds page.css to what is inside of its container
+INVITATION = "Examples: click a sentence to generate its images."
 KEPT = 3600  # s that uploads and archives are kept
 # The browser refuses to load anything from elsewhere. gradio builds functions from strings: unsafe-eval.
 POLICY = (
@@ -71,7 +70,7 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="s2i-app-") as folder:
         # Before gradio is imported, which reads them.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder, HF_HUB_OFFLINE="1")
-        page = build_page(studio, Path(folder))
+        page = build_page(studio, Path(folder), find_examples(studio.model.origin))
         page.launch(server_name=host, server_port=free_port, prevent_thread_lock=True, **launch_options())
         address = "127.0.0.1" if host == "0.0.0.0" else host
         print(f"http://{address}:{free_port}", flush=True)
@@ -85,14 +84,23 @@ def serve(
             page.close(verbose=False)
 
 
-def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
-    """The page of a model. `folder`: for what visitors download."""
+def build_page(studio: Studio, folder: Path, examples: Sequence[Example] = ()) -> gradio.Blocks:
+    """The page of a model. `folder`: for what visitors download; `examples`: to be clicked."""
     import gradio
 
     model = studio.model
     has_speech, has_text = "speech" in model.paths, "text" in model.paths
-    with gradio.Blocks(title="s2i", analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)) as page:
-        gradio.HTML(_heading(model), elem_id="s2i-head", js_on_load=None)
+    examples = [example for example in examples if has_speech or example.text]
+    visits = Visits(studio, folder, examples)
+    with gradio.Blocks(
+        title=model.origin.resolve().name, analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)
+    ) as page:
+        gradio.HTML(heading(model), elem_id="s2i-head", js_on_load=None)
+        link = gradio.Textbox(visible=False)  # the "?..." that the page was opened with
+        if examples:
+            gradio.HTML(INVITATION, elem_id="s2i-examples-title", js_on_load=None)
+        with gradio.Row(elem_id="s2i-examples", visible=bool(examples)):
+            buttons = [_example(number, each, has_speech) for number, each in enumerate(examples)]
         with gradio.Row(elem_classes="s2i-layout"):
             with gradio.Column(scale=3, min_width=280, elem_classes="s2i-controls"):
                 recording = gradio.Audio(
@@ -122,7 +130,7 @@ def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
                 seeds = gradio.Textbox(
                     label="Seeds",
                     info=f"one image each, at most {MOST_IMAGES}: 0-3 or 2, 5, 11",
-                    value="0-3",
+                    value=SEEDS,
                     max_length=80,
                     elem_id="s2i-seeds",
                 )
@@ -131,34 +139,35 @@ def build_page(studio: Studio, folder: Path) -> gradio.Blocks:
                 archive = gradio.DownloadButton("Save images and settings", visible=False, elem_id="s2i-save")
             with gradio.Column(scale=7, min_width=280, elem_classes="s2i-results"):
                 status = gradio.HTML(elem_id="s2i-status", js_on_load=None)
-                result = gradio.HTML(_welcome(model), elem_id="s2i-result", js_on_load=None)
-
-        def answer_request(recorded: str | None, typed: str, seed_words: str) -> tuple[Any, ...]:
-            request = Request(Path(recorded) if recorded else None, typed or "", parse_seeds(seed_words))
-            answer = studio.answer(request)
-            path = _store_archive(pack_answer(answer, model), folder)
-            return "", render(answer), gradio.update(value=path, visible=True)
-
-        def generate_now(recorded: str | None, typed: str, seed_words: str) -> tuple[Any, ...]:
-            unchanged = (gradio.skip(), gradio.skip())
-            return _or_failure(lambda: answer_request(recorded, typed, seed_words), recorded, unchanged)
-
-        def generate_others(recorded: str | None, typed: str, seed_words: str) -> tuple[Any, ...]:
-            def work() -> tuple[Any, ...]:
-                following = next_seeds(parse_seeds(seed_words))
-                return *answer_request(recorded, typed, following), following
-
-            return _or_failure(work, recorded, (gradio.skip(), gradio.skip(), gradio.skip()))
-
-        def speak_now(typed: str) -> tuple[Any, ...]:
-            return _or_failure(lambda: ("", _speak(typed or "")), None, (gradio.skip(),))
+                result = gradio.HTML(welcome(model, bool(examples)), elem_id="s2i-result", js_on_load=None)
 
         inputs, outputs = [recording, text, seeds], [status, result, archive]
         options = {"api_visibility": "private", "concurrency_id": "generation"}
-        gradio.on([generate.click, text.submit, seeds.submit], generate_now, inputs, outputs, **options)
-        others.click(generate_others, inputs, [*outputs, seeds], **options)
-        speak_text.click(speak_now, text, [status, recording], **options)
+        gradio.on([generate.click, text.submit, seeds.submit], visits.generate, inputs, outputs, **options)
+        others.click(visits.generate_others, inputs, [*outputs, seeds], **options)
+        speak_text.click(visits.speak, text, [status, recording], **options)
+        for button, example in zip(buttons, examples, strict=True):
+            button.click(partial(visits.try_example, example), seeds, [*outputs, recording, text], **options)
+        page.load(
+            visits.follow_link,
+            link,
+            [*outputs, *inputs],
+            js="() => location.search",
+            show_progress="hidden",
+            **options,
+        )
     return page.queue(max_size=WAITING, default_concurrency_limit=1)
+
+
+def _example(number: int, example: Example, has_speech: bool) -> gradio.Button:
+    """One example with its sound; returns the button that generates from it."""
+    import gradio
+
+    with gradio.Column(min_width=200, elem_classes="s2i-example"):
+        button = gradio.Button(example.text or example.name, size="sm", elem_id=f"s2i-example-{number}")
+        if has_speech:
+            gradio.HTML(example_player(example), js_on_load=None)
+    return button
 
 
 def launch_options() -> dict[str, Any]:
@@ -176,7 +185,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": theme,
         "css": (here / "page.css").read_text(encoding="utf-8"),
-        "head": f"<script>{(here / 'page.js').read_text(encoding='utf-8')}</script>",
+        "head": f"<style>{STILL}</style><script>{(here / 'page.js').read_text(encoding='utf-8')}</script>",
         "footer_links": [],
         "ssr_mode": False,
         "share": False,
@@ -232,44 +241,6 @@ def _is_page(headers: list[tuple[bytes, bytes]]) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers)
 
 
-def _or_failure(
-    work: Callable[[], tuple[Any, ...]], recorded: str | None, unchanged: tuple
-) -> tuple[Any, ...]:
-    """The result of `work`, or an error's sentence and `unchanged` for the other outputs."""
-    try:
-        return work()
-    except InputError as error:
-        return failure(as_sentence(str(error), recorded)), *unchanged
-    except Exception:
-        traceback.print_exc()  # for the operator of the server
-        return failure("The program failed; the error is in the server's log. Try again."), *unchanged
-
-
-def as_sentence(message: str, recorded: str | None) -> str:
-    """An InputError's line for a visitor, without the paths of this machine."""
-    for name in (recorded, recorded and Path(recorded).name):
-        if name:
-            message = message.removeprefix(f"{name}: ").replace(name, "the recording")
-    message = message[:1].upper() + message[1:]
-    return message if message.endswith((".", "!", "?")) else f"{message}."
-
-
-def _speak(text: str) -> tuple[int, np.ndarray]:
-    if len(text) > MOST_CHARACTERS:
-        raise InputError(f"expected at most {MOST_CHARACTERS} characters, found {len(text)}: shorten it")
-    samples, rate = speak(text)
-    if not len(samples):
-        raise InputError(f"expected words to speak, found {text[:60]!r}: type a sentence")
-    return rate, (samples * 32767).astype(np.int16)
-
-
-def _store_archive(archive: bytes, folder: Path) -> str:
-    path = folder / "archives" / hashlib.sha256(archive).hexdigest()[:16] / "s2i-images.zip"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(archive)
-    return str(path)
-
-
 def _free_port(host: str, port: int | None) -> int:
     """The given port or the first free one. Raises InputError where there is none."""
     for candidate in [port] if port is not None else range(FIRST_PORT, LAST_PORT + 1):
@@ -282,20 +253,3 @@ def _free_port(host: str, port: int | None) -> int:
             reason = error
     tried = port if port is not None else f"{FIRST_PORT} to {LAST_PORT}"
     raise InputError(f"expected a free port at {host}, found {reason} for {tried}: choose another --port")
-
-
-def _heading(model: Model) -> str:
-    name = escape(model.origin.resolve().name)
-    return (
-        '<header class="s2i-head"><h1>Images from speech</h1>'
-        f"<p>Generated by <b>{name}</b>, from {' and from '.join(model.paths)}.</p></header>"
-    )
-
-
-def _welcome(model: Model) -> str:
-    has_speech, has_text = "speech" in model.paths, "text" in model.paths
-    inputs = [*(["record or upload"] if has_speech else []), *(["type"] if has_text else [])]
-    text = f"{' or '.join(inputs).capitalize()} a sentence and press <b>Generate</b>."
-    if has_speech and has_text:
-        text += " Given both, each seed is generated twice, from the same noise: by speech and by text."
-    return f'<div class="s2i-welcome"><p>{text}</p></div>'

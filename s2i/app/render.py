@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from math import ceil
 
 import numpy as np
 from PIL import Image
 
+from s2i.app.again import RECORDING
 from s2i.app.archive import image_name, png
 from s2i.app.studio import Answer, GeneratedImage, ModalityAnswer
-from s2i.app.timeline import Segment, Timeline
+from s2i.app.timeline import Timeline
 from s2i.data.images import grid
 
+UNFAMILIAR = (
+    "an unfamiliar voice: it is unlike the recordings that the model was trained on, so these images may have"
+    " nothing to do with what is said"
+)
 ATTENTION_COLUMNS = 12  # of a sheet of attention maps
 LEAST_CUT = 0.02  # s that are worth a shade
 
 
-def render(answer: Answer) -> str:
-    """The whole answer; the visitor's words are escaped."""
+def render(answer: Answer, again: Sequence[str] = (), query: str = "") -> str:
+    """The whole answer, images first; the visitor's words are escaped.
+
+    Args:
+        again: commands that give the images again; query: of a link to this answer, "" where there is none.
+    """
     players = []
     for side in answer.modalities:
         if side.modality == "speech":
@@ -29,9 +39,25 @@ def render(answer: Answer) -> str:
             players.append(_text_player(side))
     cards = [_card(answer.modalities, index) for index in range(len(answer.request.seeds))]
     wide = " s2i-both" if len(answer.modalities) > 1 else ""
+    notes = "".join(map(_notes, answer.modalities))
     return (
-        f'<s2i-answer class="s2i-answer{wide}">{"".join(players)}'
-        f'<div class="s2i-cards">{"".join(cards)}</div>{_neighbours(answer.modalities)}</s2i-answer>'
+        f'<s2i-answer class="s2i-answer{wide}" data-query="{escape(query)}">{notes}'
+        f'<div class="s2i-cards">{"".join(cards)}</div>{_again(again, query)}{"".join(players)}'
+        f"{_neighbours(answer.modalities)}</s2i-answer>"
+    )
+
+
+def _again(commands: Sequence[str], query: str) -> str:
+    if not commands:
+        return ""
+    link = '<button type="button" class="s2i-copy-link">Copy a link to this</button>' if query else ""
+    about = "In the repository's root"
+    if any(f"--speech={RECORDING}" in command for command in commands):
+        about += ", with the saved images and settings unpacked there"
+    lines = escape("\n".join(commands))
+    return (
+        f'<div class="s2i-again">{link}<details><summary>Commands that generate these images</summary>'
+        f"<p>{about}:</p><pre>{lines}</pre></details></div>"
     )
 
 
@@ -43,19 +69,23 @@ def failure(sentence: str) -> str:
 def _card(sides: list[ModalityAnswer], index: int) -> str:
     seed = sides[0].generated_images[index].seed
     figures = "".join(_figure(side, side.generated_images[index], index == 0) for side in sides)
-    return f'<section class="s2i-card"><h3>Seed {seed}</h3><div class="s2i-pair">{figures}</div></section>'
+    chosen = " s2i-chosen" if index == 0 else ""
+    return (
+        f'<section class="s2i-card{chosen}" data-seed="{seed}"><h3>Seed {seed}</h3>'
+        f'<div class="s2i-pair">{figures}</div></section>'
+    )
 
 
 def _figure(side: ModalityAnswer, generated: GeneratedImage, chosen: bool) -> str:
     *earlier, last = generated.stages
     name = f"from {side.modality}, seed {generated.seed}"
     image = f'<img src="{_uri(png(last))}" alt="Generated {name}">'
-    if generated.attention:
-        sheet = _uri(_sheet(generated.attention), "jpeg")
+    maps = _uri(_sheet(generated.attention), "jpeg") if generated.attention else ""
+    if maps or len(side.generated_images) > 1:
         image = (
             f'<button type="button" class="s2i-pick" data-side="{side.modality}" data-seed="{generated.seed}"'
-            f' data-attention="{sheet}" aria-pressed="{str(chosen).lower()}"'
-            f' title="Show the attention maps of this image">{image}</button>'
+            f' data-attention="{maps}" aria-pressed="{str(chosen).lower()}"'
+            f' title="Show this seed large, with its attention maps">{image}</button>'
         )
     stages = "".join(
         f'<li><img src="{_uri(png(stage))}" alt="{len(stage)} px stage, {name}">{len(stage)} px</li>'
@@ -98,9 +128,8 @@ def _speech_player(side: ModalityAnswer, timeline: Timeline) -> str:
     if maps:
         buttons = "".join(
             _tile(
-                segment,
+                side,
                 index,
-                len(maps),
                 f"left:{_share(segment.start, timeline)};"
                 f"width:{_share(segment.end - segment.start, timeline)}",
             )
@@ -116,7 +145,7 @@ def _speech_player(side: ModalityAnswer, timeline: Timeline) -> str:
         '<div class="s2i-timeline"><div class="s2i-line">'
         f'{_waveform(timeline)}<img class="s2i-mel" src="{mel}" alt="Log-mel spectrogram">{tiles}'
         f'{_cut(timeline)}<div class="s2i-cursor"></div></div>{_attention(side)}</div>'
-        f"{_notes(side)}</section>"
+        "</section>"
     )
 
 
@@ -132,48 +161,45 @@ def _cut(timeline: Timeline) -> str:
 
 
 def _notes(side: ModalityAnswer) -> str:
-    """What is wrong with the recording, a sentence each."""
+    """What is wrong with the recording, or was not read of the text, a sentence each."""
+    notes = [*([UNFAMILIAR] if side.is_unfamiliar else []), *side.notes]
+    told = [f"{note[:1].upper()}{note[1:]}.".replace("..", ".") for note in notes]
+    if side.unknown:
+        told.append(f"Not in the model's vocabulary: {', '.join(side.unknown)}.")
+    if side.unread:
+        told.append(f"Beyond the longest sentence, so ignored: {' '.join(side.unread)}.")
     return "".join(
-        f'<p class="s2i-note s2i-doubt" role="status">{escape(note[:1].upper() + note[1:])}.</p>'
-        for note in side.notes
+        f'<p class="s2i-note s2i-doubt" role="status">{escape(note, quote=False)}</p>' for note in told
     )
 
 
 def _text_player(side: ModalityAnswer) -> str:
     if side.generated_images[0].attention:
         words = [
-            _tile(segment, index, len(side.segments), words=escape(segment.label))
-            for index, segment in enumerate(side.segments)
+            _tile(side, index, words=escape(segment.label)) for index, segment in enumerate(side.segments)
         ]
     else:
         words = [f'<span class="s2i-word">{escape(segment.label)}</span>' for segment in side.segments]
     return (
         f'<section class="s2i-player s2i-text" data-side="text"{_attention_style(side)}><h3>Text</h3>'
         '<div class="s2i-timeline"><div class="s2i-words" role="group" aria-label="Attention of each word">'
-        f"{''.join(words)}{_unread(side)}</div>{_attention(side)}</div></section>"
+        f"{''.join(words)}</div>{_attention(side)}</div></section>"
     )
 
 
-def _unread(side: ModalityAnswer) -> str:
-    notes = []
-    if side.unknown:
-        notes.append(f"Not in the model's vocabulary: {escape(', '.join(side.unknown))}.")
-    if side.unread:
-        notes.append(f"Beyond the longest sentence, so ignored: {escape(' '.join(side.unread))}.")
-    return f'<p class="s2i-note">{" ".join(notes)}</p>' if notes else ""
-
-
-def _tile(segment: Segment, index: int, count: int, style: str = "", words: str = "") -> str:
-    """A button for one segment or word, with its position on the sheet of attention maps."""
+def _tile(side: ModalityAnswer, index: int, style: str = "", words: str = "") -> str:
+    """A button for one segment or word, with its position on the sheet of attention maps; the strongest of
+    the first seed is the chosen one."""
+    segment, count = side.segments[index], len(side.segments)
     rows = ceil(count / ATTENTION_COLUMNS)
     columns = min(count, ATTENTION_COLUMNS)
     across = 100 * (index % ATTENTION_COLUMNS) / max(1, columns - 1)
     down = 100 * (index // ATTENTION_COLUMNS) / max(1, rows - 1)
     thumb = f'<i style="background-position:{across:.3f}% {down:.3f}%"></i>'
-    first = index == 0
+    chosen = index == side.generated_images[0].strongest
     return (
         f'<button type="button" class="s2i-tile" style="{style}" data-start="{segment.start:.4f}"'
-        f' data-end="{segment.end:.4f}" tabindex="{0 if first else -1}" aria-pressed="{str(first).lower()}"'
+        f' data-end="{segment.end:.4f}" tabindex="{0 if chosen else -1}" aria-pressed="{str(chosen).lower()}"'
         f' aria-label="{escape(segment.label)}">{thumb}{words}</button>'
     )
 
@@ -181,7 +207,7 @@ def _tile(segment: Segment, index: int, count: int, style: str = "", words: str 
 def _attention(side: ModalityAnswer) -> str:
     if not side.generated_images[0].attention:
         return ""
-    label = escape(side.segments[0].label)
+    label = escape(side.segments[side.generated_images[0].strongest].label)
     return (
         f'<figure class="s2i-attention"><i role="img" aria-label="Attention map"></i><figcaption>'
         f'<output>{label}</output><span class="s2i-seed">seed {side.generated_images[0].seed}</span>'

@@ -49,6 +49,7 @@ class GeneratedImage:
     seed: int
     stages: list[np.ndarray]  # uint8 (S, S, 3) each, smallest first
     attention: list[np.ndarray]  # uint8 (S, S, 3), the image under the attention map of each segment or word
+    strongest: int = 0  # the segment or word whose attention above uniform is largest, over all positions
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ModalityAnswer:
     unread: list[str] = field(default_factory=list)  # words beyond the longest sentence
     neighbours: list[Neighbour] = field(default_factory=list)  # nearest first; empty without an index
     notes: list[str] = field(default_factory=list)  # what is wrong with the recording
+    is_unfamiliar: bool = False  # the recording is unlike those that the model was trained on
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,15 @@ class Studio:
             generated_images = _generate(
                 path, encoding, request.seeds, lambda maps: attention_during(maps, step, words)
             )
-            notes = [note for note in (*heard.notes(), path.doubt(encoding)) if note]
-            neighbours = self._nearest(path, encoding)
             answers.append(
-                ModalityAnswer("speech", segments, generated_images, neighbours=neighbours, notes=notes)
+                ModalityAnswer(
+                    "speech",
+                    segments,
+                    generated_images,
+                    neighbours=self._nearest(path, encoding),
+                    notes=heard.notes(),
+                    is_unfamiliar=bool(path.doubt(encoding)),
+                )
             )
         if text:
             path = self.model.path("text")
@@ -203,11 +210,14 @@ def _generate(
     steps, generated_images = int(encoding.mask.sum()), []
     for seed in seeds:
         output = path.generate(encoding, [str(seed)])  # alone and with this key, as the command does
-        maps = []
+        maps, strongest = [], 0
         if output.attention:
             image, attention = output.images[-1][0].cpu(), output.attention[-1][0].cpu()
-            maps = [_fit(heat_over(image, strength)) for strength in heat(of_segments(attention[:steps]))]
-        generated_images.append(GeneratedImage(seed, [to_uint8(stage[0]) for stage in output.images], maps))
+            strengths = heat(of_segments(attention[:steps]))
+            maps = [_fit(heat_over(image, strength)) for strength in strengths]
+            strongest = int(strengths.flatten(1).mean(1).argmax())
+        stages = [to_uint8(stage[0]) for stage in output.images]
+        generated_images.append(GeneratedImage(seed, stages, maps, strongest))
     return generated_images
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 import zipfile
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from s2i.data.sound_files import readable_endings
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.search.build import build_index
@@ -27,6 +28,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     export([write_tiny_run(folder / "speech"), write_tiny_run(folder / "text", "text")], folder / "model")
     write_tiny_data(folder)
+    (folder / "examples").mkdir()
+    write_recording(folder / "examples" / "one.wav", 1.5)
+    line = {"audio": "one.wav", "text": SENTENCES[0], "speaker": "a voice"}
+    (folder / "examples" / "examples.jsonl").write_text(json.dumps(line) + "\n")
     build_index(load(folder / "model", "cpu"), folder / "manifest.jsonl", folder / "index")
     return folder
 
@@ -96,8 +101,12 @@ def follow_the_cursor(page):
     page.execute_script("arguments[0].querySelector('audio').currentTime = 0.9", player)
     wait_for(lambda: attention.value_of_css_property("background-position") != before)
     pressed = [tile.get_attribute("aria-pressed") for tile in tiles]
-    assert pressed.index("true") == 5 and pressed.count("true") == 1  # .80 to .96 s
-    assert player.find_element("css selector", "output").text == "0.80 to 0.96 s"
+    chosen = tiles[pressed.index("true")]
+    starts = [float(tile.get_attribute("data-start")) for tile in tiles]
+    assert float(chosen.get_attribute("data-start")) == max(start for start in starts if start <= 0.9)
+    assert pressed.count("true") == 1
+    label = chosen.get_attribute("aria-label")
+    assert player.find_element("css selector", "output").text == label and label.endswith(" s")
     left = page.execute_script(
         "return parseFloat(arguments[0].querySelector('.s2i-cursor').style.left)", player
     )
@@ -143,7 +152,8 @@ def test_by_keyboard_alone(page):
     reach("#s2i-generate")
     press(Keys.ENTER)
     wait(page, "s2i-answer")
-    reach(".s2i-words .s2i-tile")
+    reach(".s2i-words .s2i-tile")  # the strongest word
+    press(Keys.HOME)
     press(Keys.ARROW_RIGHT)
     assert find(page, ".s2i-text output")[0].text == "small"
     reach(".s2i-pick")
@@ -151,9 +161,47 @@ def test_by_keyboard_alone(page):
     assert find(page, ".s2i-card h3")[0].text == "Seed 5"
 
 
-def test_failures_are_sentences_and_the_page_goes_on(page, folder):
+def test_an_example_generates_and_the_address_then_carries_it(page, address):
+    click(page, "#s2i-example-0")
+    wait(page, "s2i-answer .s2i-player.s2i-speech")
+    assert find(page, ".s2i-chosen")[0].get_attribute("data-seed") == "0"
+    assert parse_qs(urlsplit(page.current_url).query) == {"example": ["one"], "seeds": ["0,1,2,3"]}
+    find(page, ".s2i-card .s2i-speech .s2i-pick")[2].click()
+    assert [card.get_attribute("data-seed") for card in find(page, ".s2i-chosen")] == ["2"]
+    shown = image_of(page)
+    page.get(page.current_url)
+    wait(page, "s2i-answer .s2i-player.s2i-speech")
+    assert image_of(page) == shown and page.title == "model"
+
+
+def image_of(page):
+    return find(page, ".s2i-card .s2i-speech .s2i-pick img")[2].get_attribute("src")
+
+
+def test_a_link_brings_sentence_and_seeds(page, address):
+    page.get(f"{address}/?text=a+small+bird&seeds=5")
+    wait(page, "s2i-answer .s2i-player.s2i-text")
+    assert wait(page, "#s2i-text textarea").get_attribute("value") == "a small bird"
+    assert [card.get_attribute("data-seed") for card in find(page, ".s2i-card")] == ["5"]
+
+
+def test_files_are_offered_that_can_be_decoded(page):
+    click(page, "#s2i-recording [aria-label='Upload file']")
+    wait_for(lambda: find(page, UPLOAD))
+    wait_for(lambda: ".flac" in (find(page, UPLOAD)[0].get_attribute("accept") or ""))
+    offered = find(page, UPLOAD)[0].get_attribute("accept").split(",")
+    assert tuple(offered) == readable_endings()
+
+
+def test_failures_are_sentences_and_nothing_stale_stays_and_the_page_goes_on(page, folder):
+    wait(page, "#s2i-text textarea").send_keys("a bird")
+    click(page, "#s2i-generate")
+    wait(page, "s2i-answer")
+    wait(page, "#s2i-save")
+    browser.clear(page, "#s2i-text textarea")
     click(page, "#s2i-generate")
     assert "expected a recording or a sentence" in wait(page, ".s2i-failure").text.lower()
+    wait_for(lambda: not find(page, "s2i-answer") and not browser.shown(page, "#s2i-save"))
     (folder / "words.wav").write_text("a bird is not a sound")
     click(page, "#s2i-recording [aria-label='Upload file']")
     wait_for(lambda: find(page, UPLOAD))
@@ -184,6 +232,17 @@ def test_two_visitors_at_once_each_get_their_own(page, address):
         page.switch_to.window(second)
         page.close()
         page.switch_to.window(first)
+
+
+def test_the_page_is_as_wide_before_an_answer_as_after_it(page):
+    def width():
+        return find(page, ".s2i-results")[0].rect["width"], find(page, ".s2i-head")[0].rect["x"]
+
+    before = width()
+    wait(page, "#s2i-text textarea").send_keys(SENTENCES[0])
+    click(page, "#s2i-generate")
+    wait(page, "s2i-answer")
+    assert width() == before
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
