@@ -1,0 +1,96 @@
+"""A report in a browser: on a phone too its first images are on the first screen, and nothing moves."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from s2i.data.manifest import Caption
+from s2i.reports.caption_cards import every_caption, leading_captions
+from s2i.reports.document import Section, document, with_sizes
+from s2i.reports.gallery import GalleryImages, GalleryItem
+from s2i.reports.main_results import headline, main_results, main_table, summary
+from s2i.reports.page import notices, page_header
+from tests.fixtures import browser
+from tests.fixtures.browser import find, wait_for
+from tests.reports.test_page import results, scores
+
+LACKING = browser.missing()
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING or "never")
+TEXT = "a large bird with a green crown, a brown back, a striped eye, a white wing and a long bill."
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """A smoke run's report over few classes: with every notice there is."""
+    folder = tmp_path_factory.mktemp("report")
+    for name in ("speech", "text", "real"):
+        Image.new("RGB", (64, 64), "green").save(folder / f"{name}.png")
+    images = {side: GalleryImages([f"{side}.png"], "", [], []) for side in ("speech", "text")}
+    items = [
+        GalleryItem(Caption(TEXT, "a.wav", "v", "en"), "b", "a.wav", "real.png", False, images)
+        for _ in range(8)
+    ]
+    main, told = main_results(scores("speech", "text")), results(-0.3, -0.1)
+    header = page_header("Images", headline(main, told), summary(main), notices([24], 4))
+    data = {"generated_captions": 8}
+    sections = [
+        leading_captions(items, data),
+        Section("Results", "", main_table(main, told), folded=False),
+        every_caption(items, 1, data),
+        Section("Set-up", "a run", "<p>facts</p>"),
+    ]
+    (folder / "index.html").write_text(with_sizes(document("report", header, sections), folder))
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    with browser.browser(tmp_path_factory.mktemp("downloads")) as driver:
+        yield driver
+
+
+@pytest.mark.parametrize("width, height", [(1280, 900), (390, 844)])
+def test_the_first_images_are_on_the_first_screen(driver, address, width, height):
+    browser.resize(driver, width, height)
+    driver.get(address)
+    first = find(driver, "img")[0].rect
+    assert first["y"] + first["height"] <= height
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+    assert len({image.rect["y"] for image in find(driver, ".column img")[: 18 if width > 900 else 3]}) == (
+        3 if width > 900 else 1
+    )  # a row a modality; on a phone a caption's images side by side
+
+
+SHIFTS = """
+const done = arguments[0];
+let moved = 0; // parts of the page: what moves inside a player of sound has no node
+new PerformanceObserver((list) => list.getEntries().forEach((each) => {
+  moved += each.sources.filter((source) => source.node).length;
+})).observe({ type: "layout-shift", buffered: true });
+document.querySelectorAll("img").forEach((each) => { each.loading = "eager"; });
+scrollTo(0, document.documentElement.scrollHeight);
+const wait = () => [...document.images].every((each) => each.complete) ? setTimeout(() => done(moved), 300)
+  : setTimeout(wait, 50);
+wait();
+"""
+
+
+def test_nothing_moves_while_images_load(driver, address):
+    browser.resize(driver, 390, 844)
+    driver.get(address)
+    assert driver.execute_async_script(SHIFTS) == 0
+
+
+def test_contents_open_what_they_lead_to(driver, address):
+    browser.resize(driver, 1280, 900)
+    driver.get(address)
+    folds = find(driver, "details.section")
+    assert [fold.get_attribute("open") for fold in folds] == [None, None]
+    find(driver, "nav a[href='#set-up']")[0].click()
+    wait_for(lambda: folds[1].get_attribute("open"))
+    assert folds[0].get_attribute("open") is None
+    find(driver, "#unfold")[0].click()
+    assert all(fold.get_attribute("open") for fold in folds)
+    find(driver, "#unfold")[0].click()
+    assert not any(fold.get_attribute("open") for fold in folds)
