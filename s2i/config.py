@@ -31,6 +31,7 @@ HEARING = ("encoder", "gan", "regression", "cross_modal", "speech_classifier")  
 class ScheduleConfig:
     """Learning rate over a training, as a factor of the optimiser's `lr`."""
 
+    # constant; linear: falls to zero from `start` on; step: falls by `factor` every `every` steps
     kind: Literal["constant", "linear", "step"] = "constant"
     start: float = setting(0.6, at_least=0, at_most=1)  # linear: falls to zero from this part of the steps on
     every: int = setting(1000, at_least=1, unit="steps")  # step: steps between two falls
@@ -43,9 +44,9 @@ class ScheduleConfig:
 class OptimiserConfig:
     """Adam, by default as Kingma and Ba propose it."""
 
-    lr: float = setting(1e-3, at_least=0)
-    betas: tuple[float, float] = setting((0.9, 0.999), at_least=0, below=1)
-    weight_decay: float = setting(0.0, at_least=0)
+    lr: float = setting(1e-3, at_least=0)  # learning rate
+    betas: tuple[float, float] = setting((0.9, 0.999), at_least=0, below=1)  # decay of the two averages
+    weight_decay: float = setting(0.0, at_least=0)  # added to the gradient, times the weights
     clip: float = setting(0.0, at_least=0)  # largest gradient norm; 0 is off
     schedule: ScheduleConfig = section(ScheduleConfig)
 
@@ -59,8 +60,8 @@ def _adversary() -> OptimiserConfig:
 class MatchingConfig:
     """Training of a caption encoder against images."""
 
-    steps: int = setting(10_000, at_least=1)
-    batch_size: int = setting(64, at_least=2)
+    steps: int = setting(10_000, at_least=1)  # of the whole training
+    batch_size: int = setting(64, at_least=2)  # captions, each with its image
     optimiser: OptimiserConfig = section(OptimiserConfig)
     batch_weight: float = setting(1.0, at_least=0)  # masked batch matching
     scale: float = setting(10.0, above=0)  # gamma of batch matching (S2IGAN), gamma3 of sentences (AttnGAN)
@@ -101,12 +102,12 @@ class MatchingConfig:
 class DiscriminatorTerms:
     """Weights of a discriminator's terms; c: with its condition, u: alone."""
 
-    real_c: float = setting(1.0, at_least=0)
-    # StackGAN-v2 and S2IGAN: 2, since the wrong pairs' images, which are real, count once more
+    real_c: float = setting(1.0, at_least=0)  # a real image with its own caption
+    # a real image (StackGAN-v2 and S2IGAN: 2), since the wrong pairs' images, which are real, count once more
     real_u: float = setting(1.0, at_least=0)
-    wrong_c: float = setting(1.0, at_least=0)
-    fake_c: float = setting(1.0, at_least=0)
-    fake_u: float = setting(1.0, at_least=0)
+    wrong_c: float = setting(1.0, at_least=0)  # a real image with a caption of another class
+    fake_c: float = setting(1.0, at_least=0)  # a generated image with its caption
+    fake_u: float = setting(1.0, at_least=0)  # a generated image
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ class GanConfig:
     encoder_start: Literal["matched", "random"] = "matched"  # random: as if it had never been matched
     # of the caption encoder, which then learns with the generator; 0: frozen
     encoder_lr: float = setting(0.0, at_least=0)
-    steps: int = setting(100_000, at_least=1)
-    batch_size: int = setting(32, at_least=2)
+    steps: int = setting(100_000, at_least=1)  # of the whole training
+    batch_size: int = setting(32, at_least=2)  # captions, each with its image
     augment: bool = True  # real images are cropped and flipped at random; else the centre, as it is
     # a batch; each further one generates the batch's captions from new noise
     generator_steps: int = setting(1, at_least=1)
@@ -134,10 +135,10 @@ class GanConfig:
     generator: OptimiserConfig = section(_adversary)
     discriminator: OptimiserConfig = section(_adversary)
     relation: OptimiserConfig = section(_adversary)
-    loss: Literal["bce", "hinge", "least_squares"] = "bce"
+    loss: Literal["bce", "hinge", "least_squares"] = "bce"  # adversarial, of both sides
     terms: DiscriminatorTerms = section(DiscriminatorTerms)
     conditional_weight: float = setting(1.0, at_least=0)  # of the generator's adversarial terms
-    unconditional_weight: float = setting(1.0, at_least=0)
+    unconditional_weight: float = setting(1.0, at_least=0)  # likewise
     # of the discriminators' contrastive terms, for both sides (XMC-GAN); above 0 they have a head for it
     contrast_weight: float = setting(0.0, at_least=0)
     # of the discriminators' class terms, for both sides (AC-GAN); above 0 they have a head for it
@@ -177,10 +178,11 @@ class GanConfig:
     adversarial_ratio: float = setting(0.0, at_least=0)
     # the adversarial terms: off before this part of the steps, then rising over so long a part of them
     adversarial_start: float = setting(0.0, at_least=0, below=1)
-    adversarial_ramp: float = setting(0.0, at_least=0, at_most=1)
+    adversarial_ramp: float = setting(0.0, at_least=0, at_most=1)  # the part over which they rise
+    # on discriminators' gradients: of real images (R1), of real images with their captions (DF-GAN)
     penalty: Literal["none", "r1", "matching_aware"] = "none"
-    penalty_weight: float = setting(0.5, at_least=0)
-    penalty_every: int = setting(8, at_least=1, unit="steps")
+    penalty_weight: float = setting(0.5, at_least=0)  # of that penalty, were it taken at every step
+    penalty_every: int = setting(8, at_least=1, unit="steps")  # steps from one to the next
     ema: float = setting(0.999, at_least=0, below=1)  # decay a step of the averaged generator
     # steps between grids of fixed noise and captions
     sample_every: int = setting(1000, at_least=0, unit="steps")
@@ -199,9 +201,9 @@ class RegressionConfig:
     # run folder of `s2i train-encoder`, whose image encoder is the frozen network; empty: the pretrained one
     # that `image_encoder` names
     image_network: str = setting("", local="run")
-    batch_size: int = setting(32, at_least=2)
+    batch_size: int = setting(32, at_least=2)  # captions, each with its image
     augment: bool = True  # images are cropped and flipped at random
-    decoder_steps: int = setting(10_000, at_least=1)
+    decoder_steps: int = setting(10_000, at_least=1)  # of the decoder, which comes first
     decoder: OptimiserConfig = section(OptimiserConfig)
     pixel_weight: float = setting(1.0, at_least=0)  # decoder: mean absolute difference of pixels
     # decoder: of the frozen network's features of the decoded image, each over its length
@@ -226,12 +228,12 @@ class CrossModalConfig:
 
     # speech: from images, alone (Chen et al.); both: speech and images, each from either (CMCGAN)
     generates: Literal["speech", "both"] = "both"
-    steps: int = setting(100_000, at_least=1)
-    batch_size: int = setting(32, at_least=2)
+    steps: int = setting(100_000, at_least=1)  # of the whole training
+    batch_size: int = setting(32, at_least=2)  # captions, each with its image
     augment: bool = True  # images are cropped and flipped at random
     generator: OptimiserConfig = section(_adversary)  # of encoders and generators
     discriminator: OptimiserConfig = section(_adversary)
-    loss: Literal["bce", "hinge", "least_squares"] = "bce"
+    loss: Literal["bce", "hinge", "least_squares"] = "bce"  # adversarial, of both sides
     # of the mismatched pairs' part of the discriminator's loss; generated pairs have the rest (GAN-CLS's w)
     wrong_share: float = setting(0.5, at_least=0, at_most=1)
     # mean absolute difference of what has gone through the other modality from what it was; of kind both
@@ -247,11 +249,11 @@ class ClassifierConfig:
 
     # what it is trained on; where there are birds to spare, not a generator's images
     pack: str = setting(MISSING, local="path")
-    channels: tuple[int, ...] = setting((32, 64, 128, 256), at_least=1)
-    feature_dim: int = setting(256, at_least=1)
-    steps: int = setting(1500, at_least=1)
-    batch_size: int = setting(64, at_least=2)
-    lr: float = setting(2e-3, at_least=0)
+    channels: tuple[int, ...] = setting((32, 64, 128, 256), at_least=1)  # of its convolutions, a halving each
+    feature_dim: int = setting(256, at_least=1)  # numbers an image, which FID and KID are also taken in
+    steps: int = setting(1500, at_least=1)  # of the whole training
+    batch_size: int = setting(64, at_least=2)  # images
+    lr: float = setting(2e-3, at_least=0)  # the highest of one cycle
 
 
 @dataclass(frozen=True)
@@ -269,17 +271,19 @@ class LogConfig:
     """How often a training speaks and saves."""
 
     every: int = setting(50, at_least=1, unit="steps")  # steps between two lines of log.jsonl
-    checkpoint_every: int = setting(500, at_least=0, unit="steps")
+    checkpoint_every: int = setting(500, at_least=0, unit="steps")  # steps between two saves; 0: at the end
     keep: int = setting(0, at_least=0)  # older checkpoints kept beside last.pt
+    tensorboard: bool = False  # the log also goes into event files for TensorBoard, in the run's folder
+    wandb: str = ""  # project of Weights & Biases that the log also goes to; empty: none
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
     """What `evaluate` and `compare` draw."""
 
-    split: Literal["val", "test"] = "test"
+    split: Literal["val", "test"] = "test"  # that is measured
     captions: int = setting(1, at_least=1, at_most=10)  # generated captions an image, 1 to 10
-    batch_size: int = setting(64, at_least=1)
+    batch_size: int = setting(64, at_least=1)  # captions, or images, at once
     classifier: str = setting(
         "", local="run"
     )  # run folder of the classifier; empty: no classifier-based metric
@@ -310,9 +314,10 @@ class Config:
     """A whole run."""
 
     run: str = setting(MISSING, local="path", changeable=True)  # the run's folder
+    # what a caption is given as
     modality: Literal["speech", "text"] = setting("speech", read_by=("encoder", "gan", "regression"))
-    seed: int = setting(0, at_least=0, at_most=2**32 - 1)
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)
+    seed: int = setting(0, at_least=0, at_most=2**32 - 1)  # of weights, order of data, augmentation and noise
+    device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)  # auto: cuda where there is one
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it works and is faster, else fp32
     # of image networks: the same mathematics; auto: the one in which a trial of them is faster
     memory_format: Literal["auto", "channels_last", "channels_first"] = setting(

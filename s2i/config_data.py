@@ -79,15 +79,14 @@ class AudioConfig:
     # or "waveform", the samples themselves (Wav2Pix); or a network of torchaudio.pipelines, frozen:
     # HUBERT_BASE, WAVLM_BASE, ...
     front_end: str = "log_mel"
-    # Of such a network, whose own the next four then are, whatever is given:
-    layer: int = setting(0, at_least=0)  # transformer layer whose output is read, from 1; 0: the last
-    weights: str = setting("", local="path")  # file; empty: downloaded by torchaudio, once
-    sha256: str = ""  # of the weights, or its first digits; empty: not checked
-    # any other rate is resampled
+    layer: int = setting(0, at_least=0)  # of a network: transformer layer that is read, from 1; 0: the last
+    weights: str = setting("", local="path")  # of a network: file; empty: downloaded by torchaudio, once
+    sha256: str = ""  # of these weights, or its first digits; empty: not checked
+    # any other rate is resampled; of a network, the next four are its own, whatever is given
     sample_rate: int = setting(22050, at_least=1000, at_most=384_000, unit="Hz")
     mel_bins: int = setting(40, at_least=1, at_most=4096)  # numbers a frame
     window: float = setting(0.025, above=0, at_most=10, unit="s")  # also the FFT length: 551 samples
-    hop: float = setting(0.010, above=0, at_most=10, unit="s")
+    hop: float = setting(0.010, above=0, at_most=10, unit="s")  # from one frame to the next
     log_floor: float = setting(1e-6, above=0, at_most=1)  # added before the logarithm
     cmvn: bool = True  # mean and variance of each mel bin over the utterance (CMVN)
     max_seconds: float = setting(60.0, above=0, at_most=86_400, unit="s")  # a longer recording is refused

@@ -18,8 +18,8 @@ class SpeechEncoderConfig:
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     options: dict[str, Any] = section(dict)  # of that network, which checks them
     channels: tuple[int, ...] = setting((64, 128), at_least=1)  # one convolution each
-    kernel: int = setting(6, at_least=1, unit="frames")
-    stride: int = setting(2, at_least=1)
+    kernel: int = setting(6, at_least=1, unit="frames")  # width of each convolution
+    stride: int = setting(2, at_least=1)  # of each convolution
     kernels: tuple[int, ...] = setting((), at_least=1)  # of each convolution; empty: `kernel` in all
     strides: tuple[int, ...] = setting((), at_least=1)  # likewise
     padded: bool = False  # zeros around each convolution's input, half a kernel: for long kernels
@@ -27,11 +27,11 @@ class SpeechEncoderConfig:
     max_pools: tuple[int, ...] = setting((), at_least=1)
     activation: Literal["none", "relu"] = "none"  # the published network has none
     pool: int = setting(1, at_least=1)  # convolution steps averaged before the GRU
-    cell: Literal["gru", "lstm"] = "gru"
+    cell: Literal["gru", "lstm"] = "gru"  # of the recurrent layers, which read both ways
     hidden_dim: int = setting(512, at_least=1)  # of each direction
-    layers: int = setting(2, at_least=1, at_most=64)
+    layers: int = setting(2, at_least=1, at_most=64)  # recurrent ones
     dropout: float = setting(0.0, at_least=0, below=1)  # between recurrent layers
-    pooling: Literal["attention", "mean"] = "attention"
+    pooling: Literal["attention", "mean"] = "attention"  # of the recurrent steps, into the sentence vector
     attention_dim: int = setting(128, at_least=1)  # width of the attention's hidden layer
     segment: int = setting(8, at_least=1)  # GRU steps averaged into one segment of the sequence
     # of the sentence vector to length 1, or to the square root of its dimension
@@ -47,10 +47,11 @@ class TextEncoderConfig:
     units: Literal["words", "characters"] = "words"  # what a caption is read in (Reed et al.: characters)
     # longest caption in such units, the rest is cut; of CUB's one in a thousand is longer than 45 words
     max_words: int = setting(50, at_least=1, at_most=10_000)
-    embedding_dim: int = setting(300, at_least=1)
+    embedding_dim: int = setting(300, at_least=1)  # numbers a word, before the recurrent layers
     dropout: float = setting(0.0, at_least=0, below=1)  # of the words, and between recurrent layers
     hidden_dim: int = setting(128, at_least=1)  # of each direction
-    layers: int = setting(1, at_least=1, at_most=64)
+    layers: int = setting(1, at_least=1, at_most=64)  # recurrent ones
+    # of the recurrent steps, into the sentence vector; last: the last state of each direction (AttnGAN)
     pooling: Literal["last", "attention", "mean"] = "last"
     attention_dim: int = setting(128, at_least=1)  # width of the attention's hidden layer
     # of the sentence vector to length 1, or to the square root of its dimension
@@ -91,25 +92,26 @@ class GeneratorConfig:
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     options: dict[str, Any] = section(dict)  # of that network, which checks them
+    # each of twice the size of the one before
     stages: int = setting(3, at_least=1, at_most=8, read_by=get_args(Training))
     # px of stage 0
     base_size: int = setting(64, at_least=4, at_most=1024, unit="px", read_by=get_args(Training))
-    noise_dim: int = setting(100, at_least=1)
+    noise_dim: int = setting(100, at_least=1)  # numbers of noise an image
     condition_dim: int = setting(128, at_least=1)  # numbers after conditioning augmentation
     # standard deviation of conditioning augmentation before training
     init_std: float = setting(1.0, above=0)
     # at the end of stage 0; each later stage has half, down to `min_channels`
     channels: int = setting(64, at_least=1)
-    min_channels: int = setting(16, at_least=1)
+    min_channels: int = setting(16, at_least=1)  # the least that a later stage has
     keep_channels: bool = False  # AttnGAN: every stage as wide as the first
-    residual_blocks: int = setting(2, at_least=0, at_most=64)
+    residual_blocks: int = setting(2, at_least=0, at_most=64)  # of each later stage
     attention: bool = False  # later stages look at segments or words (AttnGAN)
     tile: bool = True  # later stages see the condition at each place (StackGAN-v2, S2IGAN)
     dense: bool = False  # the incoming map joins again before each upsampling (S2IGAN)
     add_context: bool = False  # attention's context is added to the map, not set beside it: half the width
     activation: Literal["glu", "relu"] = "glu"  # non-linearity; relu halves the convolutions before it
     conditional_batch_norm: bool = False  # batch norms take scale and shift from condition and noise
-    upsample: Literal["nearest", "bilinear"] = "nearest"
+    upsample: Literal["nearest", "bilinear"] = "nearest"  # how maps are enlarged
     image_skips: bool = False  # a stage's image adds to the one before, enlarged (StyleGAN2's skips)
 
 
@@ -122,7 +124,7 @@ class SpeechGeneratorConfig:
     # of each log-mel: after a shorter recording comes silence, a longer one is cut
     frames: int = setting(384, at_least=1, at_most=100_000)
     code_dim: int = setting(128, at_least=1)  # numbers that the image encoder makes of an image
-    noise_dim: int = setting(100, at_least=0)
+    noise_dim: int = setting(100, at_least=0)  # numbers of noise a recording
     # of the last map but one; each map before it has twice as many, up to eight times
     channels: int = setting(64, at_least=1)
 
@@ -162,9 +164,9 @@ class DiscriminatorConfig:
 
     network: str = ""  # module:Class of another package in place of this network, see s2i/README.md
     options: dict[str, Any] = section(dict)  # of that network, which checks them
-    channels: int = setting(64, at_least=1)
-    max_channels: int = setting(2048, at_least=1)
+    channels: int = setting(64, at_least=1)  # of the first convolution; each further one has twice as many
+    max_channels: int = setting(2048, at_least=1)  # the most that a convolution has
     match_widths: bool = False  # a smaller image's network starts as wide as a larger one's is at that size
     # what the conditional head sees: S2IGAN mu, AttnGAN sentence
     condition_on: Literal["mu", "sentence"] = "mu"
-    norm: Literal["batch", "spectral", "none"] = "batch"
+    norm: Literal["batch", "spectral", "none"] = "batch"  # batch or spectral normalisation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,14 +14,25 @@ Item = TypeVar("Item")
 
 
 def progress(
-    items: Iterable[Item], total: int, label: str, start: int = 0, seconds: float = 15.0
+    items: Iterable[Item],
+    total: int,
+    label: str,
+    start: int = 0,
+    seconds: float = 15.0,
+    note: Callable[[], str] = str,
 ) -> Iterator[Item]:
-    """Pass `items` on, showing how many of `total` are done, from `start` on.
+    """Pass `items` on, showing how many of `total` are done, from `start` on, and how long the rest takes.
 
     Off a terminal a line is printed every `seconds`, and one at the end.
+
+    Args:
+        note: what else stands on a line, such as a loss; asked for each time.
     """
     if sys.stderr.isatty():
-        yield from tqdm(items, total=total, initial=start, desc=label, dynamic_ncols=True)
+        with tqdm(items, total=total, initial=start, desc=label, dynamic_ncols=True) as bar:
+            for item in bar:
+                yield item
+                bar.set_postfix_str(note(), refresh=False)
         return
     begun = last = time.monotonic()
     done = start
@@ -30,9 +41,23 @@ def progress(
         done += 1
         now = time.monotonic()
         if now - last >= seconds:
-            say(f"{label}: {done} of {total}, {now - begun:.0f} s")
+            left = (total - done) * (now - begun) / (done - start)
+            parts = (f"{done} of {total}, {now - begun:.0f} s, about {duration(left)} left", note())
+            say(f"{label}: {'; '.join(filter(None, parts))}")
             last = now
-    say(f"{label}: {done} of {total} in {time.monotonic() - begun:.1f} s")
+    parts = (f"{done} of {total} in {time.monotonic() - begun:.1f} s", note())
+    say(f"{label}: {'; '.join(filter(None, parts))}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two units that tell: "40 s", "3 min 20 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    larger, unit, smaller, of = (whole // 60, "min", whole % 60, "s")
+    if whole >= 3600:
+        larger, unit, smaller, of = (whole // 3600, "h", whole % 3600 // 60, "min")
+    return f"{larger} {unit} {smaller} {of}" if smaller else f"{larger} {unit}"
 
 
 def say(text: str) -> None:

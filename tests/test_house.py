@@ -22,6 +22,7 @@ FLOORS = (
         "config_front_end",
         "config_merge",
         "config_networks",
+        "config_reference",
         "config_plain",
         "config_yaml",
         "settings",

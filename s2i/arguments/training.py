@@ -44,4 +44,8 @@ def add_training(verbs: Verbs) -> None:
             metavar="FILE",
             help="YAML: the keys that differ from the defaults",
         )
+        if name == "show-config":
+            verb.add_argument(
+                "--comments", action="store_true", help="say of each key what it means and may be"
+            )
         verb.add_argument("overrides", nargs="*", metavar="key=value", help="further keys, such as seed=1")

@@ -33,6 +33,7 @@ from s2i.files.locks import only_process
 from s2i.files.output_folder import refuse_foreign
 from s2i.files.unfinished import sweep
 from s2i.progress import say
+from s2i.runs.log_writers import LogWriter, scalars
 from s2i.settings import declared
 from s2i.version import VERSION, commit
 
@@ -48,9 +49,10 @@ PACKAGES = ("torch", "torchaudio", "torchvision", "accelerate", "librosa", "nump
 
 @dataclass(frozen=True)
 class Run:
-    """One training's folder."""
+    """One training's folder. `writers`: where its log goes besides."""
 
     folder: Path
+    writers: tuple[LogWriter, ...] = ()
 
     @property
     def label(self) -> str:
@@ -68,10 +70,20 @@ class Run:
     def log(self, values: dict[str, Any]) -> None:
         """Append a line to log.jsonl; `values` has its step."""
         append_json(self.folder / "log.jsonl", values)
+        for writer in self.writers:
+            writer.numbers(values["step"], scalars(values))
 
     def metric(self, values: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl: a number with protocol, counts, weights, seed, and step if any."""
         append_json(self.folder / "metrics.jsonl", values)
+        for writer in self.writers:
+            writer.numbers(values["step"], {f"metric/{values['metric']}": values["value"]})
+
+    def show(self, step: int, file: Path) -> None:
+        """Give a grid of images, a PNG below `samples`, to the writers too."""
+        name = file.parent.relative_to(self.folder).as_posix()
+        for writer in self.writers:
+            writer.image(step, name, file)
 
     def read_log(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl; one that a kill cut short is left out."""

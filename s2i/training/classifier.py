@@ -19,7 +19,7 @@ from s2i.config_files import require
 from s2i.data.crops import image_batches, random_crops, read_images
 from s2i.data.pack import Pack
 from s2i.models.classifier import ClassifierNetwork
-from s2i.progress import progress, say
+from s2i.progress import say
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.run import alone_in_its_run
 from s2i.training.distributed import Engine
@@ -54,8 +54,7 @@ def train_classifier(config: Config) -> Path:
         engine, settings.steps, {"classifier": prepared, "optimiser": optimiser}, facts
     ) as training:
         prepared.train()
-        steps = range(training.step, settings.steps)
-        for step in progress(steps, settings.steps, training.run.label, training.step):
+        for step in training.steps_left():
             rate = set_learning_rate(optimiser, optimiser_settings, step, settings.steps)
             begun = time.perf_counter()
             images, chosen = _batch(training_pack, network.input_size, settings.batch_size, config.seed, step)

@@ -29,7 +29,6 @@ from s2i.models.build import (
     build_speech_generator,
 )
 from s2i.models.interfaces import SpeechGenerator
-from s2i.progress import progress
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.runs.provenance import origins_of_image_encoder
@@ -89,8 +88,7 @@ def train_cross_modal(config: Config) -> Path:
             engine.rank,
             engine.world,
         )
-        steps = range(training.step, settings.steps)
-        for step in progress(steps, settings.steps, training.run.label, training.step):
+        for step in training.steps_left():
             batch = training.fetch(batches)
             real = cross_modal_step.real_pair(networks, batch, config.generated_size)
             generated = cross_modal_step.generate_pairs(networks, batch, real)
@@ -104,8 +102,10 @@ def train_cross_modal(config: Config) -> Path:
             if training.every(settings.sample_every) and engine.is_main:
                 live = {name: average.module for name, average in averages.items()}
                 speech_samples.generate(live["image_encoder"], live["speech_generator"], training.step)
+                training.run.show(training.step, speech_samples.file(training.step))
                 if grid is not None:
                     grid.generate(live["generator"], live["caption_encoder"], training.step)
+                    training.run.show(training.step, grid.file(training.step))
             training.save_if_due()
     return training.run.folder
 

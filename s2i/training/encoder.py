@@ -27,7 +27,7 @@ from s2i.errors import InputError
 from s2i.metrics.retrieval import retrieve_by_class
 from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.models.interfaces import CaptionEncoder
-from s2i.progress import progress, say
+from s2i.progress import say
 from s2i.runs.checkpoint import write_checkpoint
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.pretrained_weights import connect, require_backbone
@@ -149,8 +149,7 @@ def train_encoder(config: Config) -> Path:
             engine.rank,
             engine.world,
         )
-        steps = range(training.step, settings.steps)
-        for step in progress(steps, settings.steps, training.run.label, training.step):
+        for step in training.steps_left():
             rate = set_learning_rate(optimiser, settings.optimiser, step, settings.steps)
             total, terms = networks(training.fetch(batches))
             optimiser.zero_grad(set_to_none=True)

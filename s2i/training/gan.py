@@ -21,7 +21,6 @@ from s2i.errors import InputError
 from s2i.models.build import build_discriminators, build_generator, build_posterior
 from s2i.models.discriminator import Discriminators, image_pyramid
 from s2i.models.interfaces import CaptionEncoder
-from s2i.progress import progress
 from s2i.runs.feature_network import load_feature_network
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.provenance import Origins, backbone_fingerprint
@@ -89,8 +88,7 @@ def train_gan(config: Config) -> Path:
             for each in conditioners
         ]
         batches = _batches(config, conditioners, engine, training.step)
-        steps = range(training.step, settings.steps)
-        for step in progress(steps, settings.steps, training.run.label, training.step):
+        for step in training.steps_left():
             turn = conditioner_of_step(step, len(conditioners), settings.penalty_every)
             conditioner, batch = conditioners[turn], training.fetch(batches[turn])
             stages = growing_stages(settings.grow, step / settings.steps, len(sizes))
@@ -116,6 +114,7 @@ def train_gan(config: Config) -> Path:
             if training.every(settings.sample_every) and engine.is_main:
                 for grid, each in zip(grids, conditioners, strict=True):
                     grid.generate(average.module, each.averaged_encoder, training.step)
+                    training.run.show(training.step, grid.file(training.step))
             training.save_if_due()
     return training.run.folder
 

@@ -28,6 +28,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -41,8 +42,9 @@ from torch.profiler import profile
 from s2i.config_files import config_to_dict
 from s2i.data.batches import Batch
 from s2i.errors import InputError
-from s2i.progress import say
+from s2i.progress import progress, say
 from s2i.runs.checkpoint import LAST, load_last, random_state, save_last, set_random_state
+from s2i.runs.log_writers import open_writers
 from s2i.runs.run import Run, open_run
 from s2i.training.distributed import Engine
 from s2i.training.pace import Pace
@@ -86,6 +88,7 @@ class Training:
         self.pace = Pace(engine.world)
         self._terms = TermMeans(engine.accelerator)
         self._profiler: profile | None = None
+        self._logged: dict[str, float] = {}
         self._stop = False
         self._handlers: dict[int, Any] = {}
 
@@ -107,6 +110,7 @@ class Training:
                 processes=self.engine.world,
                 threads=threads,
             )
+            self.run = replace(self.run, writers=open_writers(self.run.folder, self.engine.config, self.step))
         if self.engine.config.profile and not self.finished and self.engine.is_main:
             self._profiler = step_profiler(self.run.folder, lambda line: say(f"{self.run.label}: {line}"))
             self._profiler.__enter__()
@@ -116,6 +120,8 @@ class Training:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for writer in self.run.writers:
+            writer.close()
         if self._profiler is not None:
             self._profiler.__exit__(None, None, None)
         self._restore_handlers()
@@ -134,6 +140,20 @@ class Training:
             batch = self.pace.next_of(batches)
             return batch.to(self.engine.device)
 
+    def steps_left(self) -> Iterator[int]:
+        """Its steps from here on, with a line of how far it is, the losses and the time that is left."""
+        steps = range(self.step, self.steps)
+        return progress(steps, self.steps, self.run.label, self.step, note=self._totals)
+
+    def _totals(self) -> str:
+        """The totals of the latest line of the log, in words; "" before the first."""
+        shown = {
+            name: value
+            for name, value in self._logged.items()
+            if name.endswith(("/all", "/classifier")) and name.partition("/")[0] not in ("lr", "grad_norm")
+        }
+        return ", ".join(f"{name.removesuffix('/all')} {value:.4g}" for name, value in shown.items())
+
     def record(self, terms: dict[str, Tensor | float]) -> None:
         """Count a step. Its terms (scalars) go into the log as means, every `log.every` steps.
 
@@ -147,6 +167,7 @@ class Training:
             means, pace = self._terms.means(), self.pace.take()
             self._refuse_not_finite(means)
             self._terms.clear()
+            self._logged = means
             if self.engine.is_main:
                 seconds = round(time.monotonic() - self._begun, 2)
                 self.run.log({"step": self.step, "seconds": seconds, **pace, **means})

@@ -26,7 +26,6 @@ from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import image_pyramid
 from s2i.models.feature_decoder import FeatureDecoder
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
-from s2i.progress import progress
 from s2i.runs.fingerprints import data_of_run, refuse_other_data
 from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.runs.provenance import origins_of_image_encoder
@@ -106,7 +105,7 @@ def train_regression(config: Config) -> Path:
             engine.rank,
             engine.world,
         )
-        for step in progress(range(training.step, total), total, training.run.label, training.step):
+        for step in training.steps_left():
             batch = training.fetch(batches)
             with torch.no_grad(), engine.autocast():
                 features = image_network(batch.images)[0].float()
@@ -126,6 +125,7 @@ def train_regression(config: Config) -> Path:
             training.record(terms)
             if training.every(settings.sample_every) and engine.is_main:
                 grid.generate(average.module, encoder.eval(), training.step)
+                training.run.show(training.step, grid.file(training.step))
                 encoder.train()
             training.save_if_due()
     return training.run.folder

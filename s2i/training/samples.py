@@ -31,9 +31,13 @@ class SampleGrid:
             pack, usable[spread], CAPTIONS, config.modality, vocabulary, words, config.generated_size
         )
 
+    def file(self, step: int) -> Path:
+        """That of a step: `samples/step-00001000.png`."""
+        return self.folder / f"step-{step:08d}.png"
+
     @torch.no_grad()
     def generate(self, generator: nn.Module, encoder: nn.Module, step: int) -> None:
-        """Write `samples/step-00001000.png`."""
+        """Write the file of a step."""
         device = next(generator.parameters()).device
         batch = self.batch.to(device)
         encoding = encoder(batch.inputs, batch.lengths)
@@ -43,4 +47,4 @@ class SampleGrid:
             noise = (values.to(device) for values in generator.sample_noise(keys, self.config.seed))
             rows.append(generator(encoding, *noise).images[-1])
         images = to_uint8(torch.cat(rows).cpu())
-        save_png(grid(images, columns=len(batch)), self.folder / f"step-{step:08d}.png")
+        save_png(grid(images, columns=len(batch)), self.file(step))

@@ -33,9 +33,13 @@ class SpeechSamples:
         self.recordings = torch.stack([nn.functional.pad(row, (0, longest - row.shape[1])) for row in rows])
         self.lengths = lengths
 
+    def file(self, step: int) -> Path:
+        """That of a step: `speech/step-00001000.png`."""
+        return self.folder / f"step-{step:08d}.png"
+
     @torch.no_grad()
     def generate(self, image_encoder: nn.Module, generator: nn.Module, step: int) -> None:
-        """Write `speech/step-00001000.png`."""
+        """Write the file of a step."""
         device = generator.scale.least.device
         code = CaptionEncoding.of_vectors(image_encoder(self.batch.images.to(device))[0])
         keys = [str(caption) for caption in self.batch.captions.tolist()]
@@ -47,4 +51,4 @@ class SpeechSamples:
         tiles = torch.stack((real, generated), 1).flatten(0, 1).flip(1)  # low bins below
         values = (255 * (tiles + 1) / 2).round().to(torch.uint8).numpy()
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_png(grid(np.repeat(values[..., None], 3, 3), columns=2), self.folder / f"step-{step:08d}.png")
+        save_png(grid(np.repeat(values[..., None], 3, 3), columns=2), self.file(step))

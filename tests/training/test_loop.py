@@ -59,7 +59,7 @@ def train(config: Config, until: int | None = None, during=None, steps: int = ST
             training.record({"loss/all": loss, "lr/all": rate, "grad_norm/all": norm})
             if training.every(6) and engine.is_main:
                 training.extra["last"] = training.step
-                training.run.metric({"step": training.step, "value": loss.item()})
+                training.run.metric({"step": training.step, "metric": "square", "value": loss.item()})
             if training.step == until:
                 break
             training.save_if_due()
