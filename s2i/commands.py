@@ -80,6 +80,13 @@ def show_config(comments: bool, **given: Any) -> None:
     print(yaml, end="")
 
 
+def plot(runs: list[Path], output: Path | None, follow: int) -> None:
+    """Write the page of some runs; prints it."""
+    from s2i.reports.plot import plot
+
+    print(plot(runs, output, follow))
+
+
 def generate(
     speech: Path | None,
     texts: Path | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from s2i import commands
-from s2i.arguments.verb import Verbs, add_verb
+from s2i.arguments.verb import Verbs, add_verb, whole_number
 from s2i.files.paths import given_path
 
 VERBS = (
@@ -34,7 +34,7 @@ VERBS = (
 
 
 def add_training(verbs: Verbs) -> None:
-    """Of networks that generate, of those that score, and show-config."""
+    """Of networks that generate, of those that score, show-config and plot."""
     for name, command, description in VERBS:
         verb = add_verb(verbs, name, command, description)
         verb.add_argument(
@@ -49,3 +49,16 @@ def add_training(verbs: Verbs) -> None:
                 "--comments", action="store_true", help="say of each key what it means and may be"
             )
         verb.add_argument("overrides", nargs="*", metavar="key=value", help="further keys, such as seed=1")
+
+    plotting = add_verb(verbs, "plot", commands.plot, "plot curves and grids of runs while they train")
+    plotting.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="run of any training")
+    plotting.add_argument(
+        "--output", type=given_path, metavar="PAGE", help="HTML page (default: plot.html in the first RUN)"
+    )
+    plotting.add_argument(
+        "--follow",
+        type=whole_number(1, 86_400),
+        default=0,
+        metavar="SECONDS",
+        help="write it again every so many seconds until it is interrupted; an open page loads itself",
+    )

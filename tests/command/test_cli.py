@@ -25,6 +25,7 @@ COMMANDS = (
     "train-speech-classifier",
     "systems",
     "show-config",
+    "plot",
     "generate",
     "about",
     "evaluate",
