@@ -261,8 +261,8 @@ class SpeechClassifierConfig:
     """A network that only scores generated speech: a speech encoder that names the class of a recording."""
 
     split: Literal["val", "test"] = "test"  # whose classes it knows, by every second image of each
-    steps: int = setting(3000, at_least=1)
-    batch_size: int = setting(64, at_least=2)
+    steps: int = setting(3000, at_least=1)  # of the whole training
+    batch_size: int = setting(64, at_least=2)  # recordings
     optimiser: OptimiserConfig = section(OptimiserConfig)
 
 

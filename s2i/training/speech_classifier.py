@@ -24,7 +24,7 @@ from s2i.data.sampler import in_buckets
 from s2i.errors import InputError
 from s2i.models.build import build_caption_encoder
 from s2i.models.speech_classifier import SpeechClassifier
-from s2i.progress import progress, say
+from s2i.progress import say
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.run import alone_in_its_run
 from s2i.training.distributed import Engine
@@ -92,8 +92,7 @@ def train_speech_classifier(config: Config) -> Path:
     saved = {"classifier": network, "optimiser": learner.optimiser}
     with Training(engine, settings.steps, saved, facts) as training:
         network.train()
-        steps = range(training.step, settings.steps)
-        for step in progress(steps, settings.steps, training.run.label, training.step):
+        for step in training.steps_left():
             chosen = _chosen(lengths, settings.batch_size, config.seed, step)
             mels, valid, labels = (part.to(engine.device) for part in taught.read(chosen))
             with engine.autocast():
