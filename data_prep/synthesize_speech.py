@@ -14,7 +14,9 @@ unseen if no training caption has it as its speaker, and whoever evaluates finds
 alone. `--family` has one family of the plan speak everything, whether training has heard it or not.
 
 A clip's name is a digest of what makes it, so that clips which exist are never made again, whichever run or
-manifest asked for them first. Killed anywhere, the same command continues.
+manifest asked for them first. Killed anywhere, the same command continues. `--shard i/n` makes a part of the
+clips, on one machine of several that share the folder; the same command without it makes what is missing and
+writes the manifest.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from data_prep.voices.plan import FamilyPlan, Plan, read_plan
 from data_prep.voices.registry import FAMILIES, TACOTRON2, find_family
 from data_prep.voices.speak import make_clips
 from s2i.data.manifest import SPLITS, ImageRecord, check_manifest_file, iterate_manifest, write_manifest
+from s2i.data.shards import WHOLE, Shard
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.atomic import write_atomically
 from s2i.files.output_folder import check_output_file
@@ -58,12 +61,14 @@ def speak_manifest(
     processes: int = 1,
     splits: Sequence[str] | None = None,
     count: int | None = None,
+    shard: Shard = WHOLE,
 ) -> None:
     """Speak a manifest's captions into the folder `audio` under `root`, and write the manifest that has them.
 
     Args:
         splits: the images that are spoken and written; None: all.
         count: of each image, the first captions, which are spoken and written; None: all.
+        shard: make these clips alone, and write no manifest.
 
     Raises:
         InputError: what can't be read, spoken or written; the clips made until then are kept.
@@ -92,7 +97,10 @@ def speak_manifest(
     missing = sum(not clip_exists(path) for path in requests)
     by = ", ".join(f"{count} by {name}" for name, count in speakers.items()) or "none"
     say(f"{manifest}: captions to speak: {by}; {missing} clips to make; {others} left as they are")
-    make_clips(families, processes, list(requests.values()))
+    make_clips(families, processes, list(requests.values()), shard)
+    if not shard.is_whole:
+        say(f"{folder}: has the clips of shard {shard}; without --shard the manifest is written")
+        return
 
     def spoken() -> Iterator[ImageRecord]:
         for image in images():
@@ -178,6 +186,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of voices, rates and pitches; default: 0")
     parser.add_argument("--processes", type=int, default=cores(), help="default: one a core")
     parser.add_argument(
+        "--shard",
+        type=Shard.parse,
+        default=WHOLE,
+        metavar="i/n",
+        help="make this part of the clips alone, on one machine of several, and write no manifest",
+    )
+    parser.add_argument(
         "--languages",
         nargs="+",
         default=["en"],
@@ -237,6 +252,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             take_released(*files, given.source, given.audio, given.allow_missing)
         return
+    if given.text is not None and not given.shard.is_whole:
+        raise InputError("expected --shard with --manifest, found it with --text: leave it out")
     if given.captions is not None and given.captions < 1:
         raise InputError(f"expected --captions of 1 or more, found {given.captions}: change it")
     plan = _plan(given)
@@ -259,7 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         def choose(image: ImageRecord) -> dict[int, Utterance]:
             return cast.choose(image, given.seed, given.speakers)
 
-        speak_manifest(*files, families, choose, given.audio, given.processes, given.splits, given.captions)
+        part = given.splits, given.captions, given.shard
+        speak_manifest(*files, families, choose, given.audio, given.processes, *part)
 
 
 def _plan(given: argparse.Namespace) -> Plan:

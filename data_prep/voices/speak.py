@@ -18,6 +18,7 @@ from typing import TypeVar
 from data_prep.clips import clip_exists, implausible_clip, write_clip
 from data_prep.utterances import Request, Utterance
 from data_prep.voices.family import Family, Sound
+from s2i.data.shards import WHOLE, Shard
 from s2i.errors import InputError
 from s2i.processes import begin_process, interrupts_held
 from s2i.progress import progress
@@ -29,11 +30,13 @@ SECONDS_A_LETTER = 0.05  # at the least, where words aren't written apart
 CLIPS_A_PROCESS = 100  # of espeak-ng; a process takes as long to start
 
 
-def make_clips(families: dict[str, Family], processes: int, requests: Sequence[Request]) -> None:
-    """Speak what is not there yet. Raises InputError for a clip that no try gets right."""
+def make_clips(
+    families: dict[str, Family], processes: int, requests: Sequence[Request], shard: Shard = WHOLE
+) -> None:
+    """Speak what is missing of a shard's blocks. Raises InputError for a clip that no try gets right."""
     if processes < 1:
         raise InputError(f"expected --processes of 1 or more, found {processes}")
-    blocks = _blocks(families, requests)
+    blocks = _blocks(families, requests, shard)
     for name, block in blocks:
         for request in block:
             _check_length(families[name], request)
@@ -96,15 +99,17 @@ def _problem(family: Family, utterance: Utterance, sound: Sound) -> str | None:
     return implausible_clip(utterance.text, family.words_a_minute(utterance), *sound)
 
 
-def _blocks(families: dict[str, Family], requests: Sequence[Request]) -> list[Block]:
-    """Blocks in which a clip is missing."""
+def _blocks(families: dict[str, Family], requests: Sequence[Request], shard: Shard) -> list[Block]:
+    """A shard's blocks in which a clip is missing."""
     found = []
     for name, family in families.items():
         own = [request for request in requests if request.utterance.family == name]
         own.sort(key=lambda request: (*family.block_order(request.utterance), request.path.name))
         blocks = (tuple(own[start : start + family.block]) for start in range(0, len(own), family.block))
         found += [
-            (name, block) for block in blocks if not all(clip_exists(request.path) for request in block)
+            (name, block)
+            for number, block in enumerate(blocks)
+            if shard.has(number) and not all(clip_exists(request.path) for request in block)
         ]
     return found
 

@@ -28,6 +28,7 @@ from s2i.data.audio import load_waveform, mean_and_deviation, unnormalised_featu
 from s2i.data.images import load_image, resize, square_crop
 from s2i.data.manifest import ImageRecord, format_line, iterate_manifest, read_attributes, write_manifest
 from s2i.data.pack import Pack, pack_settings, read_pack_facts
+from s2i.data.shards import WHOLE, Shard
 from s2i.errors import InputError
 from s2i.files.atomic import sha256_of, write_atomically
 from s2i.files.locks import only_process
@@ -39,6 +40,7 @@ from s2i.progress import progress, say
 _FILES = re.compile(  # in a pack's folder
     r"(images|mels|cmvn|offsets)\.npy|index\.jsonl|(attributes|pack)\.json|feature-cache-[0-9a-f]{16}/(pooled\.npy|regions\.npy|rows\.txt)"
 )
+_CHUNK, _SHARD = re.compile(r"[0-9]{6}\.npz"), re.compile(r".+-[0-9a-f]{16}-shard-[0-9]+-of-[0-9]+")
 FINGERPRINT_VERSION = 2  # of how sources are read
 # A fingerprint identifies data, whatever its settings are called: it is taken under the names that it was
 # first taken under, since exported models carry it.
@@ -52,20 +54,24 @@ _FINGERPRINT_NAMES = {
 CHUNK = 32  # images that one process packs before it writes; a killed build loses at most this a process
 
 
-def build_pack(config: Config, splits: Iterable[str], processes: int = 1) -> None:
+def build_pack(config: Config, splits: Iterable[str], processes: int = 1, shard: Shard = WHOLE) -> None:
     """Pack each of `splits` into its folder under `data.pack`; a pack of the same sources is left as it is.
 
     Finished chunks are kept beside the pack until it is complete, so a killed build continues. The pack
     appears by one rename. Memory use does not grow with the data set; the disk holds the pack twice until
     the end. Raises InputError for bad sources, naming the file, and where another process packs the split.
+
+    `shard`: pack this part of each split's chunks alone and keep them beside the pack, on a file system that
+    all machines share; the call without one packs what is missing and joins them all, to the same bytes.
     """
     require(config, "data.root", "data.manifest", "data.pack")
     for split in splits:
-        with only_process(config.data.pack, f".{split}.lock"):
-            _build_split(config, split, processes)
+        name = split if shard.is_whole else f"{split}-shard-{shard}"
+        with only_process(config.data.pack, f".{name}.lock"):
+            _build_split(config, split, processes, shard)
 
 
-def _build_split(config: Config, split: str, processes: int) -> None:
+def _build_split(config: Config, split: str, processes: int, shard: Shard) -> None:
     folder = Path(config.data.pack) / split
     facts = _describe_sources(config, split)
     counts = f"{facts['images']} images and {facts['captions']} captions"
@@ -78,9 +84,13 @@ def _build_split(config: Config, split: str, processes: int) -> None:
         say(f"{folder}: {counts}, packed before")
         return
     _refuse_other_folder(folder)
+    if not shard.is_whole:
+        _pack_shard(config, split, facts["images"], Path(f"{unfinished}-shard-{shard}"), processes, shard)
+        return
     with lasting_part_folder(unfinished) as building:
         sweep(building)
         if not (building / "whole" / "pack.json").exists():
+            _take_shards(folder.parent, split, unfinished.name, building)
             _pack_chunks(config, split, facts["images"], building, processes)
             _join_chunks(config, split, facts, building)
         if folder.exists():
@@ -89,6 +99,32 @@ def _build_split(config: Config, split: str, processes: int) -> None:
             os.replace(folder, building / "replaced")
         os.replace(building / "whole", folder)
     say(f"{folder}: {counts} packed")
+
+
+def _pack_shard(config: Config, split: str, total: int, folder: Path, processes: int, shard: Shard) -> None:
+    """Pack a shard's chunks into a folder of their own, which has its name when it is complete."""
+    if not folder.is_dir():
+        with lasting_part_folder(folder) as building:
+            sweep(building)
+            _pack_chunks(config, split, total, building, processes, shard)
+            os.replace(building, folder)
+    say(f"{folder}: {len(list(folder.iterdir()))} chunks; without --shard they become a pack")
+
+
+def _take_shards(parent: Path, split: str, name: str, building: Path) -> None:
+    """Move the chunks of complete shards of these sources into `building`; those of others are removed."""
+    for leftover in parent.glob(f".{split}-*-shard-*-of-*{PART}"):
+        discard(leftover)
+    for shard in parent.glob(f"{split}-*-shard-*-of-*"):
+        if not (_SHARD.fullmatch(shard.name) and shard.is_dir()):
+            continue
+        chunks = list(shard.iterdir())
+        if not all(_CHUNK.fullmatch(chunk.name) for chunk in chunks):
+            continue  # not a packer's
+        if shard.name.startswith(f"{name}-shard-"):
+            for chunk in chunks:
+                os.replace(chunk, building / chunk.name)
+        shutil.rmtree(shard)
 
 
 def _refuse_other_folder(folder: Path) -> None:
@@ -167,24 +203,27 @@ def _is_current(folder: Path, facts: dict[str, Any]) -> bool:
     return True
 
 
-def _pack_chunks(config: Config, split: str, total: int, building: Path, processes: int) -> None:
-    """Write the chunks that are not there yet."""
-    missing = [path for path in _chunk_files(building, total) if not path.exists()]
-    done = total - sum(_chunk_length(path, total) for path in missing)
-    finished = in_processes(_pack_chunk, _chunk_jobs(config, split, building), processes)
+def _pack_chunks(
+    config: Config, split: str, total: int, building: Path, processes: int, shard: Shard = WHOLE
+) -> None:
+    """Write the chunks of a shard that are not there yet."""
+    chunks = [path for number, path in enumerate(_chunk_files(building, total)) if shard.has(number)]
+    images = sum(_chunk_length(path, total) for path in chunks)
+    done = sum(_chunk_length(path, total) for path in chunks if path.exists())
+    finished = in_processes(_pack_chunk, _chunk_jobs(config, split, building, shard), processes)
     each_image = (None for length in finished for _ in range(length))
-    for _ in progress(each_image, total, f"packing {split}", start=done):
+    for _ in progress(each_image, images, f"packing {split}", start=done):
         pass
 
 
 def _chunk_jobs(
-    config: Config, split: str, building: Path
+    config: Config, split: str, building: Path, shard: Shard
 ) -> Iterator[tuple[Config, list[ImageRecord], Path]]:
     images = _images_of(Path(config.data.manifest), split)
     number = 0
     while chunk := list(islice(images, CHUNK)):
         path = _chunk_file(building, number)
-        if not path.exists():
+        if shard.has(number) and not path.exists():
             yield config, chunk, path
         number += 1
 

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from s2i.data.images import load_image, resize, square_crop
 from s2i.data.manifest import write_manifest
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
-from s2i.errors import InputError
+from s2i.data.shards import Shard
+from s2i.errors import InputError, exit_on_input_error
 from s2i.files.unfinished import lasting_part, lasting_part_folder
 from tests.fixtures.data import tiny_config, write_tiny_data
 
@@ -253,6 +255,43 @@ def test_two_processes_write_the_same_bytes_as_one(packed, tmp_path, monkeypatch
     monkeypatch.setattr(pack_builder, "CHUNK", 5)
     build_pack(changed(config, "data", pack=str(tmp_path / "two")), ["train"], processes=2)
     assert content(tmp_path / "two" / "train") == content(tmp_path / "pack" / "train")
+
+
+def test_shards_become_the_same_bytes_as_one_build(packed, tmp_path, monkeypatch):
+    _, config = packed
+    monkeypatch.setattr(pack_builder, "CHUNK", 2)
+    folder = tmp_path / "shared"
+    sharded = changed(config, "data", pack=str(folder))
+    monkeypatch.setattr(pack_builder, "load_image", lambda path: read.append(path.stem) or load_image(path))
+    read: list[str] = []
+    build_pack(sharded, ["train"], shard=Shard(1, 4))
+    assert read == ["0", "1", "8", "9"]  # chunks 0 and 4 of six
+    for number in (2, 4):
+        build_pack(sharded, ["train"], shard=Shard(number, 4))
+    assert not (folder / "train").exists() and len(list(folder.iterdir())) == 3
+    del read[:]
+    build_pack(sharded, ["train"], shard=Shard(4, 4))
+    assert read == []  # it is there
+    (folder / f"train-{'0' * 16}-shard-1-of-2").mkdir()  # of sources that have changed since
+    (folder / f"train-{'0' * 16}-shard-1-of-2" / "000000.npz").write_bytes(b"old")
+    (folder / "train-mine-shard-1-of-2").mkdir()
+    build_pack(sharded, ["train"])
+    assert read == ["4", "5"]  # what no shard has packed
+    assert content(folder / "train") == content(tmp_path / "pack" / "train")
+    assert sorted(path.name for path in folder.iterdir()) == ["train", "train-mine-shard-1-of-2"]
+    build_pack(sharded, ["train"], shard=Shard(2, 4))
+    assert len(list(folder.iterdir())) == 2  # packed before
+
+
+@pytest.mark.parametrize("word", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3"])
+def test_a_shard_that_is_none_is_one_line(word, tmp_path, capsys, monkeypatch):
+    write_tiny_data(tmp_path)
+    save_config(tiny_config(tmp_path), tmp_path / "config.yaml")
+    monkeypatch.setattr(sys, "argv", ["pack", "--config", str(tmp_path / "config.yaml"), f"--shard={word}"])
+    with pytest.raises(SystemExit) as stopped:
+        exit_on_input_error(command.main)
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.count("\n") == 1 and "expected i/n" in error
 
 
 @pytest.mark.parametrize("name", ["3.png", "3-1.wav"])

@@ -163,6 +163,26 @@ def test_several_processes_make_the_same_bytes_as_one(tmp_path):
     assert (tmp_path / "one/out.jsonl").read_bytes() == (tmp_path / "two/out.jsonl").read_bytes()
 
 
+def test_shards_make_each_clip_once_and_the_whole_the_same_manifest(tmp_path, monkeypatch):
+    images = [image(str(number), "train", f"bird {number}") for number in range(6)]
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    run(tmp_path / "whole", *images)
+    root, made = tmp_path / "parts", []
+    write_manifest(root / "in.jsonl", images)
+    words = ["--manifest", root / "in.jsonl", "--root", root, "--output", root / "out.jsonl"]
+    monkeypatch.setattr(EspeakFamily, "block", 2)
+    for shard in ("1/2", "2/2"):
+        synthesize_speech.main([*map(str, words), "--processes", "1", "--shard", shard])
+        made.append(set(clips(root)))
+        assert not (root / "out.jsonl").exists()
+    assert len(made[0]) == 4 and made[0] < made[1] and len(made[1]) == 6
+    monkeypatch.setattr(EspeakFamily, "utter", lambda *_: pytest.fail("a clip was made twice"))
+    run(root, *images)
+    assert clips(root) == clips(tmp_path / "whole")
+    assert (root / "out.jsonl").read_bytes() == (tmp_path / "whole" / "out.jsonl").read_bytes()
+
+
 def test_killed_run_leaves_whole_clips_and_no_processes_and_continues_to_the_same_end(tmp_path):
     images = [image(str(number), "train", *[TEXT] * 10) for number in range(15)]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
