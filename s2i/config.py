@@ -323,6 +323,13 @@ class Config:
     memory_format: Literal["auto", "channels_last", "channels_first"] = setting(
         "auto", changeable=True, read_by=("gan", "regression")
     )
+    # of the device, for a training step: whoever sets it has `micro_batch` chosen, once, when the run begins
+    memory: Literal["unlimited", "8gb", "16gb", "24gb", "80gb"] = setting(
+        "unlimited", read_by=("encoder", "gan")
+    )
+    # images, at most, that a network is given at once, and computes again in the backward pass; 0: the whole
+    # batch, which none computes again. Batch norms see so many together
+    micro_batch: int = setting(0, at_least=0, read_by=("encoder", "gan"))
     # CPU threads; 0: OMP_NUM_THREADS, else half of the cores, since trainings come in pairs
     threads: int = setting(0, at_least=0, at_most=1024, changeable=True)
     # print the share of each part of a few steps, and write a trace into the run's folder

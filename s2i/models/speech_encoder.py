@@ -26,16 +26,20 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         if not self.training:
             return super().forward(inputs) * mask.unsqueeze(1)
         values, weights = inputs.float(), mask.unsqueeze(1).float()
-        count = weights.sum()
-        mean = (values * weights).sum((0, 2)) / count
+        count = self.joined(weights.sum())
+        mean = self.joined((values * weights).sum((0, 2))) / count
         centred = (values - mean[:, None]) * weights
-        variance = centred.square().sum((0, 2)) / count
+        variance = self.joined(centred.square().sum((0, 2))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale[:, None] + self.bias[:, None] * weights).to(inputs.dtype)
+
+    def joined(self, sums: Tensor) -> Tensor:
+        """Sums over this batch -> over all that it is part of; to be overridden where it is a part."""
+        return sums
 
 
 class SpeechEncoder(nn.Module):

@@ -78,10 +78,12 @@ class Conditioner:
             classes = len(pack.class_labels)
             self.caption_classifier = CaptionClassifier(self.encoder.embedding_dim, classes).to(engine.device)
             engine.share(self.caption_classifier)
+            engine.join_batch_norms(self.caption_classifier)
         self.encoder_learners: list[Learner] = []
         if self.is_tuned:
             self._average = averaged(self.encoder)
             self.encoder.requires_grad_(True).train()
+            engine.join_batch_norms(self.encoder)
             tuning = replace(settings.generator, lr=settings.encoder_lr)
             learning = nn.ModuleList(filter(None, (self.encoder, self.caption_classifier)))
             self.encoder_learners = [Learner(engine, learning.parameters(), tuning, settings.steps)]

@@ -19,8 +19,10 @@ from torch.optim import Optimizer
 
 from s2i.config import Config
 from s2i.devices import resolve_device
+from s2i.errors import InputError
 from s2i.processes import cores
 from s2i.runs.run import begun_config
+from s2i.training.joint_batch import JointBatch, join_batch_norms
 from s2i.training.precision import Choice, choose
 from s2i.training.profiling import part
 
@@ -111,9 +113,34 @@ class Engine:
         """Whether this is the process that writes."""
         return self.accelerator.is_main_process
 
+    @property
+    def joint(self) -> JointBatch:
+        """The batch of all processes, and this one's rows of it."""
+        return JointBatch(self.rank, self.world)
+
+    def rows(self, batch_size: int, key: str) -> int:
+        """This process's rows of a step's batch. Raises InputError where they can't be dealt equally.
+
+        `key`: of the configuration, for the error.
+        """
+        if batch_size % self.world:
+            raise InputError(
+                f"expected {key} that {self.world} processes can share equally, found {batch_size}:"
+                " change either"
+            )
+        return batch_size // self.world
+
     def prepare(self, *networks: nn.Module | Optimizer) -> Any:
-        """Nets and optimisers for the precision and the processes; outputs of a prepared net are float32."""
+        """Nets and optimisers for the precision and the processes; outputs of a prepared net are float32, and
+        its batch norms are over the joint batch."""
+        self.join_batch_norms(*(each for each in networks if isinstance(each, nn.Module)))
         return self.accelerator.prepare(*networks)
+
+    def join_batch_norms(self, *networks: nn.Module) -> None:
+        """Batch norms over the joint batch, where there are several processes: for nets not prepared."""
+        if self.world > 1:
+            for network in networks:
+                join_batch_norms(network)
 
     def unwrap(self, net: nn.Module) -> nn.Module:
         """The net that `prepare` may have wrapped."""
@@ -137,11 +164,7 @@ class Engine:
         For nets that are not prepared: the wrapper that `prepare` puts around a net wants each step to be one
         forward and one backward pass through all of its parameters, which a discriminator's is not.
         """
-        if self.world > 1:
-            for weight in weights:
-                if weight.grad is not None:
-                    torch.distributed.all_reduce(weight.grad)
-                    weight.grad /= self.world
+        self.joint.average_gradients(weights)
 
     def average(self, values: Tensor) -> Tensor:
         """The mean of values over the processes; all must call it."""

@@ -7,6 +7,7 @@ validation split is kept as `checkpoints/best.pt`. The test split is never opene
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,12 @@ from s2i.runs.run import alone_in_its_run
 from s2i.training.autoencoding import autoencoding_errors, autoencoding_loss, build_decoder
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.distributed import Engine
+from s2i.training.encoder_memory import count_encoder_peak
+from s2i.training.joint_batch import ALONE, JointBatch
 from s2i.training.loop import Training
 from s2i.training.matching_loss import matching_loss
+from s2i.training.memory import fit_to_memory
+from s2i.training.micro_batches import use_micro_batches
 from s2i.training.optim import adam, clip_gradients, set_learning_rate
 
 BEST = "best.pt"
@@ -47,11 +52,17 @@ class EncoderNetworks(nn.Module):
     classifier of speakers, where it has a weight."""
 
     def __init__(
-        self, config: Config, vocabulary: int, classes: int, speakers: tuple[int, Tensor] | None = None
+        self,
+        config: Config,
+        vocabulary: int,
+        classes: int,
+        speakers: tuple[int, Tensor] | None = None,
+        joint: JointBatch = ALONE,
     ) -> None:
-        """`speakers`: how many there are, and the number of each caption's in the pack, -1 of none."""
+        """`speakers`: how many there are, and the number of each caption's in the pack, -1 of none; `joint`: in
+        which images are compared with captions."""
         super().__init__()
-        self.config = config
+        self.config, self.joint = config, joint
         self.caption_encoder = build_caption_encoder(config, vocabulary)
         self.image_encoder = build_image_encoder(config, self.caption_encoder.embedding_dim)
         self.classifier = nn.Linear(self.caption_encoder.embedding_dim, classes)
@@ -79,7 +90,9 @@ class EncoderNetworks(nn.Module):
         other = None
         if batch.other_mels is not None:
             other = self.caption_encoder(batch.other_mels, batch.other_mel_lengths).sentence
-        total, terms = matching_loss(vectors, regions, encoding, batch.class_ids, self.config.matching, other)
+        total, terms = matching_loss(
+            vectors, regions, encoding, batch.class_ids, self.config.matching, other, self.joint
+        )
         if self.config.matching.class_weight:
             value = losses.class_loss(
                 self.classifier(vectors), self.classifier(encoding.sentence), batch.class_ids
@@ -90,7 +103,8 @@ class EncoderNetworks(nn.Module):
         if hasattr(self, "speaker_classifier"):
             # The classifier learns at its own rate; the encoder, against it, `weight` times as strongly.
             heard = self.speaker_classifier(losses.reverse_gradient(encoding.sentence, weight))
-            value = losses.speaker_loss(heard, self.speakers[batch.captions])
+            speakers = self.speakers[batch.captions]
+            value = losses.speaker_loss(*map(self.joint.gather, (heard, speakers)))
             total = total + value
             terms["loss/speaker"] = value.detach()
         if self.config.matching.autoencoding_weight:
@@ -114,11 +128,13 @@ def train_encoder(config: Config) -> Path:
     if config.modality == "text":
         vocabulary = vocabulary_of(config.text_encoder.units, train_pack.texts())
     settings, engine = config.matching, Engine.start(config)
-    networks = EncoderNetworks(
-        config, len(vocabulary or ()), len(train_pack.class_labels), _speakers(config, train_pack)
-    ).to(engine.device)
+    rows = engine.rows(settings.batch_size, "matching.batch_size")
+    engine = fit_to_memory(engine, rows, partial(count_encoder_peak, EncoderNetworks))
+    sizes = len(vocabulary or ()), len(train_pack.class_labels)
+    networks = EncoderNetworks(config, *sizes, _speakers(config, train_pack), engine.joint).to(engine.device)
     image_encoder = connect(networks.image_encoder, config.image_encoder)
     require_backbone(image_encoder)
+    use_micro_batches(engine.config.micro_batch, networks.caption_encoder, image_encoder)
     with engine.first():
         train_views = open_feature_cache(image_encoder, train_pack, config, config.image_encoder.cached_crops)
         val_views = open_feature_cache(image_encoder, val_pack, config, 1)
@@ -142,7 +158,7 @@ def train_encoder(config: Config) -> Path:
     with Training(engine, settings.steps, networks_and_optimiser, facts) as training:
         batches = endless_batches(
             dataset,
-            settings.batch_size,
+            rows,
             config.seed,
             training.step,
             config.data.workers,

@@ -1,8 +1,8 @@
 """Training a generator on the encodings of a trained caption encoder: `s2i train-gan`.
 
-The loop of `train_gan` reads as S2IGAN's: generate once, then update discriminators, relation supervisor and
-generator (`s2i.training.gan_step`). The caption encoder is frozen, unless `gan.encoder_lr` tunes it. The
-averaged generator (EMA) is a separate net; sampling and export use it alone.
+A step is S2IGAN's: generate once, then update discriminators, relation supervisor and generator
+(`s2i.training.gan_step`). The caption encoder is frozen, unless `gan.encoder_lr` tunes it. The averaged
+generator (EMA) is a separate net; sampling and export use it alone.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ from s2i.training.conditioner import OTHER, Conditioner, conditioner_of_step
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
 from s2i.training.first_stage import load_first_stage
+from s2i.training.gan_memory import count_gan_peak
 from s2i.training.gan_step import GanNetworks
 from s2i.training.learner import Learner
 from s2i.training.loop import Training
+from s2i.training.memory import fit_to_memory
 from s2i.training.memory_format import in_its_format
+from s2i.training.micro_batches import use_micro_batches
 from s2i.training.samples import SampleGrid
 from s2i.training.trained_encoders import load_encoders
 
@@ -56,6 +59,7 @@ def train_gan(config: Config) -> Path:
             for each, (encoder, _, _) in zip(configs, encoders, strict=True)
         }
     )
+    engine = fit_to_memory(engine, engine.rows(settings.batch_size, "gan.batch_size"), count_gan_peak)
     networks, of_first_stage = _build_networks(config, engine, len(pack.class_labels), encoders[0][0])
     engine = networks.engine
     average = averaged(networks.generator)
@@ -63,6 +67,13 @@ def train_gan(config: Config) -> Path:
         Conditioner(each, pack, engine, trained, prefix)
         for each, trained, prefix in zip(configs, encoders, ("", OTHER), strict=False)
     ]
+    parts = [networks.generator, *networks.discriminators, networks.features]
+    for conditioner in conditioners:
+        parts += [
+            conditioner.matching_image_encoder,
+            *([conditioner.encoder] if conditioner.is_tuned else []),
+        ]
+    use_micro_batches(engine.config.micro_batch, *parts)
     saved = {
         "generator": networks.generator,
         "ema": average,
@@ -94,19 +105,7 @@ def train_gan(config: Config) -> Path:
             stages = growing_stages(settings.grow, step / settings.steps, len(sizes))
             real_images = image_pyramid(batch.images, sizes[:stages])
 
-            generated = gan_step.generate(networks, conditioner, batch, stages, step)
-            terms = gan_step.discriminator_step(
-                networks, generated, real_images, batch.class_ids, settings, step
-            )
-            for repeat in range(settings.generator_steps):
-                if repeat:
-                    generated = gan_step.generate(networks, conditioner, batch, stages, step)
-                embeddings = gan_step.embed_images(conditioner, generated, batch, settings)
-                if settings.relation_weight and not repeat:
-                    terms |= gan_step.relation_step(conditioner, embeddings, batch, step)
-                terms |= gan_step.generator_step(
-                    networks, conditioner, generated, embeddings, real_images, batch, settings, step
-                )
+            terms = gan_step.train_step(networks, conditioner, batch, real_images, settings, step)
             update_average(average, networks.generator, step, settings.ema)
             conditioner.update_average(step)
 
@@ -140,6 +139,7 @@ def _build_networks(
     condition_dim = config.generator.condition_dim if by_mu else embedding_dim
     engine = in_its_format(engine, *networks, others, embedding_dim, condition_dim)
     engine.share(*networks, *others)
+    engine.join_batch_norms(*networks, *others)
     generator, discriminators = networks
     of_first_stage = load_first_stage(config, generator, encoder)
     _check_heads(config, discriminators)
@@ -180,7 +180,7 @@ def _batches(
     return [
         endless_batches(
             conditioner.dataset,
-            config.gan.batch_size,
+            engine.rows(config.gan.batch_size, "gan.batch_size"),
             config.seed,
             turns.count(number),
             config.data.workers,

@@ -21,6 +21,7 @@ from s2i.models.generator import GeneratorOutput
 from s2i.models.interfaces import Discriminator
 from s2i.models.relation import IDENTICAL, OTHER_CLASS, SAME_CLASS, RelationSupervisor
 from s2i.plugins import find_outside
+from s2i.training.joint_batch import ALONE, JointBatch
 from s2i.training.matching_loss import matching_loss
 from s2i.training.terms import Terms
 
@@ -37,6 +38,7 @@ def discriminator_losses(
     condition: Tensor,
     class_ids: Tensor,
     config: GanConfig,
+    joint: JointBatch = ALONE,
 ) -> Terms:
     """The discriminators' loss, summed over the stages that train.
 
@@ -48,15 +50,17 @@ def discriminator_losses(
             ones without history.
         condition: (B, C), without history.
         class_ids: (B,).
+        joint: in which wrong pairs and partners are found.
     """
     weights, kind = config.terms, config.loss
-    wrong, has_wrong = losses.wrong_partner(class_ids)
+    wrong, all_have_wrong = losses.wrong_partner(joint.gather(class_ids))
+    wrong_condition, has_wrong = joint.own(joint.gather(condition)[wrong]), joint.own(all_have_wrong)
     terms, total = {}, condition.new_zeros(())
     for discriminator, real, generated in zip(
         discriminators, real_views, generated_views, strict=False
     ):  # a stage that does not train yet has generated nothing
         real_features, generated_features = discriminator(real), discriminator(generated)
-        wrong_logits = discriminator.conditional_logits(real_features, condition[wrong])[has_wrong]
+        wrong_logits = discriminator.conditional_logits(real_features, wrong_condition)
         real_c = losses.adversarial_loss(
             discriminator.conditional_logits(real_features, condition), True, kind, config.real_target
         )
@@ -65,8 +69,11 @@ def discriminator_losses(
             real_u = losses.adversarial_loss(
                 discriminator.unconditional_logits(real_features), True, kind, config.real_target
             )
-        if len(wrong_logits):
-            wrong_c = losses.adversarial_loss(wrong_logits, False, kind)
+        if has_wrong.any():
+            wrong_c = losses.adversarial_loss(wrong_logits[has_wrong], False, kind)
+        if joint.world > 1:  # a mean over the wrong pairs of all processes; each passes something back
+            share = has_wrong.sum() * joint.world / all_have_wrong.sum().clamp(min=1)
+            wrong_c = share * wrong_c + 0 * wrong_logits.float().sum()
         fake_c = losses.adversarial_loss(
             discriminator.conditional_logits(generated_features, condition), False, kind
         )
@@ -91,7 +98,7 @@ def discriminator_losses(
             f"{size}/fake_u": fake_u,
         }
         if config.contrast_weight:
-            contrast = contrastive_loss(discriminator, real_features, condition, class_ids)
+            contrast = contrastive_loss(discriminator, real_features, condition, class_ids, joint)
             total = total + config.contrast_weight * contrast
             terms[f"{size}/contrast"] = contrast
         if config.class_weight:
@@ -102,7 +109,11 @@ def discriminator_losses(
 
 
 def contrastive_loss(
-    discriminator: Discriminator, features: Tensor, condition: Tensor, class_ids: Tensor
+    discriminator: Discriminator,
+    features: Tensor,
+    condition: Tensor,
+    class_ids: Tensor,
+    joint: JointBatch = ALONE,
 ) -> Tensor:
     """Batch matching of images with the conditions, in both directions (XMC-GAN, eq. 6 and 8): real images
     teach the discriminator, generated ones are held to it.
@@ -110,8 +121,10 @@ def contrastive_loss(
     Whether a pair is right or wrong tells a discriminator one bit; which caption of the batch it is tells
     more.
     """
-    images, captions = discriminator.embed(features, condition)
-    directions = losses.batch_matching_loss(images, captions, class_ids, CONTRAST_SCALE)  # eq. 6 and 8
+    images, captions = map(joint.gather, discriminator.embed(features, condition))
+    directions = losses.batch_matching_loss(
+        images, captions, joint.gather(class_ids), CONTRAST_SCALE
+    )  # eq. 6 and 8
     return sum(directions) / 2
 
 
@@ -232,7 +245,11 @@ class ImageEmbeddings:
 
 
 def generator_adversarial_losses(
-    discriminators: Iterable[Discriminator], generated: GeneratedBatch, class_ids: Tensor, config: GanConfig
+    discriminators: Iterable[Discriminator],
+    generated: GeneratedBatch,
+    class_ids: Tensor,
+    config: GanConfig,
+    joint: JointBatch = ALONE,
 ) -> tuple[Tensor, Terms]:
     """The generator's loss by the discriminators, summed over the stages that train, and its terms."""
     condition = generated.condition
@@ -251,7 +268,7 @@ def generator_adversarial_losses(
         size = f"g_{_log_name(discriminator, view)}"
         terms |= {f"{size}/conditional": conditional, f"{size}/unconditional": unconditional}
         if config.contrast_weight:
-            contrast = contrastive_loss(discriminator, features, condition, class_ids)
+            contrast = contrastive_loss(discriminator, features, condition, class_ids, joint)
             total = total + config.contrast_weight * contrast
             terms[f"{size}/contrast"] = contrast
         if config.class_weight:
@@ -268,6 +285,7 @@ def generator_losses(
     class_ids: Tensor,
     config: GanConfig,
     matching: MatchingConfig,
+    joint: JointBatch = ALONE,
 ) -> tuple[Tensor, Terms]:
     """The generator's loss by the captions, and its terms: conditioning augmentation, the found noise, a
     term of another package, and matching of the largest image generated.
@@ -293,7 +311,12 @@ def generator_losses(
         terms["g/added"] = added
     if config.matching_weight:
         match, _ = matching_loss(
-            embeddings.generated, embeddings.regions, matching_encoding or encoding, class_ids, matching
+            embeddings.generated,
+            embeddings.regions,
+            matching_encoding or encoding,
+            class_ids,
+            matching,
+            joint=joint,
         )
         total = total + config.matching_weight * match  # lambda L_DAMSM
         terms["g/matching"] = match

@@ -71,6 +71,31 @@ class GanNetworks:
     discriminator_learner: Learner
 
 
+def train_step(
+    networks: GanNetworks,
+    conditioner: Conditioner,
+    batch: Batch,
+    real_images: list[Tensor],
+    config: GanConfig,
+    step: int,
+) -> Terms:
+    """Generate, then update discriminators, relation supervisor and generator; the latter several times where
+    `generator_steps` says so. `real_images`: one (B, 3, S, S) a stage that trains."""
+    stages = len(real_images)
+    generated = generate(networks, conditioner, batch, stages, step)
+    terms = discriminator_step(networks, generated, real_images, batch.class_ids, config, step)
+    for repeat in range(config.generator_steps):
+        if repeat:
+            generated = generate(networks, conditioner, batch, stages, step)
+        embeddings = embed_images(conditioner, generated, batch, config)
+        if config.relation_weight and not repeat:
+            terms |= relation_step(conditioner, embeddings, batch, step)
+        terms |= generator_step(
+            networks, conditioner, generated, embeddings, real_images, batch, config, step
+        )
+    return terms
+
+
 @part("generate")
 def generate(
     networks: GanNetworks, conditioner: Conditioner, batch: Batch, stages: int, step: int
@@ -189,7 +214,13 @@ def discriminator_step(
     learner.requires_grad_(True)
     with networks.engine.autocast():
         terms = discriminator_losses(
-            networks.discriminators, real_views, generated_views, condition, class_ids, config
+            networks.discriminators,
+            real_views,
+            generated_views,
+            condition,
+            class_ids,
+            config,
+            networks.engine.joint,
         )
     learner.zero_grad()
     networks.engine.backward(terms["d/all"])
@@ -207,14 +238,15 @@ def discriminator_step(
 
 @part("relation supervisor")
 def relation_step(conditioner: Conditioner, embeddings: ImageEmbeddings, batch: Batch, step: int) -> Terms:
-    """Update the relation supervisor, on embeddings without history."""
+    """Update the relation supervisor, on embeddings of the joint batch without history."""
+    gather = conditioner.engine.joint.gather
     terms = relation_losses(
         conditioner.relation,
-        embeddings.real,
-        embeddings.same_class,
-        embeddings.generated.detach(),
-        batch.class_ids,
-        batch.has_same_class,
+        gather(embeddings.real),
+        gather(embeddings.same_class),
+        gather(embeddings.generated.detach()),
+        gather(batch.class_ids),
+        gather(batch.has_same_class),
     )
     conditioner.relation_learner.zero_grad()
     conditioner.engine.backward(terms["relation/all"])
@@ -241,11 +273,17 @@ def generator_step(
     engine, images = networks.engine, generated.output.images
     with engine.autocast():
         adversarial, terms = generator_adversarial_losses(
-            networks.discriminators, generated, batch.class_ids, config
+            networks.discriminators, generated, batch.class_ids, config, engine.joint
         )
         matching_encoding = conditioner.encode_for_matching(batch)
         total, of_captions = generator_losses(
-            generated, embeddings, matching_encoding, batch.class_ids, config, conditioner.matching
+            generated,
+            embeddings,
+            matching_encoding,
+            batch.class_ids,
+            config,
+            conditioner.matching,
+            engine.joint,
         )
         reconstruction, resampled = adversarial.new_zeros(()), {}
         if generated.noise_posterior is not None:
@@ -268,13 +306,17 @@ def generator_step(
                 len(images),
                 config.loss,
                 lambda each: look(networks, each, step, "interpolated"),
+                engine.joint,
             )
         total = total + share * config.interpolation_weight * interpolated  # GAN-INT
         terms["g/interpolated"] = interpolated
     if config.feature_matching_weight and share:
         with engine.autocast():
             matched = feature_matching_loss(
-                networks.discriminators, generated.views, look(networks, real_images, step, "real")
+                networks.discriminators,
+                generated.views,
+                look(networks, real_images, step, "real"),
+                engine.joint,
             )
         total = total + share * config.feature_matching_weight * matched
         terms["g/feature_matching"] = matched
@@ -290,7 +332,8 @@ def generator_step(
         total = total + config.caption_class_weight * classes
         terms["g/caption_class"] = classes
     if config.relation_weight:
-        relation = relation_loss(conditioner.relation, embeddings.real, embeddings.generated, SAME_CLASS)
+        pair = map(engine.joint.gather, (embeddings.real, embeddings.generated))
+        relation = relation_loss(conditioner.relation, *pair, SAME_CLASS)
         total = total + config.relation_weight * relation  # the generator's term of eq. 8
         terms["g/relation"] = relation
     terms |= {**of_captions, **resampled, **balance, "g/all": total}

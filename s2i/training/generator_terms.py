@@ -13,6 +13,7 @@ from s2i import losses
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import Discriminators, View
 from s2i.models.interfaces import Generator
+from s2i.training.joint_batch import ALONE, JointBatch
 
 INTERPOLATION = 0.5  # beta of GAN-INT: fixed, as its authors found to do well
 
@@ -24,6 +25,7 @@ def interpolation_loss(
     stages: int,
     kind: str,
     look: Callable[[list[Tensor]], list[View]],
+    joint: JointBatch = ALONE,
 ) -> Tensor:
     """Images of captions half way between neighbours of the batch shall pass for real (GAN-INT, eq. 5).
 
@@ -36,8 +38,10 @@ def interpolation_loss(
         stages: of the generator that train.
         kind: of adversarial loss.
         look: what each discriminator is given of images, one (B, 3, S, S) a stage.
+        joint: in which captions have neighbours.
     """
-    sentence = torch.lerp(encoding.sentence, encoding.sentence.roll(1, 0), INTERPOLATION)  # b t1 + (1 - b) t2
+    neighbour = joint.own(joint.gather(encoding.sentence).roll(1, 0))
+    sentence = torch.lerp(encoding.sentence, neighbour, INTERPOLATION)  # b t1 + (1 - b) t2
     between = replace(encoding, sentence=sentence)
     noise = generator.sample_batch_noise(len(sentence), sentence.device)
     output = generator(between, *noise, stages=stages)
@@ -50,7 +54,10 @@ def interpolation_loss(
 
 
 def feature_matching_loss(
-    discriminators: Discriminators, generated_views: list[View], real_views: list[View]
+    discriminators: Discriminators,
+    generated_views: list[View],
+    real_views: list[View],
+    joint: JointBatch = ALONE,
 ) -> Tensor:
     """Squared difference of the batch's mean features, generated and real, as the discriminators have them
     before they join the caption (Wav2Pix); summed over the stages that train.
@@ -61,8 +68,9 @@ def feature_matching_loss(
     total: Tensor | float = 0.0
     for discriminator, generated, real in zip(discriminators, generated_views, real_views, strict=False):
         with torch.no_grad():
-            of_real = discriminator(real).float().mean(0)
-        total = total + F.mse_loss(discriminator(generated).float().mean(0), of_real)  # mean f(G), mean f(x)
+            of_real = joint.mean(discriminator(real).float())
+        of_generated = joint.mean(discriminator(generated).float())
+        total = total + F.mse_loss(of_generated, of_real)  # mean f(G), mean f(x)
     return total
 
 

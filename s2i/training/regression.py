@@ -64,6 +64,7 @@ def train_regression(config: Config) -> Path:
     engine = in_its_format(engine, decoder, None, [], encoder.embedding_dim)
     classifier = nn.Linear(encoder.embedding_dim, len(pack.class_labels)).to(engine.device)
     engine.share(encoder, decoder, classifier)
+    engine.join_batch_norms(encoder, decoder)
     average = averaged(decoder)
     decoder_learner = Learner(
         engine, [*decoder.parameters(), *classifier.parameters()], settings.decoder, settings.decoder_steps
@@ -98,7 +99,7 @@ def train_regression(config: Config) -> Path:
         grid = SampleGrid(training.run.samples, pack, config, vocabulary)
         batches = endless_batches(
             dataset,
-            settings.batch_size,
+            engine.rows(settings.batch_size, "regression.batch_size"),
             config.seed,
             training.step,
             config.data.workers,

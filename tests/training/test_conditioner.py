@@ -225,9 +225,9 @@ def test_a_matching_model_of_its_own_matches_and_relates_the_generated_images(
 ):
     for_generator, embed, calls = gan_step.generator_losses, gan_step.embed_images, []
 
-    def note(generated, embeddings, matching_encoding, class_ids, gan, matching):
+    def note(generated, embeddings, matching_encoding, class_ids, gan, matching, joint):
         calls.append((generated.encoding, matching, matching_encoding))
-        return for_generator(generated, embeddings, matching_encoding, class_ids, gan, matching)
+        return for_generator(generated, embeddings, matching_encoding, class_ids, gan, matching, joint)
 
     def check(conditioner, generated, batch, settings):
         embeddings = embed(conditioner, generated, batch, settings)

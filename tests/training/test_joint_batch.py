@@ -1,0 +1,186 @@
+"""Two processes have the gradients that one has of the joint batch, by every objective that is trained by."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from s2i.config import Config
+from s2i.config_files import override
+from s2i.errors import InputError
+from s2i.models.caption_encoding import CaptionEncoding
+from s2i.training.encoder import train_encoder
+from s2i.training.gan import train_gan
+from s2i.training.joint_batch import JointBatch, join_batch_norms
+from s2i.training.regression import train_regression
+from tests.fixtures.gradients import check_gradients, gradients_of
+from tests.fixtures.models import tiny_training_config
+from tests.fixtures.torchrun import in_two_processes
+
+# One step, in which nothing moves: a loss is then of the same weights, whoever was updated before.
+STILL = [f"gan.{who}.lr=0" for who in ("generator", "discriminator", "relation")]
+ONE_STEP = [
+    "matching.steps=1",
+    "matching.batch_size=8",
+    "gan.steps=1",
+    "gan.batch_size=8",
+    "gan.sample_every=0",
+]
+FEATURES = ["gan.perceptual_weight=10", "gan.feature_input_size=32"]
+NO_ATTENTION = ["generator.attention=false", "gan.matching_weight=0"]
+CASES: dict[str, tuple[Callable[[Config], Path], list[str]]] = {
+    "matching": (
+        train_encoder,
+        [
+            "matching.joint_weight=1",
+            "matching.distance_weight=5",
+            "matching.distillation_weight=100",
+            "matching.invariance_weight=1",
+            "speech_encoder.channels=[8, 4]",
+        ],
+    ),
+    "matching in groups": (train_encoder, ["matching.region_group=4"]),
+    "adversary with batch norms": (
+        train_gan,
+        ["gan.contrast_weight=1", "gan.class_weight=1", "gan.reconstruction_weight=1"],
+    ),
+    "tuned encoder": (
+        train_gan,
+        [
+            "gan.encoder_lr=1e-9",
+            "gan.loss=least_squares",
+            "gan.feature_matching_weight=100",
+            "gan.pixel_weight=50",
+            "gan.caption_class_weight=20",
+        ],
+    ),
+    "projected": (
+        train_gan,
+        [
+            *FEATURES,
+            "gan.loss=hinge",
+            "gan.penalty=matching_aware",
+            "gan.adversarial_ratio=0.5",
+            "gan.posterior=features",
+            "gan.relation_weight=0",
+            "discriminator.kind=projected",
+            "discriminator.mixed_channels=[4,4,4,4]",
+            "discriminator.head_channels=8",
+            "discriminator.condition_on=sentence",
+            "discriminator.augmentation.translation=0.125",
+        ],
+    ),
+    "interpolation": (train_gan, [*NO_ATTENTION, "gan.interpolation_weight=1", "gan.relation_weight=0"]),
+    "regression": (
+        train_regression,
+        [
+            "generator.network=s2i.models.feature_decoder:FeatureDecoder",
+            "generator.options.width=12",
+            "generator.attention=false",
+            "generator.stages=1",
+            "generator.base_size=16",
+            "regression.batch_size=8",
+            "regression.decoder_steps=1",
+            "regression.steps=1",
+            "regression.feature_weight=1",
+            "regression.sample_every=0",
+            "regression.decoder.lr=0",
+        ],
+    ),
+}
+
+
+def train_all(world: Path, runs: Path) -> None:
+    """One step of each case; the gradients of each update, as the optimisers are given them, in files."""
+    runs.mkdir(exist_ok=True)
+    for name, (train, words) in CASES.items():
+        config = tiny_training_config(world / "data", runs / name)
+        config = override(config, [*ONE_STEP, *STILL, *words])
+        config = replace(config, gan=replace(config.gan, encoder=str(world / "speech-encoder")))
+        if train is train_regression:
+            config = override(config, [f"regression.image_network={world / 'speech-encoder'}"])
+        updates = gradients_of(train, config)
+        if os.environ.get("RANK", "0") == "0":
+            torch.save(updates, runs / f"{name}.pt")
+
+
+@pytest.fixture(scope="module")
+def runs(trained_encoders, tmp_path_factory) -> tuple[Path, Path]:
+    """The gradients of one process and of two."""
+    folder = tmp_path_factory.mktemp("joint")
+    train_all(trained_encoders, folder / "one")
+    in_two_processes(__file__, "cases", trained_encoders, folder / "two")
+    return folder / "one", folder / "two"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_have_the_gradients_of_the_joint_batch(case, runs):
+    one, two = (torch.load(folder / f"{case}.pt") for folder in runs)
+    check_gradients(one, two)
+
+
+# The parts
+
+
+def test_rows_norms_and_second_derivatives_are_of_the_joint_batch(tmp_path):
+    in_two_processes(__file__, "parts", tmp_path)
+    values = torch.load(tmp_path / "values.pt")
+    rows = torch.arange(12.0).view(6, 2)
+    assert torch.equal(values["gathered"], rows)
+    assert values["mask"].tolist() == [[True] * 3, [True, True, False]] * 2
+    penalty = penalty_of(norm := torch.nn.BatchNorm1d(2), rows.clone().requires_grad_())
+    penalty.backward()
+    torch.testing.assert_close(values["penalty"], penalty.detach())
+    torch.testing.assert_close(values["gradient"], norm.weight.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(values["running"], norm.running_var)
+
+
+def penalty_of(norm: nn.Module, inputs: Tensor) -> Tensor:
+    """A gradient penalty through a batch norm, which has to be differentiated twice."""
+    outputs = (norm(inputs) ** 2 * torch.tensor([1.0, 3.0])).sin().sum()
+    (gradient,) = torch.autograd.grad(outputs, inputs, create_graph=True)
+    return gradient.square().sum(1).mean()
+
+
+def check_parts(folder: Path) -> None:
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    joint, rows = JointBatch(rank, 2), torch.arange(12.0).view(6, 2)[rank::2]
+    mask = torch.ones(2, 3 - rank, dtype=torch.bool)
+    captions = CaptionEncoding(torch.zeros(2, 1), torch.zeros(2, 1, 3 - rank), mask)
+    norm = nn.Sequential(nn.BatchNorm1d(2))
+    join_batch_norms(norm)
+    penalty = penalty_of(norm, rows.clone().requires_grad_())
+    penalty.backward()
+    gradient = joint.mean(norm[0].weight.grad[None])
+    values = {
+        "gathered": joint.gather(rows),
+        "mask": joint.gather_captions(captions).mask,
+        "penalty": joint.mean(penalty.detach()[None]),
+        "gradient": gradient,
+        "running": norm[0].running_var,
+    }
+    if rank == 0:
+        torch.save(values, folder / "values.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_a_batch_that_processes_cannot_share_equally_is_refused(trained_encoders, tmp_path, monkeypatch):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    monkeypatch.setattr("s2i.training.distributed.Engine.world", property(lambda _: 3))
+    monkeypatch.setattr("s2i.training.distributed.Engine.join_batch_norms", lambda *_: None)
+    with pytest.raises(InputError, match=r"matching\.batch_size that 3 processes can share equally, found 4"):
+        train_encoder(config)
+
+
+SCENES = {"cases": train_all, "parts": check_parts}
+
+if __name__ == "__main__":
+    SCENES[sys.argv[1]](*map(Path, sys.argv[2:]))
