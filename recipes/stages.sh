@@ -25,7 +25,7 @@
 usage() {
     cat <<END
 usage: $folder/$script [--preset NAME] [--root DATA] [--stage N] [--stop-stage M] [--list] [--dry-run] [--exp NAME]
-           [-- key=value ...]
+           [--processes N] [-- key=value ...]
 
   --preset NAME     choices in $folder/conf/NAME.yaml (default: ${default_preset:-default})
   --root DATA       folder of the data (default: in $folder/data)
@@ -34,6 +34,8 @@ usage: $folder/$script [--preset NAME] [--root DATA] [--stage N] [--stop-stage M
   --list            name the recipe stages and end
   --dry-run         print the commands and run none
   --exp NAME        runs are called exp/NAME-... (default: the preset's name)
+  --processes N     processes of each training and evaluation, one a GPU or some cores (default: 1); trainings that
+                    go side by side with one process then follow each other
   -- key=value ...  further changes to the configuration, for every recipe stage that reads one
 
 The first call makes .venv; recipes/environment.sh says how to use a Python of your own instead.
@@ -52,10 +54,10 @@ begin() {
     script="$(basename -- "${BASH_SOURCE[1]}")"
     preset=${default_preset:-default} root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
     r_precision_encoder=()
-    first_stage="" generator_training=train-gan image_network_of_encoder="" matches_encoders=yes
+    processes=1 first_stage="" generator_training=train-gan image_network_of_encoder="" matches_encoders=yes
     while [ $# -gt 0 ]; do
         case "$1" in
-            --preset | --root | --exp | --stage | --stop-stage)
+            --preset | --root | --exp | --stage | --stop-stage | --processes)
                 [ $# -ge 2 ] || usage_error "expected a value after $1, found none"
                 [ -n "$2" ] || usage_error "expected a value after $1, found an empty one (is a variable unset?)"
                 case "$1" in
@@ -64,6 +66,7 @@ begin() {
                     --exp) exp=$2 ;;
                     --stage) first=$2 ;;
                     --stop-stage) last=$2 ;;
+                    --processes) processes=$2 ;;
                 esac
                 shift 2
                 ;;
@@ -77,6 +80,8 @@ begin() {
     check_stage --stage "$first"
     check_stage --stop-stage "$last"
     [ "$first" -le "$last" ] || usage_error "expected --stop-stage of at least $first, found '$last'"
+    [[ "$processes" =~ ^[1-9][0-9]{0,3}$ ]] ||
+        usage_error "expected --processes of 1 or more, found '$processes'"
     check_name --preset "$preset"
     exp=${exp:-$preset}
     check_name --exp "$exp"
@@ -161,9 +166,18 @@ END
     stage_name=""
 }
 
-# run COMMAND...: prints it, as a person can copy it into a shell in the repository's root, and runs it
+# run COMMAND...: prints it, as a person can copy it into a shell in the repository's root, and runs it; what can
+# go on in several processes does, as --processes says
 run() {
     local line
+    if [ "$processes" -gt 1 ] && [ "${2-}" = -m ]; then
+        case "$3 ${4-}" in
+            "s2i train-encoder" | "s2i train-gan" | "s2i train-regression")
+                set -- "$1" -m s2i.launch --processes "$processes" "${@:4}"
+                ;;
+            "s2i evaluate") set -- "$@" evaluation.processes="$processes" ;;
+        esac
+    fi
     line="$(printf '%q ' "$@")"
     if [ -n "$dry_run" ]; then
         printf '%s\n' "${line% }"
@@ -179,14 +193,15 @@ cores() {
 }
 
 # together COMMAND... and COMMAND...: two commands, or functions of the recipe, side by side, each on half of the
-# cores: small networks do not keep all cores busy. Each prints its lines; the stage fails if either does.
+# cores: small networks do not keep all cores busy. Each prints its lines; the stage fails if either does. With
+# --processes one after the other.
 together() {
     local first_command=() status=0
     while [ "$1" != and ]; do
         first_command+=("$1") && shift
     done
     shift
-    if [ -n "$dry_run" ]; then
+    if [ -n "$dry_run" ] || [ "$processes" -gt 1 ]; then
         "${first_command[@]}"
         "$@"
         return

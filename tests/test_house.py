@@ -37,7 +37,7 @@ FLOORS = (
     {"evaluation"},
     {"analysis"},
     {"reports", "app"},
-    {"commands"},
+    {"commands", "launch"},
     {"arguments"},
     {"cli", "__main__"},
 )

@@ -57,9 +57,9 @@ def generated_features(
     processes = min(captions.settings.processes, -(-len(missing) // captions.settings.batch_size))
     if processes > 1:
         path, settings = captions.path, replace(captions.settings, processes=1)
-        job = (_folder(captions), path.config.data, path.config.modality, path.device.type, settings)
+        job = (_folder(captions), path.config.data, path.config.modality, settings)
         job += (captions.readable, list(names), selection, kept)
-        jobs = ((*job, missing[part::processes]) for part in range(processes))
+        jobs = ((_device(path.device, part), *job, missing[part::processes]) for part in range(processes))
         for generated in in_processes(_generate_part, jobs, processes):
             outputs |= generated
     elif len(missing):
@@ -136,11 +136,16 @@ def _generate_rows(
     return outputs
 
 
+def _device(device: torch.device, part: int) -> str:
+    """Of one of several processes: the GPUs in turn."""
+    return f"cuda:{part % torch.cuda.device_count()}" if device.type == "cuda" else device.type
+
+
 def _generate_part(
+    device: str,
     model: Path,
     data: DataConfig,
     modality: str,
-    device: str,
     settings: EvaluationConfig,
     readable: np.ndarray,
     names: list[str],

@@ -116,9 +116,26 @@ def test_options_reach_the_commands(tmp_path):
     assert gan[gan.index("--config") + 1] == "recipes/painted_birds/conf/default.yaml"
 
 
+def test_processes_reach_trainings_and_evaluations_and_nothing_else(tmp_path):
+    one, several = planned(), planned("--processes", "4")
+    assert len(one) == len(several)
+    for alone, together in zip(one, several, strict=True):
+        training = [word for word in alone if word in ("train-encoder", "train-gan")]
+        if training:
+            start = alone.index(training[0])
+            expected = [alone[0], "-m", "s2i.launch", "--processes", "4", *alone[start:]]
+        else:
+            expected = [*alone, *(["evaluation.processes=4"] if "evaluate" in alone else [])]
+        assert together == expected
+    assert sum("s2i.launch" in words for words in several) == 5
+    assert sum("evaluation.processes=4" in words for words in several) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (["--processes", "0"], "--processes of 1 or more, found '0'"),
+        (["--processes", "two"], "--processes of 1 or more"),
         (["--stages", "1"], "'--stages'"),
         (["stray"], "'stray'"),
         (["--stage"], "a value after --stage"),
