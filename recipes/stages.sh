@@ -34,8 +34,8 @@ usage: $folder/$script [--preset NAME] [--root DATA] [--stage N] [--stop-stage M
   --list            name the recipe stages and end
   --dry-run         print the commands and run none
   --exp NAME        runs are called exp/NAME-... (default: the preset's name)
-  --processes N     processes of each training and evaluation, one a GPU or some cores (default: 1); trainings that
-                    go side by side with one process then follow each other
+  --processes N     processes of each training, feature cache and evaluation, one a GPU or some cores (default: 1);
+                    trainings that go side by side with one process then follow each other
   -- key=value ...  further changes to the configuration, for every recipe stage that reads one
 
 The first call makes .venv; recipes/environment.sh says how to use a Python of your own instead.
@@ -172,9 +172,10 @@ run() {
     local line
     if [ "$processes" -gt 1 ] && [ "${2-}" = -m ]; then
         case "$3 ${4-}" in
-            "s2i train-encoder" | "s2i train-gan" | "s2i train-regression")
+            "s2i train-encoder" | "s2i train-gan" | "s2i train-regression" | "s2i train-cross-modal")
                 set -- "$1" -m s2i.launch --processes "$processes" "${@:4}"
                 ;;
+            "data_prep.feature_cache "*) set -- "$1" -m data_prep.feature_cache --processes "$processes" "${@:4}" ;;
             "s2i evaluate") set -- "$@" evaluation.processes="$processes" ;;
         esac
     fi

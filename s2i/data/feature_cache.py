@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
@@ -27,12 +27,14 @@ from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.files.unfinished import PART, discard, lasting_part, lasting_part_folder, sweep
+from s2i.processes import in_order
 from s2i.progress import progress
 
 _BATCH = 4  # images in a batch: on one core twice as fast as 32, whose maps outgrow the cache
 _ARRAYS = ("pooled.npy", "regions.npy")
 _ROWS = "rows.txt"  # in an unfinished folder: how many rows, crop by crop and image by image, it holds
 _ROWS_A_FLUSH = 256  # some 5 s on one core: what a kill costs
+_BATCHES_A_JOB = 16  # for a process of several
 _FORMAT = 2  # to be raised when the same key is to give other numbers
 
 ExtractFeatures = Callable[[Tensor], tuple[Tensor, Tensor]]  # (B, 3, S, S) -> (B, G), (B, C, R)
@@ -78,7 +80,7 @@ def feature_cache_folder(pack: Pack, identity: Iterable[object]) -> Path:
 
 
 def write_feature_cache(
-    folder: Path, pack: Pack, crops: int, extract: ExtractFeatures, regions: bool
+    folder: Path, pack: Pack, crops: int, extract: ExtractFeatures, regions: bool, processes: int = 1
 ) -> None:
     """Extract features of crops of a pack's images; `folder` appears when it is complete.
 
@@ -89,13 +91,14 @@ def write_feature_cache(
         crops: of each image, the centre crop among them.
         extract: the network, on images at the pack's size.
         regions: keep features of regions too.
+        processes: that extract; `extract` is then sent to them.
     """
     for unfinished in folder.parent.glob(f".feature-cache-{'[0-9a-f]' * 16}{PART}"):
         if unfinished != lasting_part(folder):
             discard(unfinished)
     with lasting_part_folder(folder) as building:
         sweep(building)
-        _extract_all(building, pack, crops, extract, regions)
+        _extract_all(building, pack, crops, extract, regions, processes)
         try:
             os.replace(building, folder)
             (folder / _ROWS).unlink()
@@ -104,7 +107,9 @@ def write_feature_cache(
                 raise
 
 
-def _extract_all(building: Path, pack: Pack, count: int, extract: ExtractFeatures, regions: bool) -> None:
+def _extract_all(
+    building: Path, pack: Pack, count: int, extract: ExtractFeatures, regions: bool, processes: int
+) -> None:
     """Write the arrays into a folder, continuing after the last row that is known to be written."""
     total = len(pack.records)
     crops = [centre_crops(pack, total)]
@@ -114,14 +119,20 @@ def _extract_all(building: Path, pack: Pack, count: int, extract: ExtractFeature
     rows = _read_rows(building)
     remaining = [(number, start) for number, start in batches if number * total + start >= rows]
     label = f"features of {total} images of {pack.folder}"
+    batches_a_job = 1 if processes == 1 else _BATCHES_A_JOB
+
+    def jobs() -> Iterator[tuple]:
+        for first in range(0, len(remaining), batches_a_job):
+            cuts = []
+            for number, start in remaining[first : first + batches_a_job]:
+                indices = np.arange(start, min(start + _BATCH, total))
+                cuts.append((indices, crops[number][indices]))
+            yield extract, pack, cuts, regions
+
+    done = (values for job in in_order(_extract_batches, jobs(), processes) for values in job)
     with ExitStack() as stack:
         arrays: list[GrowingArray] = []
-        for number, start in progress(remaining, len(batches), label, start=len(batches) - len(remaining)):
-            indices = np.arange(start, min(start + _BATCH, total))
-            with torch.inference_mode():
-                features = extract(read_images(pack, indices, crops[number][indices], pack.packed_size))
-            kept = dict(zip(_ARRAYS, features, strict=True)) if regions else {_ARRAYS[0]: features[0]}
-            values = {name: value.cpu().to(torch.float16).numpy() for name, value in kept.items()}
+        for values in progress(done, len(batches), label, start=len(batches) - len(remaining)):
             if not arrays:
                 arrays = [
                     stack.enter_context(GrowingArray(building / name, (count, total, *value.shape[1:]), rows))
@@ -129,11 +140,24 @@ def _extract_all(building: Path, pack: Pack, count: int, extract: ExtractFeature
                 ]
             for array, value in zip(arrays, values.values(), strict=True):
                 array.append(value)
-            rows += len(indices)
+            rows += len(value)
             if rows % _ROWS_A_FLUSH < _BATCH or rows == count * total:
                 for array in arrays:
                     array.flush()
                 _write_rows(building, rows)
+
+
+def _extract_batches(
+    extract: ExtractFeatures, pack: Pack, cuts: Sequence[tuple[np.ndarray, np.ndarray]], regions: bool
+) -> list[dict[str, np.ndarray]]:
+    """{array: its rows} of each batch. `cuts`: images, indices in the pack, and what is cut out of each."""
+    batches = []
+    for indices, crops in cuts:
+        with torch.inference_mode():
+            features = extract(read_images(pack, indices, crops, pack.packed_size))
+        kept = dict(zip(_ARRAYS, features, strict=True)) if regions else {_ARRAYS[0]: features[0]}
+        batches.append({name: value.cpu().to(torch.float16).numpy() for name, value in kept.items()})
+    return batches
 
 
 class GrowingArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -14,11 +16,24 @@ from s2i.files.locks import only_process
 from s2i.models.image_encoder import PretrainedImageEncoder
 
 
-def open_feature_cache(encoder: nn.Module, pack: Pack, config: Config, crops: int) -> FeatureCache | None:
+@dataclass(frozen=True)
+class Look:
+    """What a pretrained image encoder's frozen network sees of images."""
+
+    encoder: PretrainedImageEncoder
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, S, S) on the CPU -> (B, G), (B, C, R)."""
+        return self.encoder.look(images.to(self.encoder.region.weight.device))
+
+
+def open_feature_cache(
+    encoder: nn.Module, pack: Pack, config: Config, crops: int, processes: int = 1
+) -> FeatureCache | None:
     """Features of `crops` crops of each image by a frozen network; None if `image_encoder.cached_crops` is 0.
 
     They are extracted unless they are cached already: some 20 ms a crop on one core for
-    MobileNet-v2 at 224 px.
+    MobileNet-v2 at 224 px. `processes`: that extract.
     Raises InputError for an image encoder that learns.
     """
     settings = config.image_encoder
@@ -38,10 +53,7 @@ def open_feature_cache(encoder: nn.Module, pack: Pack, config: Config, crops: in
     # Of two trainings that need the same cache, the second waits for the first's.
     with only_process(pack.folder, f".{folder.name}.lock", wait=True):
         if not folder.is_dir():
-            device = encoder.region.weight.device
-            write_feature_cache(
-                folder, pack, crops, lambda images: encoder.look(images.to(device)), has_regions
-            )
+            write_feature_cache(folder, pack, crops, Look(encoder), has_regions, processes)
     return FeatureCache(folder)
 
 

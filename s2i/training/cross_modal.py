@@ -81,7 +81,7 @@ def train_cross_modal(config: Config) -> Path:
         grid = None if networks.generator is None else SampleGrid(training.run.samples, pack, config, None)
         batches = endless_batches(
             dataset,
-            settings.batch_size,
+            engine.rows(settings.batch_size, "cross_modal.batch_size"),
             config.seed,
             training.step,
             config.data.workers,
@@ -148,6 +148,7 @@ def _build_networks(config: Config, engine: Engine) -> CrossModalNetworks:
     for network in (*generating, discriminator):
         network.to(engine.device, memory_format=torch.channels_last)
         engine.share(network)
+        engine.join_batch_norms(network)
     weights = [weight for weight in generating.parameters() if weight.requires_grad]
     return CrossModalNetworks(
         engine,

@@ -22,6 +22,7 @@ from s2i.models.interfaces import CaptionEncoder, Generator, SpeechGenerator
 from s2i.models.log_mel_generator import laid_out
 from s2i.models.pair_discriminator import PairDiscriminator
 from s2i.training.distributed import Engine
+from s2i.training.joint_batch import ALONE, JointBatch
 from s2i.training.learner import Learner
 from s2i.training.profiling import part
 from s2i.training.terms import Terms, without_history
@@ -109,6 +110,7 @@ def discriminator_losses(
     generated: dict[str, Pair],
     class_ids: Tensor,
     config: CrossModalConfig,
+    joint: JointBatch = ALONE,
 ) -> Terms:
     """The joint corresponding loss of the discriminator: pairs that belong together are told from mismatched
     ones and from those of which either side is generated.
@@ -116,13 +118,17 @@ def discriminator_losses(
     A mismatched pair is an image with the speech of another class, for certain; where the batch has none, it
     has no part. The generated pairs count as the mean over the paths.
     """
-    partner, has_partner = losses.wrong_partner(class_ids)
+    partner, all_have_partner = losses.wrong_partner(joint.gather(class_ids))
     matched = losses.adversarial_loss(discriminator(real.images, real.speech), True, config.loss)
     total = matched  # -log D(x, s)
     terms: Terms = {"d/real": matched}
-    if has_partner.any():
-        logits = discriminator(real.images, real.speech[partner])[has_partner]
-        terms["d/wrong"] = losses.adversarial_loss(logits, False, config.loss)
+    if all_have_partner.any():
+        has_partner = joint.own(all_have_partner)
+        logits = discriminator(real.images, joint.own(joint.gather(real.speech)[partner]))
+        wrong = logits.new_zeros(())
+        if has_partner.any():
+            wrong = losses.adversarial_loss(logits[has_partner], False, config.loss)
+        terms["d/wrong"] = joint.mean_of_some(wrong, logits, has_partner, all_have_partner)
         total = total + config.wrong_share * terms["d/wrong"]  # -w log(1 - D(x, s of another))
     for path, pair in generated.items():
         terms[f"d/{path}"] = losses.adversarial_loss(
@@ -164,7 +170,9 @@ def discriminator_step(
     learner.requires_grad_(True)
     detached = {path: pair.detach() for path, pair in generated.items()}
     with networks.engine.autocast():
-        terms = discriminator_losses(networks.discriminator, real, detached, class_ids, config)
+        terms = discriminator_losses(
+            networks.discriminator, real, detached, class_ids, config, networks.engine.joint
+        )
     learner.zero_grad()
     networks.engine.backward(terms["d/all"])
     terms["lr/discriminator"], terms["grad_norm/d"] = learner.update(step)

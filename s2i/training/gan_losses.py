@@ -71,9 +71,7 @@ def discriminator_losses(
             )
         if has_wrong.any():
             wrong_c = losses.adversarial_loss(wrong_logits[has_wrong], False, kind)
-        if joint.world > 1:  # a mean over the wrong pairs of all processes; each passes something back
-            share = has_wrong.sum() * joint.world / all_have_wrong.sum().clamp(min=1)
-            wrong_c = share * wrong_c + 0 * wrong_logits.float().sum()
+        wrong_c = joint.mean_of_some(wrong_c, wrong_logits, has_wrong, all_have_wrong)
         fake_c = losses.adversarial_loss(
             discriminator.conditional_logits(generated_features, condition), False, kind
         )

@@ -58,6 +58,20 @@ class JointBatch:
         mean = values.mean(0)
         return mean if self.world == 1 else sum_over_processes(mean) / self.world
 
+    def mean_of_some(self, mean: Tensor, rows: Tensor, chosen: Tensor, of_all: Tensor) -> Tensor:
+        """A mean over some of this process's rows as its part of the mean over those of the joint batch.
+
+        Args:
+            mean: over the chosen rows; 0 where there are none.
+            rows: what all of this process's rows are computed as: even one without a chosen row goes through
+                their backward pass.
+            chosen: (B,) bool; of_all: (B * world,), of all processes.
+        """
+        if self.world == 1:
+            return mean
+        share = chosen.sum() * self.world / of_all.sum().clamp(min=1)
+        return share * mean + 0 * rows.float().sum()
+
     def average_gradients(self, weights: Iterable[nn.Parameter]) -> None:
         """Average the gradients of weights over the processes; those that have one are the same in each."""
         gradients = [weight.grad for weight in weights if weight.grad is not None]

@@ -62,6 +62,14 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_in_the_same_bytes(pack, mo
     assert not [name for name in names(pack) if name.endswith(PART)]
 
 
+def test_two_processes_write_the_same_bytes_as_one(pack, monkeypatch):
+    one, two = (pack.folder / f"feature-cache-{digit * 16}" for digit in "89")
+    write_feature_cache(one, pack, 3, look, True)
+    monkeypatch.setattr(module, "_BATCHES_A_JOB", 2)
+    write_feature_cache(two, pack, 3, look, True, processes=2)
+    assert content(two) == content(one)
+
+
 def test_bytes_after_the_last_known_row_are_not_trusted(pack, monkeypatch):
     whole, torn = (pack.folder / f"feature-cache-{digit * 16}" for digit in "cd")
     write_feature_cache(whole, pack, 2, look, True)

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from s2i.config import Config
 from s2i.config_files import override
+from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.training.cross_modal import train_cross_modal
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.joint_batch import JointBatch, join_batch_norms
@@ -35,6 +37,25 @@ ONE_STEP = [
 ]
 FEATURES = ["gan.perceptual_weight=10", "gan.feature_input_size=32"]
 NO_ATTENTION = ["generator.attention=false", "gan.matching_weight=0"]
+BOTH = [
+    "audio.cmvn=false",
+    "audio.mel_bins=20",
+    "cross_modal.generates=both",
+    "cross_modal.batch_size=8",
+    "cross_modal.steps=1",
+    "cross_modal.cycle_weight=1",
+    "cross_modal.sample_every=0",
+    "cross_modal.discriminator.lr=0",
+    "speech_generator.frames=33",
+    "speech_generator.code_dim=6",
+    "speech_generator.noise_dim=5",
+    "speech_generator.channels=4",
+    "discriminator.norm=batch",
+    "discriminator.options.project_dim=4",
+    "generator.stages=1",
+    "generator.base_size=16",
+    "generator.attention=false",
+]
 CASES: dict[str, tuple[Callable[[Config], Path], list[str]]] = {
     "matching": (
         train_encoder,
@@ -78,6 +99,7 @@ CASES: dict[str, tuple[Callable[[Config], Path], list[str]]] = {
         ],
     ),
     "interpolation": (train_gan, [*NO_ATTENTION, "gan.interpolation_weight=1", "gan.relation_weight=0"]),
+    "cross modal": (train_cross_modal, BOTH),
     "regression": (
         train_regression,
         [
@@ -97,15 +119,16 @@ CASES: dict[str, tuple[Callable[[Config], Path], list[str]]] = {
 }
 
 
-def train_all(world: Path, runs: Path) -> None:
+def train_all(world: Path, spoken: Path, runs: Path) -> None:
     """One step of each case; the gradients of each update, as the optimisers are given them, in files."""
     runs.mkdir(exist_ok=True)
     for name, (train, words) in CASES.items():
-        config = tiny_training_config(world / "data", runs / name)
-        config = override(config, [*ONE_STEP, *STILL, *words])
+        config = override(tiny_training_config(world / "data", runs / name), [*ONE_STEP, *STILL, *words])
         config = replace(config, gan=replace(config.gan, encoder=str(world / "speech-encoder")))
         if train is train_regression:
             config = override(config, [f"regression.image_network={world / 'speech-encoder'}"])
+        if train is train_cross_modal:
+            config = override(config, [f"data.pack={spoken}"])
         updates = gradients_of(train, config)
         if os.environ.get("RANK", "0") == "0":
             torch.save(updates, runs / f"{name}.pt")
@@ -113,10 +136,12 @@ def train_all(world: Path, runs: Path) -> None:
 
 @pytest.fixture(scope="module")
 def runs(trained_encoders, tmp_path_factory) -> tuple[Path, Path]:
-    """The gradients of one process and of two."""
+    """The gradients of one process and of two; the two leave the values of `check_parts` too."""
     folder = tmp_path_factory.mktemp("joint")
-    train_all(trained_encoders, folder / "one")
-    in_two_processes(__file__, "cases", trained_encoders, folder / "two")
+    spoken = override(tiny_training_config(trained_encoders / "data", folder), BOTH)
+    build_pack(override(spoken, [f"data.pack={folder / 'pack'}"]), ["train", "val"])
+    train_all(trained_encoders, folder / "pack", folder / "one")
+    in_two_processes(__file__, trained_encoders, folder / "pack", folder / "two")
     return folder / "one", folder / "two"
 
 
@@ -129,9 +154,8 @@ def test_two_processes_have_the_gradients_of_the_joint_batch(case, runs):
 # The parts
 
 
-def test_rows_norms_and_second_derivatives_are_of_the_joint_batch(tmp_path):
-    in_two_processes(__file__, "parts", tmp_path)
-    values = torch.load(tmp_path / "values.pt")
+def test_rows_norms_and_second_derivatives_are_of_the_joint_batch(runs):
+    values = torch.load(runs[1] / "values.pt")
     rows = torch.arange(12.0).view(6, 2)
     assert torch.equal(values["gathered"], rows)
     assert values["mask"].tolist() == [[True] * 3, [True, True, False]] * 2
@@ -150,7 +174,6 @@ def penalty_of(norm: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def check_parts(folder: Path) -> None:
-    torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
     joint, rows = JointBatch(rank, 2), torch.arange(12.0).view(6, 2)[rank::2]
     mask = torch.ones(2, 3 - rank, dtype=torch.bool)
@@ -169,7 +192,6 @@ def check_parts(folder: Path) -> None:
     }
     if rank == 0:
         torch.save(values, folder / "values.pt")
-    torch.distributed.destroy_process_group()
 
 
 def test_a_batch_that_processes_cannot_share_equally_is_refused(trained_encoders, tmp_path, monkeypatch):
@@ -180,7 +202,6 @@ def test_a_batch_that_processes_cannot_share_equally_is_refused(trained_encoders
         train_encoder(config)
 
 
-SCENES = {"cases": train_all, "parts": check_parts}
-
 if __name__ == "__main__":
-    SCENES[sys.argv[1]](*map(Path, sys.argv[2:]))
+    train_all(*map(Path, sys.argv[1:]))
+    check_parts(Path(sys.argv[3]))
