@@ -59,8 +59,8 @@ class EncoderNetworks(nn.Module):
         speakers: tuple[int, Tensor] | None = None,
         joint: JointBatch = ALONE,
     ) -> None:
-        """`speakers`: how many there are, and the number of each caption's in the pack, -1 of none; `joint`: in
-        which images are compared with captions."""
+        """`speakers`: how many there are, and the number of each caption's in the pack, -1 of none; `joint`:
+        in which images are compared with captions."""
         super().__init__()
         self.config, self.joint = config, joint
         self.caption_encoder = build_caption_encoder(config, vocabulary)
