@@ -22,7 +22,6 @@ from s2i.models.efficientnet_lite0 import FEATURE_CHANNELS, FEATURE_STRIDES, Eff
 from s2i.models.feature_network import FeatureNetwork
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.relation import RelationSupervisor
-from s2i.training.ema import averaged, update_average
 from s2i.training.gan_step import GanNetworks, train_step
 from s2i.training.joint_batch import ALONE, JointBatch
 from s2i.training.learner import Learner
@@ -57,7 +56,7 @@ class GanStep:
         encoder = build_caption_encoder(config, vocabulary=2)
         self._conditioner = _Conditioner(self.config, self.engine, encoder.embedding_dim)
         self.networks = _build(self.config, self.engine, encoder.embedding_dim)
-        self._average = averaged(self.networks.generator)
+        self._average = placed(lambda: build_generator(config, encoder.embedding_dim), device)  # as large
         self._batch = _batch(config, batch_size, device)
         for learner in (self.networks.generator_learner, self.networks.discriminator_learner):
             make_moments(learner.optimiser)
@@ -65,12 +64,12 @@ class GanStep:
         use_micro_batches(config.micro_batch, *parts, self._conditioner.matching_image_encoder)
 
     def __call__(self) -> None:
-        """Take it; with a gradient penalty where the configuration has one."""
+        """Take it, but for the update of the average, which takes no memory; with a gradient penalty where
+        the configuration has one."""
         settings, networks = self.config.gan, self.networks
         settings = replace(settings, grow=(), adversarial_start=0.0)
         real_images = image_pyramid(self._batch.images, networks.generator.sizes)
         train_step(networks, self._conditioner, self._batch, real_images, settings, 0)
-        update_average(self._average, networks.generator, 0, settings.ema)
 
 
 class _Conditioner:

@@ -7,7 +7,6 @@ driver, workspaces of convolutions, and what an allocator loses between blocks.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -39,8 +39,17 @@ class LiveBytes(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
-        self._known: dict[int, weakref.ref] = {}
+        self.peak = self._at_most = 0
+        self._known: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    @property
+    def now(self) -> int:
+        """Bytes that are there."""
+        for key, (storage, size) in list(self._known.items()):
+            if storage.expired():
+                del self._known[key]
+                self._at_most -= size
+        return self._at_most
 
     def __torch_dispatch__(
         self, function: Any, types: Any, arguments: tuple = (), options: dict | None = None
@@ -52,17 +61,12 @@ class LiveBytes(TorchDispatchMode):
         return results
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = id(storage), storage.nbytes()
-        if key in self._known:
+        if storage._cdata in self._known:
             return
-
-        def end(_: object) -> None:
-            del self._known[key]
-            self.now -= size
-
-        self._known[key] = weakref.ref(storage, end)
-        self.now += size
-        self.peak = max(self.peak, self.now)
+        self._known[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self._at_most += storage.nbytes()
+        if self._at_most > self.peak:  # else nobody need look who has gone
+            self.peak = max(self.peak, self.now)
 
 
 class _WithoutData(TorchDispatchMode):
