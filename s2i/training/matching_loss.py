@@ -83,8 +83,8 @@ def _region_loss(
     if joint.world == 1:
         return sum(losses.region_loss(regions, *captions, class_ids, gammas, group))
     if not group:
-        scores, _ = losses.region_scores(regions, *captions, *gammas[:2])
-        return sum(losses.match_both_ways(gammas[2] * joint.gather(scores), class_ids))
+        scores = joint.gather(losses.compare_regions(regions, *captions, *gammas[:2]))
+        return sum(losses.match_both_ways(gammas[2] * scores, class_ids))
     regions = joint.gather(regions)
     groups = len(regions) // group
     if len(regions) % group == 0 and groups % joint.world == 0:

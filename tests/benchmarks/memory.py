@@ -45,15 +45,23 @@ DEVICES = ("8gb", "16gb", "24gb", "80gb")
 
 
 def count(config: Config, device: str = "cpu") -> Iterator[tuple[int, int]]:
-    """(rows at once, counted bytes) of a configuration, from the most memory to the least."""
-    for rows in candidates(config.gan.batch_size):
-        yield rows, count_gan_peak(replace(config, micro_batch=rows), config.gan.batch_size, device)
+    """(rows at once, counted bytes) of a configuration, from the most memory to what the smallest device has
+    room for."""
+    for number, rows in enumerate(candidates(config.gan.batch_size)):
+        peak = count_gan_peak(replace(config, micro_batch=rows), config.gan.batch_size, device)
+        yield rows, peak
+        if number and peak <= budget(DEVICES[0]):
+            return
+
+
+def budget(memory: str) -> float:
+    """Bytes of a device that a step may take."""
+    return USABLE * int(memory.removesuffix("gb")) * GIB
 
 
 def chosen(counted: list[tuple[int, int]], memory: str) -> tuple[int, int] | None:
     """What a device of so much memory has room for; None: not even two rows."""
-    budget = USABLE * int(memory.removesuffix("gb")) * GIB
-    return next(((rows, peak) for rows, peak in counted if peak <= budget), None)
+    return next(((rows, peak) for rows, peak in counted if peak <= budget(memory)), None)
 
 
 def measure(path: Path, rows: int, precision: str) -> dict[str, float]:
