@@ -34,6 +34,7 @@ ONE_STEP = [
     "gan.steps=1",
     "gan.batch_size=8",
     "gan.sample_every=0",
+    "memory_format=channels_last",
 ]
 FEATURES = ["gan.perceptual_weight=10", "gan.feature_input_size=32"]
 NO_ATTENTION = ["generator.attention=false", "gan.matching_weight=0"]

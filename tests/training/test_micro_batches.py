@@ -24,7 +24,7 @@ from s2i.training.micro_batches import parts
 from tests.fixtures.gradients import check_gradients, gradients_of
 from tests.fixtures.models import same, tiny_training_config
 
-ONE_STEP = ["matching.steps=1", "gan.steps=1", "gan.sample_every=0"]
+ONE_STEP = ["matching.steps=1", "gan.steps=1", "gan.sample_every=0", "memory_format=channels_last"]
 # One step, in which nothing moves: a loss is then of the same weights, whoever was updated before.
 STILL = [f"gan.{who}.lr=0" for who in ("generator", "discriminator", "relation")]
 CASES = {
