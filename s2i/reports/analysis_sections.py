@@ -14,6 +14,7 @@ from s2i.tables import Cell, Row, filled, html, metric_label, number
 
 SIDES = ("speech", "text")
 ROBUSTNESS_CHART = "images/robustness.svg"
+FAMILY_CHART = "images/families.svg"
 EVERY_RUN = {  # key of results.json's difference -> its name in the table of every run's values
     "attribute_accuracy": "Attribute accuracy",
     "generation/mAP": "mAP of generated images",
@@ -174,6 +175,8 @@ def robustness(results: dict[str, Any]) -> Section:
     procedure = f'<p class="note">{escape(numbers["procedure"])}</p>'
     description = "differences from the clean recordings, condition by condition"
     chart = figure(description, ROBUSTNESS_CHART, "", "wide")
+    if any(row["group"] == "family" for row in numbers["rows"]):
+        chart = figure("scores by family of synthesisers", FAMILY_CHART, "", "wide") + chart
     folded = f'<details class="how"><summary>Procedure</summary>{procedure}</details>'
     rows = condition_rows(numbers)
     finding = f"{len(rows)} conditions of noise, rooms, speed and voices"

@@ -32,12 +32,13 @@ from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.progress import say
-from s2i.reports.analysis_sections import ROBUSTNESS_CHART
+from s2i.reports.analysis_sections import FAMILY_CHART, ROBUSTNESS_CHART
 from s2i.reports.comparison_analyses import ComparisonAnalyses
 from s2i.reports.document import with_sizes
 from s2i.reports.gallery import request_gallery, write_gallery
 from s2i.reports.main_results import Scores
 from s2i.reports.page import MODALITIES, Report, page
+from s2i.reports.robustness import chart_of_families
 from s2i.reports.sections import SECTIONS, difference_name
 from s2i.runs.checkpoint import random_state_kept
 from s2i.runs.run import CHANGEABLE, PLACES, Run, config_changes
@@ -302,7 +303,7 @@ def _runs(
 
 
 def _robustness(bank: FeatureBank, run: Path, folder: Path) -> dict[str, Any]:
-    """The results of `s2i robustness` for the run as it is, if any; its chart goes into `folder`."""
+    """The results of `s2i robustness` for the run as it is, if any; its charts go into `folder`."""
     path = run / "robustness" / "results.json"
     if not path.is_file():
         return {}
@@ -311,6 +312,9 @@ def _robustness(bank: FeatureBank, run: Path, folder: Path) -> dict[str, Any]:
         say(f"{path} is left out: it is of other weights, captions or settings; run s2i robustness again")
         return {}
     shutil.copyfile(path.with_name("chart.svg"), folder / ROBUSTNESS_CHART)
+    families = chart_of_families(measured)
+    if families:
+        (folder / FAMILY_CHART).write_text(families, encoding="utf-8")
     return {"robustness": measured}
 
 

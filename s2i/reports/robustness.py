@@ -36,13 +36,18 @@ def report_robustness(run: str | Path, output: str | Path | None = None, **sourc
         "chart.svg": _chart(results, _measured_metrics(results)[-1]),
         "table.md": _table(results),
     }
-    families = family_chart(results, [*_measured_metrics(results), *_swap_metric(results)])
+    families = chart_of_families(results)
     if families:
         files = {"families.svg": families, **files}
     with folder.held():
         for name, text in files.items():
             table = folder.write(name, text)
     return table
+
+
+def chart_of_families(results: dict[str, Any]) -> str:
+    """Each family's scores in every metric that was measured, as SVG; "" without families."""
+    return family_chart(results, [*_measured_metrics(results), *_swap_metric(results)])
 
 
 def _chart(results: dict[str, Any], metric: str) -> str:

@@ -17,7 +17,12 @@ from s2i.analysis.conditions import add_noise, add_room, add_silence, family_of,
 from s2i.config_data import AudioConfig
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.errors import InputError
+from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import evaluate
+from s2i.inference.model import load
+from s2i.reports import analysis_sections
+from s2i.reports.analysis_sections import FAMILY_CHART
+from s2i.reports.compare import _robustness as report_of_robustness
 from s2i.reports.compare import compare
 from s2i.reports.robustness import report_robustness
 from tests.fixtures.runs import write_world
@@ -254,6 +259,15 @@ def test_word_swaps_are_measured_in_each_familys_voices(world, tmp_path, monkeyp
     )
     assert chart.count('class="dot"') == dots + 2 + 1 and chart.count('class="hollow"') == dots + 1 + 1
     assert "the data&#x27;s own voices" in chart and "piper (unseen)" in chart
+
+    # A comparison's page shows the same.
+    (tmp_path / "report" / "images").mkdir(parents=True)
+    (tmp_path / "out").rename(tmp_path / "robustness")
+    bank = FeatureBank(load(world["speech"]).path("speech"))
+    shown = {"analyses": report_of_robustness(bank, tmp_path, tmp_path / "report")}
+    assert (tmp_path / "report" / FAMILY_CHART).read_text() == chart
+    section = analysis_sections.robustness(shown)
+    assert f'src="{FAMILY_CHART}"' in section.content and "Word swap" in section.content
 
     others = [replace(each, captions=tests[place - 1].captions) for place, each in enumerate(spoken)]
     write_manifest(tmp_path / "others.jsonl", others)
