@@ -279,6 +279,14 @@ def export(runs: list[Path], folder: Path, half: bool, license: str) -> None:
     print(folder)
 
 
+def export_onnx(model: Path, output: Path) -> None:
+    """Write an ONNX file; prints it."""
+    from s2i.inference.export_onnx import export_onnx
+
+    export_onnx(model, output)
+    print(output)
+
+
 def import_published(system: str, files: list[Path], output: Path) -> None:
     """Read published weights; prints the model folder."""
     from s2i.published.importer import import_model

@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from s2i import commands
-from s2i.arguments.verb import Verbs, add_device, add_output_folder, add_verb, licence, whole_number
+from s2i.arguments.verb import (
+    Verbs,
+    add_device,
+    add_model,
+    add_output_folder,
+    add_verb,
+    licence,
+    whole_number,
+)
 from s2i.files.paths import given_path
 
 
 def add_models(verbs: Verbs) -> None:
-    """export, import, app."""
+    """export, export-onnx, import, app."""
     exporting = add_verb(verbs, "export", commands.export, "export runs as one model folder")
     exporting.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="GAN runs, one a modality")
     exporting.add_argument("folder", type=given_path, metavar="DIR", help="output folder of the model")
@@ -21,6 +29,14 @@ def add_models(verbs: Verbs) -> None:
         default="unknown",
         metavar="NAME",
         help="licence of the weights, for the card, by Hugging Face's name, such as mit (default: unknown)",
+    )
+
+    converting = add_verb(
+        verbs, "export-onnx", commands.export_onnx, "write a model's path from speech as one ONNX file"
+    )
+    add_model(converting)
+    converting.add_argument(
+        "--output", required=True, type=given_path, metavar="ONNX", help="output file, .onnx"
     )
 
     importing = add_verb(

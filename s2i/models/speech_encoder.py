@@ -122,7 +122,8 @@ class SpeechEncoder(nn.Module):
         Raises:
             ValueError: a clip is shorter than one step.
         """
-        if int(lengths.min()) < self.shortest():
+        # An exporter traces without numbers to look at.
+        if not torch.compiler.is_exporting() and int(lengths.min()) < self.shortest():
             raise ValueError(f"expected at least {self.shortest()} frames, found {int(lengths.min())}")
         hidden = mels
         if self.config.padded:  # else no valid step sees what lies behind a caption's end
@@ -149,7 +150,12 @@ def average_steps(sequence: Tensor, lengths: Tensor, count: int) -> tuple[Tensor
     if count == 1:
         return sequence, lengths
     mask = length_mask(lengths, sequence.shape[2]).unsqueeze(1).to(sequence.dtype)
-    rest = -sequence.shape[2] % count
-    total = F.pad(sequence * mask, (0, rest)).unflatten(2, (-1, count)).sum(3)
-    number = F.pad(mask, (0, rest)).unflatten(2, (-1, count)).sum(3)
+
+    def grouped(steps: Tensor) -> Tensor:
+        # As many zeros behind as any length needs, and the rest of them cut off: an exporter takes a number
+        # of zeros that depends on the length for a constant.
+        return F.pad(steps, (0, count - 1)).narrow(2, 0, whole * count).unflatten(2, (-1, count))
+
+    whole = (sequence.shape[2] + count - 1) // count
+    total, number = grouped(sequence * mask).sum(3), grouped(mask).sum(3)
     return total / number.clamp(min=1), (lengths + count - 1) // count
