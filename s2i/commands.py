@@ -102,7 +102,8 @@ def generate(
     for given in filter(None, (speech, texts, image, *(interpolate or ()))):  # before anything is loaded
         # os.path takes what can't be a file's name, such as a sentence of 300 letters, for a missing file.
         if not os.path.exists(given) or (given.is_dir() and given != speech):
-            raise InputError(f"expected a recording or sentences, found none at {given}: check the path")
+            found = "a folder" if os.path.isdir(given) else "neither file nor folder"
+            raise InputError(f"expected a recording or sentences at {given}, found {found}: check the path")
     if interpolate:
         _only(options | {"root": root}, "interpolate", "count", "stages", "attention", "root", "caption")
         from s2i.inference.interpolate import interpolate as generate_between

@@ -144,6 +144,8 @@ class OutputFolder:
         Args:
             last: the file that makes the output whole: it goes first and comes last.
         """
+        if any((self.path / name).exists() for name in self._known):
+            say(f"{self._told} is replaced")
         beside = self.path / "output" if self.path.is_dir() else self.path  # which may be another disk
         with part_folder(beside) as made:
             yield made

@@ -35,13 +35,26 @@ from s2i.runs.pretrained_weights import connect
 from s2i.search.index import Hit, Index
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """What `load` returns: a path from speech, a path from text, or both."""
 
     origin: Path
     paths: dict[str, GenerationPath]  # images, by modality
     from_image: SpeechPath | None = None  # speech; None: the model generates none
+
+    def __repr__(self) -> str:
+        """The model, each of its paths, and what can be done with it."""
+        paths = [*self.paths.values(), *([self.from_image] if self.from_image else [])]
+        calls = ["generate(speech=... or text=...)", "embed(...)", "search(INDEX, ...)"] if self.paths else []
+        calls += ["speak(image=...)"] if self.from_image else []
+        return "\n".join(
+            [
+                f"Model {self.origin}, on {paths[0].device}",
+                *(f"  {path}" for path in paths),
+                f"  {', '.join(calls)}",
+            ]
+        )
 
     def path(self, modality: str) -> GenerationPath:
         """The path from "speech" or "text". Raises InputError where the model lacks it."""
@@ -134,6 +147,8 @@ class Model:
         """A sentence or an image as a vector of length 1: float32 (D,).
 
         Speech and text have an embedding space each, shared with images: compare vectors of one space only.
+        They are trained apart, so the same sentence, spoken and written, is no nearer across the two than any
+        other (s2i/README.md has the measurement).
 
         Args:
             speech, text: as `encode`.

@@ -32,7 +32,7 @@ from s2i.runs.weight_fingerprint import weight_fingerprint
 LARGE = 128  # px; a smaller image takes milliseconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GenerationPath:
     """Images from captions of one modality. The networks are frozen, in float32 and in eval mode."""
 
@@ -63,6 +63,15 @@ class GenerationPath:
     def generating(self) -> list[nn.Module]:
         """The networks without which nothing is generated."""
         return [network for network in (self.encoder, self.generator) if network is not None]
+
+    def __repr__(self) -> str:
+        config, networks = self.config, [net for net in (self.encoder, self.generator) if net is not None]
+        parameters = sum(value.numel() for net in networks for value in net.parameters())
+        return (
+            f"from {config.modality}: images of {config.generated_size} px in {config.generator.stages}"
+            f" stages, embeddings of {self.embedding_dim:,} numbers, {parameters / 1e6:.1f} million"
+            f" parameters, {f'{self.step:,} steps' if self.step else 'of unknown training'}"
+        )
 
     @property
     def embedding_dim(self) -> int:

@@ -17,7 +17,7 @@ from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpeechPath:
     """Speech from images, as log-mels. The networks are frozen, in float32 and in eval mode; `data`,
     `trained_by` and `folder` are those of `s2i.inference.path.GenerationPath`."""
@@ -30,6 +30,13 @@ class SpeechPath:
     data: Fingerprints | None = None
     trained_by: Origins = field(default_factory=dict)
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        parameters = sum(value.numel() for net in self.generating for value in net.parameters())
+        return (
+            f"from an image: speech as log-mels of {self.config.audio.mel_bins} bins,"
+            f" {parameters / 1e6:.1f} million parameters, {self.step:,} steps"
+        )
 
     @property
     def networks(self) -> dict[str, nn.Module]:

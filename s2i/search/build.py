@@ -57,6 +57,11 @@ def build_index(
             of a folder are named on stderr and left out; those of a manifest are an error.
     """
     source, output = Path(source), Path(os.path.abspath(output))
+    if not source.exists():
+        raise InputError(
+            f"expected a folder of images, or a manifest (.jsonl), at {source}, found neither file nor"
+            " folder: check the path"
+        )
     folder = OutputFolder(output, "s2i index", nothing_else=True)
     paths = [path for path in model.image_paths().values() if path.image_encoder is not None]
     if not paths:

@@ -68,9 +68,9 @@ class Index:
         folder = Path(folder)
         path = folder / "index.json"
         if not path.is_file():
+            found = "no index.json" if folder.is_dir() else "no such folder"
             raise InputError(
-                f"expected an index in {folder}, found no index.json:"
-                f" make one with s2i index --output {folder}"
+                f"expected an index in {folder}, found {found}: make one with s2i index --output {folder}"
             )
         try:
             description = parse_json(path.read_bytes())

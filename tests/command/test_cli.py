@@ -285,6 +285,34 @@ def test_the_version_is_the_packages_own(capsys):
         assert told.stdout.split()[-1] == s2i.__version__
 
 
+def test_a_shell_completes_verbs_options_and_files(capsys, tmp_path, monkeypatch):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--print-completion", "bash"])
+    assert caught.value.code == 0
+    (tmp_path / "s2i.bash").write_text(capsys.readouterr().out)
+    program = (
+        "source s2i.bash; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n"
+        '_shtab_s2i s2i "${COMP_WORDS[COMP_CWORD]}"; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    (tmp_path / "bird.wav").touch()
+    for words, expected in (
+        ("s2i tab", "tabulate"),
+        ("s2i generate --trunc", "--truncation"),
+        ("s2i app --device cu", "cuda"),
+        ("s2i generate --speech bi", "bird.wav"),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", program, "bash", words], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [expected], words
+    with pytest.raises(SystemExit):
+        cli.main(["--print-completion", "zsh"])
+    assert "#compdef s2i" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert "pip install -e '.[completion]'" in refused(capsys, "--print-completion", "bash")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as caught:

@@ -221,6 +221,13 @@ def test_a_named_file_is_replaced_with_a_word_and_never_an_input(tmp_path, capsy
         check_output_file(tmp_path)
 
 
+def test_a_folder_that_is_written_again_is_said_to_be_replaced(tmp_path, capsys):
+    write(tmp_path / "out", {"index.html": "1"})
+    assert capsys.readouterr().err == ""
+    write(tmp_path / "out", {"index.html": "2"})
+    assert capsys.readouterr().err == f"{tmp_path / 'out'} is replaced\n"
+
+
 def test_two_processes_do_not_write_one_folder_together(tmp_path):
     write(tmp_path / "out", {"index.html": "1"})
     with only_process(tmp_path / "out"):

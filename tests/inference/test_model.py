@@ -58,6 +58,13 @@ def waveforms(tmp_path_factory, speech_run):
     ]
 
 
+def test_a_model_tells_what_it_is_in_five_lines_at_most(model):
+    lines = repr(load(model)).splitlines()
+    assert len(lines) <= 5 and str(model) in lines[0]
+    assert "from speech: images of 32 px in 3 stages" in lines[1] and "from text" in lines[2]
+    assert max(map(len, lines)) <= 120
+
+
 def test_noise_is_a_function_of_seed_and_key_alone():
     noise, condition = caption_noise(["a", "b"], 3, (6, 4))
     again, _ = caption_noise(["c", "b"], 3, (6, 4))

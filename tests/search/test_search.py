@@ -202,6 +202,10 @@ def test_an_index_of_another_model_and_what_it_lacks_are_refused(data, model, in
             load(write_tiny_run(tmp_path / "speech")), data[0] / "manifest.jsonl", tmp_path / "speech-only"
         )
         load(model).search(tmp_path / "speech-only", text=SENTENCE)
+    with pytest.raises(InputError, match="found no such folder"):
+        Index.open(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="found neither file nor folder"):
+        build_index(load(model), tmp_path / "nowhere", tmp_path / "nowhere.index")
     with pytest.raises(InputError, match="no index.json"):
         load(model).search(tmp_path, text=SENTENCE)
     (tmp_path / "empty").mkdir()
