@@ -139,7 +139,7 @@ def interpolation(results: dict[str, Any], examples: Sequence[InterpolationExamp
         for example in examples
     )
     content = _procedure(results, "interpolation") + strips if examples else ""
-    return Section("Interpolation", f"images between the two of {len(examples)} pairs of captions", content)
+    return Section("Interpolation", f"images between the captions of {len(examples)} pairs", content)
 
 
 def cascade(results: dict[str, Any]) -> Section:

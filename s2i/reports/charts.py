@@ -151,7 +151,7 @@ def class_chart(title: str, rows: Sequence[tuple[str, float, float]]) -> str:
     them, from where text leads most to where speech does. "" without rows."""
     if not rows:
         return ""
-    width, height, left, bottom = 1100, 300, 34, 24
+    width, height, left, bottom = 1100, 300, 46, 26
     ordered = sorted(rows, key=lambda row: (row[2] - row[1], row[0]))
     column = (width - left) / len(ordered)
 

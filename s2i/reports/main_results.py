@@ -120,11 +120,12 @@ def main_table(rows: Sequence[MainResult], results: dict[str, Any]) -> str:
                 )
         lines.append(cells)
     order = [name for name in ("", "speech", "text", "difference", "real", "chance") if name in filled(lines)]
+    style = "main-table both" if {"speech", "text"} <= {*order} else "main-table"
     charted = [
         (metric_label(row.metric), row.measured, _dots(row)) for row in rows if row.metric not in NO_SHARES
     ]
     chart = dot_chart("On one scale, with 95% intervals", charted)
-    return f'<div class="main">{html(order, lines, "main-table")}{chart}</div>'
+    return f'<div class="main">{html(order, lines, style)}{chart}</div>'
 
 
 def _dots(row: MainResult) -> list[Dot]:

@@ -48,7 +48,7 @@ section > .soft { margin: .1rem 0 .8rem; }
   max-width: 56rem; font-size: .95rem; }
 nav { position: sticky; top: 0; z-index: 2; display: flex; gap: 1rem; align-items: center;
   background: var(--paper); border-bottom: 1px solid var(--rule); font-size: .86rem; }
-nav ul { display: flex; flex: 1; gap: 1.1rem; margin: 0; padding: .55rem 0; list-style: none;
+nav ul { display: flex; flex: 1; gap: .95rem; margin: 0; padding: .55rem 0; list-style: none;
   overflow-x: auto;
   white-space: nowrap; scrollbar-width: none; }
 nav a { color: var(--soft); text-decoration: none; } nav a:hover { color: var(--ink);
@@ -79,8 +79,8 @@ table.compact td:last-child, table.main-table td:last-child { min-width: 0; }
 table.main-table td:first-child { white-space: normal; font-weight: 600; min-width: 11.5em; }
 table.main-table :is(th, td) + :is(th, td) { padding-left: .4rem; padding-right: .4rem; }
 table.main-table td:first-child small { font-weight: 400; line-height: 1.3; }
-table.main-table th:nth-child(2) { color: var(--speech); }
-  table.main-table th:nth-child(3) { color: var(--text); }
+table.both th:nth-child(2) { color: var(--speech); }
+  table.both th:nth-child(3) { color: var(--text); }
 .main { display: grid; grid-template-columns: minmax(0, 1.75fr) minmax(0, 1fr); gap: 2.2rem;
   align-items: start; }
 .main .chart { margin-top: .3rem; }
@@ -114,7 +114,7 @@ img { width: 100%; height: auto; display: block; border-radius: 4px; background:
 .chart svg { width: 100%; height: auto; display: block; overflow: visible; }
 .chart figcaption { color: var(--ink); font-weight: 600; font-size: .86rem; margin-bottom: .35rem; }
 .chart text { fill: var(--soft); font-size: 11px; } .chart .label { fill: var(--ink); font-weight: 600; }
-.chart .label tspan { fill: var(--soft); font-weight: 400; font-size: 10px; }
+.chart .label tspan { fill: var(--soft); font-weight: 400; font-size: 11px; }
 .chart .note { margin: .2rem 0 0; line-height: 1.35; }
 .rule { stroke: var(--rule); } polyline { fill: none; stroke-width: 1.8; }
 .track { fill: var(--rule); fill-opacity: .45; }
@@ -140,10 +140,13 @@ rect.real { fill: var(--real); } rect.chance { fill: var(--chance); }
   .column figure { grid-column: span 2; } }
 @media (max-width: 700px) { body { padding: 0 .8rem 3rem; } header { padding-top: .8rem; }
   h1 { font-size: 1.2rem; } .verdict { font-size: .95rem; }
-  .cards { grid-template-columns: minmax(0, 1fr); } .chart.full text { font-size: 28px; }
+  .cards { grid-template-columns: minmax(0, 1fr); } .chart.full text { font-size: 22px; }
+  .main .chart text, .main .chart .label tspan { font-size: 12.5px; }
+  table.main-table td + td { padding-left: 0; padding-right: 0; }
   table, tbody, tr, td, .protocol th { display: block; } thead { display: none; }
   td { display: flex; justify-content: space-between; border: 0; padding: .1rem 0; text-align: right; }
   td small { display: inline; margin-left: .4rem; } td:first-child { font-weight: 600; padding-top: .6rem;
   flex-wrap: wrap; justify-content: flex-start; white-space: normal; }
-  td:empty { display: none; } td::before { content: attr(data-column); color: var(--soft); } }
+  td:first-child small { display: block; margin: 0; } td:empty { display: none; }
+  td::before { content: attr(data-column); color: var(--soft); } }
 """
