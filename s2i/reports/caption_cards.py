@@ -47,9 +47,9 @@ def every_caption(items: Sequence[GalleryItem], every: int, data: dict[str, Any]
     return Section("All captions", finding, content)
 
 
-def title(number: int, item: GalleryItem) -> str:
+def title(item: GalleryItem) -> str:
     """The caption's text; of an unwritten one what it is a caption of."""
-    return item.caption.text or f"Caption {number}, unwritten: {_class(item)}".rstrip(": ")
+    return item.caption.text or f"Unwritten caption of {_class(item)}"
 
 
 def _class(item: GalleryItem) -> str:
@@ -67,37 +67,37 @@ def _audio(number: int, item: GalleryItem) -> str:
     return f'<audio controls preload="none" src="{item.audio}" aria-label="caption {number}, spoken"></audio>'
 
 
-def _images(number: int, item: GalleryItem) -> str:
+def _images(item: GalleryItem) -> str:
     """The last stage of each modality and the real image."""
     images = [(f"from {modality}", generated.stages[-1]) for modality, generated in item.generated.items()]
     images.append(("real", item.real))
-    return "".join(figure(f"{name}: {title(number, item)}", source, name) for name, source in images)
+    return "".join(figure(f"{name}: {title(item)}", source, name) for name, source in images)
 
 
 def _column(number: int, item: GalleryItem) -> str:
     audio = _audio(number, item) or "<span></span>"  # it keeps its row
-    heading = f'<h3 title="{escape(_voice(item))}">{escape(title(number, item))}</h3>'
-    return f'<div class="column">{heading}{audio}{_images(number, item)}</div>'
+    heading = f'<h3 title="{escape(_voice(item))}">{escape(title(item))}</h3>'
+    return f'<div class="column">{heading}{audio}{_images(item)}</div>'
 
 
 def _card(number: int, item: GalleryItem) -> str:
     facts = " · ".join(part for part in (_class(item), _voice(item)) if part)
     chips = "".join(_chips(modality, image) for modality, image in item.generated.items())
-    stages = "".join(_stages(number, item, modality) for modality in item.generated)
+    stages = "".join(_stages(item, modality) for modality in item.generated)
     attention = "".join(_attention(modality, image) for modality, image in item.generated.items())
     if attention:
         attention = f"<details><summary>Attention of each segment and word</summary>{attention}</details>"
     return (
-        f'<article class="card" id="caption-{number}"><h3>{number}. {escape(title(number, item))}</h3>'
+        f'<article class="card" id="caption-{number}"><h3>{number}. {escape(title(item))}</h3>'
         f'<p class="note">{escape(facts)}</p>{_audio(number, item)}'
-        f'<div class="three">{_images(number, item)}</div>{chips}'
+        f'<div class="three">{_images(item)}</div>{chips}'
         f"<details><summary>Every stage</summary>{stages}</details>{attention}</article>"
     )
 
 
-def _stages(number: int, item: GalleryItem, modality: str) -> str:
+def _stages(item: GalleryItem, modality: str) -> str:
     images = "".join(
-        figure(f"stage {stage} from {modality}: {title(number, item)}", source, f"stage {stage}")
+        figure(f"stage {stage} from {modality}: {title(item)}", source, f"stage {stage}")
         for stage, source in enumerate(item.generated[modality].stages)
     )
     return f'<p class="soft">from {modality}</p><div class="stages">{images}</div>'

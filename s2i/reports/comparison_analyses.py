@@ -148,7 +148,7 @@ def _evenly_spaced(values: np.ndarray, count: int) -> np.ndarray:
 def _text(bank: FeatureBank, caption: int) -> str:
     """What is written, else the class of the image."""
     image = bank.pack.records[bank.pack.caption_image[caption]]
-    return bank.pack.caption(caption).text or f"an unwritten caption of {image.class_name or image.id}"
+    return bank.pack.caption(caption).text or f"unwritten caption of {image.class_name or image.id}"
 
 
 def _save(images: Any, columns: int, folder: Path, name: str) -> str:

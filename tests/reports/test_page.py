@@ -144,10 +144,10 @@ def item(text: str | None, speaker: str = "x") -> GalleryItem:
 
 
 def test_unwritten_captions_have_titles():
-    assert title(3, item(None)) == "Caption 3, unwritten: 0012 red bird"
-    assert title(3, item("a bird")) == "a bird"
+    assert title(item(None)) == "Unwritten caption of 0012 red bird"
+    assert title(item("a bird")) == "a bird"
     shown = leading_captions([item(None)], {"generated_captions": 7}).content
-    assert 'alt="real: Caption 1, unwritten: 0012 red bird"' in shown and "(unwritten)" not in shown
+    assert 'alt="real: Unwritten caption of 0012 red bird"' in shown and "(unwritten)" not in shown
     assert leading_captions([], {"generated_captions": 0}).content == ""
 
 
