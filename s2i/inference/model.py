@@ -39,7 +39,7 @@ from s2i.search.index import Hit, Index
 class Model:
     """What `load` returns: a path from speech, a path from text, or both."""
 
-    origin: Path
+    origin: Path  # the folder, or an address as a path makes it (hf:/OWNER/NAME), which `load` takes again
     paths: dict[str, GenerationPath]  # images, by modality
     from_image: SpeechPath | None = None  # speech; None: the model generates none
 
@@ -208,13 +208,12 @@ def load(model: str | Path, device: str = "auto", only: str = "") -> Model:
     Raises:
         InputError: the folder is missing, cut short, or holds something else; or as `model_folder`.
     """
-    folder = model_folder(model)
-    stored = read_model(folder, only)
+    stored = read_model(model_folder(model), only)
     chosen = resolve_device(device)
     paths = {path.source: path for path in stored}
     from_image = paths.pop(IMAGE, None)
     return Model(
-        folder,
+        Path(model),
         {source: _assemble(path, chosen) for source, path in paths.items()},
         None if from_image is None else _assemble_speech_path(from_image, chosen),
     )

@@ -82,6 +82,11 @@ def test_what_the_command_line_makes_a_path_is_still_an_address(published, tmp_p
     assert output.is_file() and capsys.readouterr().out.strip() == str(output)
 
 
+def test_a_model_is_named_by_its_address_and_loaded_by_that_again(published):
+    origin = load("hf://anna/birds").origin
+    assert origin.name == "birds" and set(load(origin, only="text").paths) == {"text"}
+
+
 def test_a_folder_is_itself(model):
     assert model_folder(model) == model and model_folder("checkpoints/hf") == Path("checkpoints/hf")
 

@@ -94,7 +94,9 @@ def test_files_and_headings_that_links_name_exist(page):
 def test_configuration_keys_that_pages_set_exist(page):
     keys = declared(Config)
     sections = "|".join({key.partition(".")[0] for key in keys if "." in key})
-    named = re.findall(rf"\b((?:{sections})\.\w+)=", page.read_text(encoding="utf-8"))
+    named = re.findall(
+        rf"(?<![\w.])((?:{sections})(?:\.(?!options\.)\w+)+)=", page.read_text(encoding="utf-8")
+    )
     assert set(named) - {"evaluation.key"} <= set(keys)
 
 
