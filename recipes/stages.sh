@@ -18,6 +18,8 @@
 #
 # Of a preset whose encoders are never matched (encoder_start: random) none is trained before the generator.
 #
+# finish prints the numbers of the report that a stage has written, if it has set `report` to its folder.
+#
 # begin sets preset, root, exp (with their defaults), config (the preset's file), folder (the recipe's),
 # overrides (array) and python. A recipe may set default_preset before it. Each stage's seconds go into
 # <folder>/exp/<exp>-report/seconds.json.
@@ -53,7 +55,7 @@ begin() {
     folder="recipes/$(basename -- "$(cd -- "$(dirname -- "${BASH_SOURCE[1]}")" && pwd)")"
     script="$(basename -- "${BASH_SOURCE[1]}")"
     preset=${default_preset:-default} root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
-    r_precision_encoder=()
+    r_precision_encoder=() report=""
     processes=1 first_stage="" generator_training=train-gan image_network_of_encoder="" matches_encoders=yes
     while [ $# -gt 0 ]; do
         case "$1" in
@@ -329,6 +331,7 @@ train_and_compare() {
 
     if stage 8 compare "report both side by side"; then
         run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
+        report="$runs-report"
     fi
 
     if stage 9 export "write one model folder that generates from speech and from text"; then
@@ -356,6 +359,7 @@ is_named() {
 
 finish() {
     end_stage
-    [ -n "$list$dry_run" ] || printf '\ns2i: recipe stages %d to %d took %d s\n' \
-        "$first" "$last" "$((SECONDS - begun))" >&2
+    [ -n "$list$dry_run" ] && return
+    printf '\ns2i: recipe stages %d to %d took %d s\n' "$first" "$last" "$((SECONDS - begun))" >&2
+    [ -z "$report" ] || "$python" -m s2i.reports.summary "$report"
 }

@@ -209,11 +209,12 @@ def search(model: Path, index: Path, as_json: bool, html: Path | None, device: s
 def evaluate(
     run: Path, overrides: list[str], protocols: list[str], inception_weights: Path | None, as_json: bool
 ) -> None:
-    """Print a run's metrics, each below its protocol."""
+    """Print a run's metrics: a summary, then each below its protocol."""
     from s2i.evaluation import records
     from s2i.evaluation.protocols.registry import PROTOCOLS
     from s2i.evaluation.protocols.speech import SPEECH_PROTOCOLS
     from s2i.reports.rows import lines
+    from s2i.reports.summary import summary
 
     if inception_weights is not None:
         overrides = [*overrides, f"evaluation.inception_weights={inception_weights}"]
@@ -225,7 +226,8 @@ def evaluate(
     if as_json:
         print_json([metric | {"procedure": procedures[metric["protocol"]]} for metric in metrics])
         return
-    for line in lines(metrics, procedures):
+    first = summary(metrics)
+    for line in [*(["# Summary", *first, ""] if first else []), *lines(metrics, procedures)]:
         print(line)
 
 

@@ -44,10 +44,18 @@ def add_evaluation(verbs: Verbs) -> None:
         commands.compare,
         "compare generation from speech and from text on the same captions",
     )
-    comparing.add_argument("speech_run", type=given_path, metavar="SPEECH_RUN", help="GAN run from speech")
-    comparing.add_argument("text_run", type=given_path, metavar="TEXT_RUN", help="GAN run from text")
+    for side in ("speech", "text"):
+        comparing.add_argument(
+            f"{side}_run",
+            type=given_path,
+            metavar=f"{side.upper()}_RUN",
+            help=f"GAN run from {side}, or exported model",
+        )
     comparing.add_argument(
-        "overrides", nargs="*", metavar="evaluation.key=value", help="overrides of the speech run's settings"
+        "overrides",
+        nargs="*",
+        metavar="evaluation.key=value",
+        help="overrides of the speech run's settings; a model needs data.pack=DIR and data.root=DIR",
     )
     add_output_folder(comparing, "output folder: index.html, results.json")
 

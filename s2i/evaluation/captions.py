@@ -49,7 +49,7 @@ class CaptionSet:
         if path.config.data.pack == MISSING:
             raise InputError(
                 f"expected a run, which knows its data, found an exported model from {path.config.modality}:"
-                " give the run of s2i train-gan, or to s2i evaluate the word data.pack=DIR"
+                " give the run of s2i train-gan, or the word data.pack=DIR to s2i evaluate or compare"
             )
         if path.encoder is None:
             raise InputError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from s2i.analysis import asr_cascade, seeds
 from s2i.analysis.asr_cascade import measure_cascade
 from s2i.analysis.recognisers import load_recogniser
 from s2i.analysis.seeds import pool
-from s2i.config import Config, EvaluationConfig
+from s2i.config import MISSING, Config, EvaluationConfig
+from s2i.config_data import DataConfig
 from s2i.config_files import override
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
@@ -59,13 +61,17 @@ def compare(
 ) -> None:
     """Measure all runs on the same captions and noise, and write the report into `output`.
 
+    A run may also be an exported model, which knows no data: the words `data.pack=DIR` and `data.root=DIR`
+    give it some. One that has both paths may be both runs.
+
     All are measured by the evaluation settings of the speech run. Numbers are means over a side's runs;
     images and curves are of `speech_run` and `text_run`. What an earlier call wrote into `output` is
     replaced at the end; a folder that holds anything else is refused, but for the recipe's seconds.json.
 
     Args:
         also_speech, also_text: further runs of a side, trained with other seeds.
-        overrides: `evaluation.key=value` words over the speech run's evaluation settings.
+        overrides: `evaluation.key=value` words over the speech run's evaluation settings, and where it is an
+            exported model `data.key=value` ones.
         recogniser: of speech, as `load_recogniser` takes it: recognition, then text, beside the two.
 
     Raises:
@@ -80,8 +86,9 @@ def compare(
     paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
     recogniser_network = load_recogniser(recogniser) if recogniser else None
     with random_state_kept():
-        settings = override(paths["speech"][0].config, overrides, ["evaluation"]).evaluation
-        banks = _banks(paths, settings)
+        chosen = _settings(paths["speech"][0].config, overrides)
+        paths = {side: [_with_data(path, chosen.data) for path in runs] for side, runs in paths.items()}
+        banks = _banks(paths, chosen.evaluation)
         first = {side: runs[0] for side, runs in banks.items()}
         analyses = ComparisonAnalyses(first)
         request_gallery(first)
@@ -235,6 +242,26 @@ def _path(folder: Path, modality: str) -> GenerationPath:
             " give s2i compare SPEECH_RUN TEXT_RUN in this order"
         )
     return paths[modality]
+
+
+def _settings(config: Config, overrides: Sequence[str]) -> Config:
+    """The speech run's configuration with words put over it; an exported model is given data with them."""
+    if config.run != MISSING:
+        return override(config, overrides, ["evaluation"])
+    chosen = override(config, overrides, ["evaluation", "data"])
+    if chosen.data.pack != MISSING and chosen.data.root == MISSING:
+        raise InputError(
+            "expected data.root=DIR beside data.pack=DIR, from which the report's recordings are read, found"
+            " none: add it"
+        )
+    return chosen
+
+
+def _with_data(path: GenerationPath, data: DataConfig) -> GenerationPath:
+    """A path that knows its data: an exported model's is given some."""
+    if path.config.run != MISSING:
+        return path
+    return replace(path, config=replace(path.config, data=data))
 
 
 def _banks(

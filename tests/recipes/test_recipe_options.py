@@ -197,6 +197,21 @@ def test_a_finished_stage_keeps_its_longest_time(recipe):
     assert json.loads(seconds.read_text()) == {"one": 300}
 
 
+def test_a_recipe_ends_with_its_reports_page_and_summary(recipe, tmp_path):
+    measured = {"protocol": "r_precision", "metric": "r_precision", "value": 0.5, "modality": "speech"}
+    (tmp_path / "results.json").write_text(json.dumps({"records": [measured]}))
+    text = recipe.read_text().replace("touch after", f"touch after\n    report={tmp_path}")
+    recipe.write_text(text.replace("run sleep 1", "run true"))
+    (tmp_path / "a file").touch()
+    done = bash(recipe, S2I_PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr
+    page, head, row = done.stdout.splitlines()
+    assert page == f"report: {tmp_path}/index.html" and head.split()[0] == "speech"
+    assert row.startswith("R-precision  0.500")
+    assert bash(recipe, "--stop-stage", "1", S2I_PYTHON=sys.executable).stdout == ""
+    assert bash(recipe, "--list").returncode == bash(recipe, "--dry-run").returncode == 0
+
+
 def environment(tree: Path, **variables: str) -> subprocess.CompletedProcess:
     return bash("-c", "set -eu; source recipes/environment.sh; echo $python", cwd=tree, **variables)
 

@@ -456,7 +456,37 @@ def test_a_model_without_an_image_encoder_is_measured_by_what_it_generates(world
         FeatureBank(replace(path, encoder=None))
 
 
-def test_exported_models_are_not_compared(world, tmp_path):
+def numbers(values: dict, above: str = "") -> dict[str, float]:
+    """{dotted name: number} of a section of results.json."""
+    flat = {}
+    for name, value in values.items():
+        flat |= numbers(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return flat
+
+
+def test_an_exported_model_is_compared_with_itself_as_its_runs_are(world, results, tmp_path):
+    model, report_folder = tmp_path / "model", tmp_path / "report"
+    export([world["speech"], world["text"]], model)
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    birds = world["speech"].parents[1] / "birds"
+    words = [f"data.pack={birds / 'pack'}", f"evaluation.classifier={world['classifier']}"]
+    words += ["evaluation.captions=2", f"evaluation.cache={tmp_path / 'features'}"]
+    with pytest.raises(InputError, match="expected data.root=DIR beside data.pack=DIR"):
+        compare(model, model, report_folder, overrides=words)
+    compare(model, model, report_folder, overrides=[*words, f"data.root={birds}"])
+    found = json.loads((report_folder / "results.json").read_text())
+    for section in ("retrieval", "generation"):
+        assert numbers(found[section]) == pytest.approx(numbers(results[section]), abs=1e-4)
+    assert found["data"]["runs"]["text"]["name"] == "model"
+    told = (report_folder / "index.html").read_text()
+    assert all((report_folder / source).is_file() for source in Reader(told).sources)
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+    compare(world["speech"], model, tmp_path / "mixed")  # the run knows the data
+    mixed = json.loads((tmp_path / "mixed" / "results.json").read_text())
+    assert numbers(mixed["generation"]) == pytest.approx(numbers(results["generation"]), abs=1e-4)
+
+
+def test_exported_models_are_not_compared_without_data(world, tmp_path):
     export([world["speech"], world["text"]], tmp_path / "model")
     with pytest.raises(InputError, match="expected a run, which knows its data, found an exported model"):
         compare(tmp_path / "model", tmp_path / "model", tmp_path / "report")
