@@ -158,7 +158,7 @@ def _build_networks(config: Config, engine: Engine) -> CrossModalNetworks:
         generator,
         discriminator,
         Learner(engine, weights, settings.generator, settings.steps),
-        Learner(engine, discriminator.parameters(), settings.discriminator, settings.steps),
+        Learner(engine, discriminator.trainable_parameters(), settings.discriminator, settings.steps),
     )
 
 
