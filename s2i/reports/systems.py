@@ -120,6 +120,8 @@ def compare_systems(
             raise InputError(
                 f"expected a run that generates images, found none of {', '.join(names)}: add one"
             )
+        if spoken:
+            references["real"] = replace(references["real"], name="real images and recordings")
         rows = [*systems, *references.values()]
         protocols = {name for name, _ in COLUMNS.values()}
         results = {

@@ -74,13 +74,19 @@ def _note(results: dict[str, Any]) -> str:
     return (
         f"{results['generated_captions']:,} captions of the split {results['split']}, generated with the"
         f" noise of seed {results['seed']}. In brackets 95 % intervals, {results['intervals']}. Parameters"
-        " are those of caption encoder and generator; seconds a step those of the generator's training on"
+        " are those of the networks that generate; seconds a step those of the generator's training on"
         " this machine. Published figures are of other data, sizes and protocols."
     )
 
 
 def _sources(systems: Sequence[System]) -> list[str]:
-    return [f"{system.name}: {system.source}" for system in systems if system.source]
+    """Of each system once, whatever its seeds."""
+    first = {(system.published, system.source): system for system in reversed(systems)}
+    return [
+        f"{system.name}: {system.source}"
+        for system in systems
+        if system.source and first[system.published, system.source] is system
+    ]
 
 
 def _speech(recordings: dict[str, list[str]]) -> str:
@@ -124,6 +130,7 @@ def page(systems: list[System], results: dict[str, Any]) -> str:
     )
     sources = "".join(f"<li>{escape(source)}</li>" for source in _sources(systems))
     description = f"From the top: real images, {', '.join(results['shown'])}. A column is a caption."
+    results_table = html(filled(rows), rows)
     note = f'<p class="note">{escape(_note(results))}</p>'
     images = figure(description, "images.png", description) + f"<ol>{captions}</ol>"
     speech = Section("Speech from the first of the real images", "", _speech(results["speech"]), folded=False)
@@ -132,7 +139,9 @@ def page(systems: list[System], results: dict[str, Any]) -> str:
         "Systems",
         "<header><h1>Systems</h1></header>",
         [
-            Section("Results", "", html(filled(rows), rows) + note, folded=False),
+            Section(
+                "Results", "", f'<div class="wide" tabindex="0">{results_table}</div>{note}', folded=False
+            ),
             Section("Images of the same captions", "", images, folded=False),
             *([speech] if results["speech"] else []),
             Section("Protocols", f"{len(results['protocols'])} procedures", protocols),
