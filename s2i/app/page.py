@@ -31,7 +31,7 @@ WAITING = 32  # requests in the queue, at most; further ones are refused
 LARGEST_UPLOAD = "20mb"
 SEEDS = "0-3"  # at first
 STILL = "html { scrollbar-gutter: stable; }"  # gradio holds page.css to what is inside of its container
-INVITATION = "Examples: click a sentence to generate its images."
+INVITATION = "Examples: click a sentence."
 KEPT = 3600  # s that uploads and archives are kept
 # The browser refuses to load anything from elsewhere. gradio builds functions from strings: unsafe-eval.
 POLICY = (

@@ -49,7 +49,7 @@ class GeneratedImage:
     seed: int
     stages: list[np.ndarray]  # uint8 (S, S, 3) each, smallest first
     attention: list[np.ndarray]  # uint8 (S, S, 3), the image under the attention map of each segment or word
-    strongest: int = 0  # the segment or word whose attention above uniform is largest, over all positions
+    strongest: int = 0  # the segment or word of the strongest attention map
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,16 @@ def _generate(
             image, attention = output.images[-1][0].cpu(), output.attention[-1][0].cpu()
             strengths = heat(of_segments(attention[:steps]))
             maps = [_fit(heat_over(image, strength)) for strength in strengths]
-            strongest = int(strengths.flatten(1).mean(1).argmax())
+            strongest = strongest_map(strengths)
         stages = [to_uint8(stage[0]) for stage in output.images]
         generated_images.append(GeneratedImage(seed, stages, maps, strongest))
     return generated_images
+
+
+def strongest_map(strengths: Tensor) -> int:
+    """Which of the maps (T, H, W), in [0, 1], has the largest mean square: a strong spot counts more than a
+    faint veil over the whole image."""
+    return int(strengths.flatten(1).square().mean(1).argmax())
 
 
 def _fit(image: np.ndarray) -> np.ndarray:

@@ -12,13 +12,14 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 
 from s2i import cli
 from s2i.app.again import ROOT, Shared, commands, from_root, query, read_query
 from s2i.app.examples import MOST, find_examples
 from s2i.app.render import UNFAMILIAR, render
-from s2i.app.studio import Request, Studio
+from s2i.app.studio import Request, Studio, strongest_map
 from s2i.app.visits import Visits
 from s2i.app.welcome import heading, welcome
 from s2i.errors import InputError
@@ -173,6 +174,15 @@ def test_an_unfamiliar_voice_is_said_in_words_above_the_images(model, examples):
     shown = render(replace(answer, modalities=[side]))
     assert UNFAMILIAR[3:] in shown and shown.index("An unfamiliar voice") < shown.index("<img")
     assert "unfamiliar" not in render(replace(answer, modalities=[replace(side, is_unfamiliar=False)]))
+
+
+def test_a_strong_spot_is_stronger_than_a_faint_veil():
+    maps = torch.zeros(3, 4, 4)
+    maps[0] = 0.2  # 16 x .04
+    maps[2, 1, 1] = 0.9  # .81
+    assert strongest_map(maps) == 2
+    maps[1, 0] = 0.6  # 4 x .36
+    assert strongest_map(maps) == 1
 
 
 def test_the_strongest_segment_is_chosen_at_first(model):
