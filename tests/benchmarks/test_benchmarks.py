@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = sorted(
-    path for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", Path(__file__).stem)
+    path
+    for path in Path(__file__).parent.glob("*.py")
+    if path.stem != "__init__" and not path.stem.startswith("test_")
 )
 
 
