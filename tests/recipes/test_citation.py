@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from s2i.version import VERSION
+
 ROOT = Path(__file__).parents[2]
 CITATION = yaml.safe_load((ROOT / ".github" / "CITATION.cff").read_text(encoding="utf-8"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,5 +59,5 @@ def test_a_change_of_either_is_noticed(said, other):
 
 def test_version_and_licence_are_those_of_the_package():
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
-    assert f'version="{CITATION["version"]}"' in setup and f'license="{CITATION["license"]}"' in setup
+    assert CITATION["version"] == VERSION and f'license="{CITATION["license"]}"' in setup
     assert CITATION["authors"][0]["name"] in setup

@@ -63,6 +63,15 @@ def test_what_it_copies_is_in_the_repository_and_reaches_the_build():
     assert packages and packages <= set(copied()) and {"recipes", "checkpoints"} <= set(copied())
 
 
+def test_pip_finds_the_packages_where_they_are_installed_from():
+    """An editable package that isn't there when pip is called is never found."""
+    order = [f"{name} {words}" for name, words in DOCKERFILE]
+    [pip] = [place for place, line in enumerate(order) if "pip install" in line]
+    before = " ".join(order[:pip])
+    for source in ("setup.py", "./s2i", "./data_prep"):
+        assert re.search(rf"COPY [^&]*{re.escape(source)}\b", before), source
+
+
 def test_data_and_runs_stay_out_of_the_build():
     ignored = (FOLDER / "Dockerfile.dockerignore").read_text(encoding="utf-8").split()
     kept = subprocess.run(["git", "check-ignore", ".venv", "recipes/cub/data", "recipes/cub/exp"],
