@@ -46,7 +46,7 @@ def image_facts(
         facts |= {"recording": _name(speech), "recording_sha256": sha256_of(speech)}
     facts |= {"model": _name(model), "step": path.step}
     facts |= {network: path.fingerprint(network)[:16] for network in ("encoder", "generator")}
-    facts |= {name: value for name, value in settings.items() if value not in (None, False)}
+    facts |= {name: value for name, value in settings.items() if value is not None and value is not False}
     return facts | {"version": VERSION}
 
 

@@ -143,7 +143,10 @@ def _grids(runs: list[Run]) -> Section:
                 more = "".join(map(_embedded, reversed(earlier)))
                 shown += f"<details><summary>Earlier</summary>{more}</details>"
     return Section(
-        "Samples", "Real images above; below them generated ones, a noise a row", shown, folded=False
+        "Samples",
+        "Of fixed training captions: what is real first, then what is generated",
+        shown,
+        folded=False,
     )
 
 

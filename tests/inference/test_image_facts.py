@@ -59,6 +59,7 @@ def test_a_recording_is_told_by_its_name_and_digest(model, tmp_path):
     for name in ("a.png", "maps.png"):
         facts = read_image_facts(tmp_path / name)
         assert (facts["modality"], facts["recording"]) == ("speech", "rédaction.wav")
+        assert (facts["seed"], facts["count"], "stages" in facts) == (0, 1, False)
         assert facts["recording_sha256"] == sha256_of(speech) and str(tmp_path) not in json.dumps(facts)
 
 
