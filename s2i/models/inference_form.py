@@ -22,6 +22,7 @@ from s2i.models.blocks import Gate, Norm, Residual, Upsample
 from s2i.models.generator import NextStage, StackedGenerator, TiledConvolution
 from s2i.models.interfaces import Generator
 
+FEW = 16  # places: for so few a convolution takes longer to lay out its many weights anew than to compute
 # Rows (and columns) of the taps that see the pixel before and the pixel after, of outputs 2y and 2y + 1.
 _SEEN = (((0,), (1, 2)), ((0, 1), (2,)))
 
@@ -46,7 +47,12 @@ class DoubledConvolution(nn.Module):
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, after, 2H, 2W)."""
         height, width = hidden.shape[2:]
-        found = F.conv2d(F.pad(hidden, (1, 1, 1, 1)), self.weight, self.bias)
+        padded = F.pad(hidden, (1, 1, 1, 1))
+        if len(hidden) * height * width <= FEW:
+            found = (self.weight.flatten(1) @ F.unfold(padded, 2)).unflatten(2, (height + 1, width + 1))
+            found = found + self.bias[:, None, None]
+        else:
+            found = F.conv2d(padded, self.weight, self.bias)
         doubled = None
         for place, part in enumerate(found.chunk(4, 1)):
             y, x = divmod(place, 2)
@@ -76,9 +82,15 @@ class ConstantConvolution(nn.Module):
             maps[0] if len(maps) == 1 else torch.cat(maps, 1), self.of_maps, self.bias, padding=1
         )
         taps = torch.einsum("bc,kcyx->bkyx", condition.to(found.dtype), self.of_condition)
-        inside = found.new_ones(1, 1, *found.shape[2:])  # taps beyond the border see nothing
-        constant = F.conv2d(inside, taps.flatten(0, 1)[:, None], padding=1)
-        return found + constant.view_as(found)
+        rows, columns = (_inside(side, found) for side in found.shape[2:])
+        return found + rows @ taps @ columns.t()
+
+
+def _inside(side: int, like: Tensor) -> Tensor:
+    """Which of three taps lie inside at each place of a side: (side, 3), 1 or 0."""
+    inside = like.new_ones(side, 3)
+    inside[0, 0] = inside[-1, 2] = 0
+    return inside
 
 
 def for_inference(generator: Generator) -> Generator:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from s2i.config_networks import GeneratorConfig
+from s2i.models import inference_form
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import StackedGenerator
 from s2i.models.inference_form import DoubledConvolution, for_inference
@@ -62,8 +63,10 @@ def test_the_same_images(choices, memory_format):
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
 
 
+@pytest.mark.parametrize("few", [0, 10**6])  # a convolution; a product
 @torch.no_grad()
-def test_a_border_is_seen_as_before():
+def test_a_border_is_seen_as_before(monkeypatch, few):
+    monkeypatch.setattr(inference_form, "FEW", few)
     convolution = nn.Conv2d(3, 4, 3, 1, 1)
     quick = DoubledConvolution(convolution.weight, convolution.bias, Nothing(), nn.Identity())
     hidden = torch.randn(2, 3, 3, 5)
