@@ -26,7 +26,7 @@ from tests.benchmarks.suite import against, plain
 from tests.benchmarks.suite.data_rows import World, falling_noise
 from tests.benchmarks.suite.machine import Machine
 from tests.benchmarks.suite.table import entry, markdown
-from tests.benchmarks.suite.timing import OURS, PLAIN, Row, Timed, bytes_of, counted, time_row
+from tests.benchmarks.suite.timing import OURS, PLAIN, Choice, Row, Timed, bytes_of, counted, time_row
 from tests.fixtures.models import tiny_model_config
 
 MACHINE = Machine("a processor", 2, "2.11", {"fp32": 1e9}, 1e8)
@@ -166,6 +166,14 @@ def test_operations_and_bytes_are_counted_and_say_how_far_the_limit_is():
     assert "a processor, 2 threads" in table
 
 
+def test_rows_are_chosen_by_part_size_and_precision():
+    assert Choice().has("GAN", "paper") and Choice().has("search") and Choice().has_precision("bf16")
+    choice = Choice(parts=("GAN", "search"), sizes=("paper",), precisions=("fp32",))
+    assert choice.has("GAN", "paper") and not choice.has("GAN", "painted birds")
+    assert not choice.has("search") and not choice.has("encoder", "paper")
+    assert choice.has_precision("fp32") and not choice.has_precision("bf16")
+
+
 # The command
 
 
@@ -174,7 +182,7 @@ def test_a_part_is_written_as_json_and_table(tmp_path, monkeypatch, capsys):
     threads = torch.get_num_threads()
     words = ["--quick", "--parts", "evaluation", "--output", str(tmp_path / "made")]
     monkeypatch.setattr(sys, "argv", ["suite", *words])
-    monkeypatch.setattr(suite.use_rows, "rows", lambda quick: iter([_row("evaluation"), _row("search")]))
+    monkeypatch.setattr(suite.use_rows, "rows", lambda choice: iter([_row("evaluation"), _row("search")]))
     suite.main()
     torch.set_num_threads(threads)
     made = json.loads((tmp_path / "made" / "benchmark.json").read_text())
@@ -192,7 +200,7 @@ NOWHERE = ["--against", "nowhere", "--parts", "search"]
 @pytest.mark.parametrize("words", [["--parts", "smell"], ["--threads", "0"], NOWHERE])
 def test_bad_input_is_one_line(words, monkeypatch, capsys):
     monkeypatch.setattr(suite, "measure_machine", lambda: MACHINE)
-    monkeypatch.setattr(suite.use_rows, "rows", lambda quick: iter([]))
+    monkeypatch.setattr(suite.use_rows, "rows", lambda choice: iter([]))
     monkeypatch.setattr(sys, "argv", ["suite", *words])
     threads = torch.get_num_threads()
     with pytest.raises(SystemExit) as stopped:

@@ -9,6 +9,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,9 +18,10 @@ from s2i.files.atomic import write_atomically
 from s2i.files.paths import given_path
 from s2i.progress import say
 from tests.benchmarks.suite import against, data_rows, training_rows, use_rows
-from tests.benchmarks.suite.machine import measure_machine
+from tests.benchmarks.suite.machine import Machine, measure_machine
 from tests.benchmarks.suite.table import entry, markdown
-from tests.benchmarks.suite.timing import Row, time_row
+from tests.benchmarks.suite.timing import Choice, Row, time_row
+from tests.benchmarks.suite.training_rows import GANS
 
 SECONDS, QUICK_SECONDS = 10.0, 1.0  # of a row's turns, where three rounds take no longer
 FILES = ("benchmark.json", "benchmark.md")
@@ -43,6 +45,10 @@ def main() -> None:
         metavar="NAME",
         help=f"of {', '.join(NAMES)} (default: all)",
     )
+    parser.add_argument("--sizes", nargs="+", choices=tuple(GANS), default=[], help="(default: all)")
+    parser.add_argument(
+        "--precisions", nargs="+", choices=("fp32", "bf16"), default=[], help="of training (default: all)"
+    )
     parser.add_argument(
         "--against",
         type=given_path,
@@ -64,27 +70,33 @@ def _run(given: argparse.Namespace) -> None:
         raise InputError(f"expected a number of threads of 1 or more, found {given.threads}: check --threads")
     torch.set_num_threads(given.threads)
     machine, entries = measure_machine(), []
-    for row in _rows(given.quick, given.against, given.parts):
+    choice = Choice(given.quick, *map(tuple, (given.parts, given.sizes, given.precisions)))
+    for row in _rows(choice, given.against):
         timed = time_row(row, QUICK_SECONDS if given.quick else SECONDS)
         entries.append(entry(timed, machine))
+        if given.output is not None:
+            _write(given.output, machine, given.quick, entries)
         say(f"{row.part}: {row.name} {row.size} {row.precision}: {entries[-1]['ratio']}")
-    table = markdown(entries, machine)
-    print(table, end="")
-    if given.output is not None:
-        given.output.mkdir(parents=True, exist_ok=True)
-        whole = {"machine": machine.facts(), "quick": given.quick, "rows": entries}
-        for name, text in zip(FILES, (json.dumps(whole, indent=1) + "\n", table), strict=True):
-            with write_atomically(given.output / name) as stream:
-                stream.write(text)
+    print(markdown(entries, machine), end="")
 
 
-def _rows(quick: bool, checkouts: list[Path], parts: list[str]) -> Iterator[Row]:
-    """The rows of some parts, or of all; then those of the checkouts."""
+def _write(folder: Path, machine: Machine, quick: bool, entries: list[dict[str, Any]]) -> None:
+    """All rows so far, after each: a benchmark that is killed leaves what it has measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {"machine": machine.facts(), "quick": quick, "rows": entries}
+    texts = json.dumps(whole, indent=1) + "\n", markdown(entries, machine)
+    for name, text in zip(FILES, texts, strict=True):
+        with write_atomically(folder / name) as stream:
+            stream.write(text)
+
+
+def _rows(choice: Choice, checkouts: list[Path]) -> Iterator[Row]:
+    """The rows that are asked for; then those of the checkouts."""
     for module, names in PARTS.items():
-        if not parts or set(parts) & set(names):
-            yield from (row for row in module.rows(quick) if not parts or row.part in parts)
+        if not choice.parts or set(choice.parts) & set(names):
+            yield from (row for row in module.rows(choice) if choice.has(row.part, row.size))
     for checkout in checkouts:
-        yield from against.rows(checkout, quick)
+        yield from against.rows(checkout, choice.quick)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.data.resampling import resample
 from tests.benchmarks.suite import plain
-from tests.benchmarks.suite.timing import OURS, PLAIN, Row, bytes_of, counted
+from tests.benchmarks.suite.timing import OURS, PLAIN, Choice, Row, bytes_of, counted
 
 PHOTOGRAPH = (500, 375)  # px, as CUB's
 BATCH = 32
@@ -42,16 +42,17 @@ def falling_noise(seconds: float, rate: int = 22050) -> torch.Tensor:
     return 0.5 * waveform / waveform.abs().max()
 
 
-def rows(quick: bool) -> Iterator[Row]:
+def rows(choice: Choice) -> Iterator[Row]:
     """A few at a time: what a row needs is made when it comes, and goes with it."""
     config = AudioConfig()
-    for seconds in (4,) if quick else (2, 4, 10):
+    lengths = (4,) if choice.quick else (2, 4, 10)
+    for seconds in lengths if choice.has("front end") else ():
         waveform = falling_noise(seconds)
         ours = partial(log_mel, waveform, config)
         forms = {OURS: ours, PLAIN: partial(plain.log_mel, waveform.numpy())}
         moved = bytes_of(waveform, ours())
         yield Row("front end", f"log-mel of {seconds} s", "", "fp32", forms, counted(ours), moved)
-    for rate in (48000, 16000):
+    for rate in (48000, 16000) if choice.has("resampling") else ():
         recorded, wanted = falling_noise(4, rate), config.sample_rate
         forms = {
             OURS: partial(resample, recorded, rate, wanted),
@@ -60,7 +61,8 @@ def rows(quick: bool) -> Iterator[Row]:
         moved = bytes_of(recorded) * (1 + wanted / rate)
         yield Row("resampling", f"4 s from {rate} Hz", "", "fp32", forms, bytes=moved)
     for size, side in SIZES.items():
-        if quick and size == "paper":
+        wanted = choice.has("loading", size) or choice.has("packing", size)
+        if not wanted or choice.quick and size == "paper" and not choice.sizes:
             continue
         with tempfile.TemporaryDirectory() as folder:
             yield from _pack_and_load(size, World.write(Path(folder), side))

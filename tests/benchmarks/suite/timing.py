@@ -18,6 +18,27 @@ Form = Callable[[], object]
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What is measured; empty: all.
+
+    Attributes:
+        quick: fewer rounds, sizes and images.
+    """
+
+    quick: bool = False
+    parts: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+
+    def has(self, part: str, size: str = "") -> bool:
+        """Whether rows of a part and a size are asked for."""
+        return (not self.parts or part in self.parts) and (not self.sizes or size in self.sizes)
+
+    def has_precision(self, precision: str) -> bool:
+        return not self.precisions or precision in self.precisions
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the table.
 

@@ -22,7 +22,7 @@ from s2i.training.memory_format import FORMATS, decide, try_both
 from s2i.training.optim import adam
 from s2i.training.precision import has_instructions
 from tests.benchmarks.suite import plain
-from tests.benchmarks.suite.timing import OURS, PLAIN, Form, Row, bytes_of, counted
+from tests.benchmarks.suite.timing import OURS, PLAIN, Choice, Form, Row, bytes_of, counted
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 ENCODERS = {"painted birds": "painted_birds/conf/default.yaml", "paper": "cub/conf/s2igan.yaml"}
@@ -34,22 +34,25 @@ IMAGES = {"painted birds": 16, "paper": 8}
 QUICK_IMAGES = 2
 
 
-def rows(quick: bool) -> Iterator[Row]:
-    sizes = list(GANS)
+def rows(choice: Choice) -> Iterator[Row]:
+    sizes = [size for size in GANS if choice.has("encoder", size)]
     for size in sizes:
-        yield from _encoder(size)
-    for size in sizes:
+        yield from _encoder(size, choice)
+    for size in sizes if choice.has_precision("fp32") else ():
         yield _regions(size)
-    for size in sizes:
-        yield from _gan(size, QUICK_IMAGES if quick and size == "paper" else IMAGES[size])
+    for size in GANS:
+        if choice.has("GAN", size):
+            images = QUICK_IMAGES if choice.quick and size == "paper" else IMAGES[size]
+            yield from _gan(size, images, choice)
 
 
 def _bf16() -> AbstractContextManager:
     return torch.autocast("cpu", torch.bfloat16)
 
 
-def _precisions() -> list[str]:
-    return ["fp32", "bf16"] if has_instructions(torch.device("cpu")) else ["fp32"]
+def _precisions(choice: Choice) -> list[str]:
+    able = ["fp32", "bf16"] if has_instructions(torch.device("cpu")) else ["fp32"]
+    return list(filter(choice.has_precision, able))
 
 
 def _in(precision: str, form: Form) -> Form:
@@ -63,7 +66,7 @@ def _in(precision: str, form: Form) -> Form:
     return autocast
 
 
-def _encoder(size: str) -> Iterator[Row]:
+def _encoder(size: str, choice: Choice) -> Iterator[Row]:
     config = load_config(RECIPES / ENCODERS[size])
     torch.manual_seed(0)
     encoder = build_caption_encoder(config, vocabulary=0)
@@ -78,7 +81,7 @@ def _encoder(size: str) -> Iterator[Row]:
 
     ours = partial(step, lambda: encoder(inputs, lengths).sentence)
     one_by_one = partial(step, lambda: plain.captions_one_by_one(encoder, inputs, lengths))
-    for precision in _precisions():
+    for precision in _precisions(choice):
         yield Row(
             "encoder",
             f"forward and backward of {CAPTIONS} spoken captions",
@@ -160,7 +163,7 @@ class _Step:
         self.optimisers["generator"].step()
 
 
-def _gan(size: str, images: int) -> Iterator[Row]:
+def _gan(size: str, images: int, choice: Choice) -> Iterator[Row]:
     config = load_config(RECIPES / GANS[size])
     if config.needs_features:
         raise ValueError(f"{GANS[size]} looks through a network of features")
@@ -179,7 +182,7 @@ def _gan(size: str, images: int) -> Iterator[Row]:
         "generator": counted(first.generator_step),
         "discriminators": counted(first.discriminator_step),
     }
-    for precision in _precisions():
+    for precision in _precisions(choice):
         context = _bf16 if precision == "bf16" else torch.enable_grad
         chosen, _ = decide(try_both(*deepcopy(networks), widths, context))
         ours = first if chosen == "channels_first" else last

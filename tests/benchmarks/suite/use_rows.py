@@ -25,7 +25,7 @@ from s2i.search.nearest import VectorTable, write_table
 from tests.benchmarks.search import of_classes, unit
 from tests.benchmarks.suite import plain
 from tests.benchmarks.suite.data_rows import falling_noise
-from tests.benchmarks.suite.timing import OURS, PLAIN, Row, bytes_of, counted
+from tests.benchmarks.suite.timing import OURS, PLAIN, Choice, Row, bytes_of, counted
 from tests.benchmarks.suite.training_rows import RECIPES
 
 ROOT = RECIPES.parent
@@ -34,10 +34,17 @@ MANY = 16  # images at once
 FEATURES = (1500, 256)  # of images that a metric compares
 
 
-def rows(quick: bool) -> Iterator[Row]:
-    yield from _cold()
-    yield from _warm(quick)
-    yield from _search(20_000 if quick else 100_000)
+def rows(choice: Choice) -> Iterator[Row]:
+    if choice.has("generation", "painted birds"):
+        yield from _cold()
+    yield from _warm(choice)
+    if choice.has("search"):
+        yield from _search(20_000 if choice.quick else 100_000)
+    if choice.has("evaluation"):
+        yield _distance()
+
+
+def _distance() -> Row:
     random = np.random.default_rng(0)
     first, second = (random.normal(size=FEATURES).astype(np.float32) for _ in range(2))
     forms = {
@@ -45,7 +52,7 @@ def rows(quick: bool) -> Iterator[Row]:
         PLAIN: partial(plain.kernel_distance, first, second),
     }
     work = 2 * 3 * FEATURES[0] ** 2 * FEATURES[1]
-    yield Row("evaluation", f"KID of {FEATURES[0]} and {FEATURES[0]} images", "", "fp32", forms, work)
+    return Row("evaluation", f"KID of {FEATURES[0]} and {FEATURES[0]} images", "", "fp32", forms, work)
 
 
 def children_seconds() -> float:
@@ -72,7 +79,7 @@ def _start(words: list[str]) -> None:
     subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=ROOT, env=environment)
 
 
-def _warm(quick: bool) -> Iterator[Row]:
+def _warm(choice: Choice) -> Iterator[Row]:
     path = load(MODEL, "cpu", only="speech").path("speech")
     published = load_config(RECIPES / "cub" / "conf" / "s2igan.yaml")
     torch.manual_seed(0)
@@ -81,9 +88,11 @@ def _warm(quick: bool) -> Iterator[Row]:
         "paper": (build_generator(published).eval().requires_grad_(False), published.embedding_dim),
     }
     for size, (generator, width) in generators.items():
+        if not choice.has("generation", size):
+            continue
         quicker = for_inference(generator)
         side = max(generator.sizes)
-        for count in (1,) if quick and size == "paper" else (1, MANY):
+        for count in (1,) if choice.quick and size == "paper" else (1, MANY):
             mask = torch.ones(count, 8, dtype=torch.bool)
             encoding = CaptionEncoding(torch.randn(count, width), torch.randn(count, width, 8), mask)
             noise = generator.sample_noise([str(number) for number in range(count)], 0)
