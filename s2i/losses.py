@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from s2i import region_comparison
 
 
 def same_class_mask(class_ids: Tensor) -> Tensor:
@@ -123,98 +124,15 @@ def region_scores(
     return pooled, attention
 
 
-AT_ONCE = 2**20  # products of a region and a segment that are made, and kept for the gradient, at once
-_OF_A_PART = {"cpu": 2**19, "cuda": 2**25}  # else: what stays in a core's cache; what keeps a GPU busy
-
-
 def compare_regions(regions: Tensor, sequence: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> Tensor:
     """The scores (B, C) of `region_scores`; where there is much to compare, image by image.
 
     Then nothing of the size of images x captions x segments x regions is ever made: the backward pass makes
     the attention of each image again.
     """
-    if regions.shape[0] * regions.shape[2] * mask.numel() <= AT_ONCE:
+    if regions.shape[0] * regions.shape[2] * mask.numel() <= region_comparison.AT_ONCE:
         return region_scores(regions, sequence, mask, gamma1, gamma2)[0]
-    return RegionScores.apply(regions.float(), sequence.float(), mask, gamma1, gamma2)
-
-
-class RegionScores(torch.autograd.Function):
-    """`region_scores` of a few images at a time, and its gradient, which keeps the inputs alone."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, regions: Tensor, sequence: Tensor, mask: Tensor, gamma1: float, gamma2: float
-    ) -> Tensor:
-        ctx.save_for_backward(regions, sequence, mask)
-        ctx.gammas = gamma1, gamma2
-        with _float32(regions):
-            return torch.cat(
-                [_Part(part, sequence, mask, gamma1, gamma2).scores for part in _parts(regions, mask)]
-            )
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        regions, sequence, mask = ctx.saved_tensors
-        of_regions, of_words = [], 0
-        of_lengths = torch.zeros_like(mask, dtype=sequence.dtype)
-        with _float32(regions):
-            parts = _parts(regions, mask)
-            for part, given in zip(parts, gradient.split(len(parts[0])), strict=True):
-                found = _Part(part, sequence, mask, *ctx.gammas)
-                of_part, of_products, lengths = found.gradients(given)
-                of_regions.append(of_part)
-                of_words = of_words + torch.einsum("bnr,bdr->nd", of_products, part)
-                of_lengths += lengths
-        of_sequence = of_words.unflatten(0, mask.shape).transpose(1, 2)
-        squares = sequence.square().sum(1)
-        of_squares = torch.where(squares >= _LEAST, of_lengths / squares.clamp(min=_LEAST).sqrt(), 0)
-        return torch.cat(of_regions), of_sequence + of_squares[:, None] * sequence, None, None, None
-
-
-_LEAST = 1e-8  # of a squared length
-
-
-def _parts(regions: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-    most = _OF_A_PART.get(regions.device.type, AT_ONCE)
-    return regions.split(max(1, most // (mask.numel() * regions.shape[2])))
-
-
-class _Part:
-    """The comparison of a few images with all captions, named as in `region_scores`."""
-
-    def __init__(self, regions: Tensor, sequence: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> None:
-        self.regions, self.gamma1, self.gamma2 = regions, gamma1, gamma2
-        self.words = sequence.transpose(1, 2).reshape(mask.numel(), -1)
-        self.padding = ~mask[None, :, :, None]
-        self.products = (self.words @ regions).unflatten(1, mask.shape)  # eq. 7; (B, C, T, R)
-        self.over_words = self.products.masked_fill(self.padding, float("-inf")).softmax(2)  # eq. 8
-        self.attention = (gamma1 * self.over_words).softmax(3)  # eq. 9
-        self.weighted = self.attention.flatten(1, 2) @ (regions.transpose(1, 2) @ regions)  # alpha' G
-        self.weighted = self.weighted.view_as(self.attention)
-        self.inner = (self.attention * self.products).sum(3)  # <c, e>; (B, C, T)
-        self.squared = (self.attention * self.weighted).sum(3)  # |c|^2
-        self.lengths = sequence.square().sum(1).clamp(min=_LEAST).sqrt()  # |e|; (C, T)
-        self.cosines = self.inner / (self.squared.clamp(min=_LEAST).sqrt() * self.lengths)
-        self.pooling = (gamma2 * self.cosines).masked_fill(self.padding[..., 0], float("-inf"))
-        self.scores = self.pooling.logsumexp(2)  # eq. 10, not divided by gamma2
-
-    def gradients(self, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For a gradient of the scores (B, C): those for the regions (B, D, R), for the products as
-        (B, C T, R), and for the lengths of the segments (C, T)."""
-        attention, over_words = self.attention, self.over_words
-        of_cosines = self.gamma2 * given[..., None] * self.pooling.softmax(2)
-        floored = self.squared.clamp(min=_LEAST)
-        of_inner = of_cosines / (floored.sqrt() * self.lengths)
-        of_squared = torch.where(self.squared >= _LEAST, -0.5 * of_cosines * self.cosines / floored, 0)
-        of_attention = of_inner[..., None] * self.products + 2 * of_squared[..., None] * self.weighted
-        mean = of_inner * self.inner + 2 * of_squared * self.squared  # sum_r alpha_r of_attention_r
-        of_over = self.gamma1 * attention * (of_attention - mean[..., None])
-        of_products = over_words * (of_over - (over_words * of_over).sum(2, keepdim=True))
-        of_products = (of_products + of_inner[..., None] * attention).flatten(1, 2)
-        flat = attention.flatten(1, 2)
-        of_gram = flat.transpose(1, 2) @ (of_squared.flatten(1, 2)[..., None] * flat)
-        of_regions = self.words.t() @ of_products + 2 * self.regions @ of_gram
-        return of_regions, of_products, -(of_cosines * self.cosines / self.lengths).sum(0)
+    return region_comparison.RegionScores.apply(regions.float(), sequence.float(), mask, gamma1, gamma2)
 
 
 def region_loss(

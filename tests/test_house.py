@@ -31,7 +31,7 @@ FLOORS = (
     }
     | {"progress", "processes", "plugins", "devices", "tables", "version"},
     {"data"},
-    {"models", "losses", "metrics"},
+    {"models", "losses", "region_comparison", "metrics"},
     {"runs"},
     {"training", "inference", "search", "published"},
     {"evaluation"},

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from s2i import losses
+from s2i import losses, region_comparison
 from s2i.models.caption_encoding import length_mask
 
 NEVER = float("-inf")
@@ -255,8 +255,8 @@ def test_image_by_image_is_the_same_comparison_and_the_same_gradient(monkeypatch
     weights = torch.randn(5, 4)
     expected = losses.region_scores(regions, sequence, mask, 4.0, 5.0)[0]
     gradients = torch.autograd.grad((expected * weights).sum(), (regions, sequence))
-    monkeypatch.setattr(losses, "AT_ONCE", 0)
-    monkeypatch.setattr(losses, "_OF_A_PART", {"cpu": of_a_part})
+    monkeypatch.setattr(region_comparison, "AT_ONCE", 0)
+    monkeypatch.setattr(region_comparison, "_OF_A_PART", {"cpu": of_a_part})
     found = losses.compare_regions(regions, sequence, mask, 4.0, 5.0)
     torch.testing.assert_close(found, expected)
     of_found = torch.autograd.grad((found * weights).sum(), (regions, sequence))
@@ -270,7 +270,7 @@ def test_the_gradient_image_by_image_is_that_of_small_differences():
         sequence[0, :, 2] = 1  # its length has a gradient
     with torch.autocast("cpu", enabled=False):
         assert torch.autograd.gradcheck(
-            lambda *given: losses.RegionScores.apply(*given, mask, 4.0, 5.0), (regions, sequence)
+            lambda *given: region_comparison.RegionScores.apply(*given, mask, 4.0, 5.0), (regions, sequence)
         )
 
 
@@ -286,7 +286,7 @@ def test_image_by_image_keeps_nothing_but_its_inputs(monkeypatch):
         losses.compare_regions(regions, sequence, mask, 4.0, 5.0)
         at_once = sum(kept)
         kept.clear()
-        monkeypatch.setattr(losses, "AT_ONCE", 0)
+        monkeypatch.setattr(region_comparison, "AT_ONCE", 0)
         losses.compare_regions(regions, sequence, mask, 4.0, 5.0)
     assert sum(kept) == regions.numel() + sequence.numel() + mask.numel() < at_once / 5
 
