@@ -27,7 +27,7 @@ SECONDS, QUICK_SECONDS = 10.0, 1.0  # of a row's turns, where three rounds take 
 FILES = ("benchmark.json", "benchmark.md")
 PARTS = {
     data_rows: ("front end", "resampling", "loading", "packing"),
-    training_rows: ("encoder", "GAN"),
+    training_rows: ("encoder", "matching", "GAN"),
     use_rows: ("generation", "search", "evaluation"),
 }
 NAMES = [name for names in PARTS.values() for name in names]

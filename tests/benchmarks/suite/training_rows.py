@@ -35,11 +35,12 @@ QUICK_IMAGES = 2
 
 
 def rows(choice: Choice) -> Iterator[Row]:
-    sizes = [size for size in GANS if choice.has("encoder", size)]
-    for size in sizes:
-        yield from _encoder(size, choice)
-    for size in sizes if choice.has_precision("fp32") else ():
-        yield _regions(size)
+    for size in GANS:
+        if choice.has("encoder", size):
+            yield from _encoder(size, choice)
+    for size in GANS:
+        if choice.has("matching", size) and choice.has_precision("fp32"):
+            yield _regions(size)
     for size in GANS:
         if choice.has("GAN", size):
             images = QUICK_IMAGES if choice.quick and size == "paper" else IMAGES[size]
@@ -107,7 +108,7 @@ def _regions(size: str) -> Row:
         plain.region_loss(inputs, sequence, mask, classes, gammas).backward()
 
     name = f"region-word loss, {images} images, {regions} regions, {segments} segments"
-    return Row("encoder", name, size, "fp32", {OURS: ours, PLAIN: loop}, counted(ours), 4 * bytes_of(inputs))
+    return Row("matching", name, size, "fp32", {OURS: ours, PLAIN: loop}, counted(ours), 4 * bytes_of(inputs))
 
 
 class _Step:
