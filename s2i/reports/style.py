@@ -72,7 +72,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid var(--rule);
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-.wide { overflow-x: auto; } .wide th { white-space: normal; vertical-align: bottom; }
+.scrolled { overflow-x: auto; } .scrolled th { white-space: normal; vertical-align: bottom; }
 td:last-child { white-space: normal; min-width: 11em; } td small { color: var(--soft); display: block; }
 .protocol th { text-align: left; padding-top: 1.1rem; white-space: normal; font-weight: normal; }
 table.compact { width: auto; min-width: 50%; }

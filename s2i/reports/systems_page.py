@@ -140,7 +140,7 @@ def page(systems: list[System], results: dict[str, Any]) -> str:
         "<header><h1>Systems</h1></header>",
         [
             Section(
-                "Results", "", f'<div class="wide" tabindex="0">{results_table}</div>{note}', folded=False
+                "Results", "", f'<div class="scrolled" tabindex="0">{results_table}</div>{note}', folded=False
             ),
             Section("Images of the same captions", "", images, folded=False),
             *([speech] if results["speech"] else []),
