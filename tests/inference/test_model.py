@@ -15,6 +15,7 @@ from s2i.config_files import load_config
 from s2i.data.audio import load_waveform
 from s2i.errors import InputError
 from s2i.inference.model import load
+from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.noise import caption_noise
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.reports.export import export
@@ -240,6 +241,21 @@ def test_a_cut_short_or_other_run_is_one_line(speech_run, tmp_path):
     write_checkpoint(last, {"kind": "classifier"})
     with pytest.raises(InputError, match="GAN run in .*last.pt, found kind 'classifier'"):
         load(tmp_path)
+
+
+def test_large_images_are_generated_in_the_form_for_inference(speech_run, monkeypatch):
+    path = load(speech_run, "cpu").path("speech")
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    encoding = CaptionEncoding(
+        torch.randn(2, path.embedding_dim), torch.randn(2, path.embedding_dim, 5), mask
+    )
+    expected = path.generate(encoding, ["a", "b"]).images
+    monkeypatch.setattr("s2i.inference.path.LARGE", 16)
+    quick = replace(path)
+    for one, other in zip(quick.generate(encoding, ["a", "b"]).images, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in quick._quick_generator.modules())
+    assert quick.fingerprint("generator") == path.fingerprint("generator")
 
 
 def test_importing_the_package_imports_no_torch_until_load_is_asked_for():
