@@ -199,8 +199,9 @@ def read_pack_facts(folder: Path) -> dict[str, Any]:
     try:
         facts = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
+        found = "no whole pack.json" if folder.is_dir() else "no such folder"
         raise InputError(
-            f"expected a pack in {folder}, found no whole pack.json: run data_prep/pack.py"
+            f"expected a pack in {folder}, found {found}: check data.pack, or run data_prep/pack.py"
         ) from error
     if not isinstance(facts, dict) or facts.get("version") != VERSION:
         raise InputError(

@@ -392,3 +392,8 @@ def test_a_huge_class_id_takes_no_room(tmp_path):
     build_pack(tiny_config(tmp_path), ["train"])
     pack = Pack(tmp_path / "pack" / "train")
     assert pack.class_labels[2**62] == 3 and sorted(pack.labels) == [0, 1, 2, 3]
+
+
+def test_a_missing_folder_is_called_that(tmp_path):
+    with pytest.raises(InputError, match="found no such folder: check data.pack"):
+        Pack(tmp_path / "nowhere")
