@@ -144,6 +144,8 @@ def test_processes_reach_trainings_and_evaluations_and_nothing_else(tmp_path):
         (["--stop-stage", "a[$(touch made)]"], "--stop-stage of 1 to 9"),
         (["--stage", "5", "--stop-stage", "4"], "at least 5"),
         (["--preset", "nowhere"], "found 'nowhere'"),
+        (["--preset", "cmcgan"], "a preset that also reads text, found 'cmcgan'"),
+        (["--preset", "deep_cross_modal_autoencoded"], "a preset that also reads text"),
         (["--preset", "../conf/default"], "a name"),
         (["--exp", "a/b"], "a name"),
         (["--exp", "-x"], "a name"),
