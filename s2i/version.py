@@ -10,7 +10,7 @@ VERSION = "0.1.0"
 
 def commit() -> tuple[str | None, bool | None]:
     """Commit and whether files differ from it, if the package lies in its own git repository."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parent
 
     def git(*words: str) -> str | None:
         command = ["git", "-C", str(package), *words]
