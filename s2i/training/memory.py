@@ -183,4 +183,4 @@ def described(rows: int, batch_size: int) -> str:
 
 def gib(count: int) -> str:
     """Bytes in words."""
-    return f"{count / GIB:.2f} GiB"
+    return f"{count / GIB:.2f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"
