@@ -14,6 +14,7 @@ from s2i.config import Config, LogConfig, OptimiserConfig, ScheduleConfig
 from s2i.errors import InputError
 from s2i.runs.checkpoint import load_last
 from s2i.runs.run import CLOCK
+from s2i.training import optim
 from s2i.training.distributed import Engine
 from s2i.training.ema import average_decay, averaged, update_average
 from s2i.training.loop import Training
@@ -233,3 +234,30 @@ def test_the_average_is_a_net_of_its_own_with_ramped_decay_and_statistics_averag
 def test_the_average_ramps_up_to_its_decay():
     decays = [average_decay(step, 0.99) for step in (0, 10, 100, 10_000)]
     assert decays == sorted(decays) and decays[0] == pytest.approx(0.1) and decays[-1] == 0.99
+
+
+# Adam
+
+
+def test_many_weights_are_updated_in_one_pass_to_the_same_values(monkeypatch):
+    settings = OptimiserConfig(lr=0.01, betas=(0.5, 0.99), weight_decay=0.1)
+    found, states = [], []
+    for least in (10**9, 1):
+        monkeypatch.setattr(optim, "FUSED_FROM", least)
+        torch.manual_seed(0)
+        weights = [nn.Parameter(torch.randn(40, 30)), nn.Parameter(torch.randn(7))]
+        optimiser = adam(iter(weights), settings)
+        for step in range(5):
+            set_learning_rate(optimiser, settings, step, 5)
+            for weight in weights:
+                weight.grad = torch.randn_like(weight)
+            optimiser.step()
+        found.append(weights)
+        states.append(optimiser.state_dict())
+    assert [bool(state["param_groups"][0]["fused"]) for state in states] == [False, True]
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)
+    # One that was begun before goes on as it was begun.
+    optimiser = adam(found[1], settings)
+    optimiser.load_state_dict(states[0])
+    assert not optimiser.param_groups[0]["fused"]
