@@ -246,7 +246,7 @@ def test_from_the_command_line(packed, tmp_path, capsys):
         )
     for words, expected in (
         (["--image", str(packed / "data" / "0.png"), "--output", "b.wav", "--count", "2"], "without --count"),
-        (["--image", str(packed / "data" / "none.png"), "--output", "b.wav"], "found none at"),
+        (["--image", str(packed / "data" / "none.png"), "--output", "b.wav"], "found neither"),
         (["--image", str(packed / "data" / "0.png"), "--output", "b.gif"], "ends in .wav or .png"),
         (["--speech", str(packed / "data" / "0-0.wav"), "--output", "b.wav"], "path from speech"),
         (["--image", str(packed / "data" / "0.png"), "--output", "b.png"], "path from speech"),

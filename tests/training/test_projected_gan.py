@@ -253,6 +253,7 @@ def test_a_step_passes_the_frozen_network_and_each_trunk_no_more_often_than_it_m
     monkeypatch.setattr(Head, "forward", note_head)
     monkeypatch.setattr(gan_step, "augment", note_change)
     config = make_config(trained_encoders, tmp_path / "run", steps=2)
+    config = replace(config, memory_format="channels_last")  # a trial of both would be a further call
     gan.train_gan(replace(config, gan=replace(config.gan, adversarial_start=0.0)))
     # the posterior's; generated images for both sides, real ones, half of the real and of the generated ones
     # as they are
