@@ -48,8 +48,10 @@ def launch(processes: int, words: Sequence[str]) -> int:
             elastic_launch(config, sys.executable)("-m", "s2i", *words)
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
-            for path in Path(folder).glob(f"**/{rank}/stderr.log") if 0 not in error.failures else ():
-                sys.stderr.write("".join(path.read_text(errors="replace").splitlines(True)[-20:]))
+            first = error.failures.get(0)
+            if first is None or first.exitcode < 0:  # it was ended with the others, before it could say why
+                for path in Path(folder).glob(f"**/{rank}/stderr.log"):
+                    sys.stderr.write("".join(path.read_text(errors="replace").splitlines(True)[-20:]))
             return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
         except SignalException as error:
             return 128 + error.sigval

@@ -101,15 +101,18 @@ def test_a_wrong_call_is_one_line(tree, script, words):
     assert done.stderr.startswith("s2i: error: expected") and done.stderr.count("\n") == 1
 
 
-def test_a_training_that_fails_in_several_processes_says_why_once(tmp_path):
-    """Each process finds the same error; the first one's is told, and its exit status is the command's."""
+@pytest.mark.parametrize("late", ["0", "1"])
+def test_a_training_that_fails_in_several_processes_says_why_once(tmp_path, late):
+    """Each process finds the same error; one's is told, whichever comes first to end the others."""
+    text = f'import os, time\nif os.environ.get("RANK") == "{late}":\n    time.sleep(4)\n'
+    (tmp_path / "sitecustomize.py").write_text(text)  # Python reads it as it starts
     words = ["--processes", "2", "train-gan", "--config", str(tmp_path / "none.yaml")]
     done = subprocess.run(
         [sys.executable, "-m", "s2i.launch", *words],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         check=False,
     )
     assert done.returncode == 2
