@@ -47,6 +47,7 @@ from s2i.runs.checkpoint import LAST, load_last, random_state, save_last, set_ra
 from s2i.runs.log_writers import open_writers
 from s2i.runs.run import Run, open_run
 from s2i.training.distributed import Engine
+from s2i.training.optim import load_optimiser
 from s2i.training.pace import Pace
 from s2i.training.profiling import part, step_profiler
 from s2i.training.term_means import TermMeans
@@ -239,7 +240,7 @@ class Training:
                 if isinstance(net, AveragedModel):
                     net.n_averaged.fill_(state["step"])
             for name, optimiser in self.optimisers.items():
-                optimiser.load_state_dict(state["optimisers"][name])
+                load_optimiser(optimiser, state["optimisers"][name])
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"expected {self.run.checkpoints / LAST} to hold this training, found another shape"

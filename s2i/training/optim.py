@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -41,6 +43,18 @@ def adam(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> Adam:
         weight_decay=config.weight_decay,
         fused=sum(weight.numel() for weight in weights) >= FUSED_FROM or None,
     )
+
+
+def load_optimiser(optimiser: Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimiser's state; what it keeps of a weight comes to lie in memory as the weight does.
+
+    A run may go on in another memory format, and a fused update on a CPU reads both as they lie.
+    """
+    optimiser.load_state_dict(state)
+    for weight, values in optimiser.state.items():
+        for name, value in values.items():
+            if value.shape == weight.shape and value.stride() != weight.stride():
+                values[name] = torch.empty_like(weight).copy_(value)
 
 
 def set_learning_rate(optimiser: Optimizer, config: OptimiserConfig, step: int, steps: int) -> float:

@@ -18,7 +18,13 @@ from s2i.training import optim
 from s2i.training.distributed import Engine
 from s2i.training.ema import average_decay, averaged, update_average
 from s2i.training.loop import Training
-from s2i.training.optim import adam, clip_gradients, learning_rate_factor, set_learning_rate
+from s2i.training.optim import (
+    adam,
+    clip_gradients,
+    learning_rate_factor,
+    load_optimiser,
+    set_learning_rate,
+)
 from tests.fixtures.models import same
 
 STEPS = 23
@@ -261,3 +267,26 @@ def test_many_weights_are_updated_in_one_pass_to_the_same_values(monkeypatch):
     optimiser = adam(found[1], settings)
     optimiser.load_state_dict(states[0])
     assert not optimiser.param_groups[0]["fused"]
+
+
+@pytest.mark.parametrize("least", [10**9, 1])
+def test_a_run_that_goes_on_in_another_memory_format_has_the_same_updates(least, monkeypatch):
+    monkeypatch.setattr(optim, "FUSED_FROM", least)
+    formats = (torch.channels_last, torch.contiguous_format)
+    gradients = torch.randn(2, 6, 5, 3, 3)
+    weights = []
+    for memory_format in formats:
+        torch.manual_seed(0)
+        first, second = (
+            nn.Parameter(torch.randn(6, 5, 3, 3).to(memory_format=each))
+            for each in (formats[0], memory_format)
+        )
+        begun, continued = (adam([weight], OPTIMISER) for weight in (first, second))
+        first.grad = gradients[0].clone(memory_format=torch.channels_last)
+        begun.step()
+        second.data.copy_(first.data)
+        load_optimiser(continued, begun.state_dict())
+        second.grad = gradients[1].clone(memory_format=memory_format)
+        continued.step()
+        weights.append(second.detach())
+    torch.testing.assert_close(*weights)
