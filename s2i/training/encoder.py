@@ -129,7 +129,8 @@ def train_encoder(config: Config) -> Path:
         vocabulary = vocabulary_of(config.text_encoder.units, train_pack.texts())
     settings, engine = config.matching, Engine.start(config)
     rows = engine.rows(settings.batch_size, "matching.batch_size")
-    engine = fit_to_memory(engine, rows, partial(count_encoder_peak, EncoderNetworks))
+    lower = "matching.batch_size or image_encoder.input_size"
+    engine = fit_to_memory(engine, rows, partial(count_encoder_peak, EncoderNetworks), lower)
     sizes = len(vocabulary or ()), len(train_pack.class_labels)
     networks = EncoderNetworks(config, *sizes, _speakers(config, train_pack), engine.joint).to(engine.device)
     image_encoder = connect(networks.image_encoder, config.image_encoder)

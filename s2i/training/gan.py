@@ -59,7 +59,9 @@ def train_gan(config: Config) -> Path:
             for each, (encoder, _, _) in zip(configs, encoders, strict=True)
         }
     )
-    engine = fit_to_memory(engine, engine.rows(settings.batch_size, "gan.batch_size"), count_gan_peak)
+    rows = engine.rows(settings.batch_size, "gan.batch_size")
+    lower = "generator.channels, discriminator.channels or generator.stages"
+    engine = fit_to_memory(engine, rows, count_gan_peak, lower)
     networks, of_first_stage = _build_networks(config, engine, len(pack.class_labels), encoders[0][0])
     engine = networks.engine
     average = averaged(networks.generator)

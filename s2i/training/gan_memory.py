@@ -51,7 +51,9 @@ class GanStep:
         self, config: Config, batch_size: int, device: torch.device, joint: JointBatch = ALONE
     ) -> None:
         """`batch_size`: of this process; `joint`: the batch of all, where there are several."""
-        self.config = replace(config, gan=replace(config.gan, encoder_lr=0.0, caption_class_weight=0.0))
+        settings = replace(config.gan, encoder_lr=0.0, caption_class_weight=0.0)
+        settings = replace(settings, grow=(), adversarial_start=0.0)  # all stages and terms, from step 0 on
+        self.config = replace(config, gan=settings)
         self.engine = StepEngine(self.config, device, joint)
         encoder = build_caption_encoder(config, vocabulary=2)
         self._conditioner = _Conditioner(self.config, self.engine, encoder.embedding_dim)
@@ -66,10 +68,8 @@ class GanStep:
     def __call__(self) -> None:
         """Take it, but for the update of the average, which takes no memory; with a gradient penalty where
         the configuration has one."""
-        settings, networks = self.config.gan, self.networks
-        settings = replace(settings, grow=(), adversarial_start=0.0)
-        real_images = image_pyramid(self._batch.images, networks.generator.sizes)
-        train_step(networks, self._conditioner, self._batch, real_images, settings, 0)
+        real_images = image_pyramid(self._batch.images, self.networks.generator.sizes)
+        train_step(self.networks, self._conditioner, self._batch, real_images, self.config.gan, 0)
 
 
 class _Conditioner:

@@ -129,7 +129,7 @@ def make_moments(optimiser: Optimizer) -> None:
         group["lr"] = rate
 
 
-def fit_to_memory(engine: Engine, batch_size: int, count_peak: CountPeak) -> Engine:
+def fit_to_memory(engine: Engine, batch_size: int, count_peak: CountPeak, lower: str) -> Engine:
     """The engine of a run with the micro-batches that its `memory` allows; said in a line.
 
     The largest of the whole batch as it is, the whole batch with every network computed again, and parts of a
@@ -138,6 +138,7 @@ def fit_to_memory(engine: Engine, batch_size: int, count_peak: CountPeak) -> Eng
     Args:
         batch_size: rows of this process's batch.
         count_peak: bytes of a step with the configuration's `micro_batch`.
+        lower: keys that take less memory where they are lower, for the error.
 
     Raises:
         InputError: not even two rows at once fit.
@@ -158,8 +159,7 @@ def fit_to_memory(engine: Engine, batch_size: int, count_peak: CountPeak) -> Eng
             return replace(engine, config=fitted)
     raise InputError(
         f"expected a step within {gib(int(budget))} for memory={config.memory}, found {gib(peak)} with"
-        f" {candidates(batch_size)[-1]} images at once: allow more, or lower generator.channels,"
-        " discriminator.channels or generator.stages"
+        f" {candidates(batch_size)[-1]} images at once: allow more, or lower {lower}"
     )
 
 

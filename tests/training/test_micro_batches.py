@@ -116,6 +116,12 @@ def test_what_is_counted_without_data_is_what_a_step_takes(rows):
     assert abs(live.peak / expected - 1) < 0.02
 
 
+def test_an_adversary_that_starts_later_is_counted():
+    words = ("gan.reconstruction_weight=1", "gan.adversarial_ratio=1", "discriminator.condition_on=sentence")
+    always, later = (count_gan_peak(sized(*words, f"gan.adversarial_start={at}"), 4) for at in (0, 0.5))
+    assert later == always
+
+
 def test_parts_take_less_memory():
     whole, parts = (count_gan_peak(sized("generator.base_size=64", f"micro_batch={n}"), 16) for n in (0, 4))
     assert whole > 2 * parts
@@ -131,7 +137,7 @@ def fitted(config: Config, begun: Config | None = None) -> Config:
         return GIB * (min(batch_size, config.micro_batch) or 2 * batch_size)
 
     engine = Holder(config=config, begun=begun, device=torch.device("cpu"), is_main=True)
-    return fit_to_memory(engine, 12, count).config
+    return fit_to_memory(engine, 12, count, "generator.channels").config
 
 
 class Holder(SimpleNamespace):
@@ -169,8 +175,11 @@ def test_the_most_that_fits_is_chosen_said_and_kept(capsys):
 def test_a_step_that_never_fits_is_one_line():
     config = sized("memory=8gb")
     engine = Holder(config=config, begun=None, device=torch.device("cpu"), is_main=True)
-    with pytest.raises(InputError, match=r"within 6\.80 GiB for memory=8gb, found 9\.00 GiB with 2 images"):
-        fit_to_memory(engine, 12, lambda *_: 9 * GIB)
+    expected = (
+        r"within 6\.80 GiB for memory=8gb, found 9\.00 GiB with 2 images.* or lower matching\.batch_size"
+    )
+    with pytest.raises(InputError, match=expected):
+        fit_to_memory(engine, 12, lambda *_: 9 * GIB, "matching.batch_size")
 
 
 def test_a_run_keeps_its_micro_batches(trained_encoders, tmp_path, monkeypatch, capsys):
