@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 SKIPPED, WARMING, PROFILED = 2, 1, 5  # steps: the first also make what the others use
@@ -68,7 +69,11 @@ def shares(profiler: profile) -> tuple[dict[str, float], int]:
 
     A part inside another is "outer: inner", and counts in the outer one too.
     """
-    ranges = [event for event in profiler.events() if event.is_user_annotation]
+    ranges = [  # a GPU's own copies of them are left out
+        event
+        for event in profiler.events()
+        if event.is_user_annotation and event.device_type == DeviceType.CPU
+    ]
     seconds: dict[str, float] = {}
     steps = [event for event in ranges if event.name.startswith(_STEP)]
     within = 0.0

@@ -7,9 +7,12 @@ import time
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from s2i.data.pack_builder import build_pack
@@ -61,6 +64,17 @@ def test_shares_are_of_the_step_and_parts_are_named_within_their_parts():
     assert seconds["outer"] > 1.5 * seconds["outer: backward"] > 0.03
     top = seconds["outer"] + seconds["other"] + seconds["the rest"]
     assert top == pytest.approx(seconds["step"], rel=0.01)
+
+
+def test_a_gpus_copies_of_the_ranges_are_not_counted_again():
+    ranges = [("ProfilerStep#2", 0, 9e6), ("generate", 1e6, 4e6)]
+    events = [
+        FunctionEvent(0, name, 0, start, end, device_type=device, is_user_annotation=True)
+        for device in (DeviceType.CPU, DeviceType.CUDA)
+        for name, start, end in ranges
+    ]
+    seconds, steps = shares(SimpleNamespace(events=lambda: events))
+    assert steps == 1 and seconds == {"step": 9, "generate": 3, "the rest": 6}
 
 
 def test_a_profile_prints_shares_writes_a_trace_and_changes_no_bits(tmp_path, capsys):
