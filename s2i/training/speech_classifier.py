@@ -8,6 +8,7 @@ other images are held out: speech is generated from them alone, and compared wit
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +94,10 @@ def train_speech_classifier(config: Config) -> Path:
     with Training(engine, settings.steps, saved, facts) as training:
         network.train()
         for step in training.steps_left():
+            begun = time.perf_counter()
             chosen = _chosen(lengths, settings.batch_size, config.seed, step)
             mels, valid, labels = (part.to(engine.device) for part in taught.read(chosen))
+            training.pace.waited(begun, len(labels))
             with engine.autocast():
                 loss = F.cross_entropy(network(mels, valid), labels)
             learner.zero_grad()

@@ -81,6 +81,8 @@ def test_a_classifier_of_speech_learns_and_resumes_bit_for_bit(judged, tmp_path,
         "classes": 4,
     }
     assert line["value"] > 0.5  # tones of four pitches
+    logged = Run(judged / "classifier").read_log()
+    assert logged and all(each["images_per_second"] > 0 for each in logged)  # its recordings
     words = ["speech_classifier.steps=5"]
     unbroken = load_last(train_speech_classifier(tiny(judged, tmp_path / "run", words)) / "checkpoints")
     broken = tiny(judged, tmp_path / "broken", words)
