@@ -52,9 +52,9 @@ def matching_loss(
         total = total + config.added_weight * added
         terms["loss/added"] = added
     if config.joint_weight:
-        joint = losses.joint_embedding_loss(vectors, encoding.sentence, class_ids)
-        total = total + config.joint_weight * joint
-        terms["loss/joint"] = joint
+        embedding = losses.joint_embedding_loss(vectors, encoding.sentence, class_ids)
+        total = total + config.joint_weight * embedding
+        terms["loss/joint"] = embedding
     if config.distance_weight:
         distance = losses.distance_loss(vectors, encoding.sentence)
         total = total + config.distance_weight * distance

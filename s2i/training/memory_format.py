@@ -128,10 +128,10 @@ def try_both(
 
 
 def _agreed(engine: Engine, gain: float | None) -> float | None:
-    """The mean over the processes, which all lay their networks alike."""
-    if engine.world == 1:
-        return gain
-    return float(engine.average(torch.tensor(gain or 0.0, device=engine.device))) or None
+    """The mean over the processes, which all lay their networks alike; None where one has not tried."""
+    if engine.any(gain is None):
+        return None
+    return float(engine.average(torch.tensor(gain, device=engine.device)))
 
 
 def _loss(
