@@ -221,7 +221,8 @@ together() {
 }
 
 # beside COMMAND...: starts a command, or a function of the recipe, as soon as one of the cores is free, on one
-# thread; settle waits for the last of them. One that fails doesn't end the others: settle fails for it.
+# thread; settle waits for the last of them. One that fails doesn't end the others: settle fails for it. With
+# --processes one after the other.
 running=() failed=0 room=""
 beside() {
     if [ -n "$dry_run" ]; then
@@ -229,10 +230,11 @@ beside() {
         return
     fi
     trap 'stop_running; exit 130' INT TERM
+    if [ "$processes" -gt 1 ]; then room=1; fi
     room=${room:-$(cores)}
     until reap && [ "${#running[@]}" -lt "$room" ]; do sleep 1; done
     set -m # a process group each: what a function has started ends with it
-    (export OMP_NUM_THREADS=1 && "$@") 2> >(cat >&2) &
+    ([ "$processes" -gt 1 ] || export OMP_NUM_THREADS=1 && "$@") 2> >(cat >&2) &
     running+=($!)
     set +m
 }

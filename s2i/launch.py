@@ -18,7 +18,7 @@ from pathlib import Path
 
 from s2i.errors import InputError, Parser, exit_on_input_error
 
-TRAININGS = ("train-encoder", "train-gan", "train-regression", "train-cross-modal", "train-classifier")
+TRAININGS = ("train-encoder", "train-gan", "train-regression", "train-cross-modal")  # that share a batch
 
 
 def launch(processes: int, words: Sequence[str]) -> int:

@@ -371,6 +371,16 @@ def test_beside_runs_all_and_fails_at_the_end_for_the_one_that_failed(recipe, tm
     assert (tmp_path / "threads").read_text() == "1\n"
 
 
+def test_beside_is_one_after_the_other_in_several_processes(recipe, tmp_path):
+    one = "beside run bash -c '[ ! -e busy ] && touch busy && sleep .2 && rm busy && echo done >>log'\n"
+    recipe.write_text(
+        'set -euo pipefail\nlast_stage=1\nsource "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"\n'
+        f'begin "$@"\ncores() {{ echo 8; }}\nif stage 1 all "many"; then\n{one}{one}settle\nfi\nfinish\n'
+    )
+    done = bash(recipe, "--processes", "2", S2I_PYTHON=sys.executable)
+    assert done.returncode == 0 and (tmp_path / "log").read_text() == "done\ndone\n"
+
+
 @pytest.mark.parametrize("option", ["--root", "--exp", "--preset", "--stage"])
 def test_an_empty_value_is_refused(option):
     done = bash(RUN, "--dry-run", option, "")
