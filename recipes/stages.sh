@@ -26,11 +26,12 @@
 
 usage() {
     cat <<END
-usage: $folder/$script [--preset NAME] [--root DATA] [--stage N] [--stop-stage M] [--list] [--dry-run] [--exp NAME]
-           [--processes N] [-- key=value ...]
+usage: $folder/$script [--preset NAME] [--root DATA] [--voices PLAN] [--stage N] [--stop-stage M] [--list] [--dry-run]
+           [--exp NAME] [--processes N] [-- key=value ...]
 
   --preset NAME     choices in $folder/conf/NAME.yaml (default: ${default_preset:-default})
   --root DATA       folder of the data (default: in $folder/data)
+  --voices PLAN     who speaks the captions: a file as in data_prep/README.md (default: the preset's)
   --stage N         first recipe stage (default: 1)
   --stop-stage M    last recipe stage (default: $last_stage)
   --list            name the recipe stages and end
@@ -54,17 +55,18 @@ begin() {
     top="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
     folder="recipes/$(basename -- "$(cd -- "$(dirname -- "${BASH_SOURCE[1]}")" && pwd)")"
     script="$(basename -- "${BASH_SOURCE[1]}")"
-    preset=${default_preset:-default} root="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
+    preset=${default_preset:-default} root="" voices="" exp="" first=1 last=$last_stage list="" dry_run="" overrides=() stage_name=""
     r_precision_encoder=() report=""
     processes=1 first_stage="" generator_training=train-gan image_network_of_encoder="" matches_encoders=yes
     while [ $# -gt 0 ]; do
         case "$1" in
-            --preset | --root | --exp | --stage | --stop-stage | --processes)
+            --preset | --root | --voices | --exp | --stage | --stop-stage | --processes)
                 [ $# -ge 2 ] || usage_error "expected a value after $1, found none"
                 [ -n "$2" ] || usage_error "expected a value after $1, found an empty one (is a variable unset?)"
                 case "$1" in
                     --preset) preset=$2 ;;
                     --root) root=$2 ;;
+                    --voices) voices=$2 ;;
                     --exp) exp=$2 ;;
                     --stage) first=$2 ;;
                     --stop-stage) last=$2 ;;
@@ -91,10 +93,13 @@ begin() {
     for word in ${overrides[@]+"${overrides[@]}"}; do
         [[ "$word" == ?*=* ]] || usage_error "expected key=value after --, found '$word'"
     done
-    case "$root" in
-        "" | /*) ;;
-        *) [ "$PWD" -ef "$top" ] || root="$PWD/$root" ;;
-    esac
+    local path
+    for path in root voices; do
+        case "${!path}" in
+            "" | /*) ;;
+            *) [ "$PWD" -ef "$top" ] || printf -v "$path" '%s' "$PWD/${!path}" ;;
+        esac
+    done
     config="$folder/conf/$preset.yaml"
     if [ ! -f "$top/$config" ]; then
         usage_error "expected a preset ($(cd -- "$top/$folder/conf" && echo *.yaml)), found '$preset'"

@@ -53,7 +53,7 @@ fi
 
 if stage 2 speak "speak the captions"; then
     run "$python" -m data_prep.synthesize_speech --manifest "$work/manifest.jsonl" --root "$work" \
-        --output "$work/spoken.jsonl" --plan "$folder/voices.yaml"
+        --output "$work/spoken.jsonl" --plan "${voices:-$folder/voices.yaml}"
 fi
 
 if stage 3 pack "check the data, pack it for training, cache the features of the frozen image network"; then

@@ -82,7 +82,7 @@ start_setting() { beside train_setting "$@"; }
 note_setting() { trained+=("$runs-$1"); }
 
 if stage 1 data "draw the birds and synthesise their captions, unless run.sh has"; then
-    run bash "$folder/run.sh" --root "$root" --stop-stage 2
+    run bash "$folder/run.sh" --root "$root" ${voices:+--voices "$voices"} --stop-stage 2
 fi
 
 if stage 2 pack "pack them, and the classifier's, at the size of the grid"; then

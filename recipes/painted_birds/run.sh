@@ -7,7 +7,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
 
 # The data of a preset; presets with the same data share a folder.
-voices="$folder/voices/default.yaml"
+default_voices="$folder/voices/default.yaml"
 case "$preset" in
     smoke)
         birds=(--train-species 12 --val-species 4 --test-species 4 --train-images 6 --val-images 4 --test-images 4)
@@ -18,7 +18,7 @@ case "$preset" in
         birds=(--train-images 10)
         classifier_birds=(--independent 5000)
         root=${root:-$folder/data/more}
-        voices="$folder/voices/best.yaml"
+        default_voices="$folder/voices/best.yaml"
         ;;
     *)
         birds=()
@@ -41,7 +41,7 @@ fi
 
 if stage 2 speak "speak the captions"; then
     run "$python" -m data_prep.synthesize_speech --manifest "$root/manifest.jsonl" --root "$root" \
-        --output "$root/spoken.jsonl" --plan "$voices"
+        --output "$root/spoken.jsonl" --plan "${voices:-$default_voices}"
 fi
 
 if stage 3 pack "check both data sets and pack them for training"; then

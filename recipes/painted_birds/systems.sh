@@ -107,7 +107,7 @@ train_r_precision_encoder() {
 }
 
 if stage 1 data "draw the birds and synthesise their captions, unless run.sh has"; then
-    run bash "$folder/run.sh" --root "$root" --stop-stage 2
+    run bash "$folder/run.sh" --root "$root" ${voices:+--voices "$voices"} --stop-stage 2
 fi
 
 if stage 2 pack "pack them as log-mels, normalised and not, and as waveforms, and the classifier's birds"; then

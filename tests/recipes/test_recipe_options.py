@@ -73,6 +73,17 @@ def test_a_dry_run_prints_commands_and_changes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_speaks_is_the_plan_that_was_named_or_the_presets():
+    def plan(*words: str) -> str:
+        command, *_ = planned("--stage", "2", "--stop-stage", "2", *words)
+        return command[command.index("--plan") + 1]
+
+    folder = "recipes/painted_birds/voices"
+    assert plan() == f"{folder}/default.yaml"
+    assert plan("--preset", "best") == f"{folder}/best.yaml"
+    assert plan("--preset", "best", "--voices", "others.yaml") == "others.yaml"
+
+
 def test_speech_and_text_differ_in_modality_run_and_encoder_alone():
     for number in ("5", "6"):
         speech, text, *_ = planned("--stage", number, "--stop-stage", number)
