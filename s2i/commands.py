@@ -95,6 +95,7 @@ def generate(
     interpolate: list[Path] | None,
     frames: int | None,
     root: Path | None,
+    processes: int,
     **options: Any,
 ) -> None:
     """Generate from one sentence, from many, between two recordings, or from an image; prints each file
@@ -105,7 +106,8 @@ def generate(
             found = "a folder" if os.path.isdir(given) else "neither file nor folder"
             raise InputError(f"expected a recording or sentences at {given}, found {found}: check the path")
     if interpolate:
-        _only(options | {"root": root}, "interpolate", "count", "stages", "attention", "root", "caption")
+        given = options | {"root": root, "processes": processes}
+        _only(given, "interpolate", "count", "stages", "attention", "root", "caption", "processes")
         from s2i.inference.interpolate import interpolate as generate_between
 
         chosen = {key: options[key] for key in ("model", "output", "seed", "truncation", "scale", "device")}
@@ -117,7 +119,7 @@ def generate(
         name = "image" if image else "output *.wav"
         given = options | {"root": root, "frames": frames, "record": record, "texts": texts}
         refused = ("count", "stages", "attention", "root", "frames", "record", "texts", "scale", "caption")
-        _only(given, name, *refused)
+        _only(given | {"processes": processes}, name, *refused, "processes")
         from s2i.inference.generate_speech import generate_speech
 
         chosen = {key: options[key] for key in ("model", "output", "text", "seed", "truncation", "device")}
@@ -134,11 +136,13 @@ def generate(
         del options["text"]
         from s2i.inference.generate_many import generate_many
 
-        for path in generate_many(source=source, root=root, **options):
+        for path in generate_many(source=source, root=root, processes=processes, **options):
             print(path, flush=True)
         return
     if root is not None:
         raise InputError("expected --root beside a manifest, found it alone: leave out --root")
+    if processes > 1:
+        raise InputError("expected --processes beside many sentences, found one: leave out --processes")
     from s2i.inference.generate import check_outputs, generate
 
     if record is not None:

@@ -89,6 +89,13 @@ def add_generation(verbs: Verbs) -> None:
         metavar="N",
         help="number of images of --interpolate (default: 9)",
     )
+    output.add_argument(
+        "--processes",
+        type=whole_number(1, 1024),
+        default=1,
+        metavar="N",
+        help="processes that share many sentences, each with one thread (default: 1)",
+    )
     add_root(output)
     add_device(output)
 

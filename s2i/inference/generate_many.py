@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ from s2i.files.atomic import parse_json, read_lines, sha256_of
 from s2i.files.output_folder import OutputFolder
 from s2i.inference.generate import check_attention
 from s2i.inference.image_facts import image_facts, text_chunks
-from s2i.inference.model import load
+from s2i.inference.model import Model, load
 from s2i.inference.path import GenerationPath
 from s2i.inference.sentence_page import PageSettings, sentence_pages
+from s2i.processes import in_order
 from s2i.progress import progress, say
 
 SETTINGS = "settings.json"  # in the output: the settings of its images,
@@ -38,6 +41,11 @@ class Sentence:
     text: str | None = None
     where: str = ""
 
+    @property
+    def file_name(self) -> str:
+        """Of its image and of its attention maps, in their folders."""
+        return f"{self.name}.png"
+
     def digest(self) -> str:
         """SHA-256 of the recording or the text; "" for an unreadable file."""
         if self.speech is None:
@@ -46,6 +54,38 @@ class Sentence:
             return sha256_of(self.speech)
         except OSError:
             return ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be made of every sentence.
+
+    Attributes:
+        model: as it is loaded here, or as another process loads it.
+        name: of the model.
+        attention: whether there are attention maps.
+    """
+
+    model: Model | str | Path
+    name: str
+    device: str
+    settings: PageSettings
+    attention: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a sentence: its digest and its PNGs, images and, where asked for, attention maps; None where those
+    that are there are of this digest, or where it can't be used, for the reason `refusal`.
+
+    Attributes:
+        warned: the warnings that it gave.
+    """
+
+    digest: str
+    pages: tuple[bytes, ...] | None = None
+    refusal: str = ""
+    warned: tuple[tuple[str, type[Warning]], ...] = ()
 
 
 def generate_many(
@@ -60,6 +100,7 @@ def generate_many(
     root: str | Path | None = None,
     scale: int = 1,
     caption: bool = False,
+    processes: int = 1,
     device: str = "auto",
 ) -> Iterator[Path]:
     """Generate every sentence of a source into a folder, a PNG each, with the bytes that `generate` writes.
@@ -76,9 +117,10 @@ def generate_many(
         attention: such a folder for attention maps.
         root: that a manifest's paths start from; by default its own folder.
         count, seed, truncation, stages, scale, caption: as `generate`.
+        processes: that share the sentences; of several each has one thread and a copy of the model.
 
     Yields:
-        Each image's file as soon as it is written.
+        Each image's file, in the order of the sentences, as soon as it and those before are written.
 
     Raises:
         InputError: nothing to generate, a folder that holds anything else, images in it that were
@@ -90,7 +132,7 @@ def generate_many(
         )
     source, folders = Path(source), [OutputFolder(output, "s2i generate")]
     folders += [OutputFolder(attention, "s2i generate --attention")] if attention is not None else []
-    loaded, named = load(model, device), Path(model).absolute().name
+    loaded = load(model, device)
     sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
     path = replace(loaded.path("text" if sentences[0].speech is None else "speech"), truncation=truncation)
     check_attention(path, attention is not None)
@@ -99,33 +141,72 @@ def generate_many(
             stack.enter_context(folder.held())
         settings = PageSettings(count, seed, truncation, stages, scale, caption)
         _check_settings(folders[0], path, settings.chosen())
-        seeds, generated = range(seed, seed + count), _read_generated(folders[0].path / GENERATED)
+        generated = _read_generated(folders[0].path / GENERATED)
+        processes = min(processes, len(sentences))
+        task = Task(
+            loaded if processes == 1 else model,
+            Path(model).absolute().name,
+            device,
+            settings,
+            attention is not None,
+        )
+        jobs = (
+            (task, sentence, generated.get(sentence.name) if _is_there(sentence, folders) else None)
+            for sentence in sentences
+        )
+        outcomes = in_order(_generate, jobs, processes)
         unusable: list[str] = []
-        for sentence in progress(sentences, len(sentences), "sentences generated"):
-            name, digest = f"{sentence.name}.png", sentence.digest()
-            if generated.get(sentence.name) != digest or not all(
-                (folder.path / name).is_file() for folder in folders
-            ):
-                try:
-                    _, encoding = loaded.encode(
-                        speech=sentence.speech, text=sentence.text, where=sentence.where
-                    )
-                except InputError as error:
-                    say(f"left out: {sentence.where and f'{sentence.where}: '}{error}")
-                    unusable.append(sentence.name)
-                    continue
-                said = (sentence.text, sentence.speech)
-                pages = sentence_pages(path, encoding, *said, settings, seeds, named, attention is not None)
-                about = text_chunks(image_facts(path, named, *said, **settings.chosen()))
-                for page, folder in zip(pages, folders, strict=True):
-                    folder.write(name, png_bytes(page, about))
-                folders[0].append(GENERATED, {"name": sentence.name, "of": digest})
-            yield Path(output) / name
+        for sentence, outcome in zip(
+            progress(sentences, len(sentences), "sentences generated"), outcomes, strict=True
+        ):
+            for message, category in outcome.warned:
+                warnings.warn(message, category, stacklevel=2)
+            if outcome.refusal:
+                say(f"left out: {sentence.where and f'{sentence.where}: '}{outcome.refusal}")
+                unusable.append(sentence.name)
+                continue
+            if outcome.pages is not None:
+                for page, folder in zip(outcome.pages, folders, strict=True):
+                    folder.write(sentence.file_name, page)
+                folders[0].append(GENERATED, {"name": sentence.name, "of": outcome.digest})
+            yield Path(output) / sentence.file_name
     if unusable:
         raise InputError(
             f"expected {len(sentences)} usable sentences in {source}, found {len(unusable)} that can't be"
             f" used, named above, the first is {unusable[0]}: mend or remove them; all others are generated"
         )
+
+
+def _is_there(sentence: Sentence, folders: list[OutputFolder]) -> bool:
+    return all((folder.path / sentence.file_name).is_file() for folder in folders)
+
+
+@lru_cache(maxsize=1)
+def _load(model: str | Path, device: str) -> Model:
+    """Once in each process of several."""
+    return load(model, device)
+
+
+def _generate(task: Task, sentence: Sentence, known: str | None) -> Outcome:
+    """A sentence's outcome; `known`: the digest of which its files are."""
+    digest = sentence.digest()
+    if digest == known:
+        return Outcome(digest)
+    settings = task.settings
+    loaded = task.model if isinstance(task.model, Model) else _load(task.model, task.device)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            path, encoding = loaded.encode(speech=sentence.speech, text=sentence.text, where=sentence.where)
+        except InputError as error:
+            return Outcome(digest, refusal=str(error))
+        path = replace(path, truncation=settings.truncation)
+        said = (sentence.text, sentence.speech)
+        seeds = range(settings.seed, settings.seed + settings.count)
+        pages = sentence_pages(path, encoding, *said, settings, seeds, task.name, task.attention)
+        about = text_chunks(image_facts(path, task.name, *said, **settings.chosen()))
+        written = tuple(png_bytes(page, about) for page in pages)
+    return Outcome(digest, written, warned=tuple((str(each.message), each.category) for each in caught))
 
 
 def _read(source: Path, root: Path, modalities: set[str]) -> list[Sentence]:

@@ -44,6 +44,23 @@ def test_each_recording_of_a_folder_gives_the_same_image_as_alone(model, recordi
             assert one.read_bytes() == (tmp_path / folder / f"{name}.png").read_bytes()
 
 
+def test_several_processes_give_the_images_and_lines_of_one(model, tmp_path, capsys):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join([SENTENCES[0], "quagga", "a red zebra", SENTENCES[1]]))
+
+    def images(processes):
+        made = []
+        with pytest.warns(InputWarning, match="line 3: .* never learnt zebra"):
+            with pytest.raises(InputError, match="found 1 that can't be used, named above, the first is 2:"):
+                for file in generate_many(model, lines, tmp_path / str(processes), processes=processes):
+                    made.append((file.name, file.read_bytes()))
+        assert "left out: lines.txt, line 2: " in capsys.readouterr().err
+        return made
+
+    found = images(2)
+    assert [name for name, _ in found] == ["1.png", "3.png", "4.png"] and found == images(1)
+
+
 def test_photographs_beside_the_recordings_are_never_written_over(model, recordings, tmp_path):
     both = tmp_path / "both"
     shutil.copytree(recordings, both)
