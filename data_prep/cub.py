@@ -34,6 +34,7 @@ from data_prep.cub_tables import FOLDER, Photograph, check_photograph, read_phot
 from s2i.data.manifest import SPLITS, Caption, ImageRecord, check_manifest_file, write_manifest
 from s2i.data.text import tokenise
 from s2i.errors import InputError, Parser, exit_on_input_error
+from s2i.files.output_folder import say_replaced
 from s2i.files.paths import given_path
 from s2i.progress import progress, say
 
@@ -90,6 +91,7 @@ def make_manifest(
         )
     division = divide(photographs, read_published_lists(root), seed, val_classes, test_classes)
     tally.left_out["not in the list of its split"] = division.unlisted
+    say_replaced(output)
     write_manifest(output, _images(Path(root), division, writers, tally))
     return f"{output}: CUB-200-2011 in {root}\n{_card(tally, division)}"
 

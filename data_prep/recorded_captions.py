@@ -21,6 +21,7 @@ from s2i.data.manifest import (
 )
 from s2i.data.sound_files import check_recording
 from s2i.errors import InputError
+from s2i.files.output_folder import say_replaced
 from s2i.progress import listed, progress, say
 
 S2IGAN_SPEAKER = "LJ Speech (S2IGAN)"
@@ -63,6 +64,7 @@ def take_recordings(
         check_recording(recording.path, AudioConfig().max_seconds)
     filled = [fill_captions(image, matched.get(image.id, {}), root) for image in images]
     _say_missing(filled, manifest, source, allow_missing)
+    say_replaced(output)
     write_manifest(output, filled)
 
 
@@ -123,6 +125,7 @@ def take_released(
     images = progress(iterate_manifest(manifest), total, "unpacking captions")
     filled = [_unpack(image, source, folder, audio) for image in images]
     _say_missing(filled, manifest, source, allow_missing)
+    say_replaced(output)
     write_manifest(output, filled)
 
 

@@ -20,6 +20,7 @@ from s2i.analysis.word_swaps import find_swaps
 from s2i.data.manifest import ImageRecord, check_manifest_file, write_manifest
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.files.output_folder import say_replaced
 from s2i.files.paths import given_path
 from s2i.inference.model import load
 from s2i.progress import say
@@ -52,6 +53,7 @@ def write_swapped_captions(run: str | Path, output: str | Path) -> None:
             ]
             yield replace(image, captions=tuple(captions))
 
+    say_replaced(output)
     write_manifest(output, images())
     say(f"{output}: {len(swaps)} swapped captions")
 

@@ -43,7 +43,7 @@ from s2i.data.manifest import SPLITS, ImageRecord, check_manifest_file, iterate_
 from s2i.data.shards import WHOLE, Shard
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.atomic import write_atomically
-from s2i.files.output_folder import check_output_file
+from s2i.files.output_folder import check_output_file, say_replaced
 from s2i.files.paths import given_path
 from s2i.processes import cores
 from s2i.progress import say
@@ -114,6 +114,7 @@ def speak_manifest(
                 )
             yield replace(image, captions=tuple(captions))
 
+    say_replaced(output)
     write_manifest(output, spoken())
 
 
@@ -130,6 +131,7 @@ def write_sentence(output: str | Path, text: str, waveform: np.ndarray, sample_r
     check_output_file(output)
     encoded = io.BytesIO()  # libsndfile prints a traceback where a stream refuses
     soundfile.write(encoded, waveform, sample_rate, format=kind)
+    say_replaced(output)
     with write_atomically(output, "wb") as stream:
         stream.write(encoded.getbuffer())
 

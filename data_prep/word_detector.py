@@ -33,7 +33,7 @@ from s2i.data.augment.timing import Timing
 from s2i.data.manifest import Caption, ImageRecord
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.atomic import write_atomically
-from s2i.files.output_folder import check_output_file
+from s2i.files.output_folder import check_output_file, say_replaced
 from s2i.files.paths import given_path
 from s2i.metrics.boundaries import TOLERANCES, score_boundaries, uniform_boundaries
 from s2i.models.word_detector import APART, WordDetector, change_points, pick_peaks, smooth
@@ -161,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in given.test:
         _report(f"{name}, not taught", detector, spoken[name])
     if given.output is not None:
+        say_replaced(given.output)
         with write_atomically(given.output, "wb") as stream:
             stream.write(save(detector.state_dict()))
 

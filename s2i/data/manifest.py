@@ -89,7 +89,7 @@ def write_manifest(path: str | Path, images: Iterable[ImageRecord]) -> None:
 
 
 def check_manifest_file(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
-    """Before a manifest is written onto a file that was named to a command; see `check_output_file`.
+    """Whether a manifest may be written onto a file that was named to a command; see `check_output_file`.
 
     Raises InputError for an input, and for a file that is there and is no manifest.
     """

@@ -144,12 +144,12 @@ class OutputFolder:
         Args:
             last: the file that makes the output whole: it goes first and comes last.
         """
-        if any((self.path / name).exists() for name in self._known):
-            say(f"{self._told} is replaced")
         beside = self.path / "output" if self.path.is_dir() else self.path  # which may be another disk
         with part_folder(beside) as made:
             yield made
             with self.held():
+                if any((self.path / name).exists() for name in self._known):
+                    say(f"{self._told} is replaced")
                 self._move(made, last)
 
     @contextmanager
@@ -230,7 +230,7 @@ class OutputFolder:
 
 
 def check_output_file(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
-    """Before a file that was named to a command is written: said where it replaces another.
+    """Whether a file that was named to a command may be written, asked before anything else is done.
 
     What a killed process has left of the same file goes.
 
@@ -248,7 +248,13 @@ def check_output_file(path: str | Path, inputs: Iterable[str | Path] = ()) -> No
     for given in inputs:
         if path.exists() and Path(given).exists() and path.samefile(given):
             raise InputError(f"expected another file to write than {given}, which is read: name another")
-    say(f"{path} is replaced")
+
+
+def say_replaced(path: str | Path) -> None:
+    """Say that a file that was named to a command takes another's place: when all else has gone well, right
+    before it is written."""
+    if os.path.lexists(path):
+        say(f"{path} is replaced")
 
 
 def refuse_folder(path: Path) -> None:

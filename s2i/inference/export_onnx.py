@@ -12,7 +12,7 @@ import torch
 
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
-from s2i.files.output_folder import check_output_file
+from s2i.files.output_folder import check_output_file, say_replaced
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_to_image import SpeechToImage
@@ -61,6 +61,7 @@ def export_onnx(model: str | Path, output: str | Path) -> float:
             f"expected the same images of {model} in ONNX, found them {difference:.3g} apart, more than"
             f" {TOLERANCE:.3g}: this model can't be exported"
         )
+    say_replaced(output)
     with write_atomically(output, "wb") as stream:
         stream.write(content)
     say(f"{output}: {len(content) / 1e6:.2f} MB; its images are at most {difference:.1g} from PyTorch's")

@@ -9,7 +9,7 @@ from pathlib import Path
 from s2i.data.audio import Recording
 from s2i.data.images import save_png
 from s2i.errors import InputError
-from s2i.files.output_folder import check_output_file, refuse_folder
+from s2i.files.output_folder import check_output_file, refuse_folder, say_replaced
 from s2i.inference.image_facts import image_facts, text_chunks
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
@@ -66,6 +66,7 @@ def generate(
     pages = sentence_pages(path, encoding, text, speech, settings, seeds, name, attention is not None)
     about = text_chunks(image_facts(path, name, text, speech, **settings.chosen()))
     for page, file in zip(pages, outputs, strict=True):
+        say_replaced(file)
         save_png(page, file, about)
     return outputs
 

@@ -14,7 +14,7 @@ from PIL import Image
 from s2i.data.audio import Recording
 from s2i.data.images import save_png, to_uint8
 from s2i.files.atomic import write_atomically
-from s2i.files.output_folder import check_output_file
+from s2i.files.output_folder import check_output_file, say_replaced
 from s2i.inference.generate import check_outputs
 from s2i.inference.image_input import ImageInput
 from s2i.inference.model import Model, load
@@ -55,9 +55,12 @@ def generate_speech(
         path = replace(path, truncation=truncation)
         given = Image.fromarray(to_uint8(path.generate(encoding, [str(seed)]).images[-1][0]))
     if output.suffix.lower() in IMAGE:
-        save_png(_image_again(loaded, given, seed, truncation), output)
+        image = _image_again(loaded, given, seed, truncation)
+        say_replaced(output)
+        save_png(image, output)
         return output
     content = wav_bytes(*loaded.speak(given, seed))
+    say_replaced(output)
     with write_atomically(output, "wb") as stream:
         stream.write(content)
     return output

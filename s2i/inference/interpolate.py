@@ -15,7 +15,7 @@ from s2i.data.audio import Recording
 from s2i.data.images import grid, resize, save_png, to_uint8
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
-from s2i.files.output_folder import check_output_file
+from s2i.files.output_folder import check_output_file, say_replaced
 from s2i.inference.generate import check_outputs
 from s2i.inference.model import load
 from s2i.models.caption_encoding import CaptionEncoding
@@ -59,6 +59,7 @@ def interpolate(
         frame = path.generate(between(start, end, number / (frames - 1)), [str(seed)])
         pixels = to_uint8(frame.images[-1][0])
         images.append(np.asarray(resize(Image.fromarray(pixels), scale * len(pixels))))
+    say_replaced(output)
     if output.suffix.lower() == ".png":
         save_png(grid(np.stack(images), frames), output)
         return output

@@ -13,7 +13,7 @@ import numpy as np
 
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
-from s2i.files.output_folder import check_output_file
+from s2i.files.output_folder import check_output_file, say_replaced
 from s2i.progress import duration, listed
 from s2i.reports.charts import Curve, line_chart
 from s2i.reports.document import Section, document
@@ -53,6 +53,7 @@ def plot(runs: Sequence[str | Path], output: str | Path | None = None, follow: i
     page = found[0].folder / PAGE if output is None else Path(output)
     if output is not None:
         check_output_file(page)
+        say_replaced(page)
     while True:
         with write_atomically(page) as stream:
             stream.write(_page(found, follow))

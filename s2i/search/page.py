@@ -15,6 +15,7 @@ from s2i.data.images import load_image, png_bytes
 from s2i.data.sound_files import check_recording
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
+from s2i.files.output_folder import say_replaced
 from s2i.search.index import Hit
 
 SIDE = 192  # px of a thumbnail's longer side
@@ -55,6 +56,7 @@ def write_page(path: str | Path, query: str, hits: Sequence[Hit], query_file: Pa
     """
     items = "\n".join(_item(rank, hit) for rank, hit in enumerate(hits, 1))
     page = PAGE.format(title=escape(f"Nearest to {query}"), query=_query(query_file), items=items)
+    say_replaced(path)
     with write_atomically(path) as stream:
         stream.write(page)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from s2i.errors import InputError
 from s2i.files.locks import only_process
-from s2i.files.output_folder import RECORD, OutputFolder, check_output_file, refuse_foreign
+from s2i.files.output_folder import RECORD, OutputFolder, check_output_file, refuse_foreign, say_replaced
 from s2i.files.unfinished import PART
 
 NAMES = ("index.html", "a.txt", "audio/a.wav", "audio/b.wav")
@@ -211,7 +211,11 @@ def test_a_named_file_is_replaced_with_a_word_and_never_an_input(tmp_path, capsy
     assert capsys.readouterr().err == ""
     path.write_text("mine")
     check_output_file(path, [tmp_path / "other.wav"])
+    assert capsys.readouterr().err == ""  # the command may yet be refused
+    say_replaced(path)
     assert capsys.readouterr().err == f"{path} is replaced\n"
+    say_replaced(tmp_path / "new.png")
+    assert capsys.readouterr().err == ""
     (tmp_path / "link.wav").symlink_to("bird.png")
     os.link(path, tmp_path / "same.wav")
     for given_file in (path, tmp_path / "link.wav", tmp_path / "same.wav", tmp_path / "." / "bird.png"):
@@ -226,6 +230,9 @@ def test_a_folder_that_is_written_again_is_said_to_be_replaced(tmp_path, capsys)
     assert capsys.readouterr().err == ""
     write(tmp_path / "out", {"index.html": "2"})
     assert capsys.readouterr().err == f"{tmp_path / 'out'} is replaced\n"
+    with pytest.raises(ValueError), OutputFolder(tmp_path / "out", REPORT).replaced(last="index.html"):
+        raise ValueError
+    assert capsys.readouterr().err == ""  # nothing was
 
 
 def test_two_processes_do_not_write_one_folder_together(tmp_path):

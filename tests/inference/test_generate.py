@@ -35,6 +35,23 @@ def test_the_same_sentence_and_seed_give_the_same_bytes(model, speech, tmp_path)
     assert Image.open(tmp_path / "a.png").size == (32, 32)
 
 
+def test_a_refused_call_says_of_no_file_that_it_is_replaced(model, speech, tmp_path, capsys):
+    out = tmp_path / "a.png"
+    words = ["generate", "--model", str(model), "--output", str(out)]
+    cli.main([*words, "--speech", str(speech)])
+    before = out.read_bytes()
+    (tmp_path / "empty.wav").touch()
+    capsys.readouterr()
+    for refused in (["--text", "xyzzy"], ["--speech", str(tmp_path / "empty.wav")]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*words, *refused])
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and said.startswith("s2i: error: ") and said.count("\n") == 1
+    assert out.read_bytes() == before
+    cli.main([*words, "--speech", str(speech)])
+    assert f"{out} is replaced\n" in capsys.readouterr().err
+
+
 def _tile(page, row, column, side=32, gap=2):
     """An image of a page that `grid` laid out."""
     top, left = row * (side + gap), column * (side + gap)
