@@ -28,11 +28,11 @@ case "$preset" in # presets that need the same images and audio share a pack
             matching.batch_weight=1 matching.joint_weight=0 matching.distance_weight=0 matching.distillation_weight=0
         )
         ;;
-    gan_int_cls | stackgan | stackgan_stage1 | deep_cross_modal)
+    gan_int_cls | stackgan | stackgan_stage1 | deep_cross_modal | deep_cross_modal_random)
         case "$preset" in
             gan_int_cls) pack="$work/pack-224" ;;
             stackgan*) pack="$work/pack-256" ;;
-            *) pack="$work/pack-$preset" ;;
+            deep_cross_modal*) pack="$work/pack-deep_cross_modal" ;;
         esac
         r_precision_encoder+=(matching.batch_weight=1 matching.joint_weight=0) # likewise
         ;;

@@ -31,6 +31,7 @@ systems() {
     "$1" gan_int_cls matched
     "$1" wav2pix none
     "$1" deep_cross_modal own
+    "$1" deep_cross_modal_random none
     "$1" deep_cross_modal_autoencoded own
     "$1" deep_cross_modal_speech none
     "$1" cmcgan none

@@ -37,6 +37,7 @@ SIZES = {
     "stackgan": (7.03, 36.59, 71.26),
     "wav2pix": (10.71, 13.25, 18.82),
     "deep_cross_modal": (0.66, 5.67, 3.93),
+    "deep_cross_modal_random": (0.66, 5.67, 3.93),
     "deep_cross_modal_autoencoded": (0.66, 5.67, 3.93),
     "speech2face": (137.84, 11.82, None),
 }
@@ -58,6 +59,7 @@ NARROW = {  # of each preset for CUB; those for painted birds are small
         "speech_encoder.options.width=8",
     ],
     "deep_cross_modal": SMALLER,
+    "deep_cross_modal_random": SMALLER,
     "deep_cross_modal_autoencoded": [*SMALLER, "speech_generator.channels=2", "speech_generator.frames=48"],
     "deep_cross_modal_speech": [*SMALLER, "speech_generator.channels=2", "speech_generator.frames=48"],
     "cmcgan": [

@@ -15,8 +15,8 @@ from tests.recipes.presets import ROOT, load_preset
 
 RECIPE = ROOT / "recipes" / "painted_birds"
 SYSTEMS = ("s2igan", "li2020", "attngan", "attngan4", "stackgan_v2", "stackgan", "gan_int_cls", "wav2pix")
-SYSTEMS += ("deep_cross_modal", "deep_cross_modal_autoencoded", "deep_cross_modal_speech", "cmcgan")
-SYSTEMS += ("speech2face", "default")
+SYSTEMS += ("deep_cross_modal", "deep_cross_modal_random", "deep_cross_modal_autoencoded")
+SYSTEMS += ("deep_cross_modal_speech", "cmcgan", "speech2face", "default")
 CROSS_MODAL = ("deep_cross_modal_speech", "cmcgan")
 
 
