@@ -191,8 +191,38 @@ run() {
         printf '%s\n' "${line% }"
     else
         printf '%s\n' "${line% }" >&2
-        "$@"
+        if [ "$BASH_SUBSHELL" -eq 0 ]; then alone "$@"; else "$@"; fi
     fi
+}
+
+# A signal to this shell ends what it has started, too: each is a process group of its own, which gets one TERM, upon
+# which a training saves, and is waited for; a second signal ends it at once. `running` has the groups.
+running=()
+stop_running() {
+    local process
+    for process in ${running[@]+"${running[@]}"}; do
+        kill -TERM -- "-$process" 2>/dev/null || true
+    done
+    wait
+    exit 130
+}
+
+# start COMMAND...: in the background, in a process group of its own, which lasts as long as all of it
+start() {
+    trap stop_running HUP INT TERM
+    set -m
+    (trap 'exit 130' TERM && "$@") &
+    running+=($!)
+    set +m
+}
+
+# alone COMMAND...: waits for it, with its status
+alone() {
+    local status=0 others=(${running[@]+"${running[@]}"})
+    start "$@"
+    wait "$!" || status=$?
+    running=(${others[@]+"${others[@]}"})
+    return "$status"
 }
 
 # cores: prints how many this shell may use; nproc ignores a container's limit
@@ -216,32 +246,35 @@ together() {
     fi
     local threads=${OMP_NUM_THREADS:-$(cores)}
     threads=$((threads > 1 ? threads / 2 : 1))
-    (export OMP_NUM_THREADS=$threads && "${first_command[@]}") 2> >(cat >&2) &
-    local other=$!
-    trap 'kill -TERM $other 2>/dev/null; wait $other; exit 130' INT TERM
-    (export OMP_NUM_THREADS=$threads && "$@") || status=$?
-    wait "$other" || status=$?
-    trap - INT TERM
+    start on_threads "$threads" "${first_command[@]}"
+    start on_threads "$threads" "$@"
+    local process
+    for process in "${running[@]}"; do
+        wait "$process" || status=$?
+    done
+    running=()
     [ "$status" -eq 0 ] || exit "$status"
+}
+
+# on_threads NUMBER COMMAND...: what it says is no terminal's, so its progress is whole lines
+on_threads() {
+    export OMP_NUM_THREADS=$1
+    "${@:2}" 2> >(trap '' HUP INT TERM && exec cat >&2) # which outlives a signal to the group: the last lines count
 }
 
 # beside COMMAND...: starts a command, or a function of the recipe, as soon as one of the cores is free, on one
 # thread; settle waits for the last of them. One that fails doesn't end the others: settle fails for it. With
 # --processes one after the other.
-running=() failed=0 room=""
+failed=0 room=""
 beside() {
     if [ -n "$dry_run" ]; then
         "$@"
         return
     fi
-    trap 'stop_running; exit 130' INT TERM
     if [ "$processes" -gt 1 ]; then room=1; fi
     room=${room:-$(cores)}
     until reap && [ "${#running[@]}" -lt "$room" ]; do sleep 1; done
-    set -m # a process group each: what a function has started ends with it
-    ([ "$processes" -gt 1 ] || export OMP_NUM_THREADS=1 && "$@") 2> >(cat >&2) &
-    running+=($!)
-    set +m
+    if [ "$processes" -gt 1 ]; then start "$@"; else start on_threads 1 "$@"; fi
 }
 
 reap() {
@@ -256,20 +289,11 @@ reap() {
     running=(${left[@]+"${left[@]}"})
 }
 
-stop_running() {
-    local process
-    for process in ${running[@]+"${running[@]}"}; do
-        kill -TERM -- "-$process" 2>/dev/null || true
-    done
-    wait
-}
-
 settle() {
     while [ "${#running[@]}" -gt 0 ]; do
         sleep 1
         reap
     done
-    trap - INT TERM
     [ "$failed" -eq 0 ] || exit "$failed"
 }
 
@@ -347,8 +371,8 @@ train_and_compare() {
 }
 
 match_text() {
-    run "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder" &&
-        match_for_r_precision # errexit is off within what `together` waits for
+    run "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
+    match_for_r_precision
 }
 
 # The encoder that is used only to score. It is matched after the text encoder, which takes half the time of the
