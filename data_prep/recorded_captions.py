@@ -118,10 +118,11 @@ def take_released(
             of waveforms than the image has captions, whose order could not be trusted; broken files.
     """
     check_manifest_file(output, [manifest])
-    source, folder = Path(source), clip_folder(root, audio)
+    source = Path(source)
     if not source.is_dir():
         raise InputError(f"expected a folder of waveforms, found none at {source}: change --source")
     total = sum(1 for _ in iterate_manifest(manifest))
+    folder = clip_folder(root, audio)
     images = progress(iterate_manifest(manifest), total, "unpacking captions")
     filled = [_unpack(image, source, folder, audio) for image in images]
     _say_missing(filled, manifest, source, allow_missing)

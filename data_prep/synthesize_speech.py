@@ -74,7 +74,7 @@ def speak_manifest(
         InputError: what can't be read, spoken or written; the clips made until then are kept.
     """
     check_manifest_file(output, [manifest])
-    folder = clip_folder(root, audio)
+    folder = Path(root) / audio
     requests: dict[Path, Request] = {}
     speakers: Counter[str] = Counter()
     others = 0
@@ -94,6 +94,7 @@ def speak_manifest(
             speakers[utterance.family] += 1
             path = folder / file_name(utterance)
             requests.setdefault(path, Request(path, utterance, f"caption {number} of image {image.id}"))
+    clip_folder(root, audio)  # made when the whole manifest has been read
     missing = sum(not clip_exists(path) for path in requests)
     by = ", ".join(f"{count} by {name}" for name, count in speakers.items()) or "none"
     say(f"{manifest}: captions to speak: {by}; {missing} clips to make; {others} left as they are")

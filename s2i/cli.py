@@ -26,9 +26,10 @@ def _run(arguments: Sequence[str] | None) -> None:
     parser = build_parser()
     known, others = parser.parse_known_args(arguments)
     given = vars(known)
+    verb = given.pop("parser")
     # argparse accepts no positional words after an option has come between.
     if others and ("overrides" not in given or not all(_is_override(word) for word in others)):
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+        verb.error(f"unrecognized arguments: {' '.join(others)}")
     if others:
         given["overrides"] += others
     command = given.pop("command")

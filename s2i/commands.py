@@ -165,7 +165,7 @@ def about(file: Path, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    for name, value in {**facts, "again": command_of(facts)}.items():
+    for name, value in {**facts, "again": command_of(facts, file.parent)}.items():
         print(f"{name.replace('_', ' ')}: {value}")
 
 

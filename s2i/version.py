@@ -6,10 +6,17 @@ import subprocess
 from pathlib import Path
 
 VERSION = "0.1.0"
+CODE = (
+    ".",
+    "../data_prep",
+    "../recipes",
+    "../setup.py",
+)  # what a commit is to say of, from the package's folder
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """Commit and whether files differ from it, if the package lies in its own git repository."""
+    """Commit and whether the code differs from it, if the package lies in its own git repository. Images and
+    runs that lie beside the code are no change."""
     package = Path(__file__).resolve().parent
 
     def git(*words: str) -> str | None:
@@ -23,7 +30,7 @@ def commit() -> tuple[str | None, bool | None]:
     head = git("rev-parse", "HEAD")
     if head is None or git("rev-parse", "--show-prefix") != "s2i/":
         return None, None
-    return head, git("status", "--porcelain") != ""
+    return head, git("status", "--porcelain", "--", *CODE) != ""
 
 
 def described() -> str:

@@ -37,6 +37,8 @@ def test_a_clone_tells_its_commit_and_whether_it_was_changed(tmp_path):
     git("commit", "-q", "-m", "all")
     head = git("rev-parse", "HEAD")
     assert told() == [head, "False", f"{s2i.__version__} (commit {head[:10]})"]
+    (tmp_path / "bird.png").touch()
+    assert told()[1] == "False"  # somebody's image is no change of the code
     (package / "new.py").touch()
     assert told() == [head, "True", f"{s2i.__version__} (commit {head[:10]}, with changes)"]
 

@@ -68,7 +68,10 @@ def add_models(verbs: Verbs) -> None:
         help="index of s2i index, to show nearest real images",
     )
     showing.add_argument(
-        "--port", type=whole_number(1), metavar="N", help="port (default: the first free one from 7860 on)"
+        "--port",
+        type=whole_number(1, 65535),
+        metavar="N",
+        help="port (default: the first free one from 7860 on)",
     )
     showing.add_argument(
         "--host",

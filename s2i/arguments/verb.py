@@ -17,7 +17,7 @@ def add_verb(
 ) -> argparse.ArgumentParser:
     """The parser of a new verb that calls `command` with its arguments by their names."""
     added = verbs.add_parser(name, help=description, description=description, allow_abbrev=False)
-    added.set_defaults(command=command)
+    added.set_defaults(command=command, parser=added)
     return added
 
 
@@ -49,7 +49,7 @@ def whole_number(least: int, most: int = 10**18) -> Callable[[str], int]:
 
     def parse(word: str) -> int:
         if not word.isascii() or not word.isdigit() or len(word) > 18 or not least <= int(word) <= most:
-            allowed = f"{least} or more" if most == 10**18 else f"{least} to {most}"
+            allowed = f"{least} or more, of 18 digits at most" if most == 10**18 else f"{least} to {most}"
             raise argparse.ArgumentTypeError(f"expected a whole number, {allowed}, found {word[:40]!r}")
         return int(word)
 

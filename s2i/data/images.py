@@ -40,7 +40,8 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"expected an image, found no file at {path}: check the root or make it again")
+        found = "a folder" if path.is_dir() else "no file"
+        raise InputError(f"expected an image, found {found} at {path}: check the path, or fetch it again")
     if path.stat().st_size == 0:
         raise InputError(f"expected an image, found an empty file at {path}: fetch or make it again")
     try:

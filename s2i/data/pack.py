@@ -42,6 +42,7 @@ from s2i.data.manifest import Caption, ImageRecord, read_attributes, read_manife
 from s2i.data.text import has_word
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json, sha256_of
+from s2i.files.paths import in_place_of_folder
 
 VERSION = 4  # of the layout and of how sources are read; a pack of another version is stale
 # The least that pack.json holds.
@@ -199,7 +200,7 @@ def read_pack_facts(folder: Path) -> dict[str, Any]:
     try:
         facts = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        found = "no whole pack.json" if folder.is_dir() else "no such folder"
+        found = "no whole pack.json" if folder.is_dir() else in_place_of_folder(folder)
         raise InputError(
             f"expected a pack in {folder}, found {found}: check data.pack, or run data_prep/pack.py"
         ) from error

@@ -95,7 +95,9 @@ def _opened(path: Path, longest: float) -> Iterator[tuple[soundfile.SoundFile, b
     try:
         stream = path.open("rb", buffering=0)  # libsndfile reads from where the file descriptor stands
     except OSError as error:
-        raise InputError(f"expected a recording at {path}, found: {error.strerror}: mend it") from error
+        raise InputError(
+            f"expected a recording at {path}, found: {error.strerror}: check path and disk"
+        ) from error
     with stream:
         if can_decode() and is_container(stream.read(12)):
             with soundfile.SoundFile(_as_wav(*decode(path, longest))) as sound:

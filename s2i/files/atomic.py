@@ -38,7 +38,9 @@ def write_atomically(path: str | Path, mode: str = "w", to_disk: bool = True) ->
             os.fchmod(handle, 0o666 & ~umask())
             os.replace(part, path)
     except OSError as error:
-        raise InputError(f"expected to write {path}, found: {error.strerror or error}: mend it") from error
+        raise InputError(
+            f"expected to write {path}, found: {error.strerror or error}: check path and disk"
+        ) from error
     except UnicodeEncodeError as error:
         found = error.object[max(0, error.start - 30) : error.start + 10]
         raise InputError(

@@ -20,6 +20,11 @@ def expand_path(word: str) -> str:
     return os.path.expanduser(word)
 
 
+def in_place_of_folder(path: Path) -> str:
+    """What is found where a folder is expected and there is none, for the error."""
+    return "a file" if path.exists() else "no such folder"
+
+
 def given_path(word: str) -> Path:
     """The `type` of every option and argument that is a path."""
     try:

@@ -28,7 +28,12 @@ Facts = dict[str, Any]
 
 
 def image_facts(
-    path: GenerationPath, model: str | Path, text: str | None, speech: Recording | None, **settings: Any
+    path: GenerationPath,
+    model: str | Path,
+    text: str | None,
+    speech: Recording | None,
+    until: Recording | None = None,
+    **settings: Any,
 ) -> Facts:
     """What made the images of a sentence; plain values.
 
@@ -37,13 +42,15 @@ def image_facts(
         model: its folder, of which the name is kept: where it lies says nothing on another machine.
         text: the sentence, or
         speech: the recording, of which the name and the SHA-256 of its bytes are kept where it is a file.
+        until: of an interpolation, the recording at its end, likewise.
         settings: of the call: seed, count, stages, ...; those that are off are left out.
     """
     facts: Facts = {"modality": path.config.modality}
     if text is not None:
         facts["sentence"] = text
-    elif isinstance(speech, str | Path):
-        facts |= {"recording": _name(speech), "recording_sha256": sha256_of(speech)}
+    for name, recording in (("recording", speech), ("until", until)):
+        if isinstance(recording, str | Path):
+            facts |= {name: _name(recording), f"{name}_sha256": sha256_of(recording)}
     facts |= {"model": _name(model), "step": path.step}
     facts |= {network: path.fingerprint(network)[:16] for network in ("encoder", "generator")}
     facts |= {name: value for name, value in settings.items() if value is not None and value is not False}
@@ -80,13 +87,26 @@ def read_image_facts(file: str | Path) -> Facts:
     return facts
 
 
-def command_of(facts: Facts) -> str:
-    """The `s2i generate` that makes such an image again, where model and recording lie in the folder."""
-    spoken = facts.get("recording", "RECORDING.wav")
-    words = ["s2i", "generate", "--model", facts["model"]]
-    words += ["--text", facts["sentence"]] if "sentence" in facts else ["--speech", spoken]
-    for name in ("count", "seed", "truncation", "scale", "caption", "stages"):
+def command_of(facts: Facts, beside: str | Path = ".") -> str:
+    """The `s2i generate` that makes such an image again in this folder.
+
+    The model is looked for here and in `checkpoints`, a recording here and in the folder `beside`, such as
+    the image's own; what is not there is called by its name alone.
+    """
+    words = ["s2i", "generate", "--model", _found(facts["model"], "checkpoints")]
+    if "sentence" in facts:
+        words += ["--text", facts["sentence"]]
+    else:
+        spoken = [facts.get("recording", "RECORDING.wav"), *filter(None, [facts.get("until")])]
+        words += ["--interpolate" if "until" in facts else "--speech"]
+        words += [_found(name, beside) for name in spoken]
+    for name in ("frames", "count", "seed", "truncation", "scale", "caption", "stages"):
         value = facts.get(name)
         if value is not None:
             words += [f"--{name}"] if value is True else [f"--{name}", f"{value}"]
     return shlex.join([*words, "--output", "again.png"])
+
+
+def _found(name: str, folder: str | Path) -> str:
+    there = Path(folder) / name
+    return str(there) if there.exists() and not Path(name).exists() else name

@@ -17,6 +17,7 @@ from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.files.output_folder import check_output_file, say_replaced
 from s2i.inference.generate import check_outputs
+from s2i.inference.image_facts import image_facts, text_chunks
 from s2i.inference.model import load
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.progress import progress
@@ -40,7 +41,8 @@ def interpolate(
     Args:
         truncation: factor of the noise.
         scale: each image is so many times as large, smoothed (bicubic).
-        output: .png for a strip, .gif for an animation there and back.
+        output: .png for a strip, which tells what made it (`image_facts`), .gif for an animation there and
+            back.
 
     Returns:
         The file, written completely or not at all. Raises InputError as `generate` does.
@@ -61,7 +63,13 @@ def interpolate(
         images.append(np.asarray(resize(Image.fromarray(pixels), scale * len(pixels))))
     say_replaced(output)
     if output.suffix.lower() == ".png":
-        save_png(grid(np.stack(images), frames), output)
+        chosen = {"frames": frames, "seed": seed}
+        chosen |= {
+            name: value for name, value in (("truncation", truncation), ("scale", scale)) if value != 1
+        }
+        name = Path(model).absolute().name
+        about = text_chunks(image_facts(path, name, None, first, until=last, **chosen))
+        save_png(grid(np.stack(images), frames), output, about)
         return output
     animation = [Image.fromarray(image) for image in images + images[-2:0:-1]]
     with write_atomically(output, "wb") as stream:

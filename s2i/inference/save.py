@@ -59,7 +59,9 @@ def write_model(
             load(made, "cpu")  # an unreadable model is not exported
             sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(made.iterdir())}
     except OSError as error:
-        raise InputError(f"expected to write {folder}, found: {error.strerror or error}: mend it") from error
+        raise InputError(
+            f"expected to write {folder}, found: {error.strerror or error}: check path and disk"
+        ) from error
     each = ", ".join(f"{name} {size:.2f}" for name, size in sizes.items())
     say(f"{folder}: {sum(sizes.values()):.2f} MB ({each})")
 

@@ -14,6 +14,7 @@ from s2i.config import Config
 from s2i.config_files import config_from_dict, config_to_dict
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json
+from s2i.files.paths import in_place_of_folder
 from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.provenance import Origins
@@ -54,10 +55,10 @@ def read_model(folder: Path, only: str = "") -> list[StoredPath]:
         return _read_exported(folder, only)
     if (folder / "checkpoints" / LAST).is_file():
         return _read_run(folder)
-    found = f"neither config.json nor checkpoints/{LAST}" if folder.is_dir() else "no such folder"
+    found = f"neither config.json nor checkpoints/{LAST}" if folder.is_dir() else in_place_of_folder(folder)
     raise InputError(
         f"expected a model in {folder}, found {found}:"
-        " give the run of s2i train-gan, or where a model will do an exported one"
+        " give the folder of an exported model, or of the run of s2i train-gan"
     )
 
 

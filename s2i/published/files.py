@@ -97,7 +97,7 @@ def read_networks(system: str, files: Sequence[Path], others: Sequence[str]) -> 
             )
         networks[name] = weights
     if "generator" not in networks:
-        given = ", ".join(str(path) for path in files) or "no file"
+        given = ", ".join(str(path) for path in files) or "the files that were given, none of weights"
         raise InputError(f"expected {generator}, found none in {given}: add its file")
     return networks
 

@@ -114,7 +114,9 @@ def compare(
                 report = Report(content, scores, gallery, every, analysed, _runs(paths, folders))
                 write_report(written, content, page(report))
         except OSError as error:
-            raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
+            raise InputError(
+                f"expected to write {output}, found: {error.strerror}: check path and disk"
+            ) from error
 
 
 def results(

@@ -19,7 +19,7 @@ from s2i.reports.charts import Curve, line_chart
 from s2i.reports.document import Section, document
 from s2i.reports.page import page_header
 from s2i.reports.training_curves import GOOD
-from s2i.runs.run import Run
+from s2i.runs.run import Run, check_run
 from s2i.tables import metric_label
 
 PAGE = "plot.html"  # in the first run's folder, by default
@@ -63,9 +63,7 @@ def plot(runs: Sequence[str | Path], output: str | Path | None = None, follow: i
 
 
 def _opened(folder: Path) -> Run:
-    if not (folder / "config.yaml").is_file():
-        found = "no config.yaml there" if folder.is_dir() else "no such folder"
-        raise InputError(f"expected the run of a training in {folder}, found {found}: check the path")
+    check_run(folder)
     return Run(folder)
 
 
@@ -83,7 +81,7 @@ def _page(runs: list[Run], refresh: int) -> str:
         if number == 0:
             sections.append(_measured(runs))
     title = " and ".join(run.label for run in runs)
-    about = "; ".join(_reached(label, lines) for label, lines in logs.items())
+    about = "; ".join(_reached(run, logs[run.label]) for run in runs)
     header = page_header("Training", title, about, [])
     page = document(f"{title} - s2i", header, sections)
     return (
@@ -93,10 +91,13 @@ def _page(runs: list[Run], refresh: int) -> str:
     )
 
 
-def _reached(label: str, lines: list[dict[str, float]]) -> str:
+def _reached(run: Run, lines: list[dict[str, float]]) -> str:
+    """How far a run is, and the time that is left at its mean pace."""
     if not lines:
-        return f"{label}: no line of its log yet, the first comes after log.every steps"
-    return f"{label}: step {lines[-1]['step']:,} after {duration(lines[-1]['seconds'])}"
+        return f"{run.label}: no line of its log yet, the first comes after log.every steps"
+    step, seconds, last = lines[-1]["step"], lines[-1]["seconds"], run.last_step()
+    of, left = (f" of {last:,}", f", {duration(seconds * (last - step) / step)} left") if last else ("", "")
+    return f"{run.label}: step {step:,}{of} after {duration(seconds)}{left if step < last else ''}"
 
 
 def _chart(name: str, logs: dict[str, list[dict[str, float]]]) -> str:

@@ -73,7 +73,9 @@ def report(run: str | Path, output: str | Path) -> None:
                 }
                 write_report(made, results, _page(results, scores, gallery, every, strips))
         except OSError as error:
-            raise InputError(f"expected to write {output}, found: {error.strerror}: mend it") from error
+            raise InputError(
+                f"expected to write {output}, found: {error.strerror}: check path and disk"
+            ) from error
 
 
 def _data(run: Path, bank: FeatureBank) -> dict[str, Any]:

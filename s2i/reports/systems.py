@@ -45,7 +45,7 @@ from s2i.reports.document import with_sizes
 from s2i.reports.measured import LEFT_OUT, checkpoint_of, kept_or_made, measured_once
 from s2i.reports.systems_page import COLUMNS, System
 from s2i.runs.checkpoint import random_state_kept
-from s2i.runs.run import Run
+from s2i.runs.run import Run, check_run
 
 REFERENCES = {"real": "real images", "chance": "chance"}  # `of` of a score: the name of its row
 SHOWN = 10  # captions in the grid
@@ -73,6 +73,8 @@ def compare_systems(
     names = [folder.absolute().name for folder in folders]
     if len(set(names)) < len(names):
         raise InputError(f"expected runs of different names, found {', '.join(names)}: leave one out")
+    for folder in folders:
+        check_run(folder)
     known = _read_published(published)
     settings = load_config(folders[0] / "config.yaml").evaluation if folders else None
     systems: list[System] = []

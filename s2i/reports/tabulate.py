@@ -34,7 +34,7 @@ from s2i.progress import say
 from s2i.reports.charts import Spread, spread_chart
 from s2i.reports.measured import measured_once
 from s2i.runs.checkpoint import random_state_kept
-from s2i.runs.run import CHANGEABLE, PLACES, Run, config_changes
+from s2i.runs.run import CHANGEABLE, PLACES, Run, check_run, config_changes
 from s2i.tables import markdown, number
 
 COLUMNS = {  # of the table: protocol, metric, and whether more is better
@@ -79,6 +79,8 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
     """
     folders, written = [Path(run) for run in runs], OutputFolder(output, "s2i tabulate")
     names = _names(folders)
+    for folder in folders:
+        check_run(folder)
     known = _read_published(published)
     rows: list[Measured] = []
     protocols: set[str] = set()

@@ -1,7 +1,7 @@
 """A run's folder: its configuration, its environment and what was measured in it.
 
 config.yaml     complete and resolved: the only thing that later commands read
-env.json        versions, device, commit and command of the latest start that trained
+env.json        versions, device, commit, command and last step of the latest start that trained
 log.jsonl       one object a log step: {"step", "seconds", "images_per_second", "waiting_for_data" (a share),
                 term: mean since the line before}
 metrics.jsonl   one object a measured number
@@ -28,9 +28,10 @@ from typing import Any
 from s2i.config import Config
 from s2i.config_files import config_to_dict, config_to_yaml, load_config, require, save_config
 from s2i.errors import InputError
-from s2i.files.atomic import append_json, json_line, read_json_lines, write_atomically
+from s2i.files.atomic import append_json, json_line, read_json, read_json_lines, write_atomically
 from s2i.files.locks import only_process
 from s2i.files.output_folder import refuse_foreign
+from s2i.files.paths import in_place_of_folder
 from s2i.files.unfinished import sweep
 from s2i.progress import say
 from s2i.runs.log_writers import LogWriter, scalars
@@ -93,6 +94,13 @@ class Run:
         """The lines of metrics.jsonl; one that a kill cut short is left out."""
         return _read(self.folder / "metrics.jsonl")
 
+    def last_step(self) -> int:
+        """The step after which the training is finished; 0 where it is not known yet, nor of runs of before
+        env.json had it."""
+        path = self.folder / "env.json"
+        known = read_json(path, "an environment", "delete it") if path.is_file() else {}
+        return int(known.get("last_step", 0))
+
     def rewind(self, step: int) -> None:
         """Drop the lines of steps after `step`: the training goes on from there and writes them again."""
         for name in ("log.jsonl", "metrics.jsonl"):
@@ -141,6 +149,13 @@ def begun_config(config: Config) -> Config | None:
     require(config, "run")
     folder = Path(config.run)
     return load_config(folder / "config.yaml") if _is_run(folder) else None
+
+
+def check_run(folder: Path) -> None:
+    """Raises InputError for a folder that is no run of a training."""
+    if not (folder / "config.yaml").is_file():
+        found = "no config.yaml there" if folder.is_dir() else in_place_of_folder(folder)
+        raise InputError(f"expected the run of a training in {folder}, found {found}: check the path")
 
 
 def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:

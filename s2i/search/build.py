@@ -99,7 +99,9 @@ def build_index(
             with write_atomically(made / "index.json") as stream:
                 json.dump(description, stream, indent=1)
     except OSError as error:
-        raise InputError(f"expected to write {output}, found: {error.strerror or error}: mend it") from error
+        raise InputError(
+            f"expected to write {output}, found: {error.strerror or error}: check path and disk"
+        ) from error
     return Index.open(output)
 
 

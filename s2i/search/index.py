@@ -22,6 +22,7 @@ import numpy as np
 
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json
+from s2i.files.paths import in_place_of_folder
 from s2i.search.embedder import EmbeddingPath
 from s2i.search.nearest import VectorTable
 
@@ -68,7 +69,7 @@ class Index:
         folder = Path(folder)
         path = folder / "index.json"
         if not path.is_file():
-            found = "no index.json" if folder.is_dir() else "no such folder"
+            found = "no index.json" if folder.is_dir() else in_place_of_folder(folder)
             raise InputError(
                 f"expected an index in {folder}, found {found}: make one with s2i index --output {folder}"
             )

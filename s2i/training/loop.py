@@ -110,6 +110,7 @@ class Training:
                 precision=choice.precision,
                 processes=self.engine.world,
                 threads=threads,
+                last_step=self.steps,
             )
             self.run = replace(self.run, writers=open_writers(self.run.folder, self.engine.config, self.step))
         if self.engine.config.profile and not self.finished and self.engine.is_main:

@@ -240,6 +240,10 @@ def test_evaluate_takes_other_settings_and_weights(capsys, calls):
     capsys.readouterr()
     assert "unrecognized arguments: captions" in refused(capsys, "evaluate", "run", "--json", "captions")
     assert "unrecognized arguments: a=b" in refused(capsys, "export", "a", "b", "--half", "a=b")
+    assert "see `s2i plot --help`" in refused(capsys, "plot", "run", "--fast")
+    assert "1 to 65535, found '70000'" in refused(capsys, "app", "--port", "70000")
+    too_long = ("generate", "--model", "m", "--text", "a", "--output", "a.png", "--seed", "9" * 19)
+    assert "0 or more, of 18 digits at most, found" in refused(capsys, *too_long)
 
 
 def test_compare_and_export_get_their_folders(capsys, calls):

@@ -55,6 +55,14 @@ def clips(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (root / "audio").glob("*/*.flac")}
 
 
+def test_a_manifest_that_cannot_be_read_leaves_no_folder(tmp_path):
+    (tmp_path / "in.jsonl").write_text("{\n")
+    words = ["--manifest", tmp_path / "in.jsonl", "--root", tmp_path, "--output", tmp_path / "out.jsonl"]
+    with pytest.raises(InputError, match="in.jsonl, line 1"):
+        synthesize_speech.main([*map(str, words), "--processes", "1"])
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
 def test_sentence_is_speech_of_a_plausible_length_without_silence_around_it():
     waveform, sample_rate = speak(TEXT, "en-us+f1", 175, 50)
     assert sample_rate == 22050 and waveform.dtype == np.float32 and waveform.ndim == 1

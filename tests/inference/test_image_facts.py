@@ -14,6 +14,7 @@ from s2i.files.atomic import sha256_of
 from s2i.inference.caption_strip import captioned, font_for, wrapped
 from s2i.inference.generate import generate
 from s2i.inference.image_facts import read_image_facts
+from s2i.inference.interpolate import interpolate
 from s2i.inference.model import load
 from tests.fixtures.models import SENTENCES, write_recording
 
@@ -61,6 +62,25 @@ def test_a_recording_is_told_by_its_name_and_digest(model, tmp_path):
         assert (facts["modality"], facts["recording"]) == ("speech", "rédaction.wav")
         assert (facts["seed"], facts["count"], "stages" in facts) == (0, 1, False)
         assert facts["recording_sha256"] == sha256_of(speech) and str(tmp_path) not in json.dumps(facts)
+
+
+def test_a_strip_between_two_recordings_tells_both_and_how_to_make_it_again(
+    model, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "here" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "here" / "checkpoints" / model.name).symlink_to(model)
+    monkeypatch.chdir(tmp_path / "here")
+    first, last = (
+        write_recording(tmp_path / name, seed=seed) for seed, name in enumerate(("a.wav", "b.wav"))
+    )
+    interpolate(model, first, last, tmp_path / "strip.png", frames=3, seed=2, scale=2)
+    facts = read_image_facts(tmp_path / "strip.png")
+    assert (facts["recording"], facts["until"], facts["frames"]) == ("a.wav", "b.wav", 3)
+    assert facts["until_sha256"] == sha256_of(last) != facts["recording_sha256"]
+    cli.main(["about", str(tmp_path / "strip.png")])
+    again = capsys.readouterr().out.splitlines()[-1].removeprefix("again: ")
+    cli.main(shlex.split(again)[1:])
+    assert (tmp_path / "here" / "again.png").read_bytes() == (tmp_path / "strip.png").read_bytes()
 
 
 @pytest.mark.parametrize("text", [None, "{", '{"a": 1}', "[]"])

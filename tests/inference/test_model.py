@@ -178,6 +178,9 @@ def _break(folder, name):
         weights.unlink()
     elif name == "weights of another model":
         shutil.copy(folder / "text.safetensors", weights)
+    elif name == "a file":
+        shutil.rmtree(folder)
+        folder.touch()
     elif name == "bad json":
         (folder / "config.json").write_text('{"format": 1, "pa')
     elif name == "json of something else":
@@ -201,7 +204,7 @@ def _break(folder, name):
     elif name == "empty folder":
         shutil.rmtree(folder)
         folder.mkdir()
-    if "json" not in name and "folder" not in name:
+    if folder.is_dir() and "json" not in name and "folder" not in name:
         (folder / "config.json").write_text(json.dumps(described))
 
 
@@ -222,6 +225,7 @@ def _break(folder, name):
         ("no stages", "generator.stages of 1 to 8"),
         ("no vocabulary", "a vocabulary for text"),
         ("missing folder", "found no such folder"),
+        ("a file", "found a file: give the folder"),
         ("empty folder", "neither config.json nor"),
     ],
 )

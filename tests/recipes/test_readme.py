@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "s2i" / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    s2i (.+)$", README, re.MULTILINE)
+RECORDING = "checkpoints/examples/espeak-ng.flac"
 PAGES = [
     ROOT / "README.md",
     *sorted(
@@ -38,7 +39,8 @@ def clone(tmp_path, monkeypatch):
     """A folder that holds what the pages name: a model, a recording."""
     runs = [write_tiny_run(tmp_path / "speech"), write_tiny_run(tmp_path / "text", "text")]
     export(runs, tmp_path / "checkpoints" / "painted_birds")
-    write_recording(tmp_path / "x.wav")
+    (tmp_path / "checkpoints" / "examples").mkdir()
+    write_recording(tmp_path / "x.wav").rename(tmp_path / RECORDING)  # a recording is known by its content
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -53,7 +55,7 @@ def test_three_lines_of_python_generate(clone):
     variables: dict = {}
     exec(block, variables)
     assert [image.size for image in variables["images"]] == [(32, 32)]
-    again = load("checkpoints/painted_birds").generate(speech="x.wav", seed=1)
+    again = load("checkpoints/painted_birds").generate(speech=RECORDING, seed=1)
     assert variables["images"][0].tobytes() == again[0].tobytes()
 
 
@@ -79,6 +81,19 @@ def test_the_readme_has_commands_and_links():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command):
     assert cli.build_parser().parse_args(shlex.split(command)).command
+
+
+@pytest.mark.parametrize("page", [README, PAGE], ids=["README", "s2i/README"])
+def test_what_pages_name_of_the_shipped_checkpoints_exists(page):
+    named = set(re.findall(r"checkpoints/[\w./-]*\w", page))
+    assert RECORDING in named and all((ROOT / path).exists() for path in named)
+
+
+def test_the_page_on_limits_says_whether_the_shipped_model_knows_what_it_has_heard():
+    told = "can say so of a recording" not in README
+    assert told == (
+        load(ROOT / "checkpoints" / "painted_birds", only="speech").path("speech").domain is not None
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

@@ -13,6 +13,7 @@ from s2i.config_files import save_config
 from s2i.errors import InputError
 from s2i.reports import plot as plot_module
 from s2i.reports.plot import plot, thinned
+from s2i.reports.systems import compare_systems
 
 
 def write_run(folder, lines, metrics=()):
@@ -44,6 +45,16 @@ def test_the_page_has_curves_and_grids_and_needs_nothing_beside_it(tmp_path, cap
     assert 'src="samples' not in html and "refresh" not in html and "seconds</figcaption>" not in html
 
 
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [(30, "step 30 of 1,230 after 1 min, 40 min left<"), (1230, "step 1,230 of 1,230 after 41 min<")],
+)
+def test_the_page_says_how_much_is_left(tmp_path, step, said):
+    run = write_run(tmp_path / "run", [{"step": step, "seconds": 2.0 * step, "d/all": 1.0}])
+    (run / "env.json").write_text('{"last_step": 1230}')
+    assert said in plot([run]).read_text()
+
+
 def test_a_run_without_a_line_yet_has_a_page(tmp_path):
     page = plot([write_run(tmp_path / "run", [])], tmp_path / "page.html")
     assert "no line of its log yet" in page.read_text()
@@ -68,8 +79,9 @@ def test_following_writes_the_page_again_and_the_page_loads_itself(tmp_path, mon
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_what_is_no_run_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no such folder" if name == "missing" else "no config.yaml"):
-        plot([tmp_path / name])
+    for command in (plot, lambda runs: compare_systems(runs, tmp_path / "out")):
+        with pytest.raises(InputError, match="no such folder" if name == "missing" else "no config.yaml"):
+            command([tmp_path / name])
 
 
 def test_five_runs_are_too_many(tmp_path):
