@@ -1,15 +1,15 @@
 """A discriminator on the features of a frozen network (Projected GAN, Sauer et al., NeurIPS 2021).
 
-Departures, for small machines and small data: heads are narrow, group norm stands in the place of batch norm
-(an image's logits then depend on that image alone), and the maps are mixed across scales as the paper writes
-it, by 3x3 convolutions, where its code has 1x1.
+Departures, for small machines and small data: heads are narrow; they have no batch norm, so that an image's
+logits depend on that image alone, and no other norm in its place: group norm hid from them how strong the
+features were, and images came out grey (recipes/cub/EXPERIMENTS.md); and the maps are mixed across scales as
+the paper writes it, by 3x3 convolutions, where its code has 1x1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from math import gcd
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,6 @@ from s2i.config_networks import DiscriminatorConfig
 from s2i.models.feature_network import FeatureNetwork
 
 PROJECTION = 64  # numbers of an image and of its condition in whose inner product they meet
-_GROUPS = 8  # of a norm
 _SHARE = 0.5**0.5  # of a sum of two maps, so that it has their deviation
 
 
@@ -61,8 +60,7 @@ class Head(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         while side > 4:
-            layers += [spectral_norm(nn.Conv2d(channels, width, 4, 2, 1))]
-            layers += [nn.GroupNorm(gcd(_GROUPS, width), width), nn.LeakyReLU(0.2)]
+            layers += [spectral_norm(nn.Conv2d(channels, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
             channels, side = width, side // 2
         layers += [spectral_norm(nn.Conv2d(channels, width, 3, 1, 1)), nn.LeakyReLU(0.2)]
         self.trunk = nn.Sequential(*layers)
