@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import count
+from types import TracebackType
 
 import numpy as np
 import torch
@@ -93,5 +95,17 @@ def endless_batches(
         batch_size=None,  # a key is a whole batch already
         num_workers=workers,
         generator=torch.Generator().manual_seed(seed),  # else each start would move the global random state
+        worker_init_fn=begin_loader_process,
     )
     return iter(loader)
+
+
+def begin_loader_process(number: int) -> None:
+    """In a loader process: a training that ends while it fetches a batch is no error, and prints none."""
+    sys.excepthook = _print_unless_lost
+
+
+def _print_unless_lost(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    # multiprocessing's server of shared memory reports a connection that was cut off by this hook.
+    if not issubclass(kind, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)

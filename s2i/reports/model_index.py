@@ -10,7 +10,7 @@ from typing import Any
 from s2i.config import MISSING
 from s2i.inference.front_matter import TAGS
 from s2i.reports.rows import Record, counted, leading, rows
-from s2i.tables import metric_label
+from s2i.tables import metric_label, number
 
 # The rows of the README's tables: protocol, metric, and what it is of. The card has every other one.
 HEADLINE = {
@@ -49,12 +49,12 @@ def results(modality: str, dataset: str, records: Iterable[Record]) -> list[dict
             continue
         metric = {
             "type": record["metric"],
-            "value": _rounded(record["value"]),
+            "value": _rounded(record["value"], record["metric"]),
             "name": f"{metric_label(record['metric'])} of {what}, from {modality}",
             "args": {"protocol": record["protocol"], "n": counted(record)},
         }
         if record.get("interval95"):
-            metric["args"]["interval95"] = [_rounded(end) for end in record["interval95"]]
+            metric["args"]["interval95"] = [_rounded(end, record["metric"]) for end in record["interval95"]]
         by_split.setdefault(record.get("split", ""), []).append(metric)
     return [
         {
@@ -70,6 +70,6 @@ def results(modality: str, dataset: str, records: Iterable[Record]) -> list[dict
     ]
 
 
-def _rounded(value: float) -> float:
-    """Four digits, as many as a card's tables have at the most."""
-    return float(f"{value:.4g}")
+def _rounded(value: float, metric: str) -> float:
+    """As a card's tables have it."""
+    return float(number(value, metric=metric).text)

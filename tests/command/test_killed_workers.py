@@ -16,6 +16,7 @@ from data_prep import painted_birds
 from data_prep.voices.speak import in_pool
 from s2i.config_files import save_config
 from s2i.data.pack_builder import build_pack
+from s2i.data.sampler import begin_loader_process
 from s2i.errors import BAD_INPUT, INTERRUPTED, InputError
 from s2i.processes import in_processes
 from tests.fixtures.data import write_tiny_data
@@ -83,6 +84,16 @@ def test_a_killed_loader_process_ends_the_training_in_one_line(training):
     for number in found:
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
+
+
+def test_a_connection_that_the_training_cuts_off_prints_nothing_in_a_loader_process(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    begin_loader_process(0)
+    for error in (EOFError(), ConnectionResetError(104, "reset")):
+        sys.excepthook(type(error), error, None)
+    assert capsys.readouterr().err == ""
+    sys.excepthook(ValueError, ValueError("a fault"), None)
+    assert "a fault" in capsys.readouterr().err
 
 
 def test_an_interrupt_from_the_keyboard_saves_and_is_one_line(training, tmp_path):

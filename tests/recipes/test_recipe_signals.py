@@ -28,7 +28,7 @@ while time.monotonic() < until:
     time.sleep(0.02)
     if len(signals) > 1:
         sys.exit("cut short")
-print(name, "saved", file=sys.stderr, flush=True)
+sys.stderr.write(f"{name} saved\\n")  # in one write, whatever another writes
 (folder / name).touch()
 sys.exit(130)
 """
@@ -90,6 +90,8 @@ def _started(folder: Path, commands: str, names: list[str]) -> subprocess.Popen[
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "2"},
+        # The tests may have been started by nohup, and a shell can't trap what it was started to ignore.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     until = time.monotonic() + 30
     while not all((folder / f"{name}.pid").is_file() for name in names):
