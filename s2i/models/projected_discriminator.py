@@ -1,8 +1,8 @@
 """A discriminator on the features of a frozen network (Projected GAN, Sauer et al., NeurIPS 2021).
 
 Departures, for small machines and small data: heads are narrow; they have no batch norm, so that an image's
-logits depend on that image alone, and no other norm in its place: group norm hid from them how strong the
-features were, and images came out grey (recipes/cub/EXPERIMENTS.md); and the maps are mixed across scales as
+logits depend on that image alone, and no other norm in its place: one within an image hides from them how
+strong its features are (recipes/cub/EXPERIMENTS.md has what was tried); and the maps are mixed across scales as
 the paper writes it, by 3x3 convolutions, where its code has 1x1.
 """
 
