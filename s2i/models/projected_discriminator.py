@@ -2,8 +2,8 @@
 
 Departures, for small machines and small data: heads are narrow; they have no batch norm, so that an image's
 logits depend on that image alone, and no other norm in its place: one within an image hides from them how
-strong its features are (recipes/cub/EXPERIMENTS.md has what was tried); and the maps are mixed across scales as
-the paper writes it, by 3x3 convolutions, where its code has 1x1.
+strong its features are (recipes/cub/EXPERIMENTS.md has what was tried); and the maps are mixed across scales
+as the paper writes it, by 3x3 convolutions, where its code has 1x1.
 """
 
 from __future__ import annotations
