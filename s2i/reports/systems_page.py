@@ -58,6 +58,7 @@ def _row(system: System) -> Row:
 
 
 def plain(system: System) -> dict[str, Any]:
+    """The row as values for JSON."""
     return {
         "name": system.name,
         "values": {column: value for column, (value, _) in system.values.items()},
@@ -100,6 +101,7 @@ def _speech(recordings: dict[str, list[str]]) -> str:
 
 
 def table(systems: list[System], results: dict[str, Any]) -> str:
+    """The rows as Markdown, and what is said of them; `results`: as `compare_systems` writes them."""
     rows = [_row(system) for system in systems]
     sources = [f"- {source}" for source in _sources(systems)]
     lines = [*markdown(filled(rows), rows), "", _note(results)]
@@ -119,6 +121,7 @@ def image_grid(strips: list[np.ndarray]) -> Image.Image:
 
 
 def page(systems: list[System], results: dict[str, Any]) -> str:
+    """The same as an HTML page, with the grid of images and recordings."""
     rows = [_row(system) for system in systems]
     captions = "".join(
         f"<li>{escape(text or f'unwritten caption {place}')}</li>"

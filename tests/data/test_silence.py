@@ -139,9 +139,16 @@ def test_what_is_said_too_softly_is_made_as_loud_as_the_least_level_and_then_lef
     assert torch.equal(again.waveform, heard.waveform) and torch.equal(again.spoken, heard.spoken)
 
 
-@pytest.mark.parametrize("kind", ["digital", "noise around", "noise", "offset", "soft"])
+# The shipped model's steps are of 80 ms, and where they begin moves by up to 15 ms with steady noise around:
+# it reaches .943, .970 and .949. Strict: a model that reaches the bound fails here until this is removed.
+MISSED = pytest.mark.xfail(strict=True, reason="the shipped model's cosine in steady noise is below .95")
+
+
+@pytest.mark.parametrize(
+    "kind", ["digital", "noise around", pytest.param("noise", marks=MISSED), "offset", "soft"]
+)
 def test_silence_around_a_sentence_does_not_change_the_embedding_of_a_shipped_model(kind):
-    model, cosines = s2i.load(MODEL), []
+    model = s2i.load(MODEL)
     for voice, sentence in SENTENCES.items():
         waveform, rate = speak(sentence, voice)
         plain, padded = waveform, around(waveform)
@@ -155,5 +162,4 @@ def test_silence_around_a_sentence_does_not_change_the_embedding_of_a_shipped_mo
         elif kind == "soft":
             padded = 0.003 * waveform
         alone, silent = (model.embed(speech=(each.astype(np.float32), rate)) for each in (plain, padded))
-        cosines.append(alone @ silent)
-    assert np.mean(cosines) > 0.95 and min(cosines) > 0.93
+        assert alone @ silent > 0.95
