@@ -135,6 +135,7 @@ class GanConfig:
     generator: OptimiserConfig = section(_adversary)
     discriminator: OptimiserConfig = section(_adversary)
     relation: OptimiserConfig = section(_adversary)
+    prior: OptimiserConfig = section(OptimiserConfig)  # of a generator's prior, where it learns one
     loss: Literal["bce", "hinge", "least_squares"] = "bce"  # adversarial, of both sides
     terms: DiscriminatorTerms = section(DiscriminatorTerms)
     conditional_weight: float = setting(1.0, at_least=0)  # of the generator's adversarial terms
@@ -167,10 +168,9 @@ class GanConfig:
     posterior_weight: float = setting(0.2, at_least=0)  # a nat of that noise's divergence from the prior
     # what infers that noise: a small network on pixels, or one on features of the frozen network
     posterior: Literal["pixels", "features"] = "pixels"
-    # of kind features: deviation of the inferred mean over a batch (BN-VAE); 1 is the prior's
-    posterior_deviation: float = setting(0.75, above=0, at_most=1)
-    posterior_surroundings: bool = False  # of kind features: it also sees the colours around the middle
-    # what it sees of an image's colours: one random mixture of them, grey, or all
+    # of kind features: its deviation; that of its mean over a batch is 1
+    posterior_spread: float = setting(0.3, above=0, at_most=1)
+    # of kind pixels: what it sees of an image's colours: one random mixture of them, grey, or all
     posterior_sees: Literal["mixture", "grey", "colours"] = "mixture"
     # px at which the frozen network of features sees images; 0: as large as the largest generated
     feature_input_size: int = setting(0, at_least=0, at_most=8192, unit="px")

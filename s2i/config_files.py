@@ -23,6 +23,8 @@ from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.settings import MISSING, value_of
 
+RETIRED = ("posterior_deviation", "posterior_surroundings")  # of section gan: settings that are no more
+
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file over its `base` and the defaults, then `key=value` overrides over all.
@@ -54,7 +56,13 @@ def override(config: Config, overrides: Sequence[str], sections: Sequence[str] =
 
 
 def config_from_dict(values: dict[str, Any], origin: str) -> Config:
-    """Config from plain containers, as a checkpoint or an exported model holds them."""
+    """Config from plain containers, as a checkpoint or an exported model holds them.
+
+    What has retired is dropped: it was read by trainings alone, and a model that it trained still generates.
+    """
+    gan = values.get("gan")
+    if isinstance(gan, dict):
+        values = {**values, "gan": {key: value for key, value in gan.items() if key not in RETIRED}}
     try:
         config = plain_config(values)
     except NotPlain:

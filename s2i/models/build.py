@@ -111,16 +111,9 @@ def build_posterior(
     settings = config.gan
     if not (settings.reconstruction_weight or settings.perceptual_weight):
         return None
-    width = embedding_dim or config.embedding_dim
     if settings.posterior == "features":
-        return FeaturePosterior(
-            width,
-            config.generator.noise_dim,
-            features,
-            sees=settings.posterior_sees,
-            surroundings=settings.posterior_surroundings,
-            deviation=settings.posterior_deviation,
-        )
+        return FeaturePosterior(config.generator.noise_dim, features, settings.posterior_spread)
+    width = embedding_dim or config.embedding_dim
     return Posterior(width, config.generator.noise_dim, sees=settings.posterior_sees)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from s2i.config_networks import GeneratorConfig
 from s2i.models.blocks import ConditioningAugmentation, Gate, Norm, Residual, SegmentAttention, Upsample
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.flow_prior import FlowPrior
 from s2i.models.noise import batch_noise, caption_noise
 
 
@@ -121,6 +122,9 @@ class StackedGenerator(nn.Module):
     """CaptionEncoding and noise -> images at each stage's size.
 
     `base_size` is 4 times a power of two.
+
+    Attributes:
+        prior: what makes a latent of the noise, before it is decoded; None where the noise is the latent.
     """
 
     def __init__(self, config: GeneratorConfig, embedding: int) -> None:
@@ -136,6 +140,7 @@ class StackedGenerator(nn.Module):
         )
         self.heads = nn.ModuleList(nn.Conv2d(width, 3, 3, 1, 1, bias=False) for width in widths)
         self.sizes = [config.base_size * 2**stage for stage in range(config.stages)]
+        self.prior = FlowPrior(config, embedding) if config.prior == "flow" else None
 
     def initialise(self) -> None:
         """Orthogonal weights, the configured standard deviation of the condition and, where images
@@ -145,6 +150,8 @@ class StackedGenerator(nn.Module):
         if self.config.image_skips:
             for head in self.heads[1:]:
                 nn.init.zeros_(head.weight)
+        if self.prior is not None:
+            self.prior.initialise()
 
     def sample_noise(
         self, keys: Sequence[str], seed: int, latent_keys: Sequence[str] | None = None
@@ -179,10 +186,22 @@ class StackedGenerator(nn.Module):
             condition_noise: (B, condition_dim) standard normal of conditioning augmentation; None: use mu.
             stages: generate so many of the stages alone; None: all.
         """
+        latent = noise if self.prior is None else self.prior(noise, encoding.sentence)
+        return self.decode(encoding, latent, condition_noise, stages)
+
+    def decode(
+        self,
+        encoding: CaptionEncoding,
+        latent: Tensor,
+        condition_noise: Tensor | None,
+        stages: int | None = None,
+    ) -> GeneratorOutput:
+        """Generate from latents (B, noise_dim), as a posterior infers or the prior samples them; otherwise as
+        `forward`."""
         mu, logvar = self.augmentation(encoding.sentence)
         # c = mu + sigma eps
         condition = mu if condition_noise is None else mu + (0.5 * logvar).exp() * condition_noise
-        code = torch.cat((condition, noise), 1)
+        code = torch.cat((condition, latent), 1)
         hidden = self.first(code)
         colours = self.heads[0](hidden).float()
         images, attentions = [colours.tanh()], []

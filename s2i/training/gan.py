@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from torch import nn
-
 from s2i.config import Config, GanConfig
 from s2i.config_files import require
 from s2i.data.batches import Batch
@@ -31,7 +29,7 @@ from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
 from s2i.training.first_stage import load_first_stage
 from s2i.training.gan_memory import count_gan_peak
-from s2i.training.gan_step import GanNetworks
+from s2i.training.gan_step import GanNetworks, learning_weights
 from s2i.training.learner import Learner
 from s2i.training.loop import Training
 from s2i.training.memory import fit_to_memory
@@ -85,6 +83,8 @@ def train_gan(config: Config) -> Path:
     }
     if networks.posterior is not None:
         saved["posterior"] = networks.posterior
+    if networks.prior_learner is not None:
+        saved["prior_optimiser"] = networks.prior_learner.optimiser
     for conditioner in conditioners:
         saved |= conditioner.networks()
     vocabulary = next((each.vocabulary for each in conditioners if each.vocabulary), None)
@@ -145,7 +145,7 @@ def _build_networks(
     generator, discriminators = networks
     of_first_stage = load_first_stage(config, generator, encoder)
     _check_heads(config, discriminators)
-    learning = nn.ModuleList([generator] if posterior is None else [generator, posterior])
+    of_generator, of_prior = learning_weights(generator, posterior)
     networks = GanNetworks(
         engine,
         generator,
@@ -153,8 +153,9 @@ def _build_networks(
         discriminators,
         features,
         config.discriminator.augmentation,
-        Learner(engine, learning.parameters(), settings.generator, settings.steps),
+        Learner(engine, of_generator, settings.generator, settings.steps),
         Learner(engine, discriminators.trainable_parameters(), settings.discriminator, settings.steps),
+        Learner(engine, of_prior, settings.prior, settings.steps) if of_prior else None,
     )
     return networks, of_first_stage
 
@@ -207,6 +208,12 @@ def _check(config: Config) -> None:
         raise InputError(
             f"expected gan.grow with a number for each of {config.generator.stages - 1} later stages,"
             f" found {list(settings.grow)}: mend the configuration"
+        )
+    has_posterior = settings.reconstruction_weight or settings.perceptual_weight
+    if config.generator.prior == "flow" and not has_posterior:
+        raise InputError(
+            "expected gan.reconstruction_weight or gan.perceptual_weight for generator.prior=flow, found 0 of"
+            " both: it learns from what a posterior infers"
         )
     if settings.interpolation_weight and config.generator.attention:
         raise InputError(

@@ -22,7 +22,7 @@ from s2i.models.efficientnet_lite0 import FEATURE_CHANNELS, FEATURE_STRIDES, Eff
 from s2i.models.feature_network import FeatureNetwork
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.relation import RelationSupervisor
-from s2i.training.gan_step import GanNetworks, train_step
+from s2i.training.gan_step import GanNetworks, learning_weights, train_step
 from s2i.training.joint_batch import ALONE, JointBatch
 from s2i.training.learner import Learner
 from s2i.training.memory import PlacedNetwork, make_moments, placed, without_data
@@ -60,7 +60,8 @@ class GanStep:
         self.networks = _build(self.config, self.engine, encoder.embedding_dim)
         self._average = placed(lambda: build_generator(config, encoder.embedding_dim), device)  # as large
         self._batch = _batch(config, batch_size, device)
-        for learner in (self.networks.generator_learner, self.networks.discriminator_learner):
+        learners = self.networks.generator_learner, self.networks.discriminator_learner
+        for learner in filter(None, (*learners, self.networks.prior_learner)):
             make_moments(learner.optimiser)
         parts = [self.networks.generator, *self.networks.discriminators, self.networks.features]
         use_micro_batches(config.micro_batch, *parts, self._conditioner.matching_image_encoder)
@@ -117,7 +118,7 @@ def _build(config: Config, engine: StepEngine, width: int) -> GanNetworks:
     if settings.reconstruction_weight or settings.perceptual_weight:
         posterior = placed(lambda: build_posterior(config, width, features), device)
     discriminators = placed(lambda: build_discriminators(config, CLASSES, width, features), device)
-    learning = [*generator.parameters(), *(posterior.parameters() if posterior is not None else ())]
+    of_generator, of_prior = learning_weights(generator, posterior)
     return GanNetworks(
         engine,
         generator,
@@ -125,8 +126,9 @@ def _build(config: Config, engine: StepEngine, width: int) -> GanNetworks:
         discriminators,
         features,
         config.discriminator.augmentation,
-        Learner(engine, learning, settings.generator, settings.steps),
+        Learner(engine, of_generator, settings.generator, settings.steps),
         Learner(engine, discriminators.trainable_parameters(), settings.discriminator, settings.steps),
+        Learner(engine, of_prior, settings.prior, settings.steps) if of_prior else None,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from s2i import losses
 from s2i.config import GanConfig
@@ -58,7 +58,8 @@ class GanNetworks:
     Attributes:
         features: the frozen network through which images are compared; None where nothing looks through it.
         augmentation: what discriminators see of images.
-        generator_learner: of the generator and, where there is one, the posterior.
+        generator_learner: of the generator, but for its prior, and, where there is one, the posterior.
+        prior_learner: of the generator's prior; None where the noise is the latent.
     """
 
     engine: Engine
@@ -69,6 +70,18 @@ class GanNetworks:
     augmentation: DiffAugmentConfig
     generator_learner: Learner
     discriminator_learner: Learner
+    prior_learner: Learner | None = None
+
+
+def learning_weights(
+    generator: Generator, posterior: nn.Module | None
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What the generator's losses update, its posterior with it, and what its prior's updates."""
+    prior = getattr(generator, "prior", None)
+    of_prior = [] if prior is None else list(prior.parameters())
+    learnt_apart = {id(weight) for weight in of_prior}
+    others = [weight for weight in generator.parameters() if id(weight) not in learnt_apart]
+    return [*others, *([] if posterior is None else posterior.parameters())], of_prior
 
 
 def train_step(
@@ -93,6 +106,8 @@ def train_step(
         terms |= generator_step(
             networks, conditioner, generated, embeddings, real_images, batch, config, step
         )
+    if networks.prior_learner is not None:
+        terms |= prior_step(networks, generated, step)
     return terms
 
 
@@ -102,7 +117,8 @@ def generate(
 ) -> GeneratedBatch:
     """Encode a batch's captions, and generate `stages` images of each from new noise.
 
-    With a posterior, the first half of the batch is generated from noise that it infers from the real images.
+    With a posterior, the first half of the batch is generated from what it infers of the real images, and all
+    of it while there is no adversary: from noise, nothing would be learnt.
 
     Of what the discriminators see of a caption (`discriminator.condition_on`), `mu` keeps its history, as
     published: conditioning augmentation learns through it as well. A sentence has none: the encoder is tuned
@@ -112,19 +128,24 @@ def generate(
     device = networks.engine.device
     encoding = conditioner.encode(batch)
     noise = networks.generator.sample_batch_noise(len(batch), device)
-    noise_posterior = None
+    has_adversary = adversary_share(conditioner.config.gan, step) > 0
+    noise_posterior, decode = None, networks.generator
     with networks.engine.autocast():
         if networks.posterior is not None:
-            half = len(batch) // 2
-            mixtures = torch.randn(half, 3, device=device)
-            sentences = encoding.sentence[:half].detach()
-            mu, logvar = networks.posterior(batch.images[:half], sentences, mixtures)
-            inferred = mu + (0.5 * logvar).exp() * noise[0][:half]
-            noise = (torch.cat((inferred, noise[0][half:])), *noise[1:])
-            noise_posterior = mu, logvar
-        output = networks.generator(encoding, *noise, stages=stages)
+            count = len(batch) // 2 if has_adversary else len(batch)
+            mixtures = torch.randn(count, 3, device=device)
+            sentences = encoding.sentence.detach()
+            mu, logvar = networks.posterior(batch.images[:count], sentences[:count], mixtures)
+            latent, noise_posterior = noise[0], (mu, logvar)
+            inferred = mu + (0.5 * logvar).exp() * latent[:count]
+            others = latent[count:]
+            if networks.prior_learner is not None:
+                decode = networks.generator.decode
+                others = networks.generator.prior(others, sentences[count:])
+            noise = (torch.cat((inferred, others)), *noise[1:])
+        output = decode(encoding, *noise, stages=stages)
         views = []
-        if adversary_share(conditioner.config.gan, step):
+        if has_adversary:
             views = look(networks, [images.view_as(images) for images in output.images], step, "generated")
         if conditioner.is_tuned and output.mu is not None:
             mu, logvar = networks.generator.augmentation(encoding.sentence.detach())
@@ -252,6 +273,21 @@ def relation_step(conditioner: Conditioner, embeddings: ImageEmbeddings, batch: 
     conditioner.engine.backward(terms["relation/all"])
     conditioner.relation_learner.update(step)
     return without_history(terms)
+
+
+# Prior
+
+
+@part("prior")
+def prior_step(networks: GanNetworks, generated: GeneratedBatch, step: int) -> Terms:
+    """Update the generator's prior, on latents that the posterior infers of the batch's real images."""
+    learner, (mu, logvar) = networks.prior_learner, map(Tensor.detach, generated.noise_posterior)
+    latent = mu + (0.5 * logvar).exp() * torch.randn_like(mu)
+    loss = networks.generator.prior.loss(latent, generated.encoding.sentence[: len(mu)].detach())
+    learner.zero_grad()
+    networks.engine.backward(loss)
+    learner.update(step)
+    return without_history({"g/prior": loss})
 
 
 # Generator

@@ -33,6 +33,9 @@ def make_config(trained_encoders: Path, run: Path, **settings) -> Config:
     config = tiny_training_config(trained_encoders / "data", run)
     return replace(
         config,
+        generator=replace(
+            config.generator, prior="flow", prior_dim=8, prior_layers=1, prior_steps=2, guidance=1.5
+        ),
         discriminator=DiscriminatorConfig(
             kind="projected",
             condition_on="sentence",
@@ -52,7 +55,6 @@ def make_config(trained_encoders: Path, run: Path, **settings) -> Config:
             perceptual_weight=10.0,
             feature_input_size=32,
             posterior="features",
-            posterior_surroundings=True,
             adversarial_ratio=0.5,
             adversarial_start=0.2,
             adversarial_ramp=0.4,
@@ -223,7 +225,8 @@ def test_a_training_killed_and_resumed_equals_an_unbroken_one_bit_for_bit(
     assert [("d/all" in line, "g/adversarial_weight" in line) for line in logs[0]] == [
         (step >= 2, step >= 2) for step in range(6)
     ]  # from a fifth of six steps on
-    assert {"g/perceptual", "g/reconstruction", "g/posterior_nats", "g/gradient_ratio"} <= logs[0][-1].keys()
+    terms = {"g/perceptual", "g/reconstruction", "g/posterior_nats", "g/prior", "g/gradient_ratio"}
+    assert terms <= logs[0][-1].keys()
     names = states[0]["nets"]["discriminators"].keys()
     assert {name.split(".")[2] for name in names} == {"mixing", "heads", "condition"}
     export([unbroken], tmp_path / "model")  # without network, discriminator or posterior
@@ -271,6 +274,29 @@ def test_bf16_trains_and_every_weight_stays_finite(trained_encoders, tmp_path):
         assert all(value.dtype != torch.bfloat16 and value.isfinite().all() for value in net.values())
 
 
+def test_the_prior_learns_by_its_own_loss_alone_and_generates(trained_encoders, tmp_path, monkeypatch):
+    """Its weights stay as they are where its own update is left out, whatever else is updated."""
+    config = make_config(trained_encoders, tmp_path / "run", steps=3)
+    state = load_last(gan.train_gan(config) / "checkpoints")["nets"]["generator"]
+    assert state["prior.velocity.weight"].any() and state["prior.velocity.bias"].any()  # zeros at first
+    monkeypatch.setattr(gan_step, "prior_step", lambda *rest: {})
+    other = gan.train_gan(replace(config, run=str(tmp_path / "without")))
+    state = load_last(other / "checkpoints")["nets"]["generator"]
+    assert not state["prior.velocity.weight"].any() and not state["prior.velocity.bias"].any()
+
+
+def test_all_of_a_batch_is_resampled_while_there_is_no_adversary(trained_encoders, tmp_path, monkeypatch):
+    counts, reconstruct = [], gan_step.reconstruction_loss
+
+    def note(generated, *rest):
+        counts.append(len(generated[-1]))
+        return reconstruct(generated, *rest)
+
+    monkeypatch.setattr(gan_step, "reconstruction_loss", note)
+    gan.train_gan(make_config(trained_encoders, tmp_path / "run", steps=4))
+    assert counts == [4, 2, 2, 2]  # adversarial from step .2 * 4 on
+
+
 # Configurations
 
 
@@ -291,6 +317,21 @@ def test_a_configuration_that_contradicts_itself_is_refused_in_one_line(word, ex
     with pytest.raises(InputError) as error:
         load_config(tmp_path / "x.yaml", [word])
     assert expected in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_learnt_prior_needs_a_posterior(trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path / "run", steps=1)
+    alone = replace(
+        config.gan,
+        perceptual_weight=0.0,
+        reconstruction_weight=0.0,
+        adversarial_ratio=0.0,
+        posterior="pixels",
+    )
+    with pytest.raises(
+        InputError, match="reconstruction_weight or gan.perceptual_weight for generator.prior"
+    ):
+        gan.train_gan(replace(config, gan=alone))
 
 
 def test_the_balance_needs_the_sentence_as_condition(tmp_path):
