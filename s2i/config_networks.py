@@ -114,12 +114,12 @@ class GeneratorConfig:
     upsample: Literal["nearest", "bilinear"] = "nearest"  # how maps are enlarged
     image_skips: bool = False  # a stage's image adds to the one before, enlarged (StyleGAN2's skips)
     # of what is decoded: the noise itself, or a flow learnt from what a posterior infers of real images
-    prior: Literal["normal", "flow"] = "normal"
-    prior_dim: int = setting(512, at_least=1)  # width of the flow's layers
-    prior_layers: int = setting(4, at_least=1)  # of the flow
-    prior_steps: int = setting(12, at_least=1)  # in which generation integrates the flow
+    prior: Literal["normal", "flow"] = setting("normal", read_by=("gan",))
+    prior_dim: int = setting(512, at_least=1, read_by=("gan",))  # width of the flow's layers
+    prior_layers: int = setting(4, at_least=1, read_by=("gan",))  # of the flow
+    prior_steps: int = setting(12, at_least=1, read_by=("gan",))  # in which generation integrates the flow
     # of the flow, towards the caption (classifier-free guidance); 1 is none
-    guidance: float = setting(1.0, at_least=0)
+    guidance: float = setting(1.0, at_least=0, read_by=("gan",))
 
 
 @dataclass(frozen=True)

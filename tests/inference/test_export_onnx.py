@@ -21,6 +21,7 @@ from s2i.inference import export_onnx as module
 from s2i.inference.export_onnx import export_onnx
 from s2i.inference.model import load
 from s2i.inference.speech_to_image import LogMel, Recurrence, SpeechToImage
+from s2i.models.build import build_generator
 from tests.fixtures.models import write_recording, write_tiny_run
 
 PAGE = Path(__file__).parents[2] / "checkpoints" / "README.md"
@@ -80,6 +81,20 @@ def test_the_python_of_the_page_runs(exported, tmp_path, monkeypatch):
     variables: dict = {}
     exec(block, variables)
     assert variables["images"].shape == (4, 3, 32, 32) and np.abs(variables["images"]).max() <= 1
+
+
+def test_a_learnt_prior_is_part_of_the_file(model):
+    path = load(model).path("speech")
+    config = replace(
+        path.config.generator, prior="flow", prior_dim=8, prior_layers=1, prior_steps=2, guidance=2.0
+    )
+    generator = build_generator(replace(path.config, generator=config)).eval().requires_grad_(False)
+    torch.nn.init.normal_(generator.prior.velocity.weight)  # zeros before it learns
+    path = replace(path, generator=generator)
+    session = onnxruntime.InferenceSession(module._traced(SpeechToImage(path).eval(), path, model))
+    assert module._difference(session, path, 2.0, count=3) < 1e-3
+    generator.prior = None
+    assert module._difference(session, path, 2.0, count=3) > 1e-2
 
 
 @pytest.mark.parametrize("kind", [torch.nn.GRU, torch.nn.LSTM])
