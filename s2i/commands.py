@@ -110,7 +110,10 @@ def generate(
         _only(given, "interpolate", "count", "stages", "attention", "root", "caption", "processes")
         from s2i.inference.interpolate import interpolate as generate_between
 
-        chosen = {key: options[key] for key in ("model", "output", "seed", "truncation", "scale", "device")}
+        chosen = {
+            key: options[key]
+            for key in ("model", "output", "seed", "truncation", "guidance", "scale", "device")
+        }
         if frames is not None:
             chosen["frames"] = frames
         print(generate_between(first=interpolate[0], last=interpolate[1], **chosen))
@@ -122,7 +125,10 @@ def generate(
         _only(given | {"processes": processes}, name, *refused, "processes")
         from s2i.inference.generate_speech import generate_speech
 
-        chosen = {key: options[key] for key in ("model", "output", "text", "seed", "truncation", "device")}
+        chosen = {
+            key: options[key]
+            for key in ("model", "output", "text", "seed", "truncation", "guidance", "device")
+        }
         print(generate_speech(image=image, speech=speech, **chosen))
         return
     if frames is not None:

@@ -61,6 +61,14 @@ def add_generation(verbs: Verbs) -> None:
         metavar="T",
         help="factor of the noise, 0 to 4: below 1 images are more usual, and more alike (default: 1)",
     )
+    output.add_argument(
+        "--guidance",
+        type=factor,
+        default=0.0,
+        metavar="G",
+        help="of a learnt prior, 0 to 4: above 1 images go further with the sentence, and are more alike"
+        " (default: the model's own)",
+    )
     output.add_argument("--stages", action="store_true", help="show the images of all stages")
     output.add_argument(
         "--scale",

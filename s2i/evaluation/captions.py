@@ -6,7 +6,6 @@ Noise belongs to (seed, caption), so two paths over the same captions generate f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -26,9 +25,10 @@ from s2i.training.encoder import readable_captions
 GENERATED, S2IGAN = ("generated", "s2igan")
 
 
-def truncation_fact(settings: EvaluationConfig) -> dict[str, float]:
-    """What is noted beside a number of images whose noise was scaled; nothing of all others."""
-    return {} if settings.truncation == 1 else {"truncation": settings.truncation}
+def sampling_facts(settings: EvaluationConfig) -> dict[str, float]:
+    """What is noted beside a number of images that were sampled otherwise than as the model says."""
+    truncation = {} if settings.truncation == 1 else {"truncation": settings.truncation}
+    return truncation | ({"guidance": settings.guidance} if settings.guidance else {})
 
 
 class CaptionSet:
@@ -45,7 +45,8 @@ class CaptionSet:
         Raises InputError as `Pack` does, for an exported model that nobody gave data, for a generator without
         an encoder, and for other data than the path was trained on.
         """
-        self.path, self.settings = replace(path, truncation=settings.truncation), settings
+        self.path = path.sampling(settings.truncation, settings.guidance)
+        self.settings = settings
         if path.config.data.pack == MISSING:
             raise InputError(
                 f"expected a run, which knows its data, found an exported model from {path.config.modality}:"

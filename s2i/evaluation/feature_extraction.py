@@ -25,7 +25,7 @@ from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.errors import InputError
-from s2i.evaluation.captions import GENERATED, S2IGAN, CaptionSet, truncation_fact
+from s2i.evaluation.captions import GENERATED, S2IGAN, CaptionSet, sampling_facts
 from s2i.evaluation.extractors import FEATURES, Extractor, weights_identity
 from s2i.evaluation.feature_store import FeatureStore
 from s2i.evaluation.generation import GeneratedCaption, generate_captions
@@ -172,7 +172,7 @@ def _stores_of_generated(
         "weights": weights_identity(captions.path.encoder, captions.path.generator),
         "generator": config_to_dict(config.generator),
         "seed": captions.settings.seed,
-        **truncation_fact(captions.settings),
+        **sampling_facts(captions.settings),
         "noise": "of the image" if selection == S2IGAN else "of the caption",
     }
     folder, stores = _folder_of_generated(captions), []

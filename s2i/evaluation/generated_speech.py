@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from s2i.data.batches import evaluation_batches
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.pack import Pack
 from s2i.errors import InputError
-from s2i.evaluation.captions import caption_key, truncation_fact
+from s2i.evaluation.captions import caption_key, sampling_facts
 from s2i.evaluation.score import Score, mean_score
 from s2i.evaluation.speech_classifier import TrainedSpeechClassifier, load_speech_classifier
 from s2i.inference.model import Model
@@ -95,7 +94,7 @@ class GeneratedSpeech:
 
     def through_images(self) -> Iterator[Tensor]:
         """A log-mel (T, M) of each of `captions`: of the image that is generated from its recording."""
-        path = replace(self.model.path("speech"), truncation=self.settings.truncation)
+        path = self.model.path("speech").sampling(self.settings.truncation, self.settings.guidance)
         places, found = [], []
         batches = evaluation_batches(self.pack, self.captions, self.settings.batch_size, "speech")
         for batch in progress(
@@ -147,7 +146,7 @@ class GeneratedSpeech:
             "split": self.settings.split,
             "fingerprint": self.pack.fingerprint,
             "seed": self.settings.seed,
-            **truncation_fact(self.settings),
+            **sampling_facts(self.settings),
             "weights": "ema",
             "modality": "image",
             "classifier": self.classifier.identity if self.classifier else None,

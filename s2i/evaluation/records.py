@@ -11,7 +11,7 @@ from s2i.config import MISSING, Config, EvaluationConfig
 from s2i.config_data import DataConfig
 from s2i.config_files import override
 from s2i.errors import InputError
-from s2i.evaluation.captions import truncation_fact
+from s2i.evaluation.captions import sampling_facts
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.generated_speech import GeneratedSpeech
 from s2i.evaluation.metric_networks import ENCODERS, asked_for
@@ -171,7 +171,7 @@ def record(bank: FeatureBank, protocol: str, score: Score) -> dict[str, Any]:
         "split": bank.settings.split,
         "fingerprint": bank.pack.fingerprint,
         "seed": bank.settings.seed,
-        **truncation_fact(bank.settings),
+        **sampling_facts(bank.settings),
         "weights": "ema",
         "modality": bank.path.config.modality,
         "classifier": bank.classifier.identity if bank.classifier else None,

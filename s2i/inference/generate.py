@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from s2i.data.audio import Recording
@@ -25,6 +24,7 @@ def generate(
     count: int = 1,
     seed: int = 0,
     truncation: float = 1.0,
+    guidance: float = 0.0,
     stages: bool = False,
     attention: str | Path | None = None,
     scale: int = 1,
@@ -41,7 +41,7 @@ def generate(
         speech: a recording, as `Model.encode` takes it; or
         text: a sentence; one of the two.
         output: a .png file; several images are tiled.
-        truncation, stages, scale, caption: as `PageSettings`.
+        truncation, guidance, stages, scale, caption: as `PageSettings`.
         attention: a .png file for the attention map of each word over the first image, at the last stage that
             attends; of speech, of each segment that seems to be a word.
         device: "auto", "cpu" or "cuda".
@@ -60,8 +60,8 @@ def generate(
     if (speech is None) != (text is None):
         check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
     path, encoding = loaded.encode(speech=speech, text=text)
-    path = replace(path, truncation=truncation)
-    settings = PageSettings(count, seed, truncation, stages, scale, caption)
+    path = path.sampling(truncation, guidance)
+    settings = PageSettings(count, seed, truncation, guidance, stages, scale, caption)
     name, seeds = Path(model).absolute().name, progress(range(seed, seed + count), count, "images generated")
     pages = sentence_pages(path, encoding, text, speech, settings, seeds, name, attention is not None)
     about = text_chunks(image_facts(path, name, text, speech, **settings.chosen()))

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,7 @@ def generate_many(
     count: int = 1,
     seed: int = 0,
     truncation: float = 1.0,
+    guidance: float = 0.0,
     stages: bool = False,
     attention: str | Path | None = None,
     root: str | Path | None = None,
@@ -116,7 +117,7 @@ def generate_many(
             caption, or by the line: new, empty, or of an earlier call.
         attention: such a folder for attention maps.
         root: that a manifest's paths start from; by default its own folder.
-        count, seed, truncation, stages, scale, caption: as `generate`.
+        count, seed, truncation, guidance, stages, scale, caption: as `generate`.
         processes: that share the sentences; of several each has one thread and a copy of the model.
 
     Yields:
@@ -134,12 +135,13 @@ def generate_many(
     folders += [OutputFolder(attention, "s2i generate --attention")] if attention is not None else []
     loaded = load(model, device)
     sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
-    path = replace(loaded.path("text" if sentences[0].speech is None else "speech"), truncation=truncation)
+    path = loaded.path("text" if sentences[0].speech is None else "speech")
+    path = path.sampling(truncation, guidance)
     check_attention(path, attention is not None)
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(folder.held())
-        settings = PageSettings(count, seed, truncation, stages, scale, caption)
+        settings = PageSettings(count, seed, truncation, guidance, stages, scale, caption)
         _check_settings(folders[0], path, settings.chosen())
         generated = _read_generated(folders[0].path / GENERATED)
         processes = min(processes, len(sentences))
@@ -200,7 +202,7 @@ def _generate(task: Task, sentence: Sentence, known: str | None) -> Outcome:
             path, encoding = loaded.encode(speech=sentence.speech, text=sentence.text, where=sentence.where)
         except InputError as error:
             return Outcome(digest, refusal=str(error))
-        path = replace(path, truncation=settings.truncation)
+        path = path.sampling(settings.truncation, settings.guidance)
         said = (sentence.text, sentence.speech)
         seeds = range(settings.seed, settings.seed + settings.count)
         pages = sentence_pages(path, encoding, *said, settings, seeds, task.name, task.attention)

@@ -3,7 +3,6 @@ image generated from the speech of an image."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -30,6 +29,7 @@ def generate_speech(
     text: str | None = None,
     seed: int = 0,
     truncation: float = 1.0,
+    guidance: float = 0.0,
     device: str = "auto",
 ) -> Path:
     """Write `output`, whole or not at all: a .wav of what is generated from the image, or from the image that
@@ -39,7 +39,7 @@ def generate_speech(
         model: an exported model's folder or a run that generates speech.
         image, speech, text: one of the three; a sentence only for a .wav.
         seed: of all noise.
-        truncation: factor of the noise of generated images.
+        truncation: factor of the noise of generated images; guidance: of a learnt prior, 0: the model's own.
 
     Returns:
         The file. Raises InputError for unusable input, and a model that lacks a path.
@@ -52,10 +52,10 @@ def generate_speech(
     given: ImageInput = image
     if image is None:
         path, encoding = loaded.encode(speech=speech, text=text)
-        path = replace(path, truncation=truncation)
+        path = path.sampling(truncation, guidance)
         given = Image.fromarray(to_uint8(path.generate(encoding, [str(seed)]).images[-1][0]))
     if output.suffix.lower() in IMAGE:
-        image = _image_again(loaded, given, seed, truncation)
+        image = _image_again(loaded, given, seed, truncation, guidance)
         say_replaced(output)
         save_png(image, output)
         return output
@@ -73,8 +73,10 @@ def wav_bytes(samples: np.ndarray, rate: int) -> bytes:
     return content.getvalue()
 
 
-def _image_again(model: Model, image: ImageInput, seed: int, truncation: float) -> Image.Image:
+def _image_again(
+    model: Model, image: ImageInput, seed: int, truncation: float, guidance: float
+) -> Image.Image:
     """The image of the recording that is generated from an image."""
     path, encoding = model.encode(speech=model.speak(image, seed))
-    path = replace(path, truncation=truncation)
+    path = path.sampling(truncation, guidance)
     return Image.fromarray(to_uint8(path.generate(encoding, [str(seed)]).images[-1][0]))

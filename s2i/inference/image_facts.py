@@ -100,7 +100,7 @@ def command_of(facts: Facts, beside: str | Path = ".") -> str:
         spoken = [facts.get("recording", "RECORDING.wav"), *filter(None, [facts.get("until")])]
         words += ["--interpolate" if "until" in facts else "--speech"]
         words += [_found(name, beside) for name in spoken]
-    for name in ("frames", "count", "seed", "truncation", "scale", "caption", "stages"):
+    for name in ("frames", "count", "seed", "truncation", "guidance", "scale", "caption", "stages"):
         value = facts.get(name)
         if value is not None:
             words += [f"--{name}"] if value is True else [f"--{name}", f"{value}"]

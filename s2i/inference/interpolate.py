@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +32,14 @@ def interpolate(
     frames: int = 9,
     seed: int = 0,
     truncation: float = 1.0,
+    guidance: float = 0.0,
     scale: int = 1,
     device: str = "auto",
 ) -> Path:
     """Generate `frames` images from one recording to another, both included, all from one noise.
 
     Args:
-        truncation: factor of the noise.
+        truncation: factor of the noise; guidance: of a learnt prior, 0: the model's own.
         scale: each image is so many times as large, smoothed (bicubic).
         output: .png for a strip, which tells what made it (`image_facts`), .gif for an animation there and
             back.
@@ -54,7 +54,7 @@ def interpolate(
     check_output_file(output, [file for file in (first, last) if isinstance(file, (str, Path))])
     loaded = load(model, device)
     path, start = loaded.encode(speech=first)
-    path = replace(path, truncation=truncation)
+    path = path.sampling(truncation, guidance)
     _, end = loaded.encode(speech=last)
     images = []
     for number in progress(range(frames), frames, "images generated"):
@@ -67,6 +67,7 @@ def interpolate(
         chosen |= {
             name: value for name, value in (("truncation", truncation), ("scale", scale)) if value != 1
         }
+        chosen |= {"guidance": guidance} if guidance else {}
         name = Path(model).absolute().name
         about = text_chunks(image_facts(path, name, None, first, until=last, **chosen))
         save_png(grid(np.stack(images), frames), output, about)

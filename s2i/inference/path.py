@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class GenerationPath:
     folder: Path | None = None  # of the run or the exported model; None: never read from one
     domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
     truncation: float = 1.0  # factor of the noise; below 1 images are more usual, and more alike
+    guidance: float = 0.0  # of the generator's prior, towards the caption; 0: the model's own
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -127,6 +128,18 @@ class GenerationPath:
         self._expect(self.config.modality)
         return self.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device))
 
+    def sampling(self, truncation: float, guidance: float) -> GenerationPath:
+        """This path with another truncation and, but for 0, another guidance.
+
+        Raises InputError for guidance of a generator whose noise is not guided.
+        """
+        if guidance and getattr(self.generator, "prior", None) is None:
+            raise InputError(
+                f"expected a generator with a learnt prior for a guidance of {guidance:g}, found none: leave"
+                " guidance out"
+            )
+        return replace(self, truncation=truncation, guidance=guidance)
+
     @torch.no_grad()
     def generate(self, encoding: CaptionEncoding, keys: Sequence[str], seed: int = 0) -> GeneratorOutput:
         """Generate each of B captions once.
@@ -145,7 +158,8 @@ class GenerationPath:
     @cached_property
     def _quick_generator(self) -> Generator:
         """The generator, in a form that takes half of the time where images take long."""
-        return for_inference(self.generator) if max(self.generator.sizes) >= LARGE else self.generator
+        generator = self.generator.guided(self.guidance) if self.guidance else self.generator
+        return for_inference(generator) if max(generator.sizes) >= LARGE else generator
 
     def sample_noise(
         self, keys: Sequence[str], seed: int, latent_keys: Sequence[str] | None = None

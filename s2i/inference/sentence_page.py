@@ -28,6 +28,7 @@ class PageSettings:
     Attributes:
         count: images, of the seeds `seed` to `seed + count - 1`.
         truncation: factor of the noise.
+        guidance: of a learnt prior, towards the caption; 0: the model's own.
         stages: every stage's image in a row, enlarged to the size of the last.
         scale: each image is so many times as large, smoothed as data are (bicubic); attention maps are as
             large.
@@ -37,6 +38,7 @@ class PageSettings:
     count: int = 1
     seed: int = 0
     truncation: float = 1.0
+    guidance: float = 0.0
     stages: bool = False
     scale: int = 1
     caption: bool | str = False
@@ -55,7 +57,8 @@ class PageSettings:
         """In words, for a caption: the model and its seeds."""
         last = self.seed + self.count - 1
         seeds = f"seed {self.seed}" if self.count == 1 else f"seeds {self.seed} to {last}"
-        return f"{model}, {seeds}" + (f", truncation {self.truncation:g}" if self.truncation != 1 else "")
+        truncated = f", truncation {self.truncation:g}" if self.truncation != 1 else ""
+        return f"{model}, {seeds}{truncated}" + (f", guidance {self.guidance:g}" if self.guidance else "")
 
 
 def sentence_pages(

@@ -6,6 +6,7 @@ Stage 0 makes a map from condition and noise, each later stage refines and doubl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import log2
 
@@ -188,6 +189,13 @@ class StackedGenerator(nn.Module):
         """
         latent = noise if self.prior is None else self.prior(noise, encoding.sentence)
         return self.decode(encoding, latent, condition_noise, stages)
+
+    def guided(self, guidance: float) -> StackedGenerator:
+        """This generator, its weights shared, with another guidance of its prior."""
+        other = copy(self)
+        other._modules = {**self._modules, "prior": copy(self.prior)}
+        other.prior.guidance = guidance
+        return other
 
     def decode(
         self,

@@ -178,6 +178,7 @@ def test_generate_passes_every_option_on(capsys, calls, tmp_path):
         "count": 4,
         "seed": 9,
         "truncation": 1.0,
+        "guidance": 0.0,
         "stages": True,
         "scale": 1,
         "caption": False,

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from s2i.config import EvaluationConfig
 from s2i.errors import InputError
+from s2i.evaluation.captions import sampling_facts
 from s2i.evaluation.extractors import FEATURES, Extractor
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.generation import generate_captions
@@ -38,6 +40,10 @@ def test_truncation_is_noted_beside_a_number_and_scales_the_noise_of_all_who_gen
     for name, noted in (("plain", None), ("truncated", 0.0)):
         assert record(banks[name], "attribute_accuracy", score).get("truncation") == noted
         assert banks[name].identity().get("truncation") == noted
+    assert sampling_facts(EvaluationConfig(guidance=2.0, truncation=0.5)) == {
+        "truncation": 0.5,
+        "guidance": 2.0,
+    }
     path = banks["truncated"].path
     assert path is banks["truncated"].captions.path
     assert not any(values.any() for values in path.sample_noise(["a"], 0))

@@ -16,6 +16,7 @@ from s2i.errors import InputError, InputWarning
 from s2i.inference.attention_maps import STRIP, attention_overlay, heat, heat_over, segment_labels
 from s2i.inference.generate import generate
 from s2i.inference.model import load
+from s2i.models.build import build_generator
 from tests.fixtures.models import SENTENCES, tiny_model_config, write_recording, write_tiny_run
 
 RATE = 22050
@@ -260,3 +261,23 @@ def test_truncation_scales_the_noise(model, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main([*words, "--truncation", "5"])
     assert "expected a factor, 0 to 4, found '5'" in capsys.readouterr().err
+
+
+def test_guidance_is_of_a_learnt_prior_alone(model, tmp_path):
+    path = load(model).path("text")
+    with pytest.raises(InputError, match="a generator with a learnt prior for a guidance of 2, found none"):
+        generate(model, None, SENTENCES[0], tmp_path / "x.png", guidance=2.0)
+    settings = replace(path.config.generator, prior="flow", prior_dim=8, prior_layers=1, guidance=1.5)
+    generator = build_generator(replace(path.config, generator=settings)).eval()
+    torch.manual_seed(0)
+    torch.nn.init.normal_(generator.prior.velocity.weight)  # zeros before it learns
+    torch.nn.init.normal_(generator.prior.blocks[0].modulation.weight)
+    path = replace(path, generator=generator)
+    encoding = path.encode_text([SENTENCES[0]])
+    images = {
+        guidance: path.sampling(1.0, guidance).generate(encoding, ["a"]).images[-1]
+        for guidance in (0.0, 1.0, 1.5, 3.0)
+    }
+    assert torch.equal(images[0.0], images[1.5])  # the model's own
+    assert not torch.equal(images[0.0], images[1.0]) and not torch.equal(images[0.0], images[3.0])
+    assert generator.prior.guidance == 1.5
