@@ -76,5 +76,5 @@ setup(
             "shtab",
         ],
     },
-    entry_points={"console_scripts": ["s2i = s2i.cli:main"]},
+    entry_points={"console_scripts": ["s2i = s2i.__main__:main"]},
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 VERSION = "0.1.0"
@@ -17,6 +16,8 @@ CODE = (
 def commit() -> tuple[str | None, bool | None]:
     """Commit and whether the code differs from it, if the package lies in its own git repository. Images and
     runs that lie beside the code are no change."""
+    import subprocess  # here: `s2i` itself is imported with this file
+
     package = Path(__file__).resolve().parent
 
     def git(*words: str) -> str | None:

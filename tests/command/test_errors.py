@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from s2i.errors import BAD_INPUT, INTERRUPTED, READER_GONE, InputError, exit_on_
 from s2i.files.atomic import append_json, json_line, read_json, read_json_lines, write_atomically
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
 
+MODEL = Path(__file__).parents[2] / "checkpoints" / "painted_birds"
 SENTENCE = "a small red bird with a black wing " * 10  # a path that no file system takes
 
 
@@ -59,6 +61,49 @@ def test_a_refusal_by_the_machine_is_reported_in_one_line(capsys, raised, messag
 def test_an_interrupt_is_reported_in_one_line(capsys):
     assert status_of(KeyboardInterrupt()) == INTERRUPTED == 130
     assert capsys.readouterr().err.count("\n") == 1
+
+
+# Runs the command, with an interrupt as soon as it imports a module of this name.
+INTERRUPTED_IMPORT = """
+import runpy, signal, sys
+
+awaited = sys.argv.pop(1)
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == awaited:
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("s2i", run_name="__main__", alter_sys=True)
+"""
+
+
+def interrupted_import(
+    module: str, words: list[str], handler: signal.Handlers
+) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT, module, *words],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, handler),
+    )
+
+
+@pytest.mark.parametrize("module", ["s2i.errors", "argparse", "s2i.commands"])
+def test_an_interrupt_while_the_package_is_imported_is_quiet(module):
+    done = interrupted_import(module, ["--help"], signal.SIG_DFL)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+    ignored = interrupted_import(module, ["--help"], signal.SIG_IGN)  # of a script's background
+    assert ignored.returncode == 0 and b"usage:" in ignored.stdout
+
+
+def test_an_interrupt_while_torch_is_imported_is_reported_in_one_line(tmp_path):
+    words = ["generate", "--model", str(MODEL), "--text", "bird", "--output", str(tmp_path / "x.png")]
+    done = interrupted_import("torch", words, signal.SIG_DFL)
+    assert done.returncode == INTERRUPTED and done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"s2i: interrupted") and done.stdout == b""
 
 
 def test_mistakes_of_the_program_keep_their_traceback():

@@ -91,7 +91,7 @@ def test_the_extras_and_programs_that_it_installs_are_those_that_the_project_nam
 
 def test_it_starts_the_page_with_a_model_that_it_copies():
     [entry], [command] = words_of("ENTRYPOINT"), words_of("CMD")
-    assert f'"{json.loads(entry)[0]} = s2i.cli:main"' in SETUP
+    assert f'"{json.loads(entry)[0]} = s2i.__main__:main"' in SETUP
     given = build_parser().parse_args(json.loads(command))
     assert words_of("EXPOSE") == [str(given.port)] and given.host == "0.0.0.0"
     assert given.model.parts[0] in copied() and (ROOT / given.model / "config.json").is_file()
