@@ -108,9 +108,13 @@ class GenerationPath:
         distance = 0.0 if self.domain is None else float(self.domain.distance(encoding.sentence)[0])
         if distance <= 1:
             return ""
+        times = f"{distance:.1f}"
+        farther = (
+            "a little farther from them than" if times == "1.0" else f"{times} times as far from them as"
+        )
         return (
             "it is unlike the recordings that the model was trained on"
-            f" ({distance:.1f} times as far from them as 99 in 100 of its own kind):"
+            f" ({farther} 99 in 100 of its own kind):"
             " its image may have nothing to do with what is said"
         )
 

@@ -14,6 +14,7 @@ from s2i.inference.model import load
 from s2i.inference.save import write_model
 from s2i.inference.training_domain import training_domain
 from s2i.metrics.domain import Domain
+from s2i.models.caption_encoding import CaptionEncoding
 from tests.fixtures.data import tiny_config, write_tiny_data
 from tests.fixtures.models import write_recording, write_tiny_run
 
@@ -66,3 +67,21 @@ def test_a_recording_outside_is_named_and_one_inside_is_not(path, tmp_path, monk
     model.paths["speech"] = replace(spoken, domain=Domain(near + 1, identity, torch.tensor(1.0)))
     with pytest.warns(InputWarning, match=r"x\.wav: it is unlike the recordings .* \(4\.0 times as far"):
         model.encode(speech=recording)
+
+
+@pytest.mark.parametrize(
+    "distance, said",
+    [
+        (1.0, None),
+        (1.001, "(a little farther from them than 99 in 100"),
+        (1.049, "(a little farther from them than 99 in 100"),
+        (1.06, "(1.1 times as far from them as 99 in 100"),
+        (12.34, "(12.3 times as far from them as 99 in 100"),
+    ],
+)
+def test_how_far_outside_it_is_is_said_so_that_it_is_more(path, distance, said):
+    sentence = torch.zeros(1, 16)
+    sentence[0, 3] = distance
+    known = replace(path, domain=Domain(torch.zeros(16), torch.eye(16), torch.tensor(1.0)))
+    doubt = known.doubt(CaptionEncoding(sentence, torch.zeros(1, 16, 1), torch.ones(1, 1, dtype=torch.bool)))
+    assert said in doubt if said else doubt == ""
