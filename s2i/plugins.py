@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 from s2i.errors import InputError
+from s2i.files.atomic import sha256_of
 
 
 @cache
@@ -29,3 +31,17 @@ def find_outside(name: str, key: str) -> Any:
         raise InputError(
             f"expected {name} for {key}, found: {error}: install its package, or put its folder on PYTHONPATH"
         ) from error
+
+
+def source_of(name: str, key: str) -> str:
+    """SHA-256 of the file in which a class or function stands; "" for one that stands in none.
+
+    Args:
+        name, key: as of `find_outside`, whose errors it raises.
+    """
+    found = find_outside(name, key)
+    file = getattr(sys.modules.get(getattr(found, "__module__", "")), "__file__", None)
+    try:
+        return sha256_of(file) if file else ""
+    except OSError:  # of a module in an archive
+        return ""

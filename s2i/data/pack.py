@@ -21,8 +21,9 @@ the last bits of a Fourier transform. Runs and results keep the fingerprint of t
 (`s2i.runs.fingerprints`).
 
 Opening a pack for a run must not stat 100,000 files, so `Pack` compares the settings and the hash of the
-manifest, where that is still there. A recording changed under the same name is noticed by
-`s2i.data.pack_builder` alone, which compares size and time of every source file.
+manifest and of the weights of a front end, where these are still there, and that of the file of a front end
+`module:Class`. A recording changed under the same name is noticed by `s2i.data.pack_builder` alone, which
+compares size and time of every source file.
 """
 
 from __future__ import annotations
@@ -37,12 +38,15 @@ import numpy as np
 import torch
 
 from s2i.config import MISSING, Config
+from s2i.config_data import AudioConfig
 from s2i.data.images import with_margin
 from s2i.data.manifest import Caption, ImageRecord, read_attributes, read_manifest
 from s2i.data.text import has_word
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json, sha256_of
 from s2i.files.paths import in_place_of_folder
+from s2i.plugins import source_of
+from s2i.progress import say
 
 VERSION = 4  # of the layout and of how sources are read; a pack of another version is stale
 # The least that pack.json holds.
@@ -194,6 +198,12 @@ def _audio_settings(config: Config) -> dict[str, Any]:
     return {name: value for name, value in audio.items() if name not in unused}
 
 
+def front_end_source(audio: AudioConfig) -> str:
+    """The hash of the file in which a front end `module:Class` stands; "" for the package's other ones, whose
+    versions `VERSION` counts."""
+    return source_of(audio.front_end, "audio.front_end") if ":" in audio.front_end else ""
+
+
 def read_pack_facts(folder: Path) -> dict[str, Any]:
     """The content of a pack's pack.json, without opening its arrays. Raises InputError as `Pack` does."""
     path = folder / "pack.json"
@@ -227,6 +237,34 @@ def _refuse_stale(folder: Path, facts: dict[str, Any], expected: Config) -> None
             f"expected a pack of {manifest} as it is now, found one of another state in {folder}:"
             " it is stale, run data_prep/pack.py with this configuration"
         )
+    _refuse_other_front_end(folder, facts, expected.audio)
+
+
+def _refuse_other_front_end(folder: Path, facts: dict[str, Any], audio: AudioConfig) -> None:
+    weights, packed_weights = audio.weights, facts.get("weights")
+    if weights and packed_weights and Path(weights).is_file() and sha256_of(weights) != packed_weights:
+        raise InputError(
+            f"expected a pack made with the weights in {weights} as they are now, found one made with others"
+            f" (SHA-256 {packed_weights[:12]}) in {folder}: it is stale, run data_prep/pack.py with this"
+            " configuration, or give those weights"
+        )
+    if is_of_other_source(folder, facts, front_end_source(audio), audio.front_end):
+        raise InputError(
+            f"expected a pack made by {audio.front_end} as its file is now, found one made when that was"
+            f" another (SHA-256 {facts['front_end_source'][:12]}) in {folder}: it is stale, run"
+            " data_prep/pack.py with this configuration, or bring back that file"
+        )
+
+
+def is_of_other_source(folder: Path, facts: dict[str, Any], source: str, front_end: str) -> bool:
+    """Whether a pack was made by another state of its front end's file than the one with the hash `source`.
+    Where one of the two is unknown, as of packs that were made before they kept it, it is not, and a line
+    says so."""
+    known = facts.get("front_end_source", "")
+    if ":" in front_end and not (known and source):
+        say(f"{folder}: whether {front_end} is still as it was when it made this pack is unknown")
+        return False
+    return known != source
 
 
 def _cut_short(folder: Path, expected: str, found: str) -> InputError:

@@ -1,8 +1,9 @@
 """Building packs: images and recordings of a manifest -> the arrays that `s2i.data.pack` reads.
 
 A pack whose sources have not changed is left as it is: the split's lines, size and time of every source file,
-the audio settings, side and crop are compared. Any change to the manifest makes all its packs stale, so all
-are built again, which takes seconds for the splits whose own lines have not changed.
+the audio settings, the front end's weights and the file of its class, side and crop are compared. Any change
+to the manifest makes all its packs stale, so all are built again, which takes seconds for the splits whose
+own lines have not changed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from s2i.config_files import require
 from s2i.data.audio import load_waveform, mean_and_deviation, unnormalised_features
 from s2i.data.images import load_image, resize, square_crop
 from s2i.data.manifest import ImageRecord, format_line, iterate_manifest, read_attributes, write_manifest
-from s2i.data.pack import Pack, pack_settings, read_pack_facts
+from s2i.data.pack import Pack, front_end_source, is_of_other_source, pack_settings, read_pack_facts
 from s2i.data.shards import WHOLE, Shard
 from s2i.errors import InputError
 from s2i.files.atomic import sha256_of, write_atomically
@@ -75,8 +76,11 @@ def _build_split(config: Config, split: str, processes: int, shard: Shard) -> No
     folder = Path(config.data.pack) / split
     facts = _describe_sources(config, split)
     counts = f"{facts['images']} images and {facts['captions']} captions"
-    unfinished = folder.with_name(f"{split}-{facts['sources'][:16]}")
-    is_current = _is_current(folder, facts)
+    made_from = facts["sources"]
+    if facts["front_end_source"]:
+        made_from = hashlib.sha256(f"{made_from} {facts['front_end_source']}".encode()).hexdigest()
+    unfinished = folder.with_name(f"{split}-{made_from[:16]}")
+    is_current = _is_current(folder, facts, config.audio.front_end)
     for leftover in folder.parent.glob(f".{split}-{'[0-9a-f]' * 16}{PART}"):
         if is_current or leftover != lasting_part(unfinished):
             discard(leftover)  # of a build that ended, or of sources that have changed since
@@ -182,18 +186,21 @@ def _describe_sources(config: Config, split: str) -> dict[str, Any]:
         "sources": sources.hexdigest(),
         "manifest": sha256_of(manifest),
         "weights": weights,
+        "front_end_source": front_end_source(config.audio),
         "images": images,
         "captions": captions,
         "classes": sorted(classes),
     }
 
 
-def _is_current(folder: Path, facts: dict[str, Any]) -> bool:
+def _is_current(folder: Path, facts: dict[str, Any], front_end: str) -> bool:
     """Whether `folder` is a complete pack of these sources; updates its manifest's hash where only other
     splits have changed."""
     try:
         stored = read_pack_facts(folder)
         if stored["sources"] != facts["sources"]:
+            return False
+        if is_of_other_source(folder, stored, facts["front_end_source"], front_end):
             return False
         Pack(folder)
     except InputError:

@@ -3,6 +3,8 @@ generation."""
 
 from __future__ import annotations
 
+import json
+import sys
 import urllib.error
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,12 +21,14 @@ from s2i.cli import main
 from s2i.config_data import AudioConfig
 from s2i.config_files import load_config
 from s2i.config_front_end import HOP, SIZES, WINDOW, with_front_end
-from s2i.data import front_end
+from s2i.data import front_end, pack_builder
 from s2i.data.audio import features, load_waveform
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
+from s2i.files.unfinished import PART
 from s2i.inference.model import load
+from s2i.plugins import find_outside
 from s2i.reports.export import export
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
@@ -271,6 +275,98 @@ class Envelope:
 
     def __call__(self, waveform):
         return waveform.unfold(0, 160, 80).abs().mean(dim=1, keepdim=True).expand(-1, 2)
+
+
+CLASS = """
+class Level:
+    sample_rate, mel_bins, window, hop = 8000, 1, 0.02, 0.01
+
+    def __init__(self, config):
+        pass
+
+    def __call__(self, waveform):
+        return waveform.unfold(0, 160, 80).abs().mean(dim=1, keepdim=True)
+"""
+
+
+@pytest.fixture
+def outside(config, tmp_path, monkeypatch):
+    """A front end in a file of its own, with weights, its configuration, and how to read it anew."""
+    source, weights = tmp_path / "outside_level.py", tmp_path / "level.pth"
+    source.write_text(CLASS)
+    weights.write_bytes(b"one")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = AudioConfig(front_end="outside_level:Level", weights=str(weights))
+    yield source, weights, replace(config, audio=with_front_end(settings))
+    sys.modules.pop("outside_level", None)
+    find_outside.cache_clear()
+    front_end._construct.cache_clear()
+
+
+def test_a_pack_is_stale_when_the_class_or_its_weights_have_changed(outside, capsys):
+    source, weights, config = outside
+
+    def is_left() -> bool:
+        capsys.readouterr()
+        build_pack(config, ["train"])
+        return "packed before" in capsys.readouterr().err
+
+    assert not is_left() and is_left()
+    folder = Path(config.data.pack) / "train"
+    fingerprint = Pack(folder, config).fingerprint
+    source.write_text(CLASS.replace(".abs()", ".square()"))
+    with pytest.raises(
+        InputError, match=r"outside_level:Level as its file is now.*run data_prep/pack\.py"
+    ) as no:
+        Pack(folder, config)
+    assert "\n" not in str(no.value) and not is_left() and is_left()
+    assert Pack(folder, config).fingerprint == fingerprint  # the same data, heard in another way
+    weights.write_bytes(b"two")
+    with pytest.raises(InputError, match=r"weights in .*level\.pth as they are now.*run data_prep/pack\.py"):
+        Pack(folder, config)
+    assert not is_left() and is_left()
+    weights.unlink()  # as on a machine that only trains
+    Pack(folder, config)
+
+
+def test_a_pack_that_does_not_say_which_class_made_it_goes_on_with_a_line(outside, capsys):
+    source, _, config = outside
+    build_pack(config, ["train"])
+    file = Path(config.data.pack) / "train" / "pack.json"
+    facts = json.loads(file.read_text())
+    del facts["front_end_source"]
+    file.write_text(json.dumps(facts))
+    source.write_text(CLASS + "# another\n")
+    for use in (lambda: Pack(file.parent, config), lambda: build_pack(config, ["train"])):
+        capsys.readouterr()
+        use()
+        said = capsys.readouterr().err
+        assert "whether outside_level:Level is still as it was" in said and "images packed" not in said
+    plain = replace(config, audio=AudioConfig())  # of log-mels there is nothing to say
+    build_pack(plain, ["train"])
+    Pack(file.parent, plain)
+    assert "still as it was" not in capsys.readouterr().err
+
+
+def test_a_killed_build_of_another_state_of_the_class_is_not_continued(outside, monkeypatch):
+    source, _, config = outside
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pack_builder, "_join_chunks", dies)
+        with pytest.raises(KeyboardInterrupt):
+            build_pack(config, ["train"])
+    [before] = Path(config.data.pack).glob(f".train-*{PART}")
+    source.write_text(CLASS.replace(".abs()", ".square()"))
+    sys.modules.pop("outside_level")
+    find_outside.cache_clear()
+    front_end._construct.cache_clear()
+    build_pack(config, ["train"])
+    pack = Pack(Path(config.data.pack) / "train", config)
+    waveform = load_waveform(Path(config.data.root) / pack.caption(0).audio, config.audio)
+    assert torch.allclose(pack.mel(0), features(waveform, config.audio), atol=2e-3) and not before.exists()
 
 
 class Wider(Envelope):
