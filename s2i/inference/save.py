@@ -19,7 +19,7 @@ from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
-from s2i.inference.stored import DOMAIN, FILES, FORMAT, IMAGE, IMAGE_NETWORK, SOURCES
+from s2i.inference.stored import DOMAIN, FILES, FORMAT, IMAGE, IMAGE_NETWORK, PRIOR, SOURCES, prior_file
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import EFFICIENTNET_LITE0
 from s2i.progress import say
@@ -101,8 +101,11 @@ def _write_files(
     rows: list[dict[str, str]] = []
     for source, path in paths.items():
         weights = _weights(path, half)
-        file = folder / f"{source}.safetensors"
-        file.write_bytes(save(weights))
+        of_prior = {key: value for key, value in weights.items() if key.startswith(PRIOR)}
+        files = {f"{source}.safetensors": {k: v for k, v in weights.items() if k not in of_prior}}
+        files |= {prior_file(source): of_prior} if of_prior else {}
+        for file, tensors in files.items():
+            (folder / file).write_bytes(save(tensors))
         vocabulary = None if isinstance(path, SpeechPath) else path.vocabulary
         description["paths"][source] = {
             "config": _portable(config_to_dict(path.config)),
@@ -119,8 +122,8 @@ def _write_files(
                 "generates": _generated(path),
                 "steps": str(path.step or "unknown"),
                 "parameters to generate": f"{to_generate:,}",
-                "file": f"`{file.name}`",
-                "MB": f"{file.stat().st_size / 1e6:.2f}",
+                "file": " and ".join(f"`{file}`" for file in files),
+                "MB": " and ".join(f"{(folder / file).stat().st_size / 1e6:.2f}" for file in files),
                 "stored as": "float16" if half else "float32",
             }
         )

@@ -26,8 +26,20 @@ IMAGE = "image"  # from which speech is generated
 SOURCES = (*MODALITIES, IMAGE)  # what a path begins with
 IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read only to embed images
 DOMAIN = "domain"  # the name of a `Domain`'s tensors beside the networks' weights
+PRIOR = "generator.prior."  # begins the names of a learnt prior's tensors, which have a file of their own
+
+
+def prior_file(source: str) -> str:
+    """The file of a path's learnt prior: a large part of a model, and hosts limit a file's size."""
+    return f"{source}_prior.safetensors"
+
+
 # What an exported model's folder may hold.
-FILES = {"config.json", "README.md", IMAGE_NETWORK, *(f"{source}.safetensors" for source in SOURCES)}
+FILES = {
+    *("config.json", "README.md", IMAGE_NETWORK),
+    *(f"{source}.safetensors" for source in SOURCES),
+    *(prior_file(source) for source in SOURCES),
+}
 # Of a path, as an exported model names them.
 NETWORKS = ("caption_encoder", "image_encoder", "generator", "speech_generator")
 
@@ -84,7 +96,10 @@ def _read_exported(folder: Path, only: str) -> list[StoredPath]:
         if not isinstance(entry, dict):
             raise InputError(f"expected an object for {source} in {origin}, found {entry!r}: export it again")
         weights: dict[str, dict[str, Tensor]] = {name: {} for name in NETWORKS}
-        for key, value in _read_weights(folder / f"{source}.safetensors").items():
+        tensors = _read_weights(folder / f"{source}.safetensors")
+        if (folder / prior_file(source)).exists():
+            tensors |= _read_weights(folder / prior_file(source))
+        for key, value in tensors.items():
             network, _, name = key.partition(".")
             weights.setdefault(network, {})[name] = value
         stored = _stored(origin, source, entry, weights)

@@ -36,6 +36,29 @@ def test_an_exported_model_holds_the_averaged_weights_and_no_pickle(runs, tmp_pa
         assert torch.equal(weights[f"generator.{key}"], value)
 
 
+def test_a_learnt_prior_has_a_file_of_its_own_without_which_a_model_is_refused(tmp_path):
+    run = write_tiny_run(tmp_path / "run", prior="flow", prior_dim=8, prior_layers=1)
+    export([run], tmp_path / "model", half=True)
+    prior = load_file(tmp_path / "model" / "speech_prior.safetensors")
+    others = load_file(tmp_path / "model" / "speech.safetensors")
+    weights = load(run).path("speech").generator.prior.state_dict()
+    assert prior.keys() == {f"generator.prior.{key}" for key in weights}
+    assert others and not any("prior" in key for key in others)
+    exported = load(tmp_path / "model").path("speech").generator.prior.state_dict()
+    for key, value in weights.items():
+        torch.testing.assert_close(exported[key], value.half().float())
+    assert "`speech.safetensors` and `speech_prior.safetensors`" in (tmp_path / "model/README.md").read_text()
+    (tmp_path / "model" / "speech_prior.safetensors").unlink()
+    with pytest.raises(InputError, match="fit the configuration"):
+        load(tmp_path / "model")
+
+
+def test_an_export_in_the_place_of_one_with_a_prior_leaves_none_behind(tmp_path):
+    export([write_tiny_run(tmp_path / "run", prior="flow", prior_dim=8)], tmp_path / "model")
+    export([write_tiny_run(tmp_path / "other")], tmp_path / "model")
+    assert not (tmp_path / "model" / "speech_prior.safetensors").exists()
+
+
 def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
     for name in ("a/model", "b/model"):
         export(runs, tmp_path / name)
