@@ -65,21 +65,25 @@ class FlowPrior(nn.Module):
             nn.init.zeros_(part.bias)
 
     @torch.no_grad()
-    def forward(self, noise: Tensor, sentence: Tensor) -> Tensor:
+    def forward(
+        self, noise: Tensor, sentence: Tensor, steps: int | None = None, guidance: float | None = None
+    ) -> Tensor:
         """Carry noise along the flow, by the midpoint rule, in float32.
 
         Args:
             noise: (B, Z) standard normal.
             sentence: (B, D).
+            steps, guidance: None: as configured.
 
         Returns:
             (B, Z) float32.
         """
         with torch.autocast(noise.device.type, enabled=False):
             caption, latent = self._caption(sentence), noise.float()
-            for step in range(self.steps):
-                halfway = latent + self._guided(latent, step / self.steps, caption) / (2 * self.steps)
-                latent = latent + self._guided(halfway, (step + 0.5) / self.steps, caption) / self.steps
+            steps, guidance = steps or self.steps, self.guidance if guidance is None else guidance
+            for step in range(steps):
+                halfway = latent + self._guided(latent, step / steps, caption, guidance) / (2 * steps)
+                latent = latent + self._guided(halfway, (step + 0.5) / steps, caption, guidance) / steps
         return latent
 
     def loss(self, latent: Tensor, sentence: Tensor) -> Tensor:
@@ -103,14 +107,14 @@ class FlowPrior(nn.Module):
         """(B, D) of any length -> (B, W)."""
         return self.of_sentence(F.normalize(sentence.float(), dim=1) * sentence.shape[1] ** 0.5)
 
-    def _guided(self, latent: Tensor, time: float, caption: Tensor) -> Tensor:
+    def _guided(self, latent: Tensor, time: float, caption: Tensor, guidance: float) -> Tensor:
         """Velocity at one time; with guidance further from that of no caption (classifier-free guidance)."""
         times = latent.new_full((len(latent), 1), time)
-        velocity = self._velocity(latent, times, caption)
-        if self.guidance == 1:
-            return velocity
-        without = self._velocity(latent, times, self.no_caption.expand_as(caption))
-        return without + self.guidance * (velocity - without)
+        if guidance == 1:
+            return self._velocity(latent, times, caption)
+        both = torch.cat((caption, self.no_caption.expand_as(caption)))  # once through the weights
+        velocity, without = self._velocity(latent.repeat(2, 1), times.repeat(2, 1), both).chunk(2)
+        return without + guidance * (velocity - without)
 
     def _velocity(self, latent: Tensor, time: Tensor, caption: Tensor) -> Tensor:
         angles = time * torch.linspace(0, _HIGHEST, _FREQUENCIES, device=time.device).exp()

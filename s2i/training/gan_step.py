@@ -50,6 +50,8 @@ from s2i.training.learner import Learner
 from s2i.training.profiling import part
 from s2i.training.terms import Terms, without_history
 
+PRIOR_STEPS = 4  # in which a training step integrates the prior's flow
+
 
 @dataclass(frozen=True)
 class GanNetworks:
@@ -141,7 +143,8 @@ def generate(
             others = latent[count:]
             if networks.prior_learner is not None:
                 decode = networks.generator.decode
-                others = networks.generator.prior(others, sentences[count:])
+                # As real images' latents are distributed, so without guidance; and near enough.
+                others = networks.generator.prior(others, sentences[count:], PRIOR_STEPS, guidance=1.0)
             noise = (torch.cat((inferred, others)), *noise[1:])
         output = decode(encoding, *noise, stages=stages)
         views = []
