@@ -26,7 +26,7 @@ from tests.benchmarks.suite.training_rows import GANS
 SECONDS, QUICK_SECONDS = 10.0, 1.0  # of a row's turns, where three rounds take no longer
 FILES = ("benchmark.json", "benchmark.md")
 PARTS = {
-    data_rows: ("front end", "resampling", "loading", "packing"),
+    data_rows: ("front end", "resampling", *data_rows.PARTS),
     training_rows: ("encoder", "matching", "GAN"),
     use_rows: ("generation", "search", "evaluation"),
 }

@@ -20,16 +20,22 @@ from s2i.config import Config
 from s2i.config_data import AudioConfig, DataConfig
 from s2i.data.audio import log_mel
 from s2i.data.dataset import CaptionedImages
+from s2i.data.feature_cache import FeatureCache, write_feature_cache
 from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.data.resampling import resample
+from s2i.models.pretrained import PretrainedNetwork
 from tests.benchmarks.suite import plain
 from tests.benchmarks.suite.timing import OURS, PLAIN, Choice, Row, bytes_of, counted
 
 PHOTOGRAPH = (500, 375)  # px, as CUB's
 BATCH = 32
-SIZES = {"painted birds": 64, "paper": 256}
+# px of packs; of the paper's: what is generated, and what Inception sees.
+SIDES = {"painted birds": (64,), "paper": (256, 299)}
+# By the side of a pack: the network whose features are cached.
+NETWORKS = {64: "efficientnet_lite0", 299: "inception_v3"}
+PARTS = ("loading", "packing", "feature cache")  # of a pack
 
 
 def falling_noise(seconds: float, rate: int = 22050) -> torch.Tensor:
@@ -60,12 +66,12 @@ def rows(choice: Choice) -> Iterator[Row]:
         }
         moved = bytes_of(recorded) * (1 + wanted / rate)
         yield Row("resampling", f"4 s from {rate} Hz", "", "fp32", forms, bytes=moved)
-    for size, side in SIZES.items():
-        wanted = choice.has("loading", size) or choice.has("packing", size)
-        if not wanted or choice.quick and size == "paper" and not choice.sizes:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            yield from _pack_and_load(size, World.write(Path(folder), side))
+    for size, sides in SIDES.items():
+        for side in sides:
+            able = PARTS if side in NETWORKS else tuple(part for part in PARTS if part != "feature cache")
+            parts = [part for part in able if choice.has(part, size)]
+            with tempfile.TemporaryDirectory() as folder:
+                yield from _of_pack(size, World.write(Path(folder), side), parts) if parts else ()
 
 
 @dataclass(frozen=True)
@@ -105,20 +111,63 @@ class World:
         return Pack(self.folder / name / "train")
 
 
-def _pack_and_load(size: str, world: World) -> Iterator[Row]:
+def _of_pack(size: str, world: World, parts: list[str]) -> Iterator[Row]:
     pack = world.pack("pack")
-    side, stored = pack.packed_size, pack.side
+    if "loading" in parts:
+        yield _loading(size, world, pack)
+    if "packing" in parts:
+        yield _packing(size, world, pack)
+    if "feature cache" in parts:
+        yield _feature_cache(size, pack)
+
+
+def _loading(size: str, world: World, pack: Pack) -> Row:
+    side = pack.packed_size
     dataset = CaptionedImages(pack, 0, side, "speech")
     key = (0, np.arange(BATCH))
     batch = dataset[key]
     forms = {
         OURS: partial(dataset.__getitem__, key),
-        PLAIN: partial(plain.load_batch, world.images, world.recordings, side, stored),
+        PLAIN: partial(plain.load_batch, world.images, world.recordings, side, pack.side),
     }
     moved = BATCH * 3 * side**2 + 1.5 * bytes_of(batch.mels) + bytes_of(batch.images)  # mels lie in float16
-    yield Row("loading", f"a batch of {BATCH} images and recordings", size, "fp32", forms, bytes=moved)
+    name = f"a batch of {BATCH} images of {side} px and recordings"
+    return Row("loading", name, size, "fp32", forms, bytes=moved)
+
+
+def _packing(size: str, world: World, pack: Pack) -> Row:
     forms = {
         OURS: partial(world.pack, "again"),
-        PLAIN: partial(plain.load_batch, world.images, world.recordings, stored, stored),
+        PLAIN: partial(plain.load_batch, world.images, world.recordings, pack.side, pack.side),
     }
-    yield Row("packing", f"{BATCH} images and recordings, checked and written", size, "fp32", forms)
+    name = f"{BATCH} images of {pack.packed_size} px and recordings, checked and written"
+    return Row("packing", name, size, "fp32", forms)
+
+
+def _feature_cache(size: str, pack: Pack) -> Row:
+    side, rows = pack.packed_size, np.arange(BATCH)
+    network = _of_any_weights(NETWORKS[side], side)
+    folder = pack.folder / "feature-cache-0000000000000000"
+    with contextlib.redirect_stderr(io.StringIO()):
+        write_feature_cache(folder, pack, 1, partial(_look, network), regions=True)
+    ours = partial(FeatureCache(folder).read, rows, np.zeros_like(rows))
+    forms = {OURS: ours, PLAIN: partial(plain.image_features, network, np.asarray(pack.images), side)}
+    moved = 1.5 * bytes_of(ours())  # they lie in float16
+    name = f"features of {BATCH} images of {side} px by {NETWORKS[side]}, regions too"
+    return Row("feature cache", name, size, "fp32", forms, bytes=moved)
+
+
+def _look(network: PretrainedNetwork, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    pooled, regions = network(images)
+    return pooled, regions.flatten(2)
+
+
+def _of_any_weights(kind: str, side: int) -> PretrainedNetwork:
+    """A network of random weights, so that nothing is downloaded, at which activations neither vanish nor
+    overflow (He et al. 2015); laid out as the published ones are."""
+    torch.manual_seed(0)
+    network = PretrainedNetwork(kind, side)
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            torch.nn.init.kaiming_normal_(weight)
+    return network.to(memory_format=torch.channels_last)

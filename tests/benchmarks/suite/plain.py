@@ -66,6 +66,18 @@ def load_batch(
     return torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(padded))
 
 
+def image_features(network: torch.nn.Module, stored: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
+    """What a frozen network sees of the centres, of `size` px, of images (B, S, S, 3) uint8: pooled vectors
+    (B, G) and regions (B, C, R)."""
+    edge = (stored.shape[1] - size) // 2
+    centres = stored[:, edge : edge + size, edge : edge + size]
+    with torch.no_grad():
+        pooled, regions = network(
+            torch.from_numpy(centres.astype(np.float32).transpose(0, 3, 1, 2) / 127.5 - 1)
+        )
+    return pooled, regions.flatten(2)
+
+
 def nearest(vectors: np.ndarray, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The nearest of unit vectors by comparing all: their indices and cosines, best first."""
     cosines = vectors @ query

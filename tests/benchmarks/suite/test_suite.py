@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from s2i.models.build import build_caption_encoder
 from s2i.search.nearest import VectorTable, write_table
 from tests.benchmarks.search import of_classes, unit
 from tests.benchmarks.suite import __main__ as suite
-from tests.benchmarks.suite import against, plain
+from tests.benchmarks.suite import against, data_rows, plain
 from tests.benchmarks.suite.data_rows import World, falling_noise
 from tests.benchmarks.suite.machine import Machine
 from tests.benchmarks.suite.table import entry, markdown
@@ -105,6 +106,29 @@ def test_a_batch_that_is_loaded_plainly_is_a_batch_of_the_pack(tmp_path):
     assert ours.shape == images.shape and mels.shape[:2] == (3, 40)
     # The pack crops before it resizes, and cuts silence: the same sizes, about the same numbers.
     assert abs(len(pack.mel(0)) - int((mels[0].abs().sum(0) > 0).sum())) < 10
+
+
+@pytest.mark.parametrize("kind", ["efficientnet_lite0", "inception_v3"])
+def test_a_pack_has_rows_and_cached_features_are_those_computed_plainly(monkeypatch, kind):
+    assert data_rows.SIDES["paper"] == (256, 299) and set(data_rows.NETWORKS) == {64, 299}
+    monkeypatch.setattr(data_rows, "BATCH", 3)
+    monkeypatch.setattr(data_rows, "SIDES", {"paper": (32, 80)})
+    monkeypatch.setattr(data_rows, "NETWORKS", {80: kind})
+    named = []
+    for row in data_rows.rows(Choice(quick=True, parts=("loading", "packing", "feature cache"))):
+        named.append((row.part, row.size, re.search(r"(\d+) px", row.name)[1]))
+        found, expected = row.forms[OURS](), row.forms[PLAIN]()
+        if row.part == "feature cache":
+            for ours, theirs in zip(found, expected, strict=True):
+                assert ours.shape == theirs.shape and theirs.std(0).max() > 0.01
+                torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-3 * float(theirs.abs().max()))
+            assert row.bytes == 1.5 * bytes_of(found)
+    expected = [(part, "paper", side) for side in ("32", "80") for part in ("loading", "packing")]
+    assert named == [*expected, ("feature cache", "paper", "80")]
+    monkeypatch.setattr(data_rows.World, "write", lambda folder, side: pytest.fail("nothing needs a pack"))
+    for choice in (Choice(parts=("search",)), Choice(sizes=("painted birds",))):
+        chosen = data_rows.rows(choice)
+        assert not {row.part for row in chosen} & set(data_rows.PARTS)
 
 
 def test_captions_one_by_one_are_those_of_a_batch():
