@@ -8,6 +8,7 @@ import s2i  # noqa: F401  (ahead of torch: it says how threads wait)
 import argparse
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.atomic import write_atomically
 from s2i.files.paths import given_path
 from s2i.progress import say
+from tests.benchmarks import memory, scaling
 from tests.benchmarks.suite import against, data_rows, training_rows, use_rows
 from tests.benchmarks.suite.machine import Machine, measure_machine
 from tests.benchmarks.suite.table import entry, markdown
@@ -31,6 +33,11 @@ PARTS = {
     use_rows: ("generation", "search", "evaluation"),
 }
 NAMES = [name for names in PARTS.values() for name in names]
+# Counted on tensors without data, not timed; only when named, printed after the rows.
+COUNTED = {
+    "memory": partial(memory.benchmark, list(memory.PRESETS), "fp32", measures=False),
+    "scaling": partial(scaling.estimate, list(scaling.PRESETS), "bf16"),
+}
 
 
 def main() -> None:
@@ -40,10 +47,10 @@ def main() -> None:
     parser.add_argument(
         "--parts",
         nargs="+",
-        choices=NAMES,
+        choices=[*NAMES, *COUNTED],
         default=[],
         metavar="NAME",
-        help=f"of {', '.join(NAMES)} (default: all)",
+        help=f"of {', '.join(NAMES)} (default: all of these), and {' and '.join(COUNTED)}, which are counted",
     )
     parser.add_argument("--sizes", nargs="+", choices=tuple(GANS), default=[], help="(default: all)")
     parser.add_argument(
@@ -69,6 +76,14 @@ def _run(given: argparse.Namespace) -> None:
     if given.threads < 1:
         raise InputError(f"expected a number of threads of 1 or more, found {given.threads}: check --threads")
     torch.set_num_threads(given.threads)
+    if not given.parts or given.against or set(given.parts) - set(COUNTED):
+        _time(given)
+    for name in COUNTED:
+        if name in given.parts:
+            COUNTED[name]()
+
+
+def _time(given: argparse.Namespace) -> None:
     machine, entries = measure_machine(), []
     choice = Choice(given.quick, *map(tuple, (given.parts, given.sizes, given.precisions)))
     for row in _rows(choice, given.against):

@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,6 +217,37 @@ def test_a_part_is_written_as_json_and_table(tmp_path, monkeypatch, capsys):
 
 def _row(part: str) -> Row:
     return Row(part, "a sum", "", "fp32", {OURS: lambda: sum(range(999)), PLAIN: lambda: sum(range(999))})
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["memory"], ["memory"]),
+        (["scaling", "search", "memory"], ["rows of search", "memory", "scaling"]),
+        (["search"], ["rows of search"]),
+        ([], ["rows of search", "rows of evaluation"]),
+    ],
+)
+def test_memory_and_scaling_are_counted_when_named_and_alone_time_nothing(words, expected, monkeypatch):
+    done = []
+    monkeypatch.setattr(suite, "measure_machine", lambda: MACHINE)
+    monkeypatch.setattr(suite, "PARTS", {suite.use_rows: ("search", "evaluation")})
+    monkeypatch.setattr(
+        suite.use_rows, "rows", lambda choice: map(_row, filter(choice.has, ("search", "evaluation")))
+    )
+    monkeypatch.setattr(suite, "time_row", lambda row, _: done.append(f"rows of {row.part}"))
+    monkeypatch.setattr(suite, "entry", lambda *_: {"ratio": 1})
+    monkeypatch.setattr(suite, "markdown", lambda *_: "")
+    for name, counting in suite.COUNTED.items():
+        assert counting.func.__module__ == f"tests.benchmarks.{name}" and all(
+            map(Path.is_file, counting.args[0])
+        )
+        monkeypatch.setitem(suite.COUNTED, name, partial(done.append, name))
+    monkeypatch.setattr(sys, "argv", ["suite", *(["--parts", *words] if words else [])])
+    threads = torch.get_num_threads()
+    suite.main()
+    torch.set_num_threads(threads)
+    assert done == expected
 
 
 NOWHERE = ["--against", "nowhere", "--parts", "search"]
