@@ -165,7 +165,8 @@ class GanConfig:
     reconstruction_weight: float = setting(0.0, at_least=0)
     # the same of their features in a frozen network (as LPIPS, without its weights); 0 is off
     perceptual_weight: float = setting(0.0, at_least=0)
-    posterior_weight: float = setting(0.2, at_least=0)  # a nat of that noise's divergence from the prior
+    # of kind pixels: a nat of that noise's divergence from a normal one
+    posterior_weight: float = setting(0.2, at_least=0)
     # what infers that noise: a small network on pixels, or one on features of the frozen network
     posterior: Literal["pixels", "features"] = "pixels"
     # of kind features: its deviation; that of its mean over a batch is 1

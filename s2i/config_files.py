@@ -55,6 +55,20 @@ def override(config: Config, overrides: Sequence[str], sections: Sequence[str] =
     return config
 
 
+def load_run_config(folder: str | Path) -> Config:
+    """The configuration of a run, as it was begun; settings that have retired since then are dropped."""
+    path = Path(folder) / "config.yaml"
+    from s2i.config_merge import merge
+    from s2i.config_yaml import read_layers
+
+    layers = read_layers(path)
+    for _, values in layers:
+        for key in RETIRED:
+            values.get("gan", {}).pop(key, None)
+    config = merge(layers, (), str(path))
+    return replace(config, audio=with_front_end(config.audio))
+
+
 def config_from_dict(values: dict[str, Any], origin: str) -> Config:
     """Config from plain containers, as a checkpoint or an exported model holds them.
 

@@ -67,7 +67,7 @@ def add_generation(verbs: Verbs) -> None:
         default=0.0,
         metavar="G",
         help="of a learnt prior, 0 to 4: above 1 images go further with the sentence, and are more alike"
-        " (default: the model's own)",
+        " (default: 0, the model's own)",
     )
     output.add_argument("--stages", action="store_true", help="show the images of all stages")
     output.add_argument(

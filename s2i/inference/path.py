@@ -139,8 +139,8 @@ class GenerationPath:
         """
         if guidance and getattr(self.generator, "prior", None) is None:
             raise InputError(
-                f"expected a generator with a learnt prior for a guidance of {guidance:g}, found none: leave"
-                " guidance out"
+                f"expected a generator with a learnt prior for a guidance of {guidance:g}, found none in"
+                f" {self.folder}: leave guidance out"
             )
         return replace(self, truncation=truncation, guidance=guidance)
 

@@ -38,7 +38,7 @@ def prior_file(source: str) -> str:
 FILES = {
     *("config.json", "README.md", IMAGE_NETWORK),
     *(f"{source}.safetensors" for source in SOURCES),
-    *(prior_file(source) for source in SOURCES),
+    *(prior_file(source) for source in MODALITIES),
 }
 # Of a path, as an exported model names them.
 NETWORKS = ("caption_encoder", "image_encoder", "generator", "speech_generator")
@@ -97,7 +97,7 @@ def _read_exported(folder: Path, only: str) -> list[StoredPath]:
             raise InputError(f"expected an object for {source} in {origin}, found {entry!r}: export it again")
         weights: dict[str, dict[str, Tensor]] = {name: {} for name in NETWORKS}
         tensors = _read_weights(folder / f"{source}.safetensors")
-        if (folder / prior_file(source)).exists():
+        if _has_prior(entry):
             tensors |= _read_weights(folder / prior_file(source))
         for key, value in tensors.items():
             network, _, name = key.partition(".")
@@ -110,6 +110,13 @@ def _read_exported(folder: Path, only: str) -> list[StoredPath]:
             )
         paths.append(stored)
     return paths
+
+
+def _has_prior(entry: dict[str, Any]) -> bool:
+    """Whether the generator of a model's path has a learnt prior, whose tensors have a file of their own."""
+    config = entry.get("config")
+    generator = config.get("generator") if isinstance(config, dict) else None
+    return isinstance(generator, dict) and generator.get("prior") == "flow"
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

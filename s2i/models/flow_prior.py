@@ -4,7 +4,7 @@ A generator that decodes what a posterior infers from real images meets other la
 normal prior puts noise where no image ever was. The latents' own distribution, given a caption, is learnt
 here by a rectified flow (Liu et al., ICLR 2023; flow matching, Lipman et al., ICLR 2023): a small network
 regresses the velocity on the straight line from noise to latent, and generation integrates it. As in latent
-diffusion (Rombach et al., CVPR 2022), but for a vector, which costs next to nothing beside the images.
+diffusion (Rombach et al., CVPR 2022), but for a vector, which costs little beside the images.
 
 It learns from the latents alone; no gradient passes through its integration.
 """

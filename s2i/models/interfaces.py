@@ -46,9 +46,10 @@ class Generator(Protocol):
     `embedding_dim`, and the options. One that is no stack of stages has one size, `generator.base_size`, with
     `generator.stages=1`.
 
-    One may learn the distribution of the latents that it decodes: it then has a `prior`, a module with
-    `loss(latent, sentence)`, and a method `decode` that takes latents where `forward` takes noise, as
-    `s2i.models.generator.StackedGenerator` does.
+    One may learn the distribution of the latents that it decodes, as
+    `s2i.models.generator.StackedGenerator` does: it then has a `prior`, as
+    `s2i.models.flow_prior.FlowPrior` is one, a method `decode` that takes latents where `forward` takes
+    noise, and `guided(guidance)`, itself with another guidance.
 
     Attributes:
         sizes: side in px of its images, smallest first.

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from s2i.config import Config
-from s2i.config_files import config_to_dict, load_config
+from s2i.config_files import config_to_dict, load_run_config
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.griffin_lim import to_waveform
 from s2i.data.images import png_bytes, to_uint8
@@ -76,7 +76,7 @@ def compare_systems(
     for folder in folders:
         check_run(folder)
     known = _read_published(published)
-    settings = load_config(folders[0] / "config.yaml").evaluation if folders else None
+    settings = load_run_config(folders[0]).evaluation if folders else None
     systems: list[System] = []
     references: dict[str, System] = {}
     strips: list[np.ndarray] = []

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from s2i.config_files import load_config
+from s2i.config_files import load_run_config
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.metric_networks import CLASSIFIER
@@ -89,7 +89,7 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
         for name, folder in zip(names, folders, strict=True):
             for modality, path in load(folder).image_paths().items():
                 row = name if not path.config.gan.other_encoder else f"{name}, from {modality}"
-                bank = FeatureBank(path, load_config(folders[0] / "config.yaml").evaluation)
+                bank = FeatureBank(path, load_run_config(folders[0]).evaluation)
                 base = base or bank
                 if bank.pack.fingerprint != base.pack.fingerprint:
                     raise InputError(
@@ -188,11 +188,11 @@ def _row(name: str, measured: dict[str, Any], folder: Path, base: Path, path: Ge
 
 def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
     """Settings of the run, and of the training of its encoder, that aren't the base's."""
-    ours, theirs = load_config(folder / "config.yaml"), load_config(base / "config.yaml")
+    ours, theirs = load_run_config(folder), load_run_config(base)
     differing = config_changes(theirs, ours)
-    encoders = [Path(config.gan.encoder) / "config.yaml" for config in (theirs, ours)]
-    if ours.modality == theirs.modality and all(path.is_file() for path in encoders):
-        differing |= config_changes(*map(load_config, encoders), "encoder")
+    encoders = [Path(config.gan.encoder) for config in (theirs, ours)]
+    if ours.modality == theirs.modality and all((run / "config.yaml").is_file() for run in encoders):
+        differing |= config_changes(*map(load_run_config, encoders), "encoder")
     changes = {key: change for key, change in differing.items() if key not in PLACES | CHANGEABLE}
     if ours.gan.other_encoder and not theirs.gan.other_encoder:
         changes["modality"] = (theirs.modality, "both in turn")

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from s2i.config import Config
-from s2i.config_files import config_to_dict, config_to_yaml, load_config, require, save_config
+from s2i.config_files import config_to_dict, config_to_yaml, load_run_config, require, save_config
 from s2i.errors import InputError
 from s2i.files.atomic import append_json, json_line, read_json, read_json_lines, write_atomically
 from s2i.files.locks import only_process
@@ -148,7 +148,7 @@ def begun_config(config: Config) -> Config | None:
     """The configuration with which the run in `config.run` was begun; None for a new run."""
     require(config, "run")
     folder = Path(config.run)
-    return load_config(folder / "config.yaml") if _is_run(folder) else None
+    return load_run_config(folder) if _is_run(folder) else None
 
 
 def check_run(folder: Path) -> None:
@@ -200,7 +200,7 @@ def _is_run(folder: Path) -> bool:
         return False
     if (folder / "env.json").is_file() or (folder / "checkpoints" / "last.pt").is_file():
         return True
-    return path.read_text(encoding="utf-8") == config_to_yaml(load_config(path))
+    return path.read_text(encoding="utf-8") == config_to_yaml(load_run_config(path.parent))
 
 
 def config_changes(old: Config, new: Config, kind: str = "") -> dict[str, tuple[Any, Any]]:

@@ -171,6 +171,11 @@ def _check(config: Config) -> None:
         )
     if config.modality != "speech":
         raise InputError(f"expected modality=speech to generate speech, found {config.modality}: change it")
+    if config.generator.prior != "normal":
+        raise InputError(
+            "expected generator.prior=normal where no posterior infers latents, found"
+            f" {config.generator.prior}: change it"
+        )
     if config.cross_modal.generates == "both" and config.audio.cmvn:
         raise InputError(
             "expected audio.cmvn=false for cross_modal.generates=both, found true: the encoder also reads"

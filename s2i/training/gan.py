@@ -146,6 +146,7 @@ def _build_networks(
     of_first_stage = load_first_stage(config, generator, encoder)
     _check_heads(config, discriminators)
     of_generator, of_prior = learning_weights(generator, posterior)
+    _check_prior(config, bool(of_prior), posterior is not None)
     networks = GanNetworks(
         engine,
         generator,
@@ -209,12 +210,6 @@ def _check(config: Config) -> None:
             f"expected gan.grow with a number for each of {config.generator.stages - 1} later stages,"
             f" found {list(settings.grow)}: mend the configuration"
         )
-    has_posterior = settings.reconstruction_weight or settings.perceptual_weight
-    if config.generator.prior == "flow" and not has_posterior:
-        raise InputError(
-            "expected gan.reconstruction_weight or gan.perceptual_weight for generator.prior=flow, found 0 of"
-            " both: it learns from what a posterior infers"
-        )
     if settings.interpolation_weight and config.generator.attention:
         raise InputError(
             "expected generator.attention=false for gan.interpolation_weight, found both: there are no words"
@@ -232,6 +227,20 @@ def _check(config: Config) -> None:
     if config.generator.attention and config.text_encoder.units == "characters" and config.modality == "text":
         raise InputError(
             "expected text_encoder.units=words for generator.attention, found characters: maps are of words"
+        )
+
+
+def _check_prior(config: Config, has_prior: bool, has_posterior: bool) -> None:
+    """Raises InputError for a learnt prior that is wanted and not there, or has nothing to learn from."""
+    if config.generator.prior == "flow" and not has_prior:
+        raise InputError(
+            f"expected a generator with a prior for generator.prior=flow, found {config.generator.network},"
+            " which has none: leave it out"
+        )
+    if has_prior and not has_posterior:
+        raise InputError(
+            "expected gan.reconstruction_weight or gan.perceptual_weight above 0 for a learnt prior, found 0"
+            " of both: it learns from what a posterior infers, set one"
         )
 
 

@@ -215,8 +215,9 @@ class GeneratedBatch:
             anything else reads the images, so that the gradients of an image are summed in one order,
             whichever loss is computed first.
         condition: (B, C), what the discriminators see of a caption.
-        noise_posterior: mu and log variance (B // 2, Z) of the noise of the first half of the batch, inferred
-            from the real images; None without a posterior.
+        noise_posterior: mu and log variance (N, Z) of the latents of the batch's first N images, inferred
+            from the real ones: of half of them, or of all while there is no adversary; None without a
+            posterior.
     """
 
     encoding: CaptionEncoding
@@ -298,7 +299,7 @@ def generator_losses(
         kl = losses.augmentation_loss(output.mu, output.logvar)
         total = total + config.kl_weight * kl  # KL of conditioning augmentation
         terms["g/kl"] = kl
-    if generated.noise_posterior is not None:
+    if generated.noise_posterior is not None and config.posterior == "pixels":
         mu, logvar = generated.noise_posterior
         nats = losses.augmentation_loss(mu, logvar) * mu.shape[1]  # KL of the found noise, in nats an image
         total = total + config.posterior_weight * nats

@@ -46,11 +46,10 @@ from s2i.training.generator_terms import (
     interpolation_loss,
     pixel_loss,
 )
+from s2i.training.latents import decoder, sample_latents
 from s2i.training.learner import Learner
 from s2i.training.profiling import part
 from s2i.training.terms import Terms, without_history
-
-PRIOR_STEPS = 4  # in which a training step integrates the prior's flow
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def generate(
     """Encode a batch's captions, and generate `stages` images of each from new noise.
 
     With a posterior, the first half of the batch is generated from what it infers of the real images, and all
-    of it while there is no adversary: from noise, nothing would be learnt.
+    of it while there is no adversary: of what noise gives, reconstruction says nothing.
 
     Of what the discriminators see of a caption (`discriminator.condition_on`), `mu` keeps its history, as
     published: conditioning augmentation learns through it as well. A sentence has none: the encoder is tuned
@@ -131,7 +130,7 @@ def generate(
     encoding = conditioner.encode(batch)
     noise = networks.generator.sample_batch_noise(len(batch), device)
     has_adversary = adversary_share(conditioner.config.gan, step) > 0
-    noise_posterior, decode = None, networks.generator
+    noise_posterior, generator = None, networks.generator
     with networks.engine.autocast():
         if networks.posterior is not None:
             count = len(batch) // 2 if has_adversary else len(batch)
@@ -140,13 +139,9 @@ def generate(
             mu, logvar = networks.posterior(batch.images[:count], sentences[:count], mixtures)
             latent, noise_posterior = noise[0], (mu, logvar)
             inferred = mu + (0.5 * logvar).exp() * latent[:count]
-            others = latent[count:]
-            if networks.prior_learner is not None:
-                decode = networks.generator.decode
-                # As real images' latents are distributed, so without guidance; and near enough.
-                others = networks.generator.prior(others, sentences[count:], PRIOR_STEPS, guidance=1.0)
+            others = sample_latents(generator, latent[count:], sentences[count:])
             noise = (torch.cat((inferred, others)), *noise[1:])
-        output = decode(encoding, *noise, stages=stages)
+        output = decoder(generator)(encoding, *noise, stages=stages)
         views = []
         if has_adversary:
             views = look(networks, [images.view_as(images) for images in output.images], step, "generated")
@@ -289,8 +284,8 @@ def prior_step(networks: GanNetworks, generated: GeneratedBatch, step: int) -> T
     loss = networks.generator.prior.loss(latent, generated.encoding.sentence[: len(mu)].detach())
     learner.zero_grad()
     networks.engine.backward(loss)
-    learner.update(step)
-    return without_history({"g/prior": loss})
+    rate, norm = learner.update(step)
+    return without_history({"g/prior": loss, "lr/prior": rate, "grad_norm/prior": norm})
 
 
 # Generator

@@ -14,6 +14,7 @@ from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import Discriminators, View
 from s2i.models.interfaces import Generator
 from s2i.training.joint_batch import ALONE, JointBatch
+from s2i.training.latents import decoder, sample_latents
 
 INTERPOLATION = 0.5  # beta of GAN-INT: fixed, as its authors found to do well
 
@@ -44,7 +45,8 @@ def interpolation_loss(
     sentence = torch.lerp(encoding.sentence, neighbour, INTERPOLATION)  # b t1 + (1 - b) t2
     between = replace(encoding, sentence=sentence)
     noise = generator.sample_batch_noise(len(sentence), sentence.device)
-    output = generator(between, *noise, stages=stages)
+    noise = (sample_latents(generator, noise[0], sentence), *noise[1:])
+    output = decoder(generator)(between, *noise, stages=stages)
     condition = sentence if output.mu is None else output.mu
     total = sentence.new_zeros(())
     for discriminator, view in zip(discriminators, look(output.images), strict=False):

@@ -20,6 +20,7 @@ from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import Discriminators
 from s2i.models.interfaces import Generator
 from s2i.training.distributed import Engine
+from s2i.training.latents import decoder
 
 FORMATS = {"channels_last": torch.channels_last, "channels_first": torch.contiguous_format}
 USUAL = "channels_last"
@@ -144,7 +145,7 @@ def _loss(
         torch.ones(IMAGES, SEGMENTS, dtype=torch.bool),
     )
     noise = generator.sample_batch_noise(IMAGES, torch.device("cpu"))
-    images = generator(encoding, *noise).images
+    images = decoder(generator)(encoding, *noise).images
     loss = sum(each.float().mean() for each in images)
     if discriminators is not None:
         condition = torch.randn(IMAGES, condition_dim)

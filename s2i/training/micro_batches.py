@@ -25,14 +25,18 @@ LEAST_ROWS = 2  # a batch norm over vectors needs two
 
 
 def use_micro_batches(rows: int, *networks: nn.Module | None) -> None:
-    """Have networks compute about `rows` rows at once, at most, where gradients are recorded; 0: all rows."""
+    """Have networks compute about `rows` rows at once, at most, where gradients are recorded; 0: all rows.
+
+    Of one with a `decode`, which its `forward` calls, it is that which does.
+    """
     for network in networks if rows else ():
         if network is not None:
-            network.forward = _InParts(network, network.forward, rows)
+            name = "decode" if hasattr(network, "decode") else "forward"
+            setattr(network, name, _InParts(network, getattr(network, name), rows))
 
 
 class _InParts:
-    """A network's `forward`, of batches whose tensors all have their rows first."""
+    """A network's `forward` or `decode`, of batches whose tensors all have their rows first."""
 
     def __init__(self, network: nn.Module, forward: Callable[..., Any], rows: int) -> None:
         self._network, self._forward, self._rows = network, forward, rows

@@ -9,11 +9,11 @@ import pytest
 
 from s2i.config import Config, EvaluationConfig, GanConfig, LogConfig, MatchingConfig
 from s2i.config_data import DataConfig
-from s2i.config_files import load_config
+from s2i.config_files import RETIRED, config_from_dict, config_to_dict, load_config
 from s2i.config_networks import GeneratorConfig
 from s2i.errors import InputError
 from s2i.files.unfinished import PART
-from s2i.runs.run import open_run
+from s2i.runs.run import begun_config, open_run
 
 
 def make_config(folder, **changes) -> Config:
@@ -25,6 +25,23 @@ def test_a_new_run_gets_its_whole_configuration(tmp_path):
     run = open_run(config)
     assert load_config(run.folder / "config.yaml") == config
     assert run.label == "run"
+
+
+def test_a_run_with_settings_that_have_retired_continues_and_a_preset_with_them_is_refused(tmp_path):
+    config = make_config(tmp_path / "run", seed=7)
+    file = open_run(config).folder / "config.yaml"
+    text = file.read_text()
+    older = text.replace("gan:\n", "gan:\n" + "".join(f"  {key}: 0.75\n" for key in RETIRED))
+    file.write_text(older)
+    (file.parent / "env.json").write_text("{}")  # as each run has it
+    assert older.count("posterior_deviation") == 1 and begun_config(config) == config
+    assert open_run(config).label == "run"
+    (tmp_path / "preset.yaml").write_text(older)
+    with pytest.raises(InputError, match="posterior_deviation"):
+        load_config(tmp_path / "preset.yaml")
+    values = config_to_dict(config)
+    values["gan"] |= dict.fromkeys(RETIRED, 0.75)
+    assert config_from_dict(values, "a model") == config
 
 
 @pytest.mark.parametrize(

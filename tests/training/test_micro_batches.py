@@ -38,6 +38,10 @@ CASES = {
         ["gan.encoder_lr=1e-9", "gan.loss=least_squares", "gan.feature_matching_weight=100"],
     ),
     "spectral norms": (train_gan, ["discriminator.norm=spectral", "gan.loss=hinge"]),
+    "learnt prior": (
+        train_gan,
+        ["gan.reconstruction_weight=1", "generator.prior=flow", "generator.prior_dim=8", "gan.prior.lr=0"],
+    ),
 }
 
 
@@ -123,8 +127,12 @@ def test_an_adversary_that_starts_later_is_counted():
 
 
 def test_parts_take_less_memory():
-    whole, parts = (count_gan_peak(sized("generator.base_size=64", f"micro_batch={n}"), 16) for n in (0, 4))
-    assert whole > 2 * parts
+    learnt = ("gan.reconstruction_weight=1", "generator.prior=flow", "generator.prior_dim=8")
+    for words in ((), learnt):
+        whole, parts = (
+            count_gan_peak(sized("generator.base_size=64", f"micro_batch={n}", *words), 16) for n in (0, 4)
+        )
+        assert whole > 2 * parts
 
 
 # Choosing
