@@ -37,7 +37,7 @@ from s2i.training.gan_memory import GanStep
 from s2i.training.memory import without_data
 
 CONF = Path(__file__).parents[2] / "recipes"
-PRESETS = tuple(CONF / "cub" / "conf" / f"{name}.yaml" for name in ("s2igan", "attngan", "attngan4"))
+PRESETS = tuple(CONF / "cub" / "conf" / f"{name}.yaml" for name in ("s2igan", "attngan", "attngan4", "ours"))
 SMALL = CONF / "painted_birds" / "conf" / "default.yaml"
 PROCESSES = (1, 8, 64)
 SUMS_A_NORM = 4  # over processes, of a batch norm: two forward, two backward
