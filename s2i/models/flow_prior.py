@@ -11,6 +11,8 @@ It learns from the latents alone; no gradient passes through its integration.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -78,7 +80,7 @@ class FlowPrior(nn.Module):
         Returns:
             (B, Z) float32.
         """
-        with torch.autocast(noise.device.type, enabled=False):
+        with _in_float32(noise):
             caption, latent = self._caption(sentence), noise.float()
             steps, guidance = steps or self.steps, self.guidance if guidance is None else guidance
             for step in range(steps):
@@ -93,7 +95,7 @@ class FlowPrior(nn.Module):
         Args:
             latent: (B, Z), inferred from real images; sentence: (B, D), of their captions. No history.
         """
-        with torch.autocast(latent.device.type, enabled=False):
+        with _in_float32(latent):
             latent = latent.float().repeat(_DRAWS, 1)
             caption = self._caption(sentence).repeat(_DRAWS, 1)
             drawn = (len(latent), 1)
@@ -123,3 +125,8 @@ class FlowPrior(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, condition)
         return self.velocity(hidden)
+
+
+def _in_float32(values: Tensor) -> torch.autocast | nullcontext:
+    """Whatever the surrounding autocast; tensors without data, of the meta device, know none."""
+    return nullcontext() if values.is_meta else torch.autocast(values.device.type, enabled=False)
