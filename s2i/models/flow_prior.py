@@ -37,8 +37,8 @@ class VelocityBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
-        """(B, W), (B, W) -> (B, W)."""
-        scale, shift, gate = self.modulation(condition).chunk(3, 1)
+        """(..., W), (..., W) -> (..., W)."""
+        scale, shift, gate = self.modulation(condition).chunk(3, -1)
         return hidden + gate * self.layers(self.norm(hidden) * (1 + scale) + shift)
 
 
@@ -114,13 +114,14 @@ class FlowPrior(nn.Module):
         times = latent.new_full((len(latent), 1), time)
         if guidance == 1:
             return self._velocity(latent, times, caption)
-        both = torch.cat((caption, self.no_caption.expand_as(caption)))  # once through the weights
-        velocity, without = self._velocity(latent.repeat(2, 1), times.repeat(2, 1), both).chunk(2)
+        both = torch.stack((caption, self.no_caption.expand_as(caption)))  # once through the weights
+        velocity, without = self._velocity(latent, times, both)
         return without + guidance * (velocity - without)
 
     def _velocity(self, latent: Tensor, time: Tensor, caption: Tensor) -> Tensor:
+        """Latents (B, Z) at times (B, 1), captions (B, W) or (N, B, W) -> (B, Z) or (N, B, Z)."""
         angles = time * torch.linspace(0, _HIGHEST, _FREQUENCIES, device=time.device).exp()
-        condition = F.silu(caption + self.of_time(torch.cat((angles.sin(), angles.cos()), 1)))
+        condition = F.silu(caption + self.of_time(torch.cat((angles.sin(), angles.cos()), -1)))
         hidden = self.of_latent(latent)
         for block in self.blocks:
             hidden = block(hidden, condition)
