@@ -10,7 +10,7 @@ OmegaConf is imported where YAML or words are read: an exported model needs neit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,16 @@ def override(config: Config, overrides: Sequence[str], sections: Sequence[str] =
 
 def load_run_config(folder: str | Path) -> Config:
     """The configuration of a run, as it was begun; settings that have retired since then are dropped."""
-    path = Path(folder) / "config.yaml"
+    from omegaconf import OmegaConf
+
     from s2i.config_merge import merge
     from s2i.config_yaml import read_layers
 
-    layers = read_layers(path)
-    for _, values in layers:
-        for key in RETIRED:
-            values.get("gan", {}).pop(key, None)
+    path = Path(folder) / "config.yaml"
+    layers = [
+        (origin, OmegaConf.create(_without_retired(OmegaConf.to_container(values))))
+        for origin, values in read_layers(path)
+    ]
     config = merge(layers, (), str(path))
     return replace(config, audio=with_front_end(config.audio))
 
@@ -74,9 +76,7 @@ def config_from_dict(values: dict[str, Any], origin: str) -> Config:
 
     What has retired is dropped: it was read by trainings alone, and a model that it trained still generates.
     """
-    gan = values.get("gan")
-    if isinstance(gan, dict):
-        values = {**values, "gan": {key: value for key, value in gan.items() if key not in RETIRED}}
+    values = _without_retired(values)
     try:
         config = plain_config(values)
     except NotPlain:
@@ -86,6 +86,14 @@ def config_from_dict(values: dict[str, Any], origin: str) -> Config:
     check_values(config, origin)
     check_together(config, origin)
     return config
+
+
+def _without_retired(values: Any) -> Any:
+    """Containers without settings that have retired; what is none, or has no section of them, as it is."""
+    gan = values.get("gan") if isinstance(values, Mapping) else None
+    if not isinstance(gan, Mapping) or not set(RETIRED) & set(gan):
+        return values
+    return {**values, "gan": {key: value for key, value in gan.items() if key not in RETIRED}}
 
 
 def config_to_yaml(config: Config) -> str:

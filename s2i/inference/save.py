@@ -19,7 +19,17 @@ from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
-from s2i.inference.stored import DOMAIN, FILES, FORMAT, IMAGE, IMAGE_NETWORK, PRIOR, SOURCES, prior_file
+from s2i.inference.stored import (
+    DOMAIN,
+    FILES,
+    FORMAT,
+    IMAGE,
+    IMAGE_NETWORK,
+    PRIOR,
+    SOURCES,
+    has_prior_file,
+    prior_file,
+)
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import EFFICIENTNET_LITE0
 from s2i.progress import say
@@ -101,14 +111,16 @@ def _write_files(
     rows: list[dict[str, str]] = []
     for source, path in paths.items():
         weights = _weights(path, half)
-        of_prior = {key: value for key, value in weights.items() if key.startswith(PRIOR)}
+        config = _portable(config_to_dict(path.config))
+        of_prior = {key for key in weights if has_prior_file(config) and key.startswith(PRIOR)}
         files = {f"{source}.safetensors": {k: v for k, v in weights.items() if k not in of_prior}}
-        files |= {prior_file(source): of_prior} if of_prior else {}
+        if of_prior:
+            files[prior_file(source)] = {key: weights[key] for key in sorted(of_prior)}
         for file, tensors in files.items():
             (folder / file).write_bytes(save(tensors))
         vocabulary = None if isinstance(path, SpeechPath) else path.vocabulary
         description["paths"][source] = {
-            "config": _portable(config_to_dict(path.config)),
+            "config": config,
             "vocabulary": vocabulary.to_list() if vocabulary else None,
             "step": path.step,
             **({"data": path.data} if path.data is not None else {}),

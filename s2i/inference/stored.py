@@ -97,7 +97,7 @@ def _read_exported(folder: Path, only: str) -> list[StoredPath]:
             raise InputError(f"expected an object for {source} in {origin}, found {entry!r}: export it again")
         weights: dict[str, dict[str, Tensor]] = {name: {} for name in NETWORKS}
         tensors = _read_weights(folder / f"{source}.safetensors")
-        if _has_prior(entry):
+        if has_prior_file(entry.get("config")):
             tensors |= _read_weights(folder / prior_file(source))
         for key, value in tensors.items():
             network, _, name = key.partition(".")
@@ -112,9 +112,9 @@ def _read_exported(folder: Path, only: str) -> list[StoredPath]:
     return paths
 
 
-def _has_prior(entry: dict[str, Any]) -> bool:
-    """Whether the generator of a model's path has a learnt prior, whose tensors have a file of their own."""
-    config = entry.get("config")
+def has_prior_file(config: Any) -> bool:
+    """Whether a path of this configuration has a learnt prior, whose tensors have a file of their own; those
+    of another package's generator stand with its other weights."""
     generator = config.get("generator") if isinstance(config, dict) else None
     return isinstance(generator, dict) and generator.get("prior") == "flow"
 

@@ -21,7 +21,7 @@ from s2i.config_networks import GeneratorConfig
 
 _FREQUENCIES = 32  # of the sines and cosines of a time
 _HIGHEST = 6.0  # their highest, as a power of e
-_DRAWS = 8  # times and noises at which a step sees each latent
+_REPEATS = 8  # times and noises at which a step sees each latent
 _DROPPED = 0.1  # of captions, so that there is a flow without any to be guided by
 
 
@@ -96,12 +96,12 @@ class FlowPrior(nn.Module):
             latent: (B, Z), inferred from real images; sentence: (B, D), of their captions. No history.
         """
         with _in_float32(latent):
-            latent = latent.float().repeat(_DRAWS, 1)
-            caption = self._caption(sentence).repeat(_DRAWS, 1)
-            drawn = (len(latent), 1)
-            dropped = torch.rand(drawn, device=latent.device) < _DROPPED
+            latent = latent.float().repeat(_REPEATS, 1)
+            caption = self._caption(sentence).repeat(_REPEATS, 1)
+            rows = (len(latent), 1)
+            dropped = torch.rand(rows, device=latent.device) < _DROPPED
             caption = torch.where(dropped, self.no_caption, caption)
-            noise, time = torch.randn_like(latent), torch.randn(drawn, device=latent.device).sigmoid()
+            noise, time = torch.randn_like(latent), torch.randn(rows, device=latent.device).sigmoid()
             between = torch.lerp(noise, latent, time)  # x_t = t x_1 + (1 - t) x_0
             return F.mse_loss(self._velocity(between, time, caption), latent - noise)
 

@@ -27,11 +27,11 @@ LEAST_ROWS = 2  # a batch norm over vectors needs two
 def use_micro_batches(rows: int, *networks: nn.Module | None) -> None:
     """Have networks compute about `rows` rows at once, at most, where gradients are recorded; 0: all rows.
 
-    Of one with a `decode`, which its `forward` calls, it is that which does.
+    Of a generator with a learnt prior it is `decode` that does, which its `forward` calls.
     """
     for network in networks if rows else ():
         if network is not None:
-            name = "decode" if hasattr(network, "decode") else "forward"
+            name = "forward" if getattr(network, "prior", None) is None else "decode"
             setattr(network, name, _InParts(network, getattr(network, name), rows))
 
 

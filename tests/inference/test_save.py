@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from s2i.config_networks import GeneratorConfig
 from s2i.errors import InputError
 from s2i.files.output_folder import RECORD
 from s2i.inference import save as export_module
 from s2i.inference.model import load
+from s2i.models.flow_prior import FlowPrior
+from s2i.models.generator import StackedGenerator
 from s2i.reports.export import export
 from s2i.runs.checkpoint import write_checkpoint
 from tests.fixtures.models import write_tiny_run
@@ -51,6 +55,21 @@ def test_a_learnt_prior_has_a_file_of_its_own_without_which_a_model_is_refused(t
     (tmp_path / "model" / "speech_prior.safetensors").unlink()
     with pytest.raises(InputError, match="expected weights in .*speech_prior.safetensors"):
         load(tmp_path / "model")
+
+
+class OtherGenerator(StackedGenerator):
+    """Of another package, with a prior of its own."""
+
+    def __init__(self, config: GeneratorConfig, embedding_dim: int) -> None:
+        super().__init__(config, embedding_dim)
+        self.prior = FlowPrior(replace(config, prior_dim=8, prior_layers=1), embedding_dim)
+
+
+def test_the_prior_of_another_packages_generator_stands_with_its_other_weights(tmp_path):
+    run = write_tiny_run(tmp_path / "run", network=f"{__name__}:OtherGenerator")
+    export([run], tmp_path / "model")
+    assert not (tmp_path / "model" / "speech_prior.safetensors").exists()
+    assert isinstance(load(tmp_path / "model").path("speech").generator.prior, FlowPrior)
 
 
 def test_an_export_in_the_place_of_one_with_a_prior_leaves_none_behind(tmp_path):

@@ -39,6 +39,11 @@ def test_a_run_with_settings_that_have_retired_continues_and_a_preset_with_them_
     (tmp_path / "preset.yaml").write_text(older)
     with pytest.raises(InputError, match="posterior_deviation"):
         load_config(tmp_path / "preset.yaml")
+    for broken in ("[1, 2]\n", "gan: 3\n", "gan:\n", ""):
+        file.write_text(broken)
+        with pytest.raises(InputError) as error:
+            open_run(config)
+        assert "\n" not in str(error.value)
     values = config_to_dict(config)
     values["gan"] |= dict.fromkeys(RETIRED, 0.75)
     assert config_from_dict(values, "a model") == config

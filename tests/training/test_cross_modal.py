@@ -372,6 +372,7 @@ def test_speech_alone_has_no_cycle():
         (["audio.front_end=waveform"], "expected audio.front_end=log_mel to generate speech"),
         (["modality=text"], "expected modality=speech"),
         (["cross_modal.generates=both"], "expected audio.cmvn=false for cross_modal.generates=both"),
+        (["generator.prior=flow"], "expected generator.prior=normal where no posterior infers"),
         (["discriminator.norm=spectral"], "discriminator.norm=batch"),
         (["speech_generator.frames=8"], "log-mels of 16 bins and frames or more"),
         (["speech_generator.options.depth=3"], "expected options of LogMelGenerator"),

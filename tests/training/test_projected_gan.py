@@ -332,6 +332,17 @@ def test_a_learnt_prior_needs_a_posterior(trained_encoders, tmp_path):
         gan.train_gan(replace(config, gan=alone))
 
 
+def test_a_generator_without_a_prior_is_asked_for_none(trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path / "run", steps=1)
+    other = replace(
+        config.generator, network="s2i.models.residual_dcgan:ResidualGenerator", stages=1, base_size=16
+    )
+    with pytest.raises(
+        InputError, match="a generator with a prior for generator.prior=flow, found s2i.models"
+    ):
+        gan.train_gan(replace(config, generator=replace(other, attention=False)))
+
+
 def test_the_balance_needs_the_sentence_as_condition(tmp_path):
     (tmp_path / "x.yaml").write_text("gan: {perceptual_weight: 1, adversarial_ratio: 1}\n")
     with pytest.raises(InputError, match="discriminator.condition_on=sentence"):
