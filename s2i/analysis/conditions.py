@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2i.analysis.word_swaps import Swap
+from s2i.analysis.swaps import Swap
 from s2i.data.audio import load_waveform
 from s2i.data.manifest import Caption, iterate_manifest, read_manifest
 from s2i.errors import InputError

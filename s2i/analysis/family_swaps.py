@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from s2i.analysis.conditions import Condition
-from s2i.analysis.word_swaps import Encode, Swap, measure_encoded_swaps
+from s2i.analysis.swaps import Encode, Swap
+from s2i.analysis.word_swaps import measure_encoded_swaps
 from s2i.config_data import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.evaluation.feature_bank import FeatureBank

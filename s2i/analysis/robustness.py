@@ -29,7 +29,8 @@ from s2i.analysis.conditions import (
 )
 from s2i.analysis.family_swaps import measure_family_swaps
 from s2i.analysis.recognisers import Recogniser, load_recogniser
-from s2i.analysis.word_swaps import PITCH, RATE, find_swaps, measure_word_swaps, voice_of
+from s2i.analysis.swaps import PITCH, RATE, voice_of
+from s2i.analysis.word_swaps import find_swaps, measure_word_swaps
 from s2i.config_data import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.data.file_kinds import find_recordings

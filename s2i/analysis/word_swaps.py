@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from s2i.data.audio import load_waveform
+from s2i.analysis.swaps import (
+    MOST_SWAPS,
+    Encode,
+    MeasuredSwaps,
+    Swap,
+    encoder_of,
+    evenly_chosen,
+    generate_sentences,
+    number_of,
+    unknown_words,
+)
 from s2i.data.images import to_tensor, to_uint8
-from s2i.data.tts_espeak import Espeak, arranged_voices
-from s2i.evaluation.captions import caption_key
 from s2i.evaluation.classifier import Predictions
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.mentions import known_attributes
 from s2i.metrics.statistics import weighted_mean
-from s2i.models.caption_encoding import CaptionEncoding
-from s2i.progress import progress
-
-MOST_SWAPS = 200
-BATCH = 32
-VOICE, RATE, PITCH = "en-us", 175, 50  # of captions whose speaker isn't a voice of the synthesiser
 
 PROCEDURE = (
     f"Generated captions, {MOST_SWAPS} at most, in which the value of a mentioned attribute is written out,"
@@ -35,26 +35,6 @@ PROCEDURE = (
     " whose predicted value stays; unknown_words: swaps to a word that the text run never learnt. Intervals:"
     " t over classes."
 )
-
-
-@dataclass(frozen=True)
-class Swap:
-    """One word of a caption changed."""
-
-    caption: int  # index in the pack
-    attribute: str
-    old: str
-    new: str
-    text: str
-    swapped: str
-
-
-@dataclass
-class WordSwaps:
-    """`numbers`: for results.json; `examples`: {place in the swaps: images before and after, uint8}."""
-
-    numbers: dict[str, Any] = field(default_factory=dict)
-    examples: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 def find_swaps(bank: FeatureBank) -> list[Swap]:
@@ -78,7 +58,7 @@ def find_swaps(bank: FeatureBank) -> list[Swap]:
         ]
         if not fit:
             continue
-        key = int.from_bytes(hashlib.sha256(caption_key(bank.pack, index).encode()).digest()[:8], "big")
+        key = number_of(bank, index)
         name = fit[key % len(fit)]
         others = [value for value in bank.pack.attributes[name] if value not in words]
         if not others:
@@ -86,11 +66,10 @@ def find_swaps(bank: FeatureBank) -> list[Swap]:
         new = others[key // 1009 % len(others)]
         swapped = re.sub(rf"\b{re.escape(mentioned[name])}\b", new, caption.text.lower(), count=1)
         swaps.append(Swap(index, name, mentioned[name], new, caption.text.lower(), swapped))
-    every = max(1, -(-len(swaps) // MOST_SWAPS))
-    return swaps[::every]
+    return evenly_chosen(swaps)
 
 
-def measure_word_swaps(bank: FeatureBank, swaps: Sequence[Swap], examples: Sequence[int]) -> WordSwaps:
+def measure_word_swaps(bank: FeatureBank, swaps: Sequence[Swap], examples: Sequence[int]) -> MeasuredSwaps:
     """Generate images of each swap's sentences and classify them.
 
     A text run's images before the swap are those of the captions themselves, which the bank has.
@@ -99,19 +78,16 @@ def measure_word_swaps(bank: FeatureBank, swaps: Sequence[Swap], examples: Seque
         examples: places in `swaps` whose images are wanted.
     """
     if not swaps:
-        return WordSwaps()
+        return MeasuredSwaps()
     texts, swapped = [swap.text for swap in swaps], [swap.swapped for swap in swaps]
-    encode = _encoder(bank)
+    encode = encoder_of(bank)
     if bank.path.config.modality == "text":
         before, images_before = _of_captions(bank, swaps, examples)
     else:
         before, images_before = _generate(bank, swaps, texts, encode, examples)
     after, images_after = _generate(bank, swaps, swapped, encode, examples)
     images = {place: (images_before[place], images_after[place]) for place in examples}
-    return WordSwaps(_numbers(bank, swaps, before, after), images)
-
-
-Encode = Callable[[list[str], list[int]], CaptionEncoding]  # sentences, captions whose voices speak them
+    return MeasuredSwaps(_numbers(bank, swaps, before, after), images)
 
 
 def measure_encoded_swaps(
@@ -145,12 +121,7 @@ def _generate(
     """Predictions for the images of sentences, from the noise of the swaps' captions."""
     predictions: list[Predictions] = []
     images: dict[int, np.ndarray] = {}
-    parts = [range(start, min(start + BATCH, len(swaps))) for start in range(0, len(swaps), BATCH)]
-    for part in progress(parts, len(parts), f"{bank.path.config.modality}: word swaps"):
-        captions = [swaps[place].caption for place in part]
-        keys = [caption_key(bank.pack, caption) for caption in captions]
-        encoding = encode([texts[place] for place in part], captions)
-        generated = to_uint8(bank.path.generate(encoding, keys, bank.settings.seed).images[-1])
+    for part, generated in generate_sentences(bank, swaps, texts, encode):
         predictions.append(bank.classifier.look([to_tensor(torch.from_numpy(generated))]))
         images |= {place: generated[row] for row, place in enumerate(part) if place in examples}
     names = known_attributes(bank)
@@ -176,9 +147,7 @@ def _numbers(bank: FeatureBank, swaps: Sequence[Swap], before: Answers, after: A
         ]
         consistency[row], others[row] = np.mean(kept) if kept else 0.0, len(kept)
     counts = {"swaps": len(swaps), "other_attributes": int(others.sum())}
-    if bank.path.vocabulary is not None:
-        unread = (bank.path.vocabulary.unread(swap.new, len(swap.new)) for swap in swaps)
-        counts["unknown_words"] = sum(bool(words.unknown) for words in unread)
+    counts |= unknown_words(bank, swaps)
     numbers: dict[str, Any] = {"counts": counts}
     for metric, values, weights in (
         ("swap_accuracy", is_new["swap_accuracy"], None),
@@ -195,29 +164,3 @@ def _numbers(bank: FeatureBank, swaps: Sequence[Swap], before: Answers, after: A
         for name in sorted(set(attributes.tolist()))
     }
     return numbers
-
-
-def _encoder(bank: FeatureBank) -> Encode:
-    """How sentences are encoded: as text, or spoken first."""
-    if bank.path.config.modality == "text":
-        return lambda texts, _: bank.path.encode_text(texts)
-
-    def speak(texts: list[str], captions: list[int]) -> CaptionEncoding:
-        with arranged_voices() as folder:
-            espeak = Espeak(folder)
-            voices = [voice_of(espeak, bank.pack.caption(index).speaker) for index in captions]
-            waves = [
-                load_waveform(espeak.speak(text, voice, RATE, PITCH), bank.path.config.audio)
-                for text, voice in zip(texts, voices, strict=True)
-            ]
-        return bank.path.encode_speech(waves)
-
-    return speak
-
-
-def voice_of(espeak: Espeak, speaker: str | None) -> str:
-    """The caption's own voice where the synthesiser has it, else VOICE."""
-    voice = (speaker or "").removeprefix("espeak-ng/").replace("/", "+")
-    accent, _, variant = voice.partition("+")
-    known = accent in espeak.accents and (not variant or variant in espeak.variants)
-    return voice if known else VOICE

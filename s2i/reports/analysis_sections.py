@@ -98,19 +98,48 @@ def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> Section:
         "swap_accuracy_before": "new value generated before the swap",
         "consistency": "other attributes unchanged",
     }
+    bars = _swap_bars(numbers, "by_attribute", "swap_accuracy")
+    chart = bar_chart("Swaps after which the new value is generated", bars)
+    changed = _both({side: numbers[side]["swap_accuracy"]["value"] for side in SIDES})
+    finding = f"share of images that follow one exchanged word: {changed}"
+    return Section(title, finding, _swaps(results, analyses, "word_swap", labels, chart))
+
+
+def colour_swaps(results: dict[str, Any], analyses: AnalysisResults) -> Section:
+    """The word of a colour exchanged: whether the image has more of the new colour, and less of the old."""
+    title, numbers = "Colour swaps", results["analyses"].get("colour_swap")
+    if not numbers:
+        return Section(title, "", "")
+    labels = {
+        "new_colour_gains": "more of the new colour (1/2: not heard)",
+        "old_colour_loses": "less of the old colour",
+        "other_colours_gain": "more of a colour of neither sentence",
+    }
+    bars = _swap_bars(numbers, "by_colour", "new_colour_gains")
+    chart = bar_chart("Swaps after which there is more of the new colour", bars)
+    gained = _both({side: numbers[side]["new_colour_gains"]["value"] for side in SIDES})
+    finding = f"share of images with more of a colour that replaces another in the caption: {gained}"
+    return Section(title, finding, _swaps(results, analyses, "colour_swap", labels, chart))
+
+
+def _swap_bars(numbers: dict[str, Any], groups: str, metric: str) -> list[tuple[str, dict[str, float]]]:
+    return [
+        (name.replace("_", " "), {side: numbers[side][groups][name][metric] for side in SIDES})
+        for name in numbers["speech"][groups]
+    ]
+
+
+def _swaps(
+    results: dict[str, Any], analyses: AnalysisResults, analysis: str, labels: dict[str, str], chart: str
+) -> str:
+    """Table, chart and examples of either kind of swaps."""
+    numbers = results["analyses"][analysis]
     rows = [
         {"": label, **{side: _measured(numbers[side].get(name)) for side in SIDES}}
         for name, label in labels.items()
     ]
-    bars = [
-        (
-            name.replace("_", " "),
-            {side: numbers[side]["by_attribute"][name]["swap_accuracy"] for side in SIDES},
-        )
-        for name in numbers["speech"]["by_attribute"]
-    ]
     counts = f"{numbers['speech']['counts']['swaps']} swaps"
-    unknown = numbers["text"]["counts"]["unknown_words"]
+    unknown = numbers["text"]["counts"].get("unknown_words")  # absent: it reads characters
     counts += f", {unknown} of them to a word that the text run never learnt" if unknown else ""
     cards = "".join(
         f'<div class="card"><p class="note">{escape(example.text)}<br>→ {_marked(example)}</p>'
@@ -119,13 +148,10 @@ def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> Section:
         + "</div></div>"
         for example in analyses.swaps
     )
-    content = (
-        f"{_table(rows)}{_procedure(results, 'word_swap', counts)}"
-        f'<div class="charts">{bar_chart("Swaps after which the new value is generated", bars)}</div>'
-        f'<div class="cards">{cards}</div>'
+    return (
+        f"{_table(rows)}{_procedure(results, analysis, counts)}"
+        f'<div class="charts">{chart}</div><div class="cards">{cards}</div>'
     )
-    changed = _both({side: numbers[side]["swap_accuracy"]["value"] for side in SIDES})
-    return Section(title, f"share of images that follow one exchanged word: {changed}", content)
 
 
 def interpolation(results: dict[str, Any], examples: Sequence[InterpolationExample]) -> Section:

@@ -1,5 +1,5 @@
-"""The analyses of a comparison with the images that illustrate them: memorisation, diversity, word swaps and
-interpolation, of the speech run and of the text run alike, over the same captions and noise."""
+"""The analyses of a comparison with the images that illustrate them: memorisation, diversity, word or colour
+swaps and interpolation, of the speech run and of the text run alike, over the same captions and noise."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from s2i.analysis import diversity, interpolation, memorisation, word_swaps
-from s2i.analysis.word_swaps import Swap
+from s2i.analysis import colour_swaps, diversity, interpolation, memorisation, word_swaps
+from s2i.analysis.swaps import Swap
 from s2i.data.images import grid, save_png
 from s2i.evaluation.feature_bank import FeatureBank
 
@@ -63,6 +63,9 @@ class ComparisonAnalyses:
         self.neighbours = _evenly_spaced(captions, NEIGHBOURS)
         self.interpolations = interpolated_captions(self.first)
         self.swaps: Sequence[Swap] = word_swaps.find_swaps(self.first)
+        # Images without attributes, or no classifier of them: colours are counted.
+        self.of_colours = not self.swaps
+        self.swaps = self.swaps or colour_swaps.find_colour_swaps(self.first)
         self.shown_swaps = _evenly_spaced(np.arange(len(self.swaps)), SWAPS).tolist()
         for bank in banks.values():
             memorisation.request_memorisation(bank, self.neighbours)
@@ -103,15 +106,20 @@ class ComparisonAnalyses:
 
     def _word_swaps(self, results: AnalysisResults, folder: Path) -> None:
         files: dict[int, dict[str, str]] = {place: {} for place in self.shown_swaps}
+        name, measure, procedure = (
+            ("colour_swap", colour_swaps.measure_colour_swaps, colour_swaps.PROCEDURE)
+            if self.of_colours
+            else ("word_swap", word_swaps.measure_word_swaps, word_swaps.PROCEDURE)
+        )
         for side, bank in self.banks.items():
-            measured = word_swaps.measure_word_swaps(bank, self.swaps, self.shown_swaps)
-            results.numbers.setdefault("word_swap", {})[side] = measured.numbers
+            measured = measure(bank, self.swaps, self.shown_swaps)
+            results.numbers.setdefault(name, {})[side] = measured.numbers
             for place, pair in measured.examples.items():
                 files[place][side] = _save(pair, 2, folder, f"swap-{place:03d}-{side}")
         for place in self.shown_swaps:
             swap = self.swaps[place]
             results.swaps.append(SwapExample(swap.text, swap.swapped, swap.attribute, files[place]))
-        results.procedures["word_swap"] = word_swaps.PROCEDURE
+        results.procedures[name] = procedure
 
     def _interpolation(self, results: AnalysisResults, folder: Path) -> None:
         results.interpolations += write_interpolations(self.banks, self.interpolations, folder)

@@ -54,6 +54,7 @@ def page(report: Report) -> str:
         analysis_sections.seed_variance(results),
         every_caption(report.gallery, report.every, data),
         analysis_sections.word_swaps(results, analyses),
+        analysis_sections.colour_swaps(results, analyses),
         analysis_sections.interpolation(results, analyses.interpolations),
         analysis_sections.robustness(results),
         analysis_sections.cascade(results),

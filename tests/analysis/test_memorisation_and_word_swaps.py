@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from s2i.analysis import diversity, interpolation, word_swaps
+from s2i.analysis import diversity, interpolation, swaps
 from s2i.analysis.diversity import mean_pair_distance, measure_diversity
 from s2i.analysis.interpolation import generate_interpolation
 from s2i.analysis.memorisation import measure_memorisation, nearest_two
-from s2i.analysis.word_swaps import Swap, find_swaps, measure_word_swaps
+from s2i.analysis.swaps import Swap
+from s2i.analysis.word_swaps import find_swaps, measure_word_swaps
 from s2i.data.crops import image_batches
 from s2i.data.images import to_uint8
 from s2i.data.pack import Pack
@@ -233,10 +234,10 @@ def test_a_caption_without_words_or_a_classifier_is_not_swapped(banks):
 
 def test_voices_of_the_synthesiser_are_kept_and_others_replaced():
     espeak = SimpleNamespace(accents={"en-gb": []}, variants=["f1"])
-    assert word_swaps.voice_of(espeak, "espeak-ng/en-gb/f1") == "en-gb+f1"
-    assert word_swaps.voice_of(espeak, "en-gb+f1") == "en-gb+f1"  # as manifests had it before families
-    assert word_swaps.voice_of(espeak, "flite/slt") == word_swaps.VOICE
-    assert word_swaps.voice_of(espeak, "en-gb+x9") == word_swaps.voice_of(espeak, None) == word_swaps.VOICE
+    assert swaps.voice_of(espeak, "espeak-ng/en-gb/f1") == "en-gb+f1"
+    assert swaps.voice_of(espeak, "en-gb+f1") == "en-gb+f1"  # as manifests had it before families
+    assert swaps.voice_of(espeak, "flite/slt") == swaps.VOICE
+    assert swaps.voice_of(espeak, "en-gb+x9") == swaps.voice_of(espeak, None) == swaps.VOICE
 
 
 # Interpolation

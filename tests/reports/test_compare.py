@@ -14,7 +14,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from s2i.analysis import asr_cascade, diversity, interpolation, word_swaps
+from s2i.analysis import asr_cascade, diversity, interpolation, swaps
 from s2i.analysis.recognisers import CtcRecogniser
 from s2i.config_files import load_config
 from s2i.data.audio import hear
@@ -47,7 +47,7 @@ from tests.fixtures.runs import write_gan_run, write_world
 def small_analyses():
     """Few swaps and few captions resampled: seconds a report."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word_swaps, "MOST_SWAPS", 6)
+        patch.setattr(swaps, "MOST_SWAPS", 6)
         patch.setattr(diversity, "CAPTIONS", 4)
         yield
 
