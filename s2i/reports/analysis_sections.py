@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -88,55 +89,59 @@ def per_class(results: dict[str, Any]) -> Section:
     return Section(title, finding, f"{chart}<details><summary>Every class</summary>{_table(rows)}</details>")
 
 
-def word_swaps(results: dict[str, Any], analyses: AnalysisResults) -> Section:
-    """One attribute word exchanged: whether the image changes in that attribute, and in it alone."""
-    title, numbers = "Word swaps", results["analyses"].get("word_swap")
+@dataclass(frozen=True)
+class SwapKind:
+    """How the swaps of one analysis are shown: names of its metrics, and what its chart and headline say."""
+
+    analysis: str
+    title: str
+    finding: str
+    metrics: dict[str, str]  # {name: label}; the first is charted, group by group
+    groups: str
+    chart: str
+
+
+SWAP_KINDS = (
+    SwapKind(
+        "word_swap",
+        "Word swaps",
+        "share of images that follow one exchanged word",
+        {
+            "swap_accuracy": "new value generated after the swap",
+            "swap_accuracy_before": "new value generated before the swap",
+            "consistency": "other attributes unchanged",
+        },
+        "by_attribute",
+        "Swaps after which the new value is generated",
+    ),
+    SwapKind(
+        "colour_swap",
+        "Colour swaps",
+        "share of images with more of a colour that replaces another in the caption",
+        {
+            "new_colour_gains": "more of the new colour (1/2: not heard)",
+            "old_colour_loses": "less of the old colour",
+            "other_colours_gain": "more of a colour of neither sentence",
+        },
+        "by_colour",
+        "Swaps after which there is more of the new colour",
+    ),
+)
+
+
+def swaps(results: dict[str, Any], analyses: AnalysisResults, kind: SwapKind) -> Section:
+    """One word exchanged: whether the image changes in what it says, and in that alone."""
+    numbers = results["analyses"].get(kind.analysis)
     if not numbers:
-        return Section(title, "", "")
-    labels = {
-        "swap_accuracy": "new value generated after the swap",
-        "swap_accuracy_before": "new value generated before the swap",
-        "consistency": "other attributes unchanged",
-    }
-    bars = _swap_bars(numbers, "by_attribute", "swap_accuracy")
-    chart = bar_chart("Swaps after which the new value is generated", bars)
-    changed = _both({side: numbers[side]["swap_accuracy"]["value"] for side in SIDES})
-    finding = f"share of images that follow one exchanged word: {changed}"
-    return Section(title, finding, _swaps(results, analyses, "word_swap", labels, chart))
-
-
-def colour_swaps(results: dict[str, Any], analyses: AnalysisResults) -> Section:
-    """The word of a colour exchanged: whether the image has more of the new colour, and less of the old."""
-    title, numbers = "Colour swaps", results["analyses"].get("colour_swap")
-    if not numbers:
-        return Section(title, "", "")
-    labels = {
-        "new_colour_gains": "more of the new colour (1/2: not heard)",
-        "old_colour_loses": "less of the old colour",
-        "other_colours_gain": "more of a colour of neither sentence",
-    }
-    bars = _swap_bars(numbers, "by_colour", "new_colour_gains")
-    chart = bar_chart("Swaps after which there is more of the new colour", bars)
-    gained = _both({side: numbers[side]["new_colour_gains"]["value"] for side in SIDES})
-    finding = f"share of images with more of a colour that replaces another in the caption: {gained}"
-    return Section(title, finding, _swaps(results, analyses, "colour_swap", labels, chart))
-
-
-def _swap_bars(numbers: dict[str, Any], groups: str, metric: str) -> list[tuple[str, dict[str, float]]]:
-    return [
-        (name.replace("_", " "), {side: numbers[side][groups][name][metric] for side in SIDES})
-        for name in numbers["speech"][groups]
-    ]
-
-
-def _swaps(
-    results: dict[str, Any], analyses: AnalysisResults, analysis: str, labels: dict[str, str], chart: str
-) -> str:
-    """Table, chart and examples of either kind of swaps."""
-    numbers = results["analyses"][analysis]
+        return Section(kind.title, "", "")
     rows = [
         {"": label, **{side: _measured(numbers[side].get(name)) for side in SIDES}}
-        for name, label in labels.items()
+        for name, label in kind.metrics.items()
+    ]
+    first = next(iter(kind.metrics))
+    bars = [
+        (name.replace("_", " "), {side: numbers[side][kind.groups][name][first] for side in SIDES})
+        for name in numbers["speech"][kind.groups]
     ]
     counts = f"{numbers['speech']['counts']['swaps']} swaps"
     unknown = numbers["text"]["counts"].get("unknown_words")  # absent: it reads characters
@@ -148,10 +153,12 @@ def _swaps(
         + "</div></div>"
         for example in analyses.swaps
     )
-    return (
-        f"{_table(rows)}{_procedure(results, analysis, counts)}"
-        f'<div class="charts">{chart}</div><div class="cards">{cards}</div>'
+    content = (
+        f"{_table(rows)}{_procedure(results, kind.analysis, counts)}"
+        f'<div class="charts">{bar_chart(kind.chart, bars)}</div><div class="cards">{cards}</div>'
     )
+    changed = _both({side: numbers[side][first]["value"] for side in SIDES})
+    return Section(kind.title, f"{kind.finding}: {changed}", content)
 
 
 def interpolation(results: dict[str, Any], examples: Sequence[InterpolationExample]) -> Section:
