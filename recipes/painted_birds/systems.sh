@@ -101,10 +101,17 @@ train_system() {
 start_system() { beside train_system "$@"; }
 note_system() { trained+=("$(run_of "$@")"); }
 
+# One network for all systems, trained for each pack anew, since a run is measured on its own pack alone: text and
+# images are the same in all of them, and so is all but `audio`.
 train_r_precision_encoder() {
+    local audio=()
     set_settings "$1"
-    run "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \
-        run="$runs-r-precision-encoder-$(pack_of "$1")"
+    case "$(pack_of "$1")" in
+        pack-waveform) audio=(audio.front_end=waveform audio.sample_rate=8000 audio.cmvn=false) ;;
+        pack-log-mel) audio=(audio.cmvn=false) ;;
+    esac
+    run "$python" -m s2i train-encoder --config "$config" "${settings[@]:2}" ${audio[@]+"${audio[@]}"} \
+        modality=text seed=100 run="$runs-r-precision-encoder-$(pack_of "$1")"
 }
 
 if stage 1 data "draw the birds and synthesise their captions, unless run.sh has"; then
@@ -124,8 +131,7 @@ fi
 if stage 3 classifier "train the classifiers and the R-precision encoders, which only score"; then
     set_settings systems
     together run "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier" \
-        and run "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \
-        run="$runs-r-precision-encoder-pack"
+        and train_r_precision_encoder systems
     train_r_precision_encoder wav2pix
     train_r_precision_encoder cmcgan
     set_settings deep_cross_modal_speech

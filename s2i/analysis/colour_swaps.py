@@ -54,7 +54,7 @@ def find_colour_swaps(bank: FeatureBank) -> list[Swap]:
         key = number_of(bank, index)
         old, new = once[key % len(once)], others[key // 1009 % len(others)]
         spellings = "|".join([old, *(other for other, name in SPELLINGS.items() if name == old)])
-        swapped = re.sub(rf"\b({spellings})\b", new, text, count=1)
+        swapped = re.sub(rf"(?<![a-z])({spellings})(?![a-z])", new, text, count=1)
         swaps.append(Swap(index, "colour", old, new, text, swapped))
     return evenly_chosen(swaps)
 
@@ -106,7 +106,7 @@ def _generate(
 ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Shares of the colours (N, C) in the images of a sentence a swap, and the images of the examples."""
     shares, images = np.empty((len(swaps), len(NAMES))), {}
-    for part, generated in generate_sentences(bank, swaps, texts, encode):
+    for part, generated in generate_sentences(bank, swaps, texts, encode, "colour swaps"):
         shares[part.start : part.stop] = colour_shares(generated)
         images |= {place: generated[row] for row, place in enumerate(part) if place in examples}
     return shares, images

@@ -64,12 +64,12 @@ def unknown_words(bank: FeatureBank, swaps: Sequence[Swap]) -> dict[str, int]:
 
 
 def generate_sentences(
-    bank: FeatureBank, swaps: Sequence[Swap], texts: Sequence[str], encode: Encode
+    bank: FeatureBank, swaps: Sequence[Swap], texts: Sequence[str], encode: Encode, kind: str
 ) -> Iterator[tuple[range, np.ndarray]]:
     """Images of a sentence a swap, from the noise of the swap's caption: places in `swaps`, and their images
-    (B, H, W, 3) uint8."""
+    (B, H, W, 3) uint8. `kind`: of swaps, for the line of progress."""
     parts = [range(start, min(start + BATCH, len(swaps))) for start in range(0, len(swaps), BATCH)]
-    for part in progress(parts, len(parts), f"{bank.path.config.modality}: word swaps"):
+    for part in progress(parts, len(parts), f"{bank.path.config.modality}: {kind}"):
         captions = [swaps[place].caption for place in part]
         keys = [caption_key(bank.pack, caption) for caption in captions]
         encoding = encode([texts[place] for place in part], captions)

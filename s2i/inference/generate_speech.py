@@ -12,6 +12,7 @@ from PIL import Image
 
 from s2i.data.audio import Recording
 from s2i.data.images import save_png, to_uint8
+from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.files.output_folder import check_output_file, say_replaced
 from s2i.inference.generate import check_outputs
@@ -47,6 +48,11 @@ def generate_speech(
     output = Path(output)
     check_outputs([output], SOUND if image is None else SOUND + IMAGE)
     check_output_file(output, [file for file in (image, speech) if isinstance(file, (str, Path))])
+    if image is not None and output.suffix.lower() in SOUND and (guidance or truncation != 1):
+        raise InputError(
+            "expected no truncation or guidance for speech of an image, found"
+            f" {truncation:g} and {guidance:g}: no image is generated, leave them out"
+        )
     loaded = load(model, device)
     loaded.speech_path()
     given: ImageInput = image

@@ -138,9 +138,10 @@ class GenerationPath:
         Raises InputError for guidance of a generator whose noise is not guided.
         """
         if guidance and getattr(self.generator, "prior", None) is None:
+            source = f" in {self.folder}" if self.folder else ""
             raise InputError(
-                f"expected a generator with a learnt prior for a guidance of {guidance:g}, found none in"
-                f" {self.folder}: leave guidance out"
+                f"expected a generator with a learnt prior for a guidance of {guidance:g}, found"
+                f" none{source}: leave guidance out"
             )
         return replace(self, truncation=truncation, guidance=guidance)
 

@@ -63,14 +63,15 @@ class ComparisonAnalyses:
         self.neighbours = _evenly_spaced(captions, NEIGHBOURS)
         self.interpolations = interpolated_captions(self.first)
         self.swaps: Sequence[Swap] = word_swaps.find_swaps(self.first)
-        # Images without attributes, or no classifier of them: colours are counted.
+        # No attributes, or no classifier of them: colours are counted.
         self.of_colours = not self.swaps
         self.swaps = self.swaps or colour_swaps.find_colour_swaps(self.first)
         self.shown_swaps = _evenly_spaced(np.arange(len(self.swaps)), SWAPS).tolist()
         for bank in banks.values():
             memorisation.request_memorisation(bank, self.neighbours)
             bank.keep(np.array([first for first, _ in self.interpolations], np.int64))
-            bank.keep(np.array([self.swaps[place].caption for place in self.shown_swaps], np.int64))
+            if not self.of_colours and bank.path.config.modality == "text":  # of which they are those before
+                bank.keep(np.array([self.swaps[place].caption for place in self.shown_swaps], np.int64))
 
     def run(self, folder: Path) -> AnalysisResults:
         """Run all that the data allow; images go into `folder`/images."""
@@ -78,7 +79,7 @@ class ComparisonAnalyses:
         self._memorisation(results, folder)
         self._diversity(results, folder)
         if self.swaps:
-            self._word_swaps(results, folder)
+            self._swaps(results, folder)
         self._interpolation(results, folder)
         return results
 
@@ -104,7 +105,7 @@ class ComparisonAnalyses:
             results.diversity_texts = [_text(bank, index) for index in chosen]
         results.procedures["diversity"] = diversity.PROCEDURE
 
-    def _word_swaps(self, results: AnalysisResults, folder: Path) -> None:
+    def _swaps(self, results: AnalysisResults, folder: Path) -> None:
         files: dict[int, dict[str, str]] = {place: {} for place in self.shown_swaps}
         name, measure, procedure = (
             ("colour_swap", colour_swaps.measure_colour_swaps, colour_swaps.PROCEDURE)

@@ -38,6 +38,7 @@ from s2i.training.cross_modal_step import CrossModalNetworks
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
 from s2i.training.encoder import refuse_short_recordings
+from s2i.training.latents import refuse_prior
 from s2i.training.learner import Learner
 from s2i.training.loop import Training
 from s2i.training.samples import SampleGrid
@@ -171,11 +172,7 @@ def _check(config: Config) -> None:
         )
     if config.modality != "speech":
         raise InputError(f"expected modality=speech to generate speech, found {config.modality}: change it")
-    if config.generator.prior != "normal":
-        raise InputError(
-            "expected generator.prior=normal where no posterior infers latents, found"
-            f" {config.generator.prior}: change it"
-        )
+    refuse_prior(config)
     if config.cross_modal.generates == "both" and config.audio.cmvn:
         raise InputError(
             "expected audio.cmvn=false for cross_modal.generates=both, found true: the encoder also reads"

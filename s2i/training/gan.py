@@ -58,6 +58,7 @@ def train_gan(config: Config) -> Path:
         }
     )
     rows = engine.rows(settings.batch_size, "gan.batch_size")
+    _check_rows(config, rows, engine.world)
     lower = "generator.channels, discriminator.channels or generator.stages"
     engine = fit_to_memory(engine, rows, count_gan_peak, lower)
     networks, of_first_stage = _build_networks(config, engine, len(pack.class_labels), encoders[0][0])
@@ -237,10 +238,29 @@ def _check_prior(config: Config, has_prior: bool, has_posterior: bool) -> None:
             f"expected a generator with a prior for generator.prior=flow, found {config.generator.network},"
             " which has none: leave it out"
         )
+    if has_posterior and config.gan.posterior == "features" and not has_prior:
+        raise InputError(
+            "expected generator.prior=flow for gan.posterior=features, whose latents nothing else holds to"
+            f" noise, found {config.generator.prior}: change either"
+        )
     if has_prior and not has_posterior:
         raise InputError(
             "expected gan.reconstruction_weight or gan.perceptual_weight above 0 for a learnt prior, found 0"
             " of both: it learns from what a posterior infers, set one"
+        )
+
+
+def _check_rows(config: Config, rows: int, processes: int) -> None:
+    """Raises InputError for a process's `rows` of which the half that a posterior reads is too small: none,
+    or one image for the norm over the batch of the posterior on features."""
+    settings = config.gan
+    if not (settings.reconstruction_weight or settings.perceptual_weight):
+        return
+    least = 4 if settings.posterior == "features" and processes == 1 else 2
+    if rows < least:
+        raise InputError(
+            f"expected gan.batch_size of {least * processes} or more in processes: {processes}, since the"
+            f" posterior reads half of each one's images, found {settings.batch_size}: change either"
         )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from s2i.config import Config
+from s2i.errors import InputError
 from s2i.models.generator import GeneratorOutput
 from s2i.models.interfaces import Generator
 
@@ -19,6 +21,15 @@ def sample_latents(generator: Generator, noise: Tensor, sentence: Tensor) -> Ten
     """
     prior = getattr(generator, "prior", None)
     return noise if prior is None else prior(noise, sentence, STEPS, guidance=1.0)
+
+
+def refuse_prior(config: Config) -> None:
+    """Raises InputError for a learnt prior in a training without a posterior, from which it would learn."""
+    if config.generator.prior != "normal":
+        raise InputError(
+            "expected generator.prior=normal where no posterior infers latents, found"
+            f" {config.generator.prior}: change it"
+        )
 
 
 def decoder(generator: Generator) -> Callable[..., GeneratorOutput]:

@@ -16,7 +16,7 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleConfig) -> flo
     """The factor of `lr` at `step` (from 0) of `steps`.
 
     linear: 1 until start * steps, then straight to 0 at `steps`. step: times `factor` every `every` steps.
-    Neither falls below `least`. The first `warmup` steps rise straight to that.
+    Neither falls below `min_factor`. The first `warmup` steps rise straight to that.
     """
     factor = 1.0
     if schedule.kind == "linear" and step > schedule.start * steps:

@@ -33,6 +33,7 @@ from s2i.runs.run import alone_in_its_run
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
 from s2i.training.encoder import refuse_short_recordings
+from s2i.training.latents import refuse_prior
 from s2i.training.learner import Learner
 from s2i.training.loop import Training
 from s2i.training.matching_model import freeze, load_matching_model
@@ -46,6 +47,7 @@ from s2i.training.trained_encoders import RETRAIN
 def train_regression(config: Config) -> Path:
     """Train, continue or find finished; returns the run's folder."""
     require(config, "run", "data.pack")
+    refuse_prior(config)
     data = data_of_run(config.run, config.data.pack)
     pack = Pack(Path(config.data.pack) / "train", config)
     vocabulary = None

@@ -67,11 +67,11 @@ def with_texts(bank: FeatureBank, monkeypatch, texts: list[str | None]) -> list[
 
 def test_another_spelling_is_replaced_and_captions_without_a_single_colour_are_left(banks, monkeypatch):
     bank = banks["speech"]
-    texts = ["a gray bird", "red bill and red feet", None, "a large bird", " ".join(COLOURS)]
+    texts = ["a gray_1 bird", "red bill and red feet", None, "a large bird", " ".join(COLOURS)]
     captions = with_texts(bank, monkeypatch, texts)
     (swap,) = find_colour_swaps(bank)
     assert swap.caption == captions[0] and swap.old == "grey"
-    assert swap.swapped == f"a {swap.new} bird"
+    assert swap.swapped == f"a {swap.new}_1 bird"
 
 
 def test_swaps_are_thinned_evenly(banks, monkeypatch):
@@ -86,7 +86,7 @@ class Painter:
     def __init__(self, deaf: bool = False) -> None:
         self.deaf = deaf
 
-    def __call__(self, bank, chosen, texts, encode):
+    def __call__(self, bank, chosen, texts, encode, kind):
         for place, text in enumerate(texts):
             names = ["white"] if self.deaf else colours_of(text)
             bands = np.array([COLOURS[name] for name in names], np.uint8)
@@ -134,9 +134,10 @@ def test_an_image_that_does_not_hear_the_word_counts_half(banks, chosen, monkeyp
 def test_a_colour_of_neither_sentence_that_appears_is_counted(banks, chosen, monkeypatch):
     painter = Painter()
 
-    def also_yellow(bank, swapped, texts, encode):
+    def also_yellow(bank, swapped, texts, encode, kind):
         is_after = texts[0] == swapped[0].swapped
-        yield from painter(bank, swapped, [f"{text} yellow" if is_after else text for text in texts], encode)
+        said = [f"{text} yellow" if is_after else text for text in texts]
+        yield from painter(bank, swapped, said, encode, kind)
 
     monkeypatch.setattr(colour_swaps, "generate_sentences", also_yellow)
     numbers = measure_colour_swaps(banks["text"], chosen, []).numbers

@@ -281,3 +281,11 @@ def test_defaults_are_neutral():
     }
     assert {key: found[key] for key in neutral} == neutral
     assert OptimiserConfig() == OptimiserConfig(lr=1e-3, betas=(0.9, 0.999), weight_decay=0, clip=0)
+
+
+@pytest.mark.parametrize("name", ["small", "small128", "ours"])
+def test_learning_rates_on_photographs_fall_but_the_priors(name):
+    gan = load_preset(ROOT / "recipes" / "cub" / "conf" / f"{name}.yaml").gan
+    for optimiser in (gan.generator, gan.discriminator):
+        assert (optimiser.schedule.kind, optimiser.schedule.start) == ("linear", 0.5)
+    assert gan.prior.schedule.kind == "constant" and gan.prior.schedule.warmup == 50

@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from s2i.config_files import load_config
+from s2i.models.build import build_caption_encoder
 from tests.recipes.presets import ROOT, load_preset
 
 RECIPE = ROOT / "recipes" / "painted_birds"
@@ -85,6 +88,31 @@ def test_presets_of_systems_generate_at_one_size(name):
     training = config.cross_modal if name in CROSS_MODAL else config.gan
     assert config.generated_size == 64 and training.batch_size == 32
     assert config.packed_size == 64 and config.evaluation.split == "test"  # one pack serves all
+
+
+def test_one_network_scores_r_precision_whatever_the_pack(commands):
+    trained = [values(words) for words in commands if "train-encoder" in words and "seed=100" in words]
+    packs = [Path(given["data.pack"]).name for given in trained]
+    assert packs == ["pack", "pack-waveform", "pack-log-mel"]
+    configs = [words[words.index("--config") + 1] for words in commands if "seed=100" in words]
+    assert {Path(config).name for config in configs} == {"systems.yaml"}
+    for given, preset in zip(trained, ("systems", "wav2pix", "cmcgan"), strict=True):
+        overrides = [f"{key}={value}" for key, value in given.items() if key.startswith("audio.")]
+        config = load_config(RECIPE / "conf" / "systems.yaml", overrides)
+        assert (
+            config.audio == load_preset(RECIPE / "conf" / f"{preset}.yaml").audio
+        )  # else its pack is refused
+        assert not {key.split(".")[0] for key in given} & {"matching", "text_encoder", "image_encoder"}
+
+
+def test_speech2face_reaches_features_of_any_length():
+    config = load_preset(RECIPE / "conf" / "speech2face.yaml")
+    assert config.text_encoder.normalize == "none"
+    encoder = build_caption_encoder(config, 0)
+    with torch.no_grad():
+        encoder.project[-1].bias.fill_(2.0)  # what a mean feature may be
+        sentence = encoder(torch.randn(2, config.audio.mel_bins, 90), torch.tensor([90, 60])).sentence
+    assert sentence.shape == (2, 256) and sentence.norm(dim=1).min() > 30
 
 
 def test_a_first_stage_reads_the_pack_of_the_second():

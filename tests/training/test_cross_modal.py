@@ -250,6 +250,10 @@ def test_from_the_command_line(packed, tmp_path, capsys):
         (["--image", str(packed / "data" / "0.png"), "--output", "b.gif"], "ends in .wav or .png"),
         (["--speech", str(packed / "data" / "0-0.wav"), "--output", "b.wav"], "path from speech"),
         (["--image", str(packed / "data" / "0.png"), "--output", "b.png"], "path from speech"),
+        (
+            ["--image", str(packed / "data" / "0.png"), "--output", "b.wav", "--guidance", "2"],
+            "expected no truncation or guidance for speech of an image, found 1 and 2",
+        ),
     ):
         with pytest.raises(SystemExit) as stopped:
             main(["generate", "--model", str(run), *words])

@@ -332,6 +332,38 @@ def test_a_learnt_prior_needs_a_posterior(trained_encoders, tmp_path):
         gan.train_gan(replace(config, gan=alone))
 
 
+def test_a_posterior_on_features_needs_a_learnt_prior(trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path / "run", steps=1)
+    normal = replace(config.generator, prior="normal")
+    with pytest.raises(InputError, match="expected generator.prior=flow for gan.posterior=features"):
+        gan.train_gan(replace(config, generator=normal))
+
+
+@pytest.mark.parametrize(
+    ("posterior", "processes", "rows", "least"),
+    [("features", 1, 3, 4), ("features", 2, 1, 4), ("pixels", 2, 1, 4)],
+)
+def test_a_posterior_reads_half_of_the_images_of_each_process(
+    trained_encoders, tmp_path, posterior, processes, rows, least
+):
+    config = make_config(trained_encoders, tmp_path / "run", steps=1)
+    config = replace(config, gan=replace(config.gan, posterior=posterior, batch_size=rows * processes))
+    with pytest.raises(
+        InputError, match=f"expected gan.batch_size of {least} or more in processes: {processes}"
+    ):
+        gan._check_rows(config, rows, processes)
+    gan._check_rows(config, least // processes, processes)
+    without = replace(config.gan, perceptual_weight=0.0, reconstruction_weight=0.0)
+    gan._check_rows(replace(config, gan=without), rows, processes)
+
+
+def test_a_batch_too_small_for_its_posterior_is_refused_before_a_run_begins(trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path / "run", steps=1, batch_size=2)
+    with pytest.raises(InputError, match="expected gan.batch_size of 4 or more"):
+        gan.train_gan(config)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_generator_without_a_prior_is_asked_for_none(trained_encoders, tmp_path):
     config = make_config(trained_encoders, tmp_path / "run", steps=1)
     other = replace(

@@ -147,6 +147,7 @@ def test_a_captions_feature_depends_on_no_other_one_of_its_batch():
         (["regression.image_network="], "expected regression.image_network, or a pretrained network"),
         (["speech_encoder.hidden_dim=4"], "of the feature's 16 numbers, found 8"),
         (["image_encoder.input_size=8"], "expected the image_encoder of"),
+        (["generator.prior=flow"], "expected generator.prior=normal where no posterior infers"),
     ],
 )
 def test_what_does_not_fit_is_one_line_before_anything_is_written(words, expected, config, tmp_path):
