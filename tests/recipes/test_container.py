@@ -85,6 +85,7 @@ def test_the_extras_and_programs_that_it_installs_are_those_that_the_project_nam
     [extras] = re.findall(r"pip install .*?'\.\[([\w,]+)\]'", runs)
     for extra in extras.split(","):
         assert re.search(rf'^        "{extra}": \[', SETUP, re.MULTILINE), extra
+    assert {"app", "formats"} <= set(extras.split(","))  # the page, and what phones record
     [programs] = re.findall(r"apt-get install ((?:--\S+ )*)(.*?) &&", runs)
     assert set(programs[1].split()) == {"git", "flite", "festival", *PACKAGES.values()}
 
