@@ -41,7 +41,8 @@ def image_facts(
         path: that generated.
         model: its folder, of which the name is kept: where it lies says nothing on another machine.
         text: the sentence, or
-        speech: the recording, of which the name and the SHA-256 of its bytes are kept where it is a file.
+        speech: the recording, of which the path, as `_portable` keeps it, and the SHA-256 of its bytes are
+            kept where it is a file.
         until: of an interpolation, the recording at its end, likewise.
         settings: of the call: seed, count, stages, ...; those that are off are left out.
     """
@@ -50,22 +51,33 @@ def image_facts(
         facts["sentence"] = text
     for name, recording in (("recording", speech), ("until", until)):
         if isinstance(recording, str | Path):
-            facts |= {name: _name(recording), f"{name}_sha256": sha256_of(recording)}
+            facts |= {name: _portable(recording), f"{name}_sha256": sha256_of(recording)}
     facts |= {"model": _name(model), "step": path.step}
     facts |= {network: path.fingerprint(network)[:16] for network in ("encoder", "generator")}
     facts |= {name: value for name, value in settings.items() if value is not None and value is not False}
     return facts | {"version": VERSION}
 
 
+def _portable(path: str | Path) -> str:
+    """A path as it was given, from the folder in which the command runs; of one that is absolute or leads out
+    of that folder the name alone, for an image may be shown to others."""
+    given = Path(os.path.normpath(path))
+    return _name(path) if given.is_absolute() or ".." in given.parts else _as_text(given.as_posix())
+
+
 def _name(path: str | Path) -> str:
-    """A file's own name as text: letters for bytes that are none of UTF-8."""
-    return os.fsencode(Path(path).absolute().name).decode("utf-8", "replace")
+    return _as_text(Path(path).absolute().name)
+
+
+def _as_text(path: str) -> str:
+    """Letters for bytes that are none of UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def text_chunks(facts: Facts) -> dict[str, str]:
     """The PNG's chunks of text: {keyword: text}."""
     return {
-        "Description": facts.get("sentence") or facts.get("recording", "a recording"),
+        "Description": facts.get("sentence") or Path(facts.get("recording", "a recording")).name,
         "Software": f"s2i {facts['version']}",
         ALL: json.dumps(facts, ensure_ascii=False),
     }
@@ -91,15 +103,15 @@ def command_of(facts: Facts, beside: str | Path = ".") -> str:
     """The `s2i generate` that makes such an image again in this folder.
 
     The model is looked for here and in `checkpoints`, a recording here and in the folder `beside`, such as
-    the image's own; what is not there is called by its name alone.
+    the image's own, by its path and by its name; what is not there is called as it is in the image.
     """
-    words = ["s2i", "generate", "--model", _found(facts["model"], "checkpoints")]
+    words = ["s2i", "generate", "--model", _found(facts["model"], ".", "checkpoints")]
     if "sentence" in facts:
         words += ["--text", facts["sentence"]]
     else:
         spoken = [facts.get("recording", "RECORDING.wav"), *filter(None, [facts.get("until")])]
         words += ["--interpolate" if "until" in facts else "--speech"]
-        words += [_found(name, beside) for name in spoken]
+        words += [_found(path, ".", beside) for path in spoken]
     for name in ("frames", "count", "seed", "truncation", "guidance", "scale", "caption", "stages"):
         value = facts.get(name)
         if value is not None:
@@ -107,6 +119,7 @@ def command_of(facts: Facts, beside: str | Path = ".") -> str:
     return shlex.join([*words, "--output", "again.png"])
 
 
-def _found(name: str, folder: str | Path) -> str:
-    there = Path(folder) / name
-    return str(there) if there.exists() and not Path(name).exists() else name
+def _found(path: str, *folders: str | Path) -> str:
+    """The first that exists: the path in one of the folders, or the bare name."""
+    tried = [Path(folder) / each for each in (path, Path(path).name) for folder in folders]
+    return next((str(there) for there in tried if there.exists()), path)

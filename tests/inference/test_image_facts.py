@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from s2i.errors import InputError, InputWarning
 from s2i.files.atomic import sha256_of
 from s2i.inference.caption_strip import captioned, font_for, wrapped
 from s2i.inference.generate import generate
-from s2i.inference.image_facts import read_image_facts
+from s2i.inference.image_facts import command_of, read_image_facts
 from s2i.inference.interpolate import interpolate
 from s2i.inference.model import load
 from tests.fixtures.models import SENTENCES, write_recording
@@ -62,6 +63,57 @@ def test_a_recording_is_told_by_its_name_and_digest(model, tmp_path):
         assert (facts["modality"], facts["recording"]) == ("speech", "rédaction.wav")
         assert (facts["seed"], facts["count"], "stages" in facts) == (0, 1, False)
         assert facts["recording_sha256"] == sha256_of(speech) and str(tmp_path) not in json.dumps(facts)
+
+
+def test_a_recording_is_found_again_by_the_path_that_was_given(model, tmp_path, capsys, monkeypatch):
+    """From the folder of the command, or beside an image that was moved; what was outside of it stays a name."""
+    here = tmp_path / "here"
+    for folder in ("checkpoints", "voice", "moved"):
+        (here / folder).mkdir(parents=True)
+    (here / "checkpoints" / model.name).symlink_to(model)
+    monkeypatch.chdir(here)
+    given = f"checkpoints/{model.name}"
+    write_recording(here / "voice" / "a.wav")
+    write_recording(tmp_path / "outside.wav")
+
+    def made(speech, output="bird.png"):
+        generate(given, speech, None, output)
+        return read_image_facts(output)["recording"]
+
+    def again(file):
+        capsys.readouterr()
+        cli.main(["about", str(file)])
+        words = shlex.split(capsys.readouterr().out.splitlines()[-1].removeprefix("again: "))
+        return words[words.index("--speech") + 1], words[1:]
+
+    assert made("./voice/a.wav") == "voice/a.wav"
+    with Image.open("bird.png") as image:
+        image.load()
+        assert image.info["Description"] == "a.wav"
+    speech, words = again("bird.png")
+    assert speech == "voice/a.wav"
+    cli.main(words)
+    assert (here / "again.png").read_bytes() == (here / "bird.png").read_bytes()
+
+    (here / "voice" / "a.wav").rename(here / "moved" / "a.wav")
+    (here / "bird.png").rename(here / "moved" / "bird.png")
+    assert again(Path("moved", "bird.png"))[0] == "moved/a.wav"
+    (here / "moved" / "a.wav").unlink()
+    assert again(Path("moved", "bird.png"))[0] == "voice/a.wav"
+
+    assert made(tmp_path / "outside.wav") == made("../outside.wav") == "outside.wav"
+    assert made("voice/../../outside.wav") == "outside.wav"
+
+
+def test_an_image_of_an_older_version_names_its_recording_alone(tmp_path, monkeypatch):
+    (tmp_path / "beside").mkdir()
+    monkeypatch.chdir(tmp_path)
+    facts = {"modality": "speech", "recording": "a.wav", "model": "model", "seed": 0, "version": "0.1"}
+    assert "--speech a.wav " in command_of(facts, "beside")
+    (tmp_path / "beside" / "a.wav").touch()
+    assert "--speech beside/a.wav " in command_of(facts, "beside")
+    (tmp_path / "a.wav").touch()
+    assert "--speech a.wav " in command_of(facts, "beside")
 
 
 def test_a_strip_between_two_recordings_tells_both_and_how_to_make_it_again(
