@@ -66,7 +66,7 @@ def test_a_recording_is_told_by_its_name_and_digest(model, tmp_path):
 
 
 def test_a_recording_is_found_again_by_the_path_that_was_given(model, tmp_path, capsys, monkeypatch):
-    """From the folder of the command, or beside an image that was moved; what was outside of it stays a name."""
+    """From the folder of the command, or beside an image that was moved; what lay outside stays a name."""
     here = tmp_path / "here"
     for folder in ("checkpoints", "voice", "moved"):
         (here / folder).mkdir(parents=True)
