@@ -19,9 +19,10 @@ RECORDING = "recording.wav"  # a visitor's, as the saved archive has it
 class Shared:
     """What a link carries."""
 
-    text: str
+    text: str | None  # None: the example's own
     seeds: str
-    example: str  # its name; "" where there is none
+    example: str = ""  # the name of the one whose recording it is; "" where there is none
+    is_spoken: bool = False  # the recording is this text, spoken by the page
 
 
 def commands(
@@ -54,13 +55,15 @@ def from_root(path: Path | str) -> str:
     return str(whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else whole)
 
 
-def query(request: Request, example: str = "") -> str:
-    """ "?text=...&seeds=..." or "?example=...&seeds=..."; "" for a recording alone, which no link holds."""
-    text = request.text.strip()
-    if not (text or example):
+def query(shared: Shared) -> str:
+    """ "?text=...&seeds=...", with "spoken=1" where that is the recording too, "?example=...&seeds=...", with
+    "text=..." where that is another one's; "" for a recording alone, which no link holds."""
+    if not (shared.text or shared.example):
         return ""
-    seeds = ",".join(map(str, request.seeds))
-    return "?" + urlencode(({"example": example} if example else {"text": text}) | {"seeds": seeds})
+    given = {"example": shared.example} if shared.example else {}
+    given |= {} if shared.text is None else {"text": shared.text}
+    given |= {"spoken": "1"} if shared.is_spoken else {}
+    return "?" + urlencode(given | {"seeds": shared.seeds})
 
 
 def read_query(words: str) -> Shared | None:
@@ -68,10 +71,12 @@ def read_query(words: str) -> Shared | None:
 
     Raises InputError for seeds that are none.
     """
-    given = {name: values[0] for name, values in parse_qs(words.removeprefix("?")).items()}
-    text, example = given.get("text", "").strip()[: MOST_CHARACTERS + 1], given.get("example", "")
+    fields = parse_qs(words.removeprefix("?"), keep_blank_values=True)  # an example without its text
+    given = {name: values[0] for name, values in fields.items()}
+    text, example = given.get("text"), given.get("example", "")
+    text = None if text is None else text.strip()[: MOST_CHARACTERS + 1]
     if not (text or example):
         return None
     seeds = given.get("seeds", "0")
     parse_seeds(seeds)
-    return Shared(text, seeds, example)
+    return Shared(text, seeds, example, given.get("spoken") == "1")

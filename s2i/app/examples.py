@@ -33,8 +33,7 @@ class Example:
 
     def is_in(self, recording: Recording) -> bool:
         """Whether a file holds these samples."""
-        samples, rate = read_recording(recording, LONGEST)
-        return rate == self.rate and np.array_equal(_as_int16(samples), self.samples)
+        return holds(recording, self.rate, self.samples)
 
 
 def find_examples(origin: Path) -> list[Example]:
@@ -48,6 +47,12 @@ def find_examples(origin: Path) -> list[Example]:
             lines = (folder / LIST).read_text(encoding="utf-8").splitlines()
             return [_read(folder, line) for line in lines[:MOST] if line.strip()]
     return []
+
+
+def holds(recording: Recording, rate: int, samples: np.ndarray) -> bool:
+    """Whether a file's sound is `samples`, int16 (N,) at `rate` Hz."""
+    read, read_rate = read_recording(recording, LONGEST)
+    return read_rate == rate and np.array_equal(_as_int16(read), samples)
 
 
 def _read(folder: Path, line: str) -> Example:

@@ -15,7 +15,7 @@ class S2iAnswer extends HTMLElement {
   // The address of the page carries this answer, or nothing where no link can.
   link() {
     const address = new URL(location.href);
-    for (const name of ["text", "example", "seeds"]) address.searchParams.delete(name);
+    for (const name of ["text", "example", "spoken", "seeds"]) address.searchParams.delete(name);
     for (const [name, value] of new URLSearchParams(this.dataset.query)) address.searchParams.set(name, value);
     history.replaceState(null, "", address);
     const button = this.querySelector(".s2i-copy-link");

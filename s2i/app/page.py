@@ -145,7 +145,7 @@ def build_page(studio: Studio, folder: Path, examples: Sequence[Example] = ()) -
         options = {"api_visibility": "private", "concurrency_id": "generation"}
         gradio.on([generate.click, text.submit, seeds.submit], visits.generate, inputs, outputs, **options)
         others.click(visits.generate_others, inputs, [*outputs, seeds], **options)
-        speak_text.click(visits.speak, text, [status, recording], **options)
+        speak_text.click(visits.speak, text, [*outputs, recording], show_progress_on=recording, **options)
         for button, example in zip(buttons, examples, strict=True):
             button.click(partial(visits.try_example, example), seeds, [*outputs, recording, text], **options)
         page.load(

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from s2i.app.again import RECORDING, commands, query, read_query
+from s2i.app.again import RECORDING, Shared, commands, query, read_query
 from s2i.app.archive import pack_answer
-from s2i.app.examples import Example
+from s2i.app.examples import Example, holds
 from s2i.app.render import failure, render
 from s2i.app.studio import MOST_CHARACTERS, Request, Studio, next_seeds, parse_seeds
 from s2i.data.tts_espeak import speak
@@ -43,11 +43,12 @@ class Visits:
 
         return _or_failure(work, recorded, more=1)
 
-    def try_example(self, example: Example, seeds: str) -> Values:
-        """Images of an example; then the recording and the sentence, to go on from."""
+    def try_example(self, example: Example, seeds: str, text: str | None = None) -> Values:
+        """Images of an example, or of its recording and another text; then the recording and the sentence, to
+        go on from."""
         paths = self.studio.model.paths
         recorded = str(example.path) if "speech" in paths else None
-        typed = example.text if "text" in paths else ""
+        typed = (example.text if text is None else text) if "text" in paths else ""
         sound = (example.rate, example.samples) if recorded else None
         return _or_failure(
             lambda: (*self._answer(recorded, typed, seeds), sound, typed), str(example.path), more=2
@@ -59,12 +60,8 @@ class Visits:
         return _or_failure(lambda: self._follow(words or ""), None, more=3)
 
     def speak(self, typed: str) -> Values:
-        """The sentence spoken: status and recording."""
-
-        def work() -> Values:
-            return "", _spoken(typed)
-
-        return _failure_or(work, None, lambda told: (told, _skip()))
+        """The sentence spoken: the recording comes last. The answer stays, except under an error."""
+        return _or_failure(lambda: ("", _skip(), _skip(), _spoken(typed)), None, more=1)
 
     def _follow(self, words: str) -> Values:
         shared = read_query(words)
@@ -76,14 +73,14 @@ class Visits:
                 raise InputError(
                     f"expected an example of this page, found {shared.example!r} in the link: choose another"
                 )
-            return *self.try_example(example, shared.seeds), shared.seeds
-        if "text" in self.studio.model.paths:
-            return *self._answer(None, shared.text, shared.seeds), _skip(), shared.text, shared.seeds
-        rate, samples = _spoken(shared.text)
-        path = self.folder / "spoken" / f"{_name(samples.tobytes())}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, samples, rate)
-        return *self._answer(str(path), "", shared.seeds), (rate, samples), _skip(), shared.seeds
+            return *self.try_example(example, shared.seeds, shared.text), shared.seeds
+        paths = self.studio.model.paths
+        typed = shared.text if "text" in paths else ""
+        recorded, sound = None, _skip()
+        if "speech" in paths and (shared.is_spoken or not typed):
+            sound = _spoken(shared.text)
+            recorded = _store_sound(*sound, self.folder)
+        return *self._answer(recorded, typed, shared.seeds), sound, typed, shared.seeds
 
     def _answer(self, recorded: str | None, typed: str, seeds: str) -> Values:
         import gradio
@@ -94,30 +91,31 @@ class Visits:
         example = next((each for each in self.examples if recorded and each.is_in(recorded)), None)
         modalities = [each.modality for each in answer.modalities]
         again = commands(request, modalities, model.origin, example.path if example else RECORDING)
-        shown = render(answer, again, query(request, example.name if example else ""))
+        shown = render(answer, again, query(self._shared(request, example)))
         archive = _store(pack_answer(answer, model), self.folder)
         return "", shown, gradio.update(value=archive, visible=True)
+
+    def _shared(self, request: Request, example: Example | None) -> Shared:
+        """What a link to a request carries."""
+        text, seeds = request.text.strip(), ",".join(map(str, request.seeds))
+        if example is None:
+            return Shared(text, seeds, is_spoken=_is_spoken(request.recording, text))
+        is_own = "text" not in self.studio.model.paths or text == example.text.strip()
+        return Shared(None if is_own else text, seeds, example.name)
 
 
 def _or_failure(work: Callable[[], Values], recorded: str | None, more: int = 0) -> Values:
     """The result of `work`, or an error's sentence, no result, no archive, and `more` left as they are."""
+    import gradio
 
-    def failed(told: str) -> Values:
-        import gradio
-
-        return told, "", gradio.update(visible=False), *[_skip()] * more
-
-    return _failure_or(work, recorded, failed)
-
-
-def _failure_or(work: Callable[[], Values], recorded: str | None, failed: Callable[[str], Values]) -> Values:
     try:
         return work()
     except InputError as error:
-        return failed(failure(as_sentence(str(error), recorded)))
+        told = as_sentence(str(error), recorded)
     except Exception:
         traceback.print_exc()  # for the operator of the server
-        return failed(failure("The program failed; the error is in the server's log. Try again."))
+        told = "The program failed; the error is in the server's log. Try again."
+    return failure(told), "", gradio.update(visible=False), *[_skip()] * more
 
 
 def as_sentence(message: str, recorded: str | None) -> str:
@@ -137,13 +135,31 @@ def _skip() -> Any:
 
 
 def _spoken(text: str) -> tuple[int, np.ndarray]:
-    """A sentence by espeak-ng: Hz, and int16 (N,)."""
+    """A sentence by espeak-ng: Hz, and int16 (N,); spaces around it change nothing."""
+    text = text.strip()
     if len(text) > MOST_CHARACTERS:
         raise InputError(f"expected at most {MOST_CHARACTERS} characters, found {len(text)}: shorten it")
     samples, rate = speak(text)
     if not len(samples):
         raise InputError(f"expected words to speak, found {text[:60]!r}: type a sentence")
     return rate, (samples * 32767).astype(np.int16)
+
+
+def _is_spoken(recording: Path | None, text: str) -> bool:
+    """Whether the recording is the text as this page speaks it."""
+    if recording is None:
+        return False
+    try:
+        return holds(recording, *_spoken(text))
+    except InputError:  # no words to speak
+        return False
+
+
+def _store_sound(rate: int, samples: np.ndarray, folder: Path) -> str:
+    path = folder / "spoken" / f"{_name(samples.tobytes())}.wav"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate)
+    return str(path)
 
 
 def _store(archive: bytes, folder: Path) -> str:

@@ -185,6 +185,27 @@ def test_a_link_brings_sentence_and_seeds(page, address):
     assert [card.get_attribute("data-seed") for card in find(page, ".s2i-card")] == ["5"]
 
 
+def test_a_link_speaks_what_was_spoken_and_nothing_stale_stays_under_words_that_can_not_be(page):
+    wait(page, "#s2i-text textarea").send_keys("a small bird")
+    click(page, "#s2i-speak")
+    wait(page, "#s2i-recording .play-pause-button")
+    click(page, "#s2i-generate")
+    wait(page, "s2i-answer .s2i-player.s2i-speech")
+    shown = image_of(page)
+    assert parse_qs(urlsplit(page.current_url).query) == {
+        "text": ["a small bird"],
+        "spoken": ["1"],
+        "seeds": ["0,1,2,3"],
+    }
+    page.get(page.current_url)
+    wait(page, "s2i-answer .s2i-player.s2i-speech")
+    assert image_of(page) == shown and len(find(page, ".s2i-player.s2i-text")) == 1
+    browser.clear(page, "#s2i-text textarea")
+    click(page, "#s2i-speak")
+    assert "expected words to speak" in wait(page, ".s2i-failure").text.lower()
+    wait_for(lambda: not find(page, "s2i-answer") and not browser.shown(page, "#s2i-save"))
+
+
 def test_files_are_offered_that_can_be_decoded(page):
     click(page, "#s2i-recording [aria-label='Upload file']")
     wait_for(lambda: find(page, UPLOAD))

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from dataclasses import replace
-from pathlib import Path
+from html import unescape
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -18,6 +18,7 @@ from PIL import Image
 from s2i import cli
 from s2i.app.again import ROOT, Shared, commands, from_root, query, read_query
 from s2i.app.examples import MOST, find_examples
+from s2i.app.page import build_page
 from s2i.app.render import UNFAMILIAR, render
 from s2i.app.studio import Request, Studio, strongest_map
 from s2i.app.visits import Visits
@@ -65,6 +66,10 @@ def images(shown: str) -> list[str]:
     return re.findall(r'<img src="(data:image/png[^"]+)" alt="Generated', shown)
 
 
+def link_of(shown: str) -> str:
+    return unescape(re.search(r'data-query="([^"]*)"', shown)[1])
+
+
 def test_examples_are_those_of_the_model_or_beside_all_models(examples, folder, tmp_path):
     assert [(each.name, each.text, each.speaker) for each in examples] == [
         ("one", SENTENCES[0], "voice one"),
@@ -90,7 +95,7 @@ def test_an_example_gives_its_images_and_is_ready_to_go_on_from(visits, examples
     status, shown, archive, sound, typed = visits.try_example(examples[1], "3,5")
     assert status == "" and len(images(shown)) == 4 and archive["visible"]
     assert typed == SENTENCES[0] and sound[0] == 22050 and np.array_equal(sound[1], examples[1].samples)
-    assert parse_qs(re.search(r'data-query="\?([^"]+)"', shown)[1].replace("&amp;", "&")) == {
+    assert parse_qs(link_of(shown).removeprefix("?")) == {
         "example": ["two"],
         "seeds": ["3,5"],
     }
@@ -100,8 +105,8 @@ def test_an_example_gives_its_images_and_is_ready_to_go_on_from(visits, examples
 def test_an_example_is_known_again_when_the_page_hands_it_back(visits, examples, tmp_path):
     """gradio writes what it is given into a WAV file of its own."""
     soundfile.write(tmp_path / "x.wav", examples[0].samples, examples[0].rate)
-    _, shown, _ = visits.generate(str(tmp_path / "x.wav"), "", "0")
-    assert "?example=one&amp;seeds=0" in shown
+    _, shown, _ = visits.generate(str(tmp_path / "x.wav"), SENTENCES[0], "0")
+    assert link_of(shown) == "?example=one&seeds=0"
     changed = examples[0].samples.copy()
     changed[100] += 5
     soundfile.write(tmp_path / "y.wav", changed, examples[0].rate)
@@ -120,10 +125,28 @@ def test_nothing_stale_stays_under_an_error(visits, wrong):
         assert "s2i-failure" in status and shown == "" and archive == gradio.update(visible=False)
 
 
+@pytest.mark.parametrize(("typed", "told"), [("", "empty text"), ("...", "'...'")])
+def test_nothing_stale_stays_under_words_that_can_not_be_spoken(visits, typed, told):
+    status, shown, archive, sound = visits.speak(typed)
+    assert "s2i-failure" in status and told in unescape(status) and shown == ""
+    assert archive == gradio.update(visible=False) and sound == gradio.skip()
+    status, shown, archive, (rate, samples) = visits.speak("a red bird")
+    assert (status, shown, archive) == ("", gradio.skip(), gradio.skip()) and len(samples) > rate // 2
+
+
+def test_all_that_visits_return_has_its_place_on_the_page(model, folder, examples):
+    """What is shown and saved goes with every answer and every error."""
+    page = build_page(Studio(model), folder / "downloads", examples)
+    events = [event for event in page.fns.values() if isinstance(getattr(event.fn, "__self__", None), Visits)]
+    assert {event.fn.__name__ for event in events} == {"generate", "generate_others", "follow_link", "speak"}
+    for event in events:
+        names = [component.elem_id for component in event.outputs[:3]]
+        assert names == ["s2i-status", "s2i-result", "s2i-save"], event.fn.__name__
+
+
 def test_a_link_carries_sentence_and_seeds(visits):
     _, shown, _ = visits.generate(None, "a small red bird & more", "7, 2")
-    words = re.search(r'data-query="([^"]+)"', shown)[1].replace("&amp;", "&")
-    status, followed, _, _, typed, seeds = visits.follow_link(words)
+    status, followed, _, _, typed, seeds = visits.follow_link(link_of(shown))
     assert status == "" and images(followed) == images(shown) and len(images(shown)) == 2
     assert (typed, seeds) == ("a small red bird & more", "7,2")
 
@@ -137,6 +160,32 @@ def test_a_link_to_an_example_and_one_of_nothing(visits):
     assert "expected seeds" in visits.follow_link("?text=a&seeds=all")[0].lower()
 
 
+@pytest.mark.parametrize("typed", ["a blue bird", ""])
+def test_a_link_to_an_example_carries_another_sentence_too(visits, examples, typed):
+    recorded = str(examples[1].path)
+    _, shown, _ = visits.generate(recorded, f" {typed}", "2")
+    assert parse_qs(link_of(shown).removeprefix("?"), keep_blank_values=True) == {
+        "example": ["two"],
+        "text": [typed],
+        "seeds": ["2"],
+    }
+    status, followed, _, sound, words, _ = visits.follow_link(link_of(shown))
+    assert status == "" and images(followed) == images(shown) and words == typed
+    assert np.array_equal(sound[1], examples[1].samples) and link_of(followed) == link_of(shown)
+
+
+def test_a_link_speaks_what_was_spoken(visits, tmp_path):
+    _, _, _, (rate, samples) = visits.speak(" a blue bird")
+    soundfile.write(tmp_path / "spoken.wav", samples, rate)
+    _, shown, _ = visits.generate(str(tmp_path / "spoken.wav"), "a blue bird ", "1,2")
+    assert link_of(shown) == "?text=a+blue+bird&spoken=1&seeds=1%2C2" and len(images(shown)) == 4
+    status, followed, _, sound, typed, seeds = visits.follow_link(link_of(shown))
+    assert status == "" and images(followed) == images(shown) and np.array_equal(sound[1], samples)
+    assert (typed, seeds) == ("a blue bird", "1,2") and link_of(followed) == link_of(shown)
+    _, shown, _ = visits.generate(str(tmp_path / "spoken.wav"), "a red bird", "1")
+    assert link_of(shown) == "?text=a+red+bird&seeds=1"  # no link holds that recording
+
+
 def test_a_link_to_a_model_from_speech_alone_speaks_its_sentence(folder):
     status, shown, _, sound, typed, seeds = Visits(
         Studio(load(folder / "speech", "cpu")), folder / "spoken", []
@@ -144,12 +193,37 @@ def test_a_link_to_a_model_from_speech_alone_speaks_its_sentence(folder):
     assert status == "" and len(images(shown)) == 1 and len(sound[1]) > 4000 and seeds == "1"
 
 
-def test_a_query_reads_what_it_wrote():
-    request = Request(None, " a bird? & 100% ", (3, 1))
-    assert read_query(query(request)) == Shared("a bird? & 100%", "3,1", "")
-    assert query(Request(Path("x.wav"), "", (0,))) == ""
-    assert query(request, "two") == "?example=two&seeds=3%2C1"
+@pytest.mark.parametrize(
+    ("shared", "words"),
+    [
+        (Shared("a bird? & 100%", "3,1"), "?text=a+bird%3F+%26+100%25&seeds=3%2C1"),
+        (Shared("a bird", "3", is_spoken=True), "?text=a+bird&spoken=1&seeds=3"),
+        (Shared(None, "3,1", "two"), "?example=two&seeds=3%2C1"),
+        (Shared("a bird", "0", "two"), "?example=two&text=a+bird&seeds=0"),
+        (Shared("", "0", "two"), "?example=two&text=&seeds=0"),
+    ],
+)
+def test_a_query_reads_what_it_wrote(shared, words):
+    assert query(shared) == words and read_query(words) == shared
+
+
+def test_a_query_of_no_sentence_is_none():
+    assert query(Shared("", "0")) == ""
     assert read_query("") is None and read_query("?seeds=3") is None
+    assert read_query("?text=+&spoken=1&seeds=3") is None
+
+
+def test_images_are_smoothed_on_the_page_as_elsewhere():
+    style = (ROOT / "s2i" / "app" / "page.css").read_text(encoding="utf-8")
+    assert "image-rendering" not in style
+
+
+def test_the_address_forgets_all_that_an_earlier_answer_put_there():
+    """page.js deletes the names that `query` writes before it sets those of the new answer."""
+    script = (ROOT / "s2i" / "app" / "page.js").read_text(encoding="utf-8")
+    deleted = json.loads(re.search(r"of (\[.*?\])\) address\.searchParams\.delete", script)[1])
+    written = query(Shared("a bird", "3", "two", is_spoken=True)).removeprefix("?")
+    assert set(deleted) == set(parse_qs(written))
 
 
 def test_commands_work_from_the_repositorys_root(model, tmp_path, monkeypatch):
