@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -40,7 +41,7 @@ class Heading:
     """A line over the rows that follow it in an HTML table; opened, it shows its `details`."""
 
     text: str
-    details: tuple[str, ...]
+    details: tuple[str, ...]  # each a paragraph; code between backticks
 
 
 Row = Mapping[str, "str | Cell"]  # by the names of columns; a missing cell is an empty one
@@ -91,6 +92,11 @@ def terminal(columns: Sequence[str], rows: Iterable[Row]) -> list[str]:
     ]
 
 
+def prose(text: str) -> str:
+    """A text's HTML; what stands between backticks in it is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def html(columns: Sequence[str], rows: Iterable[Row | Heading], style: str = "") -> str:
     """A `<table>`, of a class of the page's style sheet."""
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
@@ -101,7 +107,7 @@ def html(columns: Sequence[str], rows: Iterable[Row | Heading], style: str = "")
 
 def _html_row(columns: Sequence[str], row: Row | Heading) -> str:
     if isinstance(row, Heading):
-        details = "".join(f"<p>{escape(text)}</p>" for text in row.details)
+        details = "".join(f"<p>{prose(text)}</p>" for text in row.details)
         folded = f"<details><summary>{escape(row.text)}</summary>{details}</details>"
         return f'<tr class="protocol"><th colspan="{len(columns)}">{folded}</th></tr>'
     cells = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s2i.tables import Cell, Heading, filled, html, markdown, metric_label, number, terminal
+from s2i.tables import Cell, Heading, filled, html, markdown, metric_label, number, prose, terminal
 
 ROWS = [
     {"": "FID", "value": number(12.345, [11, 13.5], "fid")},
@@ -40,6 +40,11 @@ def test_metrics_are_named_as_the_field_writes_them(metric, label):
 )
 def test_a_number_has_the_digits_of_its_metric_and_its_interval(value, options, text):
     assert str(number(value, **options)) == text
+
+
+def test_code_in_prose_has_no_backticks():
+    assert prose("the `a<b>` of c, `d`") == "the <code>a&lt;b&gt;</code> of c, <code>d</code>"
+    assert "<p>see <code>x</code></p>" in html(["a"], [Heading("title", ("see `x`",))])
 
 
 def test_only_columns_with_something_in_them_are_filled():

@@ -11,7 +11,7 @@ from s2i.reports.charts import bar_chart, class_chart
 from s2i.reports.comparison_analyses import AnalysisResults, InterpolationExample, SwapExample
 from s2i.reports.document import Section, figure
 from s2i.reports.robustness import condition_rows
-from s2i.tables import Cell, Row, filled, html, metric_label, number
+from s2i.tables import Cell, Row, filled, html, metric_label, number, prose
 
 SIDES = ("speech", "text")
 ROBUSTNESS_CHART = "images/robustness.svg"
@@ -61,7 +61,7 @@ def seed_variance(results: dict[str, Any]) -> Section:
     )
     note += " p, classes: permutation test that exchanges speech and text class by class."
     finding = f"trainings: {counts['speech']} from speech, {counts['text']} from text"
-    content = _table(rows) + f'<p class="note">{escape(note)}</p>' if rows else ""
+    content = _table(rows) + f'<p class="note">{prose(note)}</p>' if rows else ""
     return Section("Seeds", finding, content)
 
 
@@ -205,7 +205,7 @@ def robustness(results: dict[str, Any]) -> Section:
     title, numbers = "Robustness", results["analyses"].get("robustness")
     if not numbers:
         return Section(title, "", "")
-    procedure = f'<p class="note">{escape(numbers["procedure"])}</p>'
+    procedure = f'<p class="note">{prose(numbers["procedure"])}</p>'
     description = "differences from the clean recordings, condition by condition"
     chart = figure(description, ROBUSTNESS_CHART, "", "wide")
     if any(row["group"] == "family" for row in numbers["rows"]):
@@ -298,7 +298,7 @@ def _procedure(results: dict[str, Any], name: str, counts: str = "") -> str:
     suffix = f" ({escape(counts)})" if counts else ""
     return (
         f'<details class="how"><summary>Procedure{suffix}</summary>'
-        f'<p class="note">{escape(results["protocols"][name])}</p></details>'
+        f'<p class="note">{prose(results["protocols"][name])}</p></details>'
     )
 
 
