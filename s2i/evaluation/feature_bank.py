@@ -134,8 +134,10 @@ class FeatureBank:
 
     def facts(self) -> dict[str, Any]:
         """What was measured on, for a report."""
-        captions = self.captions
+        captions, packs = self.captions, self.pack.folder.absolute().parent
         return {
+            "subject": self.path.config.data.subject,
+            "folder": f"{packs.parent.name}/{packs.name}",
             "split": self.settings.split,
             "images": len(self.pack.records),
             "captions": len(captions.readable),

@@ -17,6 +17,9 @@ from html import escape
 WIDTH, HEIGHT = 340, 200  # of a chart, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 26  # room around the plot
 ROW = 14  # height of a bar
+NAMED_CLASSES = 30  # at most; names of more have no room on a phone
+NARROWEST = 320  # px of a plot on a phone
+LONGEST_NAME, LETTER = 28, 6  # letters of a class's name, and px of each
 
 
 @dataclass(frozen=True)
@@ -148,36 +151,49 @@ def dot_chart(title: str, rows: Sequence[tuple[str, str, Sequence[Dot]]]) -> str
 
 def class_chart(title: str, rows: Sequence[tuple[str, float, float]]) -> str:
     """(class, from text, from speech), shares from 0 to 1, a column a class: two dots and what lies between
-    them, from where text leads most to where speech does. "" without rows."""
+    them, from where text leads most to where speech does; of few classes with their names. "" without rows.
+
+    As wide as the page: places across are in percent, heights and text in px, so that text is as large on a
+    phone.
+    """
     if not rows:
         return ""
-    width, height, left, bottom = 1100, 300, 46, 26
+    top, bottom = 24, 270  # of the plot
     ordered = sorted(rows, key=lambda row: (row[2] - row[1], row[0]))
-    column = (width - left) / len(ordered)
+    named = len(ordered) <= NAMED_CLASSES
+    longest = max(len(_cut(name)) for name, *_ in ordered) if named else 0
 
     def place(share: float) -> float:
-        return 6 + (1 - share) * (height - bottom - 12)
+        return top + (1 - share) * (bottom - top)
 
-    parts = []
+    parts = [
+        '<text x="0" y="11">text leads most</text>',
+        '<text x="100%" y="11" text-anchor="end">speech leads most</text>',
+    ]
     for share in (0, 0.25, 0.5, 0.75, 1):
         y = place(share)
-        parts.append(f'<line class="rule" x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
-    radius = max(2.0, min(5.0, column / 4))
+        parts.append(f'<line class="rule" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="-6" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
+    radius = max(2.5, min(5.0, NARROWEST / len(ordered) / 2))
     for number, (name, text, speech) in enumerate(ordered):
-        x = left + column * (number + 0.5)
         leader = "speech" if speech > text else "text"
+        upright = f'transform="translate(4 {bottom + 10}) rotate(-90)" text-anchor="end"'
+        label = f"<text {upright}>{escape(_cut(name))}</text>" if named else ""
         parts.append(
-            f"<g><title>{escape(name)}: {speech:.3f} from speech, {text:.3f} from text</title>"
-            f'<line class="{leader}" x1="{x:.1f}" x2="{x:.1f}" y1="{place(text):.1f}"'
-            f' y2="{place(speech):.1f}"/>'
-            f'<circle class="text" cx="{x:.1f}" cy="{place(text):.1f}" r="{radius:.1f}"/>'
-            f'<circle class="speech" cx="{x:.1f}" cy="{place(speech):.1f}" r="{radius:.1f}"/></g>'
+            f'<svg x="{100 * (number + 0.5) / len(ordered):.2f}%">'
+            f"<title>{escape(name)}: {speech:.3f} from speech, {text:.3f} from text</title>"
+            f'<line class="{leader}" x1="0" x2="0" y1="{place(text):.1f}" y2="{place(speech):.1f}"/>'
+            f'<circle class="text" cx="0" cy="{place(text):.1f}" r="{radius:.1f}"/>'
+            f'<circle class="speech" cx="0" cy="{place(speech):.1f}" r="{radius:.1f}"/>'
+            f"{label}</svg>"
         )
-    parts.append(f'<text x="{left}" y="{height - 6}">text leads most</text>')
-    parts.append(f'<text x="{width}" y="{height - 6}" text-anchor="end">speech leads most</text>')
     legend = [("speech", "speech", False), ("text", "text", False)]
-    return _figure(title, height, parts, legend, width, "full")
+    height = bottom + 14 + LETTER * longest
+    return _figure(title, height, parts, legend, None, "full")
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1].rstrip()}…"
 
 
 @dataclass(frozen=True)
@@ -249,7 +265,7 @@ def _figure(
     height: float,
     parts: list[str],
     legend: list[tuple[str, str, bool]],
-    width: float = WIDTH,
+    width: float | None = WIDTH,
     style: str = "",
     note: str = "",
 ) -> str:
@@ -258,9 +274,11 @@ def _figure(
         for name, name_of_style, dashed in legend
     )
     told = f'<p class="note">{escape(note)}</p>' if note else ""
+    # Without a width it has that of the page, in px.
+    size = f'viewBox="0 0 {width} {height}"' if width else f'style="height: {height:.0f}px"'
     return (
         f'<figure class="{f"chart {style}".strip()}"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
+        f'<svg {size} role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
         f'<ul class="legend">{keys}</ul>{told}</figure>'
     )
 

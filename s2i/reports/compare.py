@@ -100,7 +100,7 @@ def compare(
                 gallery, every = write_gallery(first, written)
                 analysed = analyses.run(written)
                 seconds = _seconds(folder.path / "seconds.json")
-                content = results(scores, _data(first, folders), seconds, differences(measured, classes))
+                content = results(scores, _data(banks, folders), seconds, differences(measured, classes))
                 content["runs"] = _every_run(measured, banks, folders)
                 content["per_class"] = _per_class(scores, first["speech"])
                 content["records"] = {side: _records(first[side], scores[side], banks) for side in MODALITIES}
@@ -251,6 +251,9 @@ def _settings(config: Config, overrides: Sequence[str]) -> Config:
     if config.run != MISSING:
         return override(config, overrides, ["evaluation"])
     chosen = override(config, overrides, ["evaluation", "data"])
+    if chosen.evaluation.other_data:  # the model's own subject is that of what it was trained on
+        unnamed = replace(config, data=replace(config.data, subject=""))
+        chosen = override(unnamed, overrides, ["evaluation", "data"])
     if chosen.data.pack != MISSING and chosen.data.root == MISSING:
         raise InputError(
             "expected data.root=DIR beside data.pack=DIR, from which the report's recordings are read, found"
@@ -297,15 +300,19 @@ def _banks(
     return banks
 
 
-def _data(banks: dict[str, FeatureBank], folders: dict[str, list[Path]]) -> dict[str, Any]:
+def _data(banks: dict[str, list[FeatureBank]], folders: dict[str, list[Path]]) -> dict[str, Any]:
+    first = {side: runs[0] for side, runs in banks.items()}
+    notes = dict.fromkeys(bank.captions.note for runs in banks.values() for bank in runs)
+    note = "; ".join(filter(None, notes))
     return {
-        **banks["speech"].facts(),
-        "read_in_part": banks["text"].captions.read_in_part,
+        **first["speech"].facts(),
+        **({"note": note} if note else {}),  # of any of the runs
+        "read_in_part": first["text"].captions.read_in_part,
         "runs": {
-            modality: {"name": runs[0].absolute().name, "step": banks[modality].path.step}
+            modality: {"name": runs[0].absolute().name, "step": first[modality].path.step}
             for modality, runs in folders.items()
         },
-        "settings_that_differ": _differing(*(banks[modality].path.config for modality in MODALITIES)),
+        "settings_that_differ": _differing(*(first[modality].path.config for modality in MODALITIES)),
     }
 
 

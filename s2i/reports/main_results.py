@@ -16,14 +16,21 @@ ROWS = 5  # at most
 COLUMNS = ("speech", "text", "real", "chance")
 # Protocol, metric, and what is measured: the first five that there are.
 LEADING = (
-    ("attribute_accuracy", "attribute_accuracy", "generated images, mentioned attributes"),
-    ("class_retrieval_by_generated", "mAP", "retrieval of real images of the class by generated ones"),
-    ("r_precision", "r_precision", "1 of 100 captions by a generated image"),
-    ("retrieval_by_caption", "recall@1", "retrieval of real images of the class by caption"),
+    ("attribute_accuracy", "attribute_accuracy", "attributes that the caption mentions"),
+    ("class_retrieval_by_generated", "mAP", "finds real images of its class"),
+    ("r_precision", "r_precision", "finds its caption among 100"),
+    ("retrieval_by_caption", "recall@1", "finds real images of its class"),
     ("classifier_distances", "kid", "classifier's features; less is better"),
-    ("retrieval_by_caption", "mAP", "retrieval of real images of the class by caption"),
+    ("retrieval_by_caption", "mAP", "finds real images of its class"),
     ("classifier_distances", "fid", "classifier's features; less is better"),
 )
+OF = {  # what a protocol's metrics are of
+    "attribute_accuracy": "generated images",
+    "class_retrieval_by_generated": "generated images",
+    "r_precision": "generated images",
+    "retrieval_by_caption": "retrieval by caption",
+    "classifier_distances": "generated images",
+}
 NO_SHARES = ("kid", "fid")  # whose scale is not 0 to 1
 
 
@@ -35,6 +42,16 @@ class MainResult:
     metric: str
     measured: str  # what is measured
     scores: dict[str, Score]
+
+    @property
+    def name(self) -> str:
+        """The metric, and what it is of: no other row has this name."""
+        return leading_name(self.protocol, self.metric)
+
+
+def leading_name(protocol: str, metric: str) -> str:
+    """A metric of `LEADING` with what it is of: "mAP of generated images"."""
+    return f"{metric_label(metric)} of {OF[protocol]}"
 
 
 def main_results(scores: Scores) -> list[MainResult]:
@@ -64,22 +81,21 @@ def headline(rows: Sequence[MainResult], results: dict[str, Any]) -> str:
     if not rows:
         return "Generated images"
     first = rows[0]
-    name = metric_label(first.metric)
     difference = difference_of(results, first.protocol, first.metric)
     if difference and first.metric not in NO_SHARES:
         value, ends = difference["speech_minus_text"], difference["interval95"]
         shown = number(value, ends, first.metric, signed=True)
         if ends[0] <= 0 <= ends[1]:
-            return f"{name}: no difference shown between speech and text, {shown}"
+            return f"{first.name}: no difference shown between speech and text, {shown}"
         low, high = sorted(map(abs, ends))
         shown = number(abs(value), (low, high), first.metric)
-        return f"{name}: speech is {shown} {'ahead of' if value > 0 else 'behind'} text"
+        return f"{first.name}: speech is {shown} {'ahead of' if value > 0 else 'behind'} text"
     values = (
         f"{number(score.value, score.interval95, first.metric)} from {modality}"
         for modality, score in first.scores.items()
         if modality in ("speech", "text")
     )
-    return f"{name}: {', '.join(values)}"
+    return f"{first.name}: {', '.join(values)}"
 
 
 def summary(rows: Sequence[MainResult]) -> str:
@@ -93,23 +109,14 @@ def summary(rows: Sequence[MainResult]) -> str:
         for column, place in places.items()
         if column in first.scores
     ]
-    return f"{metric_label(first.metric)} of {_OF[first.protocol]}: {', '.join(values)}."
-
-
-_OF = {
-    "attribute_accuracy": "generated images",
-    "class_retrieval_by_generated": "class retrieval by generated images",
-    "r_precision": "generated images",
-    "retrieval_by_caption": "retrieval by caption",
-    "classifier_distances": "generated images",
-}
+    return f"{first.name}: {', '.join(values)}."
 
 
 def main_table(rows: Sequence[MainResult], results: dict[str, Any]) -> str:
     """A row a metric, with intervals; and the same as a chart."""
     lines = []
     for row in rows:
-        cells: dict[str, Cell] = {"": Cell(metric_label(row.metric), (row.measured,))}
+        cells: dict[str, Cell] = {"": Cell(row.name, (row.measured,))}
         for column in COLUMNS:
             if score := row.scores.get(column):
                 interval = score.interval95 if column in ("speech", "text") else None
@@ -121,9 +128,7 @@ def main_table(rows: Sequence[MainResult], results: dict[str, Any]) -> str:
         lines.append(cells)
     order = [name for name in ("", "speech", "text", "difference", "real", "chance") if name in filled(lines)]
     style = "main-table both" if {"speech", "text"} <= {*order} else "main-table"
-    charted = [
-        (metric_label(row.metric), row.measured, _dots(row)) for row in rows if row.metric not in NO_SHARES
-    ]
+    charted = [(row.name, row.measured, _dots(row)) for row in rows if row.metric not in NO_SHARES]
     chart = dot_chart("On one scale, with 95% intervals", charted)
     return f'<div class="main">{html(order, lines, style)}{chart}</div>'
 

@@ -40,10 +40,10 @@ def page(report: Report) -> str:
     results, data, analyses = report.results, report.results["data"], report.analyses
     main = main_results(report.scores)
     header = page_header(
-        "Images from speech and from text",
+        kind({side: _names(runs) for side, runs in results["runs"].items()}, data),
         headline(main, results),
         summary(main),
-        notices([run["step"] for run in data["runs"].values()], data["classes"]),
+        notices([run["step"] for run in data["runs"].values()], data["classes"], data.get("note", "")),
     )
     sections = [
         leading_captions(report.gallery, data),
@@ -65,20 +65,40 @@ def page(report: Report) -> str:
     return document(f"{headline(main, results)} - s2i", header, sections)
 
 
-def page_header(kind: str, title: str, verdict: str, warnings: list[str]) -> str:
+def kind(names: dict[str, str], data: dict[str, Any]) -> str:
+    """What a report is of: images of which size, of which runs, of which data.
+
+    Args:
+        names: {modality: the run's name}.
+        data: as `FeatureBank.facts` has it.
+    """
+    runs = " and ".join(f"{modality} ({name})" for modality, name in names.items())
+    subject = data["subject"] or f"data of {data['folder']}"
+    return f"Images of {data['generated_size']} px from {runs}: {subject}"
+
+
+def _names(runs: list[dict[str, Any]]) -> str:
+    """The first of a side's runs, and of how many the numbers are means."""
+    more = f", mean of {len(runs)} runs" if len(runs) > 1 else ""
+    return f"{runs[0]['name']}{more}"
+
+
+def page_header(about: str, title: str, verdict: str, warnings: list[str]) -> str:
     """What the page is about, its headline, what to beware of, and the headline's values."""
     warned = "".join(f'<p class="notice" role="note">{escape(warning)}</p>' for warning in warnings)
     return (
-        f'<header><p class="kind">{escape(kind)}</p><h1>{escape(title)}</h1>{warned}'
+        f'<header><p class="kind">{escape(about)}</p><h1>{escape(title)}</h1>{warned}'
         f'<p class="verdict">{escape(verdict)}</p></header>'
     )
 
 
-def notices(steps: list[int], classes: int) -> list[str]:
-    """Of a training that was too short, and of classes that are too few for their intervals.
+def notices(steps: list[int], classes: int, note: str = "") -> list[str]:
+    """Of a training that was too short, of data that may not be unseen, and of classes that are too few for
+    their intervals.
 
     Args:
         steps: of each generator's training.
+        note: on the data, as `check_measured_data` gives it.
     """
     warnings = []
     if min(steps) < SMOKE_STEPS:
@@ -86,12 +106,22 @@ def notices(steps: list[int], classes: int) -> list[str]:
             f"Smoke run: {min(steps):,} steps of training show that everything works. Its images and its"
             " numbers mean nothing."
         )
+    if note:
+        warnings.append(f"{note[:1].upper()}{note[1:]}.")
     if classes < FEW_CLASSES:
-        warnings.append(
-            f"{classes} classes: too few for exact intervals. Measured with 5 to 12 classes, intervals of"
-            " 95% held the true value 87% to 99% of the time."
-        )
+        warnings.append(_of_few_classes(classes))
     return warnings
+
+
+def _of_few_classes(classes: int) -> str:
+    """How far intervals hold: the coverages that `weighted_mean` was measured to have."""
+    if classes == 1:
+        return "1 class: its values have no intervals, which are over classes."
+    measured, held = ("2 to 4", "66% to 100%") if classes < 5 else ("5 to 12", "87% to 99%")
+    return (
+        f"{classes} classes: too few for exact intervals. Measured with {measured} classes, intervals of 95%"
+        f" held the true value {held} of the time."
+    )
 
 
 def _counts(data: dict[str, Any]) -> str:

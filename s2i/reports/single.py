@@ -30,7 +30,7 @@ from s2i.reports.comparison_analyses import (
 from s2i.reports.document import Section, document
 from s2i.reports.gallery import GalleryItem, request_gallery, write_gallery
 from s2i.reports.main_results import Scores, headline, main_results, main_table, summary
-from s2i.reports.page import notices, page_header
+from s2i.reports.page import kind, notices, page_header
 from s2i.reports.rows import Record, counted, leading, rows, value
 from s2i.reports.sections import protocol_title
 from s2i.runs.checkpoint import random_state_kept
@@ -99,10 +99,10 @@ def _page(
     counts += "".join(f" Left out: {count:,} {why}." for why, count in data["left_out"].items())
     counts += "".join(f" Read in part: {count:,} {why}." for why, count in data["read_in_part"].items())
     header = page_header(
-        f"{data['run']}: images from {' and from '.join(scores)}",
+        kind(dict.fromkeys(scores, data["run"]), data),
         headline(main, results),
         summary(main),
-        notices([data["step"]], data["classes"]),
+        notices([data["step"]], data["classes"], data.get("note", "")),
     )
     records, protocols = results["records"], results["protocols"]
     sections = [

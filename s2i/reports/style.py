@@ -37,8 +37,8 @@ body { margin: 0 auto; max-width: 1180px; padding: 0 1.25rem 4rem; background: v
   color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 header { padding: 1.6rem 0 .4rem; }
-.kind { margin: 0 0 .2rem; color: var(--soft); font-size: .9rem; }
-h1 { margin: 0; font-size: 1.75rem; line-height: 1.22; letter-spacing: -.01em; max-width: 36em;
+.kind { margin: 0 0 .3rem; color: var(--soft); font-size: .9rem; }
+h1 { margin: 0; font-size: 1.75rem; line-height: 1.22; letter-spacing: -.01em; max-width: 41em;
   text-wrap: balance; }
 h2 { margin: 2rem 0 .3rem; font-size: 1.25rem; } h3 { margin: 0; font-size: 1rem; }
 section > .soft { margin: .1rem 0 .8rem; }
@@ -112,7 +112,8 @@ img { width: 100%; height: auto; display: block; border-radius: 4px; background:
 .chips .right { color: var(--real); } .chips .wrong { color: var(--speech); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(310px, 1fr)); gap: 1.6rem; }
 .charts.pairs { grid-template-columns: repeat(auto-fit, minmax(310px, 1fr)); }
-.chart svg { width: 100%; height: auto; display: block; overflow: visible; }
+.chart svg { overflow: visible; } .chart > svg { width: 100%; height: auto; display: block; }
+.chart.full > svg { margin-left: 34px; width: calc(100% - 34px); }
 .chart figcaption { color: var(--ink); font-weight: 600; font-size: .86rem; margin-bottom: .35rem; }
 .chart text { fill: var(--soft); font-size: 11px; } .chart .label { fill: var(--ink); font-weight: 600; }
 .chart .label tspan { fill: var(--soft); font-weight: 400; font-size: 11px; }
@@ -140,8 +141,9 @@ rect.real { fill: var(--real); } rect.chance { fill: var(--chance); }
   .column h3, .column audio, .column > span { grid-column: 1 / -1; } .column > span { display: none; }
   .column figure { grid-column: span 2; } }
 @media (max-width: 700px) { body { padding: 0 .8rem 3rem; } header { padding-top: .8rem; }
-  h1 { font-size: 1.2rem; } .verdict { font-size: .95rem; }
-  .cards { grid-template-columns: minmax(0, 1fr); } .chart.full text { font-size: 22px; }
+  h1 { font-size: 1.2rem; } .verdict { font-size: .95rem; } .kind { font-size: .82rem; line-height: 1.35; }
+  .notice { margin: .45rem 0; padding: .4rem .7rem; font-size: .88rem; line-height: 1.4; }
+  .cards { grid-template-columns: minmax(0, 1fr); }
   .main .chart text, .main .chart .label tspan { font-size: 12.5px; }
   table.main-table td + td { padding-left: 0; padding-right: 0; }
   table, tbody, tr, td, .protocol th { display: block; } thead { display: none; }

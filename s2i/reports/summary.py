@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from s2i.files.atomic import read_json
-from s2i.reports.main_results import COLUMNS, LEADING, ROWS, difference_of
+from s2i.reports.main_results import COLUMNS, LEADING, ROWS, difference_of, leading_name
 from s2i.reports.rows import Record, value
-from s2i.tables import Cell, Row, filled, metric_label, number, terminal
+from s2i.tables import Cell, Row, filled, number, terminal
 
 ORDER = ("", *COLUMNS[:2], "difference", *COLUMNS[2:], "measured")
 
@@ -32,7 +32,7 @@ def summary(records: Sequence[Record], results: dict[str, Any] | None = None) ->
             if (record["protocol"], record["metric"]) == (protocol, metric):
                 of = record.get("of", "run")
                 row.setdefault(record["modality"] if of == "run" else of, record)
-        cells: dict[str, Cell] = {"": Cell(metric_label(metric))}
+        cells: dict[str, Cell] = {"": Cell(leading_name(protocol, metric))}
         for column in COLUMNS:
             if column in row:
                 is_run = column in COLUMNS[:2]

@@ -18,7 +18,7 @@ from s2i.runs.checkpoint import LAST, read_checkpoint
 
 TRAINED_ON = ("train", "val")
 UNKNOWN = "no fingerprint of its training data: whether this is the same data is unknown"
-OTHER = "other data than it was trained on: classes may have been trained on"
+OTHER = "other data than the model's own: it may have been trained on these classes"
 Fingerprints = dict[str, str]  # split: the fingerprint of its pack
 
 

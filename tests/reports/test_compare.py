@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from PIL import Image
 
 from s2i.analysis import asr_cascade, diversity, interpolation, swaps
 from s2i.analysis.recognisers import CtcRecogniser
+from s2i.config import MISSING
+from s2i.config_data import DataConfig
 from s2i.config_files import load_config
 from s2i.data.audio import hear
 from s2i.data.crops import image_batches
@@ -40,6 +43,7 @@ from s2i.reports.robustness import report_robustness
 from s2i.reports.sections import protocol_title
 from s2i.reports.single import report
 from s2i.reports.tabulate import tabulate
+from s2i.runs.fingerprints import OTHER
 from tests.fixtures.runs import write_gan_run, write_world
 
 
@@ -230,6 +234,17 @@ def test_the_page_leads_with_six_captions_and_five_rows(page, results):
 
 def test_a_run_of_a_few_steps_over_a_few_classes_is_no_result(page):
     assert "Smoke run: 40 steps" in page and "5 classes: too few for exact intervals" in page
+
+
+def test_the_headline_says_of_what_and_the_line_above_it_of_which_runs_and_data(page):
+    assert re.search(r"<title>Attribute accuracy of generated images: .* - s2i</title>", page)
+    assert "px from speech (tiny-speech) and text (tiny-text): data of birds/pack</p><h1>Attr" in page
+
+
+def test_code_on_the_page_has_no_backticks(page):
+    assert "`" not in page[: page.index("<script>")]
+    assert "<code>s2i compare</code> takes further seeds" in page
+    assert "The first <code>evaluation.captions</code> captions" in page  # a procedure
 
 
 def test_the_page_shows_stages_attention_curves_and_the_summary(page, results):
@@ -478,12 +493,37 @@ def test_an_exported_model_is_compared_with_itself_as_its_runs_are(world, result
     for section in ("retrieval", "generation"):
         assert numbers(found[section]) == pytest.approx(numbers(results[section]), abs=1e-4)
     assert found["data"]["runs"]["text"]["name"] == "model"
+    assert found["data"]["folder"] == "birds/pack" and "note" not in found["data"]
     told = (report_folder / "index.html").read_text()
+    size = found["data"]["generated_size"]
+    assert f">Images of {size} px from speech (model) and text (model): data of birds/pack</p><h1>" in told
     assert all((report_folder / source).is_file() for source in Reader(told).sources)
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
-    compare(world["speech"], model, tmp_path / "mixed")  # the run knows the data
+
+
+def test_data_that_one_of_the_models_may_know_is_a_notice_under_the_headline(world, results, tmp_path):
+    model = tmp_path / "model"
+    export([world["text"]], model)
+    described = json.loads((model / "config.json").read_text())
+    described["paths"]["text"]["data"]["train"] = "of another pack"
+    (model / "config.json").write_text(json.dumps(described))
+    words = ["evaluation.other_data=true"]
+    compare(world["speech"], model, tmp_path / "mixed", overrides=words)  # the run knows the data
     mixed = json.loads((tmp_path / "mixed" / "results.json").read_text())
     assert numbers(mixed["generation"]) == pytest.approx(numbers(results["generation"]), abs=1e-4)
+    assert mixed["data"]["note"] == OTHER
+    header = (tmp_path / "mixed" / "index.html").read_text().partition("</header>")[0]
+    assert escape(OTHER[1:]) in header and "from speech (tiny-speech) and text (model)" in header
+
+
+def test_a_model_s_subject_is_not_that_of_other_data(world):
+    data = DataConfig(subject="painted birds")
+    config = replace(load_config(world["speech"] / "config.yaml"), run=MISSING, data=data)
+    words = ["data.pack=pack", "data.root=root"]
+    assert module._settings(config, words).data.subject == "painted birds"
+    words.append("evaluation.other_data=true")
+    assert module._settings(config, words).data.subject == ""
+    assert module._settings(config, [*words, "data.subject=drawn birds"]).data.subject == "drawn birds"
 
 
 def test_exported_models_are_not_compared_without_data(world, tmp_path):

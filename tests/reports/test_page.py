@@ -11,13 +11,14 @@ from PIL import Image
 from s2i.data.manifest import Caption
 from s2i.evaluation.score import Score
 from s2i.reports.caption_cards import leading_captions, leading_places, title
-from s2i.reports.charts import Dot, class_chart, dot_chart
+from s2i.reports.charts import NAMED_CLASSES, Dot, class_chart, dot_chart
 from s2i.reports.document import Section, document, with_sizes
 from s2i.reports.gallery import GalleryImages, GalleryItem
 from s2i.reports.main_results import ROWS, headline, main_results, main_table, summary
-from s2i.reports.page import notices
+from s2i.reports.page import kind, notices
 from s2i.reports.sections import SECTIONS, TITLES, protocol_title
 from s2i.reports.training_curves import training_charts
+from s2i.runs.fingerprints import OTHER
 from s2i.runs.run import Run
 
 NAMES = {
@@ -58,12 +59,13 @@ def results(low: float, high: float) -> dict:
 @pytest.mark.parametrize(
     "low, high, told",
     [
-        (-0.3, -0.1, "Attribute accuracy: speech is 0.200 [0.100, 0.300] behind text"),
-        (0.1, 0.3, "Attribute accuracy: speech is 0.200 [0.100, 0.300] ahead of text"),
+        (-0.3, -0.1, "Attribute accuracy of generated images: speech is 0.200 [0.100, 0.300] behind text"),
+        (0.1, 0.3, "Attribute accuracy of generated images: speech is 0.200 [0.100, 0.300] ahead of text"),
         (
             -0.1,
             0.2,
-            "Attribute accuracy: no difference shown between speech and text, +0.050 [-0.100, +0.200]",
+            "Attribute accuracy of generated images: no difference shown between speech and text, +0.050"
+            " [-0.100, +0.200]",
         ),
     ],
 )
@@ -73,11 +75,31 @@ def test_the_headline_is_the_difference_with_its_interval(low, high, told):
 
 def test_of_one_modality_the_headline_is_its_value():
     rows = main_results(scores("speech"))
-    assert headline(rows, {}) == "Attribute accuracy: 0.600 [0.500, 0.700] from speech"
+    assert headline(rows, {}) == "Attribute accuracy of generated images: 0.600 [0.500, 0.700] from speech"
     assert summary(rows) == (
         "Attribute accuracy of generated images: 0.600 from speech, 0.900 of real images, 0.100 by chance."
     )
     assert headline([], {}) == "Generated images" and summary([]) == ""
+
+
+def test_two_rows_of_one_metric_have_two_names():
+    """Without attributes the headline is a mAP, and the fifth row is another one."""
+    rows = main_results(scores("speech", "text", without="attribute_accuracy"))
+    assert headline(rows, {}).startswith("mAP of generated images: 0.600")
+    assert summary(rows).startswith("mAP of generated images: 0.600")
+    shown = main_table(rows, results(-0.3, -0.1))
+    first_lines = re.findall(r'data-column=""><span>([^<]+)<small>', shown)
+    assert first_lines[0] == "mAP of generated images" and first_lines[4] == "mAP of retrieval by caption"
+    assert len(set(first_lines)) == ROWS
+    labels = re.findall(r'class="label"[^>]*>([^<]+) <tspan>', shown)
+    assert labels == [name for name in first_lines if not name.startswith("KID")]
+
+
+def test_the_line_above_the_headline_names_size_runs_and_data():
+    data = {"generated_size": 64, "subject": "small birds", "folder": "birds/pack"}
+    names = {"speech": "a", "text": "b, mean of 3 runs"}
+    assert kind(names, data) == "Images of 64 px from speech (a) and text (b, mean of 3 runs): small birds"
+    assert kind({"text": "b"}, data | {"subject": ""}) == "Images of 64 px from text (b): data of birds/pack"
 
 
 def test_five_rows_lead_whatever_there_is():
@@ -116,6 +138,18 @@ def test_classes_stand_from_where_text_leads_to_where_speech_does():
     assert class_chart("none", []) == ""
 
 
+def test_few_classes_have_their_names_under_the_plot():
+    few = [(f"<{number}> warbler", 0.5, number / 40) for number in range(NAMED_CLASSES)]
+    found = class_chart("accuracy", few)
+    names = re.findall(r'rotate\(-90\)"[^>]*>([^<]+)</text>', found)
+    assert names == [f"&lt;{number}&gt; warbler" for number in range(NAMED_CLASSES)]
+    many = class_chart("accuracy", [*few, ("one more", 0.1, 0.2)])
+    assert "rotate" not in many and many.count("<title>") == NAMED_CLASSES + 1
+    long = "a bird whose name has no end at all, however far one reads"
+    assert "…</text>" in class_chart("accuracy", [(long, 0.1, 0.2)])
+    assert f"<title>{long}:" in class_chart("accuracy", [(long, 0.1, 0.2)])
+
+
 def test_each_loss_has_axes_of_its_own_and_says_what_good_looks_like(tmp_path):
     lines = [{"step": step, "d_8/real_c": 4.0, "g_8/conditional": 0.5, "d_8/penalty": 9.0} for step in (1, 2)]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -131,6 +165,21 @@ def test_each_loss_has_axes_of_its_own_and_says_what_good_looks_like(tmp_path):
 def test_what_a_reader_has_to_beware_of_is_said(steps, classes, told):
     (notice,) = notices(steps, classes)
     assert notice.startswith(told)
+
+
+@pytest.mark.parametrize("classes, measured", [(5, "5 to 12"), (19, "5 to 12"), (4, "2 to 4"), (2, "2 to 4")])
+def test_intervals_over_few_classes_are_told_as_they_were_measured(classes, measured):
+    (notice,) = notices([6000], classes)
+    assert f"Measured with {measured} classes, intervals of 95% held" in notice
+
+
+def test_one_class_has_no_intervals():
+    assert notices([6000], 1) == ["1 class: its values have no intervals, which are over classes."]
+
+
+def test_data_that_may_have_been_trained_on_is_a_notice():
+    (notice,) = notices([6000], 50, OTHER)
+    assert notice == "Other data than the model's own: it may have been trained on these classes."
 
 
 def test_a_full_training_over_many_classes_has_no_notice():

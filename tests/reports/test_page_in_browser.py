@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from PIL import Image
 
 from s2i.data.manifest import Caption
 from s2i.reports.caption_cards import every_caption, leading_captions
+from s2i.reports.charts import class_chart
 from s2i.reports.document import Section, document, with_sizes
 from s2i.reports.gallery import GalleryImages, GalleryItem
 from s2i.reports.main_results import headline, main_results, main_table, summary
-from s2i.reports.page import notices, page_header
+from s2i.reports.page import kind, notices, page_header
+from s2i.runs.fingerprints import OTHER
 from tests.fixtures import browser
 from tests.fixtures.browser import find, wait_for
 from tests.reports.test_page import results, scores
@@ -18,6 +22,13 @@ from tests.reports.test_page import results, scores
 LACKING = browser.missing()
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING or "never")
 TEXT = "a large bird with a green crown, a brown back, a striped eye, a white wing and a long bill."
+
+
+DATA = {
+    "generated_size": 64,
+    "subject": "photographed birds, described by the colours and shapes of their parts",
+    "folder": "birds/pack",
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +43,16 @@ def address(tmp_path_factory):
         for _ in range(8)
     ]
     main, told = main_results(scores("speech", "text")), results(-0.3, -0.1)
-    header = page_header("Images", headline(main, told), summary(main), notices([24], 4))
+    about = kind({"speech": "small-speech-gan", "text": "small-text-gan"}, DATA)
+    header = page_header(about, headline(main, told), summary(main), notices([24], 4, OTHER))
     data = {"generated_captions": 8}
+    classes = [(f"Black footed Albatross {number}", 0.5, number / 30) for number in range(30)]
     sections = [
         leading_captions(items, data),
         Section("Results", "", main_table(main, told), folded=False),
         every_caption(items, 1, data),
         Section("Set-up", "a run", "<p>facts</p>"),
+        Section("Classes", "", class_chart("Accuracy of each class", classes), folded=False),
     ]
     (folder / "index.html").write_text(with_sizes(document("report", header, sections), folder))
     return (folder / "index.html").as_uri()
@@ -60,6 +74,22 @@ def test_the_first_images_are_on_the_first_screen(driver, address, width, height
     assert len({image.rect["y"] for image in find(driver, ".column img")[: 18 if width > 900 else 3]}) == (
         3 if width > 900 else 1
     )  # a row a modality; on a phone a caption's images side by side
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_plot_of_classes_is_as_wide_as_the_page_and_its_text_large_enough(driver, address, width):
+    browser.resize(driver, width, 844)
+    driver.get(address)
+    [plot] = find(driver, ".full > svg")
+    left, right = plot.rect["x"], plot.rect["x"] + plot.rect["width"]
+    assert right - left > 0.85 * (width - 60)
+    names = [text.rect for text in find(driver, ".full svg svg text")]
+    assert len(names) == 30
+    for name in names:  # on their side: as wide as a line is high
+        assert name["width"] >= 11 and left - 6 < name["x"] < right
+        assert name["y"] + name["height"] <= plot.rect["y"] + plot.rect["height"]
+    first = [name["x"] for name in names]
+    assert first == sorted(first) and min(b - a for a, b in pairwise(first)) > 8  # letters are 8 px high
 
 
 SHIFTS = """

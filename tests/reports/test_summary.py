@@ -33,7 +33,11 @@ RECORDS = [
 def test_a_run_has_a_row_a_leading_metric_under_its_modality():
     lines = summary(RECORDS)
     assert lines[0].split() == ["speech", "real", "chance", "measured"]
-    assert [line.split("  ")[0] for line in lines[1:]] == ["Attribute accuracy", "Recall@1", "KID"]
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "Attribute accuracy of generated images",
+        "Recall@1 of retrieval by caption",
+        "KID of generated images",
+    ]
     assert "0.750 [0.700, 0.800]  0.990" in lines[1] and "[0.980" not in lines[1]
     assert "0.500 [0.400, 0.600]" in lines[2] and "0.020" in lines[2] and "0.5772" in lines[3]
     assert summary([record("by_class", "mAP", 0.5)]) == [] == summary([])
