@@ -322,9 +322,10 @@ class Config:
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)  # of weights, order of data, augmentation and noise
     device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)  # auto: cuda where there is one
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it works and is faster, else fp32
-    # of image networks: the same mathematics; auto: the one in which a trial of them is faster
+    # of image networks: the same mathematics; auto: the one in which a trial of them is faster, and of
+    # train-cross-modal channels last
     memory_format: Literal["auto", "channels_last", "channels_first"] = setting(
-        "auto", changeable=True, read_by=("gan", "regression")
+        "auto", changeable=True, read_by=("gan", "regression", "cross_modal")
     )
     # of the device, for a training step: whoever sets it has `micro_batch` chosen, once, when the run begins
     memory: Literal["unlimited", "8gb", "16gb", "24gb", "80gb"] = setting(

@@ -48,8 +48,7 @@ def check_together(config: Config, origin: str) -> None:
         raise InputError(
             f"{origin}: expected classifier.channels of one number or more, found none: add some"
         )
-    parts = config.data.augment
-    if audio.front_end != "log_mel" and any(getattr(parts, item.name).probability for item in fields(parts)):
+    if audio.front_end != "log_mel" and augments_recordings(config):
         raise InputError(
             f"{origin}: expected audio.front_end log_mel with data.augment, which works on log-mels, found"
             f" {audio.front_end}: leave either out"
@@ -61,6 +60,12 @@ def check_together(config: Config, origin: str) -> None:
             f"{origin}: expected audio.window and audio.hop of a sample or more at {audio.sample_rate} Hz,"
             f" found {audio.window:g} and {audio.hop:g} s: raise them"
         )
+
+
+def augments_recordings(config: Config) -> bool:
+    """Whether a part of `data.augment` is on."""
+    parts = config.data.augment
+    return any(getattr(parts, item.name).probability for item in fields(parts))
 
 
 FEATURE_SCALES = 4  # of the frozen network

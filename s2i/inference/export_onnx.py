@@ -82,7 +82,7 @@ def _traced(network: SpeechToImage, path: GenerationPath, model: str | Path) -> 
                 inputs,
                 input_names=names,
                 output_names=["images"],
-                dynamic_shapes=({1: length}, tuple({0: count} for _ in names[1:])),
+                dynamic_shapes=({1: length}, tuple({0: count} for _ in names[1:]))[: len(names)],
                 custom_translation_table=_translations(),
                 dynamo=True,
                 verbose=False,

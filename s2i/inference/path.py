@@ -135,8 +135,14 @@ class GenerationPath:
     def sampling(self, truncation: float, guidance: float) -> GenerationPath:
         """This path with another truncation and, but for 0, another guidance.
 
-        Raises InputError for guidance of a generator whose noise is not guided.
+        Raises InputError for guidance of a generator whose noise is not guided, and for a truncation other
+        than 1 of one whose noise can't be truncated.
         """
+        if truncation != 1 and not getattr(self.generator, "can_be_truncated", True):
+            raise InputError(
+                f"expected a generator whose noise can be truncated for a truncation of {truncation:g}, found"
+                f" {type(self.generator).__name__} in {self.folder}: leave truncation out"
+            )
         if guidance and getattr(self.generator, "prior", None) is None:
             source = f" in {self.folder}" if self.folder else ""
             raise InputError(

@@ -67,11 +67,11 @@ class SpeechToImage(nn.Module):
             noise: (K, ...) standard normal, as the generator's `sample_noise` gives it.
 
         Returns:
-            (K, 3, S, S) in [-1, 1].
+            (K, 3, S, S) in [-1, 1]; K = 1 of a generator without noise.
         """
         mel = self.log_mel(waveform)
         encoding = self.encoder(mel, torch.full((1,), mel.shape[2], dtype=torch.int64))
-        count = noise[0].shape[0]
+        count = noise[0].shape[0] if noise else 1  # a generator without noise has one image of a caption
         parts = (encoding.sentence, encoding.sequence, encoding.mask)
         encoding = CaptionEncoding(*(part.expand(count, *part.shape[1:]) for part in parts))
         return self.generator(encoding, *noise).images[-1]

@@ -24,6 +24,8 @@ from s2i.models.speech_encoder import SpeechEncoder
 from s2i.models.text_encoder import TextEncoder
 from s2i.plugins import find_outside
 
+LONGEST_REASON = 200  # letters that are quoted of an exception
+
 
 def build_caption_encoder(config: Config, vocabulary: int) -> CaptionEncoder:
     """The encoder of the run's modality; `vocabulary` (its size) is read for text alone.
@@ -171,5 +173,8 @@ def _build(section: str, settings: Any, default: type[nn.Module], *arguments: An
         ) from error
     try:
         return kind(settings, *arguments, **settings.options)
-    except ValueError as error:
-        raise InputError(f"expected {section}.options that {kind.__name__} takes, found: {error}") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        if not (settings.options or isinstance(error, ValueError)):
+            raise  # too little memory, or a mistake of the network
+        found = " ".join(str(error).split())[:LONGEST_REASON]
+        raise InputError(f"expected {section}.options that {kind.__name__} takes, found: {found}") from error

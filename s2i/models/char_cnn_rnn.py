@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from s2i.config_networks import TextEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mean
+from s2i.models.widths import check_widths
 
 CHARACTERS_PER_STEP = 9  # two poolings by 3
 
@@ -44,6 +45,7 @@ class CharCnnRnn(nn.Module):
             raise ValueError("text_encoder.max_words of 66 characters or more")
         if len(channels) != 3:
             raise ValueError(f"channels of three convolutions, not {list(channels)}")
+        check_widths(channels=channels, hidden=hidden, width=width)
         widths = (self.characters, *channels)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(before, after, 4) for before, after in zip(widths, widths[1:], strict=False)

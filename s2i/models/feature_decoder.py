@@ -12,6 +12,7 @@ from s2i.config_networks import GeneratorConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from s2i.models.stackgan import UpBlock
+from s2i.models.widths import check_widths
 
 NARROWING = 8  # of the map at 4 px over `generator.channels`
 
@@ -23,8 +24,11 @@ class FeatureDecoder(nn.Module):
     lie between the feature and the first map.
     """
 
+    can_be_truncated = False  # there is no noise; see `s2i.models.interfaces.Generator`
+
     def __init__(self, config: GeneratorConfig, embedding_dim: int, width: int = 1000) -> None:
         super().__init__()
+        check_widths(width=width)
         self.sizes = [config.base_size]
         doublings = int(log2(config.base_size // 4))
         widths = [max(config.min_channels, NARROWING * config.channels // 2**i) for i in range(doublings + 1)]

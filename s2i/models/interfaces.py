@@ -51,6 +51,9 @@ class Generator(Protocol):
     `s2i.models.flow_prior.FlowPrior` is one, a method `decode` that takes latents where `forward` takes
     noise, and `guided(guidance)`, itself with another guidance.
 
+    Images from noise times a factor below 1 are more usual (truncation). Where that isn't so, the class says
+    `can_be_truncated = False`, and such a factor is refused.
+
     Attributes:
         sizes: side in px of its images, smallest first.
     """

@@ -16,6 +16,7 @@ from s2i.config_networks import SpeechEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mean
 from s2i.models.log_mel_generator import laid_out
 from s2i.models.speech_encoder import MaskedBatchNorm1d
+from s2i.models.widths import check_widths
 
 SLOPE = 0.2
 SPAN = 8.0  # nats over silence that become 1
@@ -51,6 +52,7 @@ class LogMelEncoder(nn.Module):
                 f"channels, each of which halves {audio.mel_bins} bins and {frames} frames, not"
                 f" {list(channels)}"
             )
+        check_widths(channels=channels, width=width, frames=frames)
         self.embedding_dim, self.hop, self.frames = width, audio.hop, frames
         self.silence = log(audio.log_floor)
         widths = (1, *channels)

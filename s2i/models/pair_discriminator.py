@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from s2i.config_networks import DiscriminatorConfig
 from s2i.models.initial_weights import initialise_normally
 from s2i.models.log_mel_generator import HALVINGS
+from s2i.models.widths import check_widths
 
 SLOPE = 0.2  # of each leaky ReLU
 
@@ -34,6 +35,7 @@ class PairDiscriminator(nn.Module):
         super().__init__()
         if config.norm != "batch":
             raise ValueError("discriminator.norm=batch")
+        check_widths(project_dim=project_dim)
         if image_size < 8 or min(mel_bins, frames) < 2**HALVINGS:
             raise ValueError(
                 f"images of 8 px or more, and log-mels of {2**HALVINGS} bins and frames or more"

@@ -17,6 +17,7 @@ from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from s2i.models.initial_weights import initialise_normally
 from s2i.models.noise import batch_noise, caption_noise
+from s2i.models.widths import check_widths
 
 SLOPE = 0.2  # of each leaky ReLU
 RESIDUAL_MAPS = 2  # of the generator: the 4 px and the 8 px map
@@ -117,6 +118,7 @@ class MatchingAwareDiscriminator(nn.Module):
             raise ValueError("gan.class_weight=0 and gan.contrast_weight=0: it has no such head")
         if config.norm != "batch":
             raise ValueError("discriminator.norm=batch, as published")
+        check_widths(project_dim=project_dim)
         widths = [config.channels * 2**i for i in range(int(log2(image_size // 4)))]
         layers: list[nn.Module] = []
         before = 3

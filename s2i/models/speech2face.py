@@ -14,6 +14,7 @@ from s2i.config_data import AudioConfig
 from s2i.config_networks import SpeechEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mean
 from s2i.models.speech_encoder import MaskedBatchNorm1d
+from s2i.models.widths import check_widths
 
 KERNEL = 4
 POOLED = (2, 3, 4, 5, 6)  # convolutions, from 0, with a maximum over two steps behind
@@ -38,6 +39,7 @@ class SpeechToFeature(nn.Module):
         super().__init__()
         if len(channels) != 10:
             raise ValueError(f"channels of ten convolutions, not {list(channels)}")
+        check_widths(channels=channels, hidden=hidden, width=width)
         bins = audio.mel_bins
         for number in range(len(channels)):
             bins = (bins - KERNEL) // (2 if number in STRIDED else 1) + 1

@@ -20,6 +20,7 @@ from s2i.models.discriminator import Discriminator
 from s2i.models.generator import GeneratorOutput
 from s2i.models.initial_weights import initialise_normally
 from s2i.models.noise import batch_noise, caption_noise
+from s2i.models.widths import check_widths
 
 NARROWING = 8  # of Stage I's channels at 4 px over `generator.channels`
 HALVINGS = 2  # of Stage I's image in Stage II's encoder
@@ -132,6 +133,7 @@ class StageTwoGenerator(nn.Module):
     ) -> None:
         """`first_size`, `first_channels`: `base_size` and `channels` of Stage I."""
         super().__init__()
+        check_widths(first_size=first_size, first_channels=first_channels)
         self.config, self.sizes = config, [config.base_size]
         side = first_size // 2**HALVINGS
         if first_size >= config.base_size or side < 2:

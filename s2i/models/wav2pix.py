@@ -23,6 +23,7 @@ from s2i.models.initial_weights import initialise_normally
 from s2i.models.noise import batch_noise, caption_noise
 from s2i.models.spectral import SpectralConvTranspose2d
 from s2i.models.speech_encoder import MaskedBatchNorm1d
+from s2i.models.widths import check_widths
 
 KERNEL, STRIDE = 15, 4  # samples, or steps, of each convolution
 SLOPE = 0.3
@@ -53,6 +54,7 @@ class WaveformEncoder(nn.Module):
             raise ValueError("audio.front_end=waveform")
         if not channels:
             raise ValueError("channels of one convolution or more")
+        check_widths(channels=channels, hidden=hidden, width=width)
         self.embedding_dim, self.rate = width, audio.sample_rate
         widths = (1, *channels)
         self.convolutions = nn.ModuleList(
@@ -93,6 +95,8 @@ class DropoutGenerator(nn.Module):
     `channels` are those of the last map but one, each map before it has twice as many. `dropout`: part of
     each hidden map's numbers that is left out. (That each hidden map has it, and a batch norm, is recalled.)
     """
+
+    can_be_truncated = False  # noise only says what is left out; see `s2i.models.interfaces.Generator`
 
     def __init__(self, config: GeneratorConfig, embedding_dim: int, dropout: float = 0.5) -> None:
         super().__init__()

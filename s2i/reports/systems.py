@@ -14,7 +14,8 @@ captions.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ from s2i.runs.run import Run, check_run
 REFERENCES = {"real": "real images", "chance": "chance"}  # `of` of a score: the name of its row
 SHOWN = 10  # captions in the grid
 HEARD = 3  # of their images, from which speech is generated
+SEED = re.compile(r"-seed-\d+$")  # at the end of a run's name
 
 
 def compare_systems(
@@ -63,7 +65,7 @@ def compare_systems(
             they have to read its pack.
         output: folder; what an earlier call measured of an unchanged run is used again.
         published: JSON {part of a run's name: {"name", "figures", "source"}}: what a system is called, and
-            what its authors found.
+            what its authors found. The last such part of a name counts, before any -seed-N.
 
     Raises:
         InputError: no run, two of one name, a folder that holds anything else, other captions than the first
@@ -83,7 +85,7 @@ def compare_systems(
     first: FeatureBank | None = None
     shown = np.array([], dtype=np.int64)
     shows: list[str] = []
-    spoken: dict[str, list[str]] = {}
+    speaking: dict[str, tuple[str, GeneratedSpeech]] = {}
     with random_state_kept(), written.held():
         for name, folder in zip(names, folders, strict=True):
             model, measured = load(folder), []
@@ -110,9 +112,8 @@ def compare_systems(
                 measured.append(_measured_speech(speech, folder, written, f"measured/{name}-speech.json"))
             systems.append(_system(name, folder, model, _joined(measured, "run"), known))
             shows += [systems[-1].name] if model.paths else []
-            if model.from_image is not None and first is not None:
-                heard = _heard(speech, first, shown[:HEARD], written, f"speech/{name}")
-                spoken[systems[-1].name] = heard
+            if model.from_image is not None:
+                speaking[name] = systems[-1].name, speech
             for of, label in REFERENCES.items():
                 values = _joined(measured, of) | references.get(of, System(label, {})).values
                 references[of] = System(label, values)
@@ -122,6 +123,10 @@ def compare_systems(
             raise InputError(
                 f"expected a run that generates images, found none of {', '.join(names)}: add one"
             )
+        spoken = {
+            label: _heard(speech, first, shown[:HEARD], written, f"speech/{name}")
+            for name, (label, speech) in speaking.items()
+        }
         if spoken:
             references["real"] = replace(references["real"], name="real images and recordings")
         rows = [*systems, *references.values()]
@@ -244,9 +249,7 @@ def _system(
     values: dict[str, tuple[float, tuple[float, float] | None]],
     known: dict[str, dict[str, str]],
 ) -> System:
-    words = name.split("-")
-    key = next((key for key in known if key in words), "")
-    entry = known.get(key, {"name": name, "figures": "", "source": ""})
+    entry = known.get(last_known(name, known), {"name": name, "figures": "", "source": ""})
     paths = [*model.paths.values(), *([model.from_image] if model.from_image else [])]
     config = paths[0].config
     seed = f", seed {config.seed}" if config.seed else ""
@@ -255,6 +258,14 @@ def _system(
     parameters = sum(weight.numel() for network in networks for weight in network.parameters())
     label = entry["name"] + seed
     return System(label, values, parameters, steps, seconds, entry["figures"], entry["source"])
+
+
+def last_known(name: str, known: Iterable[str]) -> str:
+    """The key that is the last part of a run's name between dashes, as recipes name their runs
+    (EXP-PRESET[-seed-N]); the longest of those that end there. "" where none is a part."""
+    bare = f"-{SEED.sub('', name)}-"
+    ends = {key: bare.rfind(f"-{key}-") + len(key) for key in known if f"-{key}-" in bare}
+    return max(ends, key=lambda key: (ends[key], len(key)), default="")
 
 
 def _training(folder: Path, steps: int, config: Config) -> tuple[int, float]:

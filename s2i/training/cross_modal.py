@@ -12,10 +12,10 @@ from math import log
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from s2i.config import Config
+from s2i.config_checks import augments_recordings
 from s2i.config_files import require
 from s2i.data.dataset import CaptionedImages
 from s2i.data.pack import Pack
@@ -41,6 +41,7 @@ from s2i.training.encoder import refuse_short_recordings
 from s2i.training.latents import refuse_prior
 from s2i.training.learner import Learner
 from s2i.training.loop import Training
+from s2i.training.memory_format import in_settled_format
 from s2i.training.samples import SampleGrid
 from s2i.training.speech_samples import SpeechSamples
 
@@ -59,6 +60,7 @@ def train_cross_modal(config: Config) -> Path:
         pack, config.seed, config.packed_size, "speech", augment=settings.augment, normalised=False
     )
     networks = _build_networks(config, engine)
+    engine = networks.engine
     set_range(networks.speech_generator, pack, config)
     if networks.speech_encoder is not None:
         refuse_short_recordings(networks.speech_encoder, pack)
@@ -135,6 +137,11 @@ def _build_networks(config: Config, engine: Engine) -> CrossModalNetworks:
     if settings.generates == "both":
         speech_encoder = build_caption_encoder(config, 0)
         generator = build_generator(config, speech_encoder.embedding_dim)
+        if hasattr(generator, "first_stage"):
+            raise InputError(
+                "expected a generator without a first stage, which nothing here would train, found"
+                f" {config.generator.network}: set another generator.network, or train it with s2i train-gan"
+            )
     image_encoder = build_image_encoder(config, config.speech_generator.code_dim)
     connect(image_encoder, config.image_encoder)
     require_backbone(image_encoder)
@@ -146,8 +153,8 @@ def _build_networks(config: Config, engine: Engine) -> CrossModalNetworks:
         for network in (image_encoder, speech_generator, speech_encoder, generator)
         if network is not None
     )
+    engine = in_settled_format(engine, *generating, discriminator)
     for network in (*generating, discriminator):
-        network.to(engine.device, memory_format=torch.channels_last)
         engine.share(network)
         engine.join_batch_norms(network)
     weights = [weight for weight in generating.parameters() if weight.requires_grad]
@@ -173,6 +180,11 @@ def _check(config: Config) -> None:
     if config.modality != "speech":
         raise InputError(f"expected modality=speech to generate speech, found {config.modality}: change it")
     refuse_prior(config)
+    if augments_recordings(config):
+        raise InputError(
+            "expected data.augment of probability 0 to generate speech, found some above it: recordings are"
+            " what is to be generated, leave it out"
+        )
     if config.cross_modal.generates == "both" and config.audio.cmvn:
         raise InputError(
             "expected audio.cmvn=false for cross_modal.generates=both, found true: the encoder also reads"

@@ -6,7 +6,6 @@ validation split is kept as `checkpoints/best.pt`. The test split is never opene
 
 from __future__ import annotations
 
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from s2i import losses
 from s2i.config import Config
+from s2i.config_checks import augments_recordings
 from s2i.config_files import require
 from s2i.data.augment.augmentation import SpeechAugmentation
 from s2i.data.batches import Batch, evaluation_batches
@@ -275,10 +275,9 @@ def _speakers(config: Config, pack: Pack) -> tuple[int, Tensor] | None:
 
 def augmentation_of(config: Config, encoder: CaptionEncoder) -> SpeechAugmentation | None:
     """What a configuration does to the recordings that train a speech encoder; None if nothing."""
-    parts = config.data.augment
-    if config.modality == "text" or not any(getattr(parts, item.name).probability for item in fields(parts)):
+    if config.modality == "text" or not augments_recordings(config):
         return None
-    return SpeechAugmentation(parts, config.audio, encoder.shortest())
+    return SpeechAugmentation(config.data.augment, config.audio, encoder.shortest())
 
 
 def refuse_short_recordings(encoder: CaptionEncoder, pack: Pack) -> None:

@@ -30,6 +30,7 @@ from s2i.training.ema import averaged, update_average
 from s2i.training.first_stage import load_first_stage
 from s2i.training.gan_memory import count_gan_peak
 from s2i.training.gan_step import GanNetworks, learning_weights
+from s2i.training.latent_check import check_latent
 from s2i.training.learner import Learner
 from s2i.training.loop import Training
 from s2i.training.memory import fit_to_memory
@@ -146,6 +147,8 @@ def _build_networks(
     generator, discriminators = networks
     of_first_stage = load_first_stage(config, generator, encoder)
     _check_heads(config, discriminators)
+    if posterior is not None:
+        check_latent(config, generator)
     of_generator, of_prior = learning_weights(generator, posterior)
     _check_prior(config, bool(of_prior), posterior is not None)
     networks = GanNetworks(

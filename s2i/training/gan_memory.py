@@ -24,6 +24,7 @@ from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.relation import RelationSupervisor
 from s2i.training.gan_step import GanNetworks, learning_weights, train_step
 from s2i.training.joint_batch import ALONE, JointBatch
+from s2i.training.latent_check import check_latent
 from s2i.training.learner import Learner
 from s2i.training.memory import PlacedNetwork, make_moments, placed, without_data
 from s2i.training.micro_batches import use_micro_batches
@@ -116,6 +117,7 @@ def _build(config: Config, engine: StepEngine, width: int) -> GanNetworks:
     generator = placed(lambda: build_generator(config, width), device)
     posterior = None
     if settings.reconstruction_weight or settings.perceptual_weight:
+        check_latent(config, generator)
         posterior = placed(lambda: build_posterior(config, width, features), device)
     discriminators = placed(lambda: build_discriminators(config, CLASSES, width, features), device)
     of_generator, of_prior = learning_weights(generator, posterior)

@@ -352,18 +352,18 @@ def generator_step(
                 look(networks, real_images, step, "real"),
                 engine.joint,
             )
-        total = total + share * config.feature_matching_weight * matched
+        total = total + share * config.feature_matching_weight * matched  # L_G of Wav2Pix
         terms["g/feature_matching"] = matched
     if config.pixel_weight:
         pixels = pixel_loss(images[-1], real_images[len(images) - 1])
-        total = total + config.pixel_weight * pixels
+        total = total + config.pixel_weight * pixels  # L_G of Wav2Pix
         terms["g/pixel"] = pixels
     if config.caption_class_weight:
         with engine.autocast():
             classes = caption_class_loss(
                 conditioner.caption_classifier, generated.encoding.sentence, batch.class_ids
             )
-        total = total + config.caption_class_weight * classes
+        total = total + config.caption_class_weight * classes  # L_G of Wav2Pix
         terms["g/caption_class"] = classes
     if config.relation_weight:
         pair = map(engine.joint.gather, (embeddings.real, embeddings.generated))

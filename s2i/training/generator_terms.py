@@ -45,7 +45,8 @@ def interpolation_loss(
     sentence = torch.lerp(encoding.sentence, neighbour, INTERPOLATION)  # b t1 + (1 - b) t2
     between = replace(encoding, sentence=sentence)
     noise = generator.sample_batch_noise(len(sentence), sentence.device)
-    noise = (sample_latents(generator, noise[0], sentence), *noise[1:])
+    if noise:  # none of a generator of one image a caption
+        noise = (sample_latents(generator, noise[0], sentence), *noise[1:])
     output = decoder(generator)(between, *noise, stages=stages)
     condition = sentence if output.mu is None else output.mu
     total = sentence.new_zeros(())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -54,22 +54,39 @@ def in_its_format(
         the engine, its configuration with the format, and the reason.
     """
     networks = [part for part in (generator, discriminators, *others) if part is not None]
-    chosen, reason = engine.config.memory_format, "as configured"
     for network in networks:
         network.to(engine.device)
-    if chosen == "auto" and engine.begun is not None:
-        # Runs from before there was a choice have none, and are channels last.
-        kept = engine.begun.memory_format
-        chosen, reason = (USUAL if kept == "auto" else kept), "as this run was begun"
-    elif chosen == "auto" and engine.device.type != "cpu":
-        chosen, reason = USUAL, "as convolutions on a GPU have it"  # a trial would measure kernel launches
-    elif chosen == "auto":
+    settled = _settled(engine)
+    if settled is None and engine.device.type != "cpu":
+        settled = USUAL, "as convolutions on a GPU have it"  # a trial would measure kernel launches
+    if settled is None:
         copies = deepcopy((generator, discriminators))
         with torch.random.fork_rng(devices=[]):
             gain = try_both(*copies, (embedding_dim, condition_dim), engine.autocast)
-        chosen, reason = decide(_agreed(engine, gain))
+        settled = decide(_agreed(engine, gain))
+    return _placed(engine, networks, *settled)
+
+
+def in_settled_format(engine: Engine, *networks: nn.Module) -> Engine:
+    """Move networks to the device, in the memory format of the run, without a trial: as configured; else as
+    the run was begun, where it continues; else channels last. Returns as `in_its_format`."""
+    return _placed(engine, networks, *(_settled(engine) or (USUAL, "as this training has it by default")))
+
+
+def _settled(engine: Engine) -> tuple[str, str] | None:
+    """The format that was given or begun with, and which of both; None: it is open."""
+    if engine.config.memory_format != "auto":
+        return engine.config.memory_format, "as configured"
+    if engine.begun is None:
+        return None
+    # Runs from before there was a choice have none, and are channels last.
+    kept = engine.begun.memory_format
+    return (USUAL if kept == "auto" else kept), "as this run was begun"
+
+
+def _placed(engine: Engine, networks: Sequence[nn.Module], chosen: str, reason: str) -> Engine:
     for network in networks:
-        network.to(memory_format=FORMATS[chosen])
+        network.to(engine.device, memory_format=FORMATS[chosen])
     return replace(engine, config=replace(engine.config, memory_format=chosen), format_reason=reason)
 
 

@@ -70,6 +70,10 @@ def train_speech_classifier(config: Config) -> Path:
     and the run do.
     """
     require(config, "run", "data.pack")
+    if config.modality != "speech":
+        raise InputError(
+            f"expected modality=speech to train a classifier of speech, found {config.modality}: change it"
+        )
     settings, split = config.speech_classifier, config.speech_classifier.split
     data = data_of_run(config.run, config.data.pack)
     packs = [Pack(Path(config.data.pack) / name, config) for name in ("train", split)]

@@ -93,6 +93,12 @@ def test_a_classifier_of_speech_learns_and_resumes_bit_for_bit(judged, tmp_path,
         assert same(unbroken[part], again[part]), part
 
 
+def test_a_classifier_of_text_is_refused_in_one_line(judged, tmp_path):
+    with pytest.raises(InputError, match="expected modality=speech to train .* found text") as raised:
+        train_speech_classifier(tiny(judged, tmp_path / "run", ["modality=text"]))
+    assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+
+
 def test_scores_of_generated_speech_are_those_by_hand(judged):
     speech = GeneratedSpeech(load(judged / "paths", "cpu"))
     assert len(speech.images) == 8
@@ -130,6 +136,19 @@ def test_the_table_of_systems_has_columns_of_speech(judged, tmp_path, monkeypatc
         assert (tmp_path / "table" / "speech" / f"paths-{number}.wav").stat().st_size > 1000
     monkeypatch.setattr(GeneratedSpeech, "from_images", lambda self: pytest.fail("measured again"))
     compare_systems([judged / "paths"], tmp_path / "table")
+
+
+def test_a_run_that_only_speaks_is_heard_wherever_it_is_listed(judged, tmp_path):
+    words = ["cross_modal.generates=speech", "cross_modal.steps=1"]
+    words += [f"evaluation.speech_classifier={judged / 'classifier'}"]
+    speaking = train_cross_modal(configured(judged, tmp_path / "speaking", [*BOTH, *words]))
+    compare_systems([speaking, judged / "paths"], tmp_path / "table")
+    files = json.loads((tmp_path / "table" / "results.json").read_text())["speech"]
+    assert list(files) == ["speaking", "paths"]
+    assert files["speaking"] == [f"speech/speaking-{number}.wav" for number in (1, 2, 3)]
+    page = (tmp_path / "table" / "index.html").read_text()
+    for file in files["speaking"]:
+        assert file in page and (tmp_path / "table" / file).stat().st_size > 1000
 
 
 def test_silence_around_what_is_said_is_cut():

@@ -15,13 +15,14 @@ import torch
 
 from s2i import cli
 from s2i.config_data import AudioConfig
+from s2i.config_files import override
 from s2i.data.audio import features, load_waveform
 from s2i.errors import InputError
 from s2i.inference import export_onnx as module
 from s2i.inference.export_onnx import export_onnx
 from s2i.inference.model import load
 from s2i.inference.speech_to_image import LogMel, Recurrence, SpeechToImage
-from s2i.models.build import build_generator
+from s2i.models.build import build_caption_encoder, build_generator
 from tests.fixtures.models import write_recording, write_tiny_run
 
 PAGE = Path(__file__).parents[2] / "checkpoints" / "README.md"
@@ -95,6 +96,31 @@ def test_a_learnt_prior_is_part_of_the_file(model):
     assert module._difference(session, path, 2.0, count=3) < 1e-3
     generator.prior = None
     assert module._difference(session, path, 2.0, count=3) > 1e-2
+
+
+def test_a_generator_without_noise_takes_a_waveform_alone(model):
+    """Speech2Face, whose encoder lays a short recording out on a length of its own."""
+    path = load(model).path("speech")
+    words = [
+        "audio.mel_bins=40",
+        "speech_encoder.network=s2i.models.speech2face:SpeechToFeature",
+        "speech_encoder.options={width: 8, hidden: 8, channels: [2, 2, 2, 2, 2, 2, 4, 4, 4, 4]}",
+        "generator.network=s2i.models.feature_decoder:FeatureDecoder",
+        "generator.options.width=8",
+        "generator.attention=false",
+        "generator.stages=1",
+        "generator.base_size=16",
+    ]
+    config = override(path.config, words)
+    torch.manual_seed(0)
+    networks = build_caption_encoder(config, 0), build_generator(config, 8)
+    encoder, generator = (network.eval().requires_grad_(False) for network in networks)
+    path = replace(path, config=config, encoder=encoder, generator=generator)
+    session = onnxruntime.InferenceSession(module._traced(SpeechToImage(path).eval(), path, model))
+    assert [node.name for node in session.get_inputs()] == ["waveform"]
+    assert json.loads(session.get_modelmeta().custom_metadata_map["noise"]) == {}
+    for seconds in (0.9, 6.3):
+        assert module._difference(session, path, seconds, count=1) < 1e-5
 
 
 @pytest.mark.parametrize("kind", [torch.nn.GRU, torch.nn.LSTM])

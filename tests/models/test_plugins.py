@@ -244,6 +244,66 @@ def test_a_network_refuses_a_value_and_a_size_in_one_line(outside, world):
         build_generator(config)
 
 
+SPEECH2FACE = "speech_encoder.network=s2i.models.speech2face:SpeechToFeature"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            [SPEECH2FACE, "speech_encoder.options.channels=5"],
+            "SpeechToFeature takes",
+        ),
+        (
+            [SPEECH2FACE, "speech_encoder.options.width=0"],
+            "width of 1 or more, not 0",
+        ),
+        ([SPEECH2FACE, "speech_encoder.options.hidden=a"], "hidden of 1 or more"),
+        (
+            ["text_encoder.network=s2i.models.char_cnn_rnn:CharCnnRnn", "text_encoder.units=characters"]
+            + ["text_encoder.max_words=201", "text_encoder.options.channels=[4,-1,4]", "modality=text"],
+            "channels of 1 or more",
+        ),
+        (
+            ["generator.network=s2i.models.feature_decoder:FeatureDecoder", "generator.options.width=1.5"],
+            "width of 1 or more, not 1.5",
+        ),
+        (
+            ["generator.network=s2i.models.stackgan:StageTwoGenerator", "generator.options.first_channels=b"],
+            "first_channels of 1 or more",
+        ),
+        (
+            ["discriminator.network=s2i.models.residual_dcgan:MatchingAwareDiscriminator"]
+            + ["discriminator.norm=batch", "discriminator.options.project_dim=0"],
+            "project_dim of 1 or more, not 0",
+        ),
+    ],
+)
+def test_a_width_that_is_none_is_one_line(words, expected):
+    config = override(tiny_model_config("speech"), words)
+    with pytest.raises(InputError, match=expected) as raised:
+        build_caption_encoder(config, 9), build_generator(config), build_discriminators(config)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_torch_refuses_of_an_option_is_one_line_and_other_mistakes_are_not_hidden(monkeypatch):
+    class Wide(torch.nn.Linear):
+        def __init__(self, config, audio, width=-1):
+            super().__init__(3, width)
+
+    monkeypatch.setattr("s2i.models.build.find_outside", lambda *_: Wide)
+    config = override(tiny_model_config("speech"), ["speech_encoder.network=some:Wide"])
+    for width, error in (
+        ("a", "Wide takes, found: empty"),
+        ("-3", "Wide takes, found: Trying to create tensor"),
+    ):
+        with pytest.raises(InputError, match=error) as raised:
+            build_caption_encoder(override(config, [f"speech_encoder.options.width={width}"]), 0)
+        assert "\n" not in str(raised.value) and len(str(raised.value)) < 300
+    with pytest.raises(RuntimeError, match="Trying to create tensor"):
+        build_caption_encoder(config, 0)
+
+
 def test_what_is_not_there_is_one_line(outside, capsys, tmp_path):
     config = tiny_model_config("speech")
     for name, expected in (

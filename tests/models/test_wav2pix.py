@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from s2i.config_data import AudioConfig
 from s2i.config_networks import GeneratorConfig, SpeechEncoderConfig
+from s2i.errors import InputError
+from s2i.inference.model import load
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.feature_decoder import FeatureDecoder
 from s2i.models.spectral import SpectralConvTranspose2d, spectral_norm_of
 from s2i.models.wav2pix import CaptionClassifier, DropoutGenerator, WaveformEncoder
+from tests.fixtures.models import write_tiny_run
 
 AUDIO = AudioConfig(front_end="waveform", sample_rate=16000, mel_bins=1, hop=1 / 16000)
 
@@ -91,3 +97,17 @@ def test_the_classifier_of_captions_normalises_its_logits():
     torch.manual_seed(0)
     logits = CaptionClassifier(6, 4)(torch.randn(8, 6))
     torch.testing.assert_close(logits.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+
+
+def test_a_truncation_is_refused_of_dropout_and_of_no_noise(tmp_path):
+    path = load(write_tiny_run(tmp_path / "run"), "cpu").path("speech")
+    settings = GeneratorConfig(base_size=16, channels=8)
+    for generator in (DropoutGenerator(settings, 6), FeatureDecoder(settings, 6, 4)):
+        without = replace(path, generator=generator)
+        assert without.sampling(1.0, 0.0).truncation == 1
+        for truncation in (0.0, 0.5, 2.0):
+            name = type(generator).__name__
+            with pytest.raises(InputError, match=f"truncation of {truncation:g}, found {name} in") as raised:
+                without.sampling(truncation, 0.0)
+            assert "\n" not in str(raised.value)
+    assert path.sampling(0.5, 0.0).truncation == 0.5

@@ -14,7 +14,7 @@ from s2i.errors import InputError
 from s2i.evaluation.extractors import Extractor
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.reports import measured
-from s2i.reports.systems import SHOWN, compare_systems
+from s2i.reports.systems import SHOWN, compare_systems, last_known
 from tests.fixtures.runs import write_gan_run, write_world
 
 PUBLISHED = {"speech": {"name": "A system", "figures": "IS 4.00", "source": "its paper"}}
@@ -110,3 +110,23 @@ def test_bad_input_is_one_line(case, expected, world, tmp_path):
     with pytest.raises(InputError, match=expected) as raised:
         compare_systems(runs, output, published)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        ("systems-wav2pix", "wav2pix"),
+        ("stackgan-wav2pix", "wav2pix"),
+        ("wav2pix-stackgan-seed-1", "stackgan"),
+        ("stackgan-deep_cross_modal_speech-seed-12", "deep_cross_modal_speech"),
+        ("stackgan", "stackgan"),
+        ("stackgan-seed-1", "stackgan"),
+        ("systems-two-words", "two-words"),
+        ("words-stackgan-again", "stackgan"),
+        ("systems-stackganish", ""),
+    ],
+)
+def test_a_systems_name_follows_the_last_known_part_of_its_runs(run, expected):
+    keys = ["stackgan", "wav2pix", "deep_cross_modal", "deep_cross_modal_speech", "words", "two-words"]
+    for known in (keys, keys[::-1]):
+        assert last_known(run, known) == expected

@@ -14,7 +14,7 @@ import torch
 from s2i.cli import main
 from s2i.config import Config, CrossModalConfig, EvaluationConfig
 from s2i.config_data import AudioConfig
-from s2i.config_files import override
+from s2i.config_files import load_config, override
 from s2i.config_networks import DiscriminatorConfig, SpeechEncoderConfig, SpeechGeneratorConfig
 from s2i.data.audio import log_mel
 from s2i.data.griffin_lim import to_waveform
@@ -31,6 +31,7 @@ from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last
 from s2i.training.cross_modal import train_cross_modal
 from s2i.training.cross_modal_step import Pair, discriminator_losses, generate_pairs, generator_losses
+from s2i.training.memory_format import FORMATS
 from tests.fixtures.data import write_telling_data
 from tests.fixtures.models import same, tiny_training_config
 from tests.fixtures.trainings import train_and_die
@@ -387,6 +388,47 @@ def test_what_does_not_fit_is_one_line_before_anything_is_written(words, expecte
     with pytest.raises(InputError, match=expected) as raised:
         train_cross_modal(config)
     assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+
+
+STAGE_TWO = "s2i.models.stackgan:StageTwoGenerator"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            [f"generator.network={STAGE_TWO}", "generator.options={first_size: 8, first_channels: 8}"],
+            STAGE_TWO,
+        ),
+        (["data.augment.room.probability=0.5"], "expected data.augment of probability 0"),
+        (["speech_encoder.options.channels=[4, 0]"], r"found: channels of 1 or more, not \[4, 0\]"),
+        (["discriminator.options.project_dim=a"], "found: project_dim of 1 or more, not 'a'"),
+    ],
+)
+def test_what_does_not_fit_both_is_one_line_too(words, expected, packed_for_both, tmp_path):
+    config = configured(packed_for_both, tmp_path / "run", [*BOTH, *words])
+    with pytest.raises(InputError, match=expected) as raised:
+        train_cross_modal(config)
+    assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("channels_first", "channels_first"), ("auto", "channels_last")],
+)
+def test_image_networks_lie_as_configured(given, expected, packed, tmp_path, monkeypatch):
+    config = configured(packed, tmp_path / "run", [*SPEECH, "cross_modal.steps=1", f"memory_format={given}"])
+    lies = []
+
+    def look(networks, *given):
+        weights = [part.weight for part in networks.discriminator.image if isinstance(part, torch.nn.Conv2d)]
+        lies.extend(each.is_contiguous(memory_format=FORMATS[expected]) for each in weights)
+        return generate_pairs(networks, *given)
+
+    monkeypatch.setattr("s2i.training.cross_modal_step.generate_pairs", look)
+    run = train_cross_modal(config)
+    assert lies and all(lies)
+    assert load_config(run / "config.yaml").memory_format == expected
 
 
 def test_data_without_recordings_is_one_line_before_anything_is_written(tmp_path):

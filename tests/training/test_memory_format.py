@@ -11,7 +11,7 @@ from s2i.models.build import build_discriminators, build_generator
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.training import memory_format
 from s2i.training.distributed import Engine
-from s2i.training.memory_format import FORMATS, decide, in_its_format, seconds_in_both
+from s2i.training.memory_format import FORMATS, decide, in_its_format, in_settled_format, seconds_in_both
 from tests.fixtures.models import tiny_training_config
 
 
@@ -97,6 +97,24 @@ def test_a_continued_run_keeps_its_format_and_an_earlier_one_is_channels_last(co
     given = replace(config, memory_format="channels_first")
     found = placed(given, replace(engine, config=given, begun=replace(config)), *networks_of(config))
     assert (found.config.memory_format, found.format_reason) == ("channels_first", "as configured")
+
+
+def test_without_a_trial_a_format_is_given_or_begun_with_or_the_usual_one(config, monkeypatch):
+    monkeypatch.setattr(memory_format, "seconds_in_both", lambda *_: pytest.fail("a trial"))
+    engine, first = Engine.start(config), "channels_first"
+    last = "channels_last"
+    cases = [("auto", None, last), (first, None, first), ("auto", first, first), (last, first, last)]
+    for given, begun, expected in [*cases, ("auto", "auto", last)]:
+        network = networks_of(config)[0]
+        found = in_settled_format(
+            replace(
+                engine,
+                config=replace(config, memory_format=given),
+                begun=begun and replace(config, memory_format=begun),
+            ),
+            network,
+        )
+        assert found.config.memory_format == expected and lies(network, expected) and found.format_reason
 
 
 def test_both_formats_are_the_same_mathematics(config):

@@ -20,6 +20,7 @@ from s2i.evaluation.records import evaluate
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.runs.checkpoint import load_last
+from s2i.runs.run import Run
 from s2i.training import first_stage
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
@@ -206,6 +207,28 @@ def test_an_unmatched_encoder_needs_no_run_and_leaves_no_image_encoder(trained_e
         train_gan(replace(config, run=str(tmp_path / "other"), gan=replace(gan, matching_weight=1.0)))
 
 
+FEATURE_DECODER = [
+    *GAN_INT_CLS,
+    "generator.network=s2i.models.feature_decoder:FeatureDecoder",
+    "generator.options.width=8",
+]
+
+
+@pytest.mark.parametrize("memory", ["unlimited", "8gb"])
+def test_what_a_posterior_infers_has_to_be_there_before_anything_is_written(
+    memory, trained_encoders, tmp_path
+):
+    words = [*FEATURE_DECODER, "gan.reconstruction_weight=1", f"memory={memory}"]
+    with pytest.raises(InputError, match="found FeatureDecoder with no noise: set both weights") as raised:
+        train_gan(make_config(trained_encoders, tmp_path / "run", words))
+    assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+
+
+def test_a_generator_without_noise_is_trained_between_captions_too(trained_encoders, tmp_path):
+    run = train_gan(make_config(trained_encoders, tmp_path / "run", [*FEATURE_DECODER, "gan.steps=3"]))
+    assert all(line["g/interpolated"] > 0 for line in Run(run).read_log())
+
+
 # StackGAN
 
 
@@ -284,6 +307,10 @@ def test_the_encoder_learns_through_the_generator_and_its_average_is_exported(co
         (["gan.loss=bce"], "gan.loss=least_squares for gan.real_target=0.9"),
         (["generator.options.dropout=0"], "a dropout between 0 and 1"),
         (["speech_encoder.options.channels=[]"], "one convolution or more"),
+        (["speech_encoder.options.channels=5"], "options that WaveformEncoder takes, found: "),
+        (["speech_encoder.options.channels=[4,0]"], r"found: channels of 1 or more, not \[4, 0\]"),
+        (["generator.options.dropout=a"], "options that DropoutGenerator takes, found: "),
+        (["gan.reconstruction_weight=1"], r"DropoutGenerator with noise of \[\[.*set both weights to 0"),
         (["audio.front_end=log_mel"], "audio.front_end=waveform|pack made with audio"),
     ],
 )
