@@ -183,7 +183,7 @@ def _check(config: Config) -> None:
     if augments_recordings(config):
         raise InputError(
             "expected data.augment of probability 0 to generate speech, found some above it: recordings are"
-            " what is to be generated, leave it out"
+            " what is to be learnt as it is, leave it out"
         )
     if config.cross_modal.generates == "both" and config.audio.cmvn:
         raise InputError(
