@@ -138,13 +138,13 @@ class GenerationPath:
         Raises InputError for guidance of a generator whose noise is not guided, and for a truncation other
         than 1 of one whose noise can't be truncated.
         """
+        source = f" in {self.folder}" if self.folder else ""
         if truncation != 1 and not getattr(self.generator, "can_be_truncated", True):
             raise InputError(
                 f"expected a generator whose noise can be truncated for a truncation of {truncation:g}, found"
-                f" {type(self.generator).__name__} in {self.folder}: leave truncation out"
+                f" {type(self.generator).__name__}{source}: leave truncation out"
             )
         if guidance and getattr(self.generator, "prior", None) is None:
-            source = f" in {self.folder}" if self.folder else ""
             raise InputError(
                 f"expected a generator with a learnt prior for a guidance of {guidance:g}, found"
                 f" none{source}: leave guidance out"

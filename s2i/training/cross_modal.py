@@ -182,8 +182,8 @@ def _check(config: Config) -> None:
     refuse_prior(config)
     if augments_recordings(config):
         raise InputError(
-            "expected data.augment of probability 0 to generate speech, found some above it: recordings are"
-            " what is to be learnt as it is, leave it out"
+            "expected data.augment of probability 0 to generate speech, found some above it: what is"
+            " spoken is learnt as it is, leave it out"
         )
     if config.cross_modal.generates == "both" and config.audio.cmvn:
         raise InputError(
