@@ -105,13 +105,13 @@ def command_of(facts: Facts, beside: str | Path = ".") -> str:
     The model is looked for here and in `checkpoints`, a recording here and in the folder `beside`, such as
     the image's own, by its path and by its name; what is not there is called as it is in the image.
     """
-    words = ["s2i", "generate", "--model", _found(facts["model"], ".", "checkpoints")]
+    words = ["s2i", "generate", "--model", _existing(facts["model"], ".", "checkpoints")]
     if "sentence" in facts:
         words += ["--text", facts["sentence"]]
     else:
         spoken = [facts.get("recording", "RECORDING.wav"), *filter(None, [facts.get("until")])]
         words += ["--interpolate" if "until" in facts else "--speech"]
-        words += [_found(path, ".", beside) for path in spoken]
+        words += [_existing(path, ".", beside) for path in spoken]
     for name in ("frames", "count", "seed", "truncation", "guidance", "scale", "caption", "stages"):
         value = facts.get(name)
         if value is not None:
@@ -119,7 +119,7 @@ def command_of(facts: Facts, beside: str | Path = ".") -> str:
     return shlex.join([*words, "--output", "again.png"])
 
 
-def _found(path: str, *folders: str | Path) -> str:
+def _existing(path: str, *folders: str | Path) -> str:
     """The first that exists: the path in one of the folders, or the bare name."""
     tried = [Path(folder) / each for each in (path, Path(path).name) for folder in folders]
     return next((str(there) for there in tried if there.exists()), path)

@@ -176,5 +176,5 @@ def _build(section: str, settings: Any, default: type[nn.Module], *arguments: An
     except (ValueError, TypeError, RuntimeError) as error:
         if not (settings.options or isinstance(error, ValueError)):
             raise  # too little memory, or a mistake of the network
-        found = " ".join(str(error).split())[:LONGEST_REASON]
-        raise InputError(f"expected {section}.options that {kind.__name__} takes, found: {found}") from error
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        raise InputError(f"expected {section}.options that {kind.__name__} takes, found: {reason}") from error

@@ -15,9 +15,9 @@ def check_latent(config: Config, generator: Generator) -> None:
     sizes_alone = torch.device("meta")  # nothing is drawn: a training's random numbers stay what they were
     widths = [list(part.shape[1:]) for part in generator.sample_batch_noise(2, sizes_alone)]
     if widths[:1] != [[config.generator.noise_dim]]:
-        found = f"noise of {widths} numbers" if widths else "no noise"
+        noise = f"noise of {widths} numbers" if widths else "no noise"
         raise InputError(
             f"expected a generator whose noise begins with {config.generator.noise_dim} numbers"
             " (generator.noise_dim) for gan.reconstruction_weight or gan.perceptual_weight, found"
-            f" {type(generator).__name__} with {found}: set both weights to 0"
+            f" {type(generator).__name__} with {noise}: set both weights to 0"
         )
