@@ -220,7 +220,7 @@ def test_a_recipe_ends_with_its_reports_page_and_summary(recipe, tmp_path):
     assert done.returncode == 0, done.stderr
     page, head, row = done.stdout.splitlines()
     assert page == f"report: {tmp_path}/index.html" and head.split()[0] == "speech"
-    assert row.startswith("R-precision  0.500")
+    assert row.startswith("R-precision of generated images  0.500")
     assert bash(recipe, "--stop-stage", "1", S2I_PYTHON=sys.executable).stdout == ""
     assert bash(recipe, "--list").returncode == bash(recipe, "--dry-run").returncode == 0
 
