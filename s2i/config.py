@@ -128,6 +128,8 @@ class GanConfig:
     steps: int = setting(100_000, at_least=1)  # of the whole training
     batch_size: int = setting(32, at_least=2)  # captions, each with its image
     augment: bool = True  # real images are cropped and flipped at random; else the centre, as it is
+    # recordings are altered by data.augment, as they are while the speech encoder trains
+    augment_recordings: bool = False
     # a batch; each further one generates the batch's captions from new noise
     generator_steps: int = setting(1, at_least=1)
     # part of the steps from which each later stage trains; empty: all from 0

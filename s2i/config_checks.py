@@ -53,6 +53,11 @@ def check_together(config: Config, origin: str) -> None:
             f"{origin}: expected audio.front_end log_mel with data.augment, which works on log-mels, found"
             f" {audio.front_end}: leave either out"
         )
+    if config.gan.augment_recordings and not augments_recordings(config):
+        raise InputError(
+            f"{origin}: expected a probability above 0 in data.augment with gan.augment_recordings, found none:"
+            " nothing would be altered"
+        )
     _check_discriminator(config, origin)
     _check_adversary(config, origin)
     if min(audio.window, audio.hop) * audio.sample_rate < 1 - 1e-6:

@@ -21,7 +21,7 @@ from s2i.models.wav2pix import CaptionClassifier
 from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
-from s2i.training.encoder import refuse_short_recordings
+from s2i.training.encoder import augmentation_of, refuse_short_recordings
 from s2i.training.learner import Learner
 from s2i.training.trained_encoders import Encoders, load_gan_matching_model
 
@@ -71,6 +71,7 @@ class Conditioner:
             config.text_encoder.max_words,
             same_class=settings.relation_weight > 0,
             augment=settings.augment,
+            augmentation=augmentation_of(config, self.encoder) if settings.augment_recordings else None,
         )
         self.is_tuned = settings.encoder_lr > 0
         self.caption_classifier: CaptionClassifier | None = None
