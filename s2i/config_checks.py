@@ -55,8 +55,8 @@ def check_together(config: Config, origin: str) -> None:
         )
     if config.gan.augment_recordings and not augments_recordings(config):
         raise InputError(
-            f"{origin}: expected a probability above 0 in data.augment with gan.augment_recordings, found none:"
-            " nothing would be altered"
+            f"{origin}: expected a probability above 0 in data.augment with gan.augment_recordings, found"
+            " none: give one"
         )
     _check_discriminator(config, origin)
     _check_adversary(config, origin)

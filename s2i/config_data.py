@@ -33,7 +33,8 @@ def _part(strength: float) -> AugmentPart:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Augmentation of recordings for the training of a speech encoder, from a log-mel (s2i/data/augment)."""
+    """Augmentation of recordings, from a log-mel (s2i/data/augment): for the training of a speech encoder by
+    train-encoder or train-regression, and of a generator with gan.augment_recordings."""
 
     vocal_tract: AugmentPart = _part(0.2)  # .2: formants between 1 / 1.2 and 1.2 times as high
     rate: AugmentPart = _part(0.5)  # .5: between 1 / 1.5 and 1.5 times as fast

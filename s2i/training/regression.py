@@ -32,7 +32,7 @@ from s2i.runs.provenance import origins_of_image_encoder
 from s2i.runs.run import alone_in_its_run
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
-from s2i.training.encoder import refuse_short_recordings
+from s2i.training.encoder import augmentation_of, refuse_short_recordings
 from s2i.training.latents import refuse_prior
 from s2i.training.learner import Learner
 from s2i.training.loop import Training
@@ -80,6 +80,7 @@ def train_regression(config: Config) -> Path:
         vocabulary,
         config.text_encoder.max_words,
         augment=settings.augment,
+        augmentation=augmentation_of(config, encoder),
     )
     saved = {
         "generator": decoder,

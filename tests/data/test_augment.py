@@ -289,6 +289,15 @@ def test_augmentation_needs_log_mels(tmp_path):
         load_config(file)
 
 
+def test_a_generator_hears_altered_recordings_only_where_something_alters_them(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("gan: {augment_recordings: true}\n")
+    with pytest.raises(InputError, match="expected a probability above 0 in data.augment .* found none"):
+        load_config(file)
+    file.write_text("gan: {augment_recordings: true}\ndata: {augment: {noise: {probability: 0.5}}}\n")
+    assert load_config(file).gan.augment_recordings
+
+
 def test_strengths_are_kept_where_only_a_probability_is_given(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(

@@ -1,5 +1,5 @@
 """A generator that tunes its encoder, begins with an unmatched one, learns from two, steps more often, or is
-matched by other encoders than it generates from."""
+matched by other encoders than it generates from, or hears altered recordings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from s2i.config import Config, GanConfig
+from s2i.config_data import AugmentConfig, AugmentPart, NoisePart
 from s2i.errors import InputError
 from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.inference.model import load
@@ -48,11 +49,17 @@ def of_both(trained_encoders: Path, run: Path) -> Config:
     return make_config(trained_encoders, run, other_encoder=str(trained_encoders / "text-encoder"))
 
 
+def altered(config: Config) -> Config:
+    parts = AugmentConfig(noise=NoisePart(1.0, 0.0), rate=AugmentPart(0.8, 0.3))
+    data, gan = replace(config.data, augment=parts), replace(config.gan, augment_recordings=True)
+    return replace(config, data=data, gan=gan)
+
+
 def matched_nets(trained_encoders: Path, modality: str) -> dict:
     return read_checkpoint(trained_encoders / f"{modality}-encoder" / "checkpoints" / BEST)["nets"]
 
 
-@pytest.mark.parametrize("kind", ["tuned", "both", "looked at"])
+@pytest.mark.parametrize("kind", ["tuned", "both", "looked at", "altered"])
 def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(
     kind, trained_encoders, looker, tmp_path, monkeypatch
 ):
@@ -61,6 +68,7 @@ def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(
         of_both(trained_encoders, run), gan=replace(of_both(trained_encoders, run).gan, encoder_lr=1e-3)
     )
     made["looked at"] = lambda run: make_config(trained_encoders, run, matching_model=str(looker))
+    made["altered"] = lambda run: altered(make_config(trained_encoders, run))
     config = made[kind](tmp_path / "broken")
     unbroken = load_last(train_gan(made[kind](tmp_path / "unbroken")) / "checkpoints")
     record = Training.record
@@ -77,6 +85,28 @@ def test_killed_and_resumed_it_equals_an_unbroken_training_bit_for_bit(
     broken = load_last(train_gan(config) / "checkpoints")
     for part in ("nets", "optimisers", "random", "step"):
         assert same(unbroken[part], broken[part]), part
+
+
+@pytest.mark.parametrize(("modality", "is_altered"), [("speech", True), ("text", False)])
+def test_recordings_are_altered_where_a_generator_is_to_hear_them_so(
+    modality, is_altered, trained_encoders, tmp_path, monkeypatch
+):
+    """`data.augment` alone alters nothing for a generator, and nothing alters a text."""
+    inputs: dict[str, list[torch.Tensor]] = {}
+    encode = Conditioner.encode
+
+    def note(self: Conditioner, batch):
+        inputs.setdefault(Path(self.config.run).name, []).append(batch.inputs)
+        return encode(self, batch)
+
+    monkeypatch.setattr(Conditioner, "encode", note)
+    config = altered(make_config(trained_encoders, tmp_path / "altered", modality, steps=2))
+    alone = replace(config, gan=replace(config.gan, augment_recordings=False), run=str(tmp_path / "alone"))
+    plain = replace(alone, data=replace(config.data, augment=AugmentConfig()), run=str(tmp_path / "plain"))
+    for each in (config, alone, plain):
+        train_gan(each)
+    assert len(inputs["plain"]) == 2 and same(inputs["alone"], inputs["plain"])
+    assert same(inputs["altered"], inputs["plain"]) is not is_altered
 
 
 def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_generates(

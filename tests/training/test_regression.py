@@ -72,6 +72,15 @@ def test_it_resumes_bit_for_bit_and_generates_as_any_other_model(config, tmp_pat
     assert {line["metric"] for line in evaluate(tmp_path / "run")} >= {"recall@1", "mAP"}
 
 
+def test_the_encoder_learns_from_altered_recordings(config):
+    """The decoder, which hears nothing, is the same."""
+    plain = load_last(train_regression(config) / "checkpoints")["nets"]
+    altered = override(config, [f"run={config.run}-altered", "data.augment.noise.probability=1"])
+    nets = load_last(train_regression(altered) / "checkpoints")["nets"]
+    assert same(nets["generator"], plain["generator"])
+    assert not same(nets["caption_encoder"], plain["caption_encoder"])
+
+
 def test_the_encoders_losses_by_hand():
     torch.manual_seed(0)
     decoder = FeatureDecoder(GeneratorConfig(base_size=8, channels=1, min_channels=2), 3, width=2)
