@@ -40,6 +40,7 @@ from s2i.files.output_folder import OutputFolder
 from s2i.inference.generate_speech import wav_bytes
 from s2i.inference.model import Model, load
 from s2i.metrics.statistics import FORM
+from s2i.models.feature_decoder import FeatureDecoder
 from s2i.progress import say
 from s2i.reports import systems_page
 from s2i.reports.document import with_sizes
@@ -253,11 +254,11 @@ def _system(
     paths = [*model.paths.values(), *([model.from_image] if model.from_image else [])]
     config = paths[0].config
     seed = f", seed {config.seed}" if config.seed else ""
-    steps, seconds = _training(folder, paths[0].step, config)
+    steps, planned, seconds = _training(folder, paths[0].step, _planned_steps(model, config), config)
     networks = [network for path in paths for network in path.generating]
     parameters = sum(weight.numel() for network in networks for weight in network.parameters())
     label = entry["name"] + seed
-    return System(label, values, parameters, steps, seconds, entry["figures"], entry["source"])
+    return System(label, values, parameters, steps, planned, seconds, entry["figures"], entry["source"])
 
 
 def last_known(name: str, known: Iterable[str]) -> str:
@@ -268,12 +269,21 @@ def last_known(name: str, known: Iterable[str]) -> str:
     return max(ends, key=lambda key: (ends[key], len(key)), default="")
 
 
-def _training(folder: Path, steps: int, config: Config) -> tuple[int, float]:
-    """Steps and seconds of a run, and of its first stage's."""
+def _planned_steps(model: Model, config: Config) -> int:
+    if model.from_image is not None:
+        return config.cross_modal.steps
+    if any(isinstance(path.generator, FeatureDecoder) for path in model.paths.values()):
+        return config.regression.decoder_steps + config.regression.steps
+    return config.gan.steps
+
+
+def _training(folder: Path, steps: int, planned: int, config: Config) -> tuple[int, int, float]:
+    """Steps, planned steps and seconds of a run, and of its first stage's."""
     log = Run(folder).read_log()
     seconds = log[-1]["seconds"] if log else 0.0
     stage = config.gan.first_stage
     if stage and (Path(stage) / "log.jsonl").is_file():
         log = Run(Path(stage)).read_log()
         steps, seconds = steps + log[-1]["step"], seconds + log[-1]["seconds"]
-    return steps, seconds
+        planned += load_run_config(stage).gan.steps
+    return steps, planned, seconds

@@ -33,13 +33,14 @@ class System:
     """One row: a run's numbers, or those of what it is compared with.
 
     `values`: {column: (value, interval of 95 % or none)}; `parameters`: of the networks that generate;
-    `steps`, `seconds`: of the training, a first stage's included.
+    `steps`, `planned_steps`, `seconds`: of the training, a first stage's included.
     """
 
     name: str
     values: dict[str, tuple[float, tuple[float, float] | None]]
     parameters: int = 0
     steps: int = 0
+    planned_steps: int = 0
     seconds: float = 0.0
     published: str = ""
     source: str = ""
@@ -51,7 +52,8 @@ def _row(system: System) -> Row:
         value, ends = system.values.get(column, (None, None))
         row[column] = number(value, ends, metric)
     row["parameters"] = f"{system.parameters / 1e6:.1f} M" if system.parameters else ""
-    row["steps"] = f"{system.steps:,}" if system.steps else ""
+    unfinished = f" of {system.planned_steps:,}" if system.steps < system.planned_steps else ""
+    row["steps"] = f"{system.steps:,}{unfinished}" if system.steps else ""
     row["seconds a step"] = f"{system.seconds / system.steps:.2f}" if system.steps else ""
     row["published"] = system.published
     return row
@@ -65,6 +67,7 @@ def plain(system: System) -> dict[str, Any]:
         "intervals95": {column: list(ends) for column, (_, ends) in system.values.items() if ends},
         "parameters": system.parameters,
         "steps": system.steps,
+        "planned_steps": system.planned_steps,
         "seconds": system.seconds,
         "published": system.published,
         "source": system.source,

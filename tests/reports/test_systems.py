@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from s2i.config import Config
 from s2i.config_files import load_config
 from s2i.errors import InputError
 from s2i.evaluation.extractors import Extractor
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.reports import measured
 from s2i.reports.systems import SHOWN, compare_systems, last_known
+from s2i.reports.systems_page import System, _row
 from tests.fixtures.runs import write_gan_run, write_world
 
+PLANNED = Config().gan.steps
 PUBLISHED = {"speech": {"name": "A system", "figures": "IS 4.00", "source": "its paper"}}
 
 
@@ -40,6 +43,11 @@ def written(world, tmp_path_factory) -> Path:
     return output
 
 
+@pytest.mark.parametrize(("planned", "shown"), [(0, "40"), (40, "40"), (2200, "40 of 2,200")])
+def test_a_training_that_is_not_finished_is_said_to_be_so(planned, shown):
+    assert _row(System("a", {}, steps=40, planned_steps=planned))["steps"] == shown
+
+
 def test_a_row_a_system_with_intervals_size_speed_and_published_figures(written):
     found = json.loads((written / "results.json").read_text())
     names = [row["name"] for row in found["systems"]]
@@ -51,11 +59,12 @@ def test_a_row_a_system_with_intervals_size_speed_and_published_figures(written)
         ].keys()
         low, high = row["intervals95"]["attribute accuracy"]
         assert low <= row["values"]["attribute accuracy"] <= high
-        assert row["steps"] == 40 and row["seconds"] == 20
+        assert row["steps"] == 40 and row["seconds"] == 20 and row["planned_steps"] == PLANNED
     assert second["parameters"] > first["parameters"] > 0
     assert 0 < chance["values"]["attribute accuracy"] < 1 and "classifier KID" in real["values"]
     assert first["published"] == "IS 4.00" and set(found["protocols"]) >= {"attribute_accuracy"}
     table = (written / "table.md").read_text()
+    assert f"| 40 of {PLANNED:,} |" in table  # the fixture's training is no further
     assert "| A system, seed 1 |" in table and "0.50 |" in table and "- A system: its paper" in table
 
 

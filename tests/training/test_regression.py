@@ -19,6 +19,7 @@ from s2i.inference.model import load
 from s2i.models.feature_decoder import FeatureDecoder
 from s2i.models.speech2face import SpeechToFeature
 from s2i.reports.export import export
+from s2i.reports.systems import _planned_steps
 from s2i.runs.checkpoint import load_last, read_checkpoint
 from s2i.training.regression import decoder_losses, regression_losses, train_regression
 from tests.fixtures.models import same, tiny_training_config, write_recording
@@ -63,6 +64,7 @@ def test_it_resumes_bit_for_bit_and_generates_as_any_other_model(config, tmp_pat
         assert same(halfway[name], end[name]), name
     assert not same(halfway["caption_encoder"], end["caption_encoder"])
 
+    assert _planned_steps(load(tmp_path / "run", "cpu"), config) == 8
     export([tmp_path / "run"], tmp_path / "model")
     recording = write_recording(tmp_path / "speech.wav", 0.6)
     first, other = load(tmp_path / "run", "cpu").generate(speech=recording, count=2)
