@@ -66,7 +66,7 @@ class DataConfig:
     margin: float = setting(76 / 64, at_least=1, at_most=4)
     # side of the square crop over the longer side of the box (half side .75: S2IGAN)
     box_scale: float = setting(1.5, above=0, at_most=16)
-    augment: AugmentConfig = section(AugmentConfig, read_by=("encoder",))  # of recordings
+    augment: AugmentConfig = section(AugmentConfig, read_by=("encoder", "gan", "regression"))  # of recordings
     # what images and captions are of, in a few words, for people: "small birds, by ..."
     subject: str = setting("", changeable=True)
     # loader processes; 0 reads in the training process

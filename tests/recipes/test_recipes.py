@@ -60,7 +60,7 @@ def made_small(preset: Path, data: Path) -> Config:
         config,
         device="cpu",
         threads=1,
-        data=DataConfig(root=str(data), manifest=str(data / "manifest.jsonl")),
+        data=DataConfig(str(data), str(data / "manifest.jsonl"), augment=config.data.augment),
         speech_encoder=replace(
             config.speech_encoder,
             channels=(8,) * len(config.speech_encoder.channels),
