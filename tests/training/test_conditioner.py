@@ -12,6 +12,7 @@ import torch
 
 from s2i.config import Config, GanConfig
 from s2i.config_data import AugmentConfig, AugmentPart, NoisePart
+from s2i.config_files import override
 from s2i.errors import InputError
 from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.inference.model import load
@@ -107,6 +108,18 @@ def test_recordings_are_altered_where_a_generator_is_to_hear_them_so(
         train_gan(each)
     assert len(inputs["plain"]) == 2 and same(inputs["alone"], inputs["plain"])
     assert same(inputs["altered"], inputs["plain"]) is not is_altered
+
+
+@pytest.mark.parametrize(
+    ("hears", "key"), [("gan.augment_recordings=false", "gan.augment_recordings"), ("", "data.augment.rate")]
+)
+def test_a_generator_does_not_continue_with_recordings_altered_otherwise(
+    hears, key, trained_encoders, tmp_path
+):
+    config = altered(make_config(trained_encoders, tmp_path / "run", steps=1))
+    train_gan(config)
+    with pytest.raises(InputError, match=key):
+        train_gan(override(config, [hears or "data.augment.rate.strength=0.7"]))
 
 
 def test_a_tuned_encoder_moves_with_the_generator_and_its_average_is_what_generates(
