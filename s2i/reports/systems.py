@@ -2,7 +2,7 @@
 
     table.md       a row a system: what was measured, with intervals, its size and speed, published figures
     index.html     the table, and images of the same captions by every system
-    images.png     these images: a caption a column, the real images in the first row
+    images.png     these images: a caption a column, a system a row, the real images in the first
     speech/        recordings that systems generate from the first of these real images
     results.json   the same numbers, with the protocols that made them
     measured/      what was measured of each run, so that it is done once
@@ -148,7 +148,7 @@ def compare_systems(
             "systems": [systems_page.plain(system) for system in rows],
         }
         written.write("results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-        written.write("images.png", png_bytes(systems_page.image_grid(strips)))
+        written.write("images.png", png_bytes(systems_page.image_grid(strips, ["real images", *shows])))
         written.write("index.html", with_sizes(systems_page.page(rows, results), written.path))
         return written.write("table.md", systems_page.table(rows, results))
 

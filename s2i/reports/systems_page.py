@@ -8,14 +8,18 @@ from html import escape
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from s2i.data.images import grid, resize
 from s2i.evaluation.generated_speech import METRIC as SPEECH_METRIC
+from s2i.inference.caption_strip import LEAST_FONT, font_for, wrapped
 from s2i.reports.document import Section, document, figure
 from s2i.reports.sections import protocol_title
 from s2i.tables import Cell, Row, filled, html, markdown, number
 
+GAP = 2  # px between images of the grid
+NAMES_WIDTH = 130  # px on their left
+MARGIN = 4  # px around names
 COLUMNS = {  # of the table: protocol and metric
     "attribute accuracy": ("attribute_accuracy", "attribute_accuracy"),
     "class mAP of generated images": ("class_retrieval_by_generated", "mAP"),
@@ -111,8 +115,8 @@ def table(systems: list[System], results: dict[str, Any]) -> str:
     return "\n".join([*lines, *(["", "Published:", *sources] if sources else [])]) + "\n"
 
 
-def image_grid(strips: list[np.ndarray]) -> Image.Image:
-    """Real images and each system's, a strip a row, at one size."""
+def image_grid(strips: Sequence[np.ndarray], names: Sequence[str]) -> Image.Image:
+    """Real images and each system's, a strip a row, at one size, with the row's name on its left."""
     side = max(strip.shape[1] for strip in strips)
     rows = [
         strip
@@ -120,7 +124,16 @@ def image_grid(strips: list[np.ndarray]) -> Image.Image:
         else np.stack([np.asarray(resize(Image.fromarray(one), side)) for one in strip])
         for strip in strips
     ]
-    return grid(np.concatenate(rows), columns=len(strips[0]))
+    images = grid(np.concatenate(rows), columns=len(strips[0]), gap=GAP)
+    labelled = Image.new("RGB", (images.width + NAMES_WIDTH, images.height), "white")
+    labelled.paste(images, (NAMES_WIDTH, 0))
+    pen = ImageDraw.Draw(labelled)
+    for row, name in enumerate(names):
+        font = font_for(name, LEAST_FONT)
+        lines = "\n".join(wrapped(name, font, NAMES_WIDTH - 2 * MARGIN))
+        middle = row * (side + GAP) + side // 2
+        pen.multiline_text((MARGIN, middle), lines, fill="black", font=font, anchor="lm")
+    return labelled
 
 
 def page(systems: list[System], results: dict[str, Any]) -> str:

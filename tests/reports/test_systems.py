@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,7 +17,7 @@ from s2i.evaluation.extractors import Extractor
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.reports import measured
 from s2i.reports.systems import SHOWN, compare_systems, last_known
-from s2i.reports.systems_page import System, _row
+from s2i.reports.systems_page import GAP, NAMES_WIDTH, System, _row
 from tests.fixtures.runs import write_gan_run, write_world
 
 PLANNED = Config().gan.steps
@@ -68,13 +69,16 @@ def test_a_row_a_system_with_intervals_size_speed_and_published_figures(written)
     assert "| A system, seed 1 |" in table and "0.50 |" in table and "- A system: its paper" in table
 
 
-def test_the_grid_has_a_row_of_real_images_and_one_a_system(written):
+def test_the_grid_has_a_named_row_of_real_images_and_one_a_system(written):
     page = (written / "index.html").read_text()
     captions = json.loads((written / "results.json").read_text())["captions"]
     image = Image.open(written / "images.png")
     side = 32
     assert len(captions) == SHOWN and image.size[1] == pytest.approx(3 * side, abs=16)
-    assert image.size[0] == pytest.approx(SHOWN * side, abs=2 * SHOWN + 8)
+    assert image.size[0] == pytest.approx(NAMES_WIDTH + SHOWN * side, abs=2 * SHOWN + 8)
+    dark = np.asarray(image.convert("L"))[:, :NAMES_WIDTH] < 128
+    rows = [dark[row * (side + GAP) :][:side].sum() for row in range(3)]  # letters
+    assert rows[0] > 20 and rows[1] > 20 and rows[2] > rows[1]  # "A system, seed 1" after "A system"
     assert all(caption in page for caption in captions) and "real images, A system, A system, seed 1" in page
 
 
