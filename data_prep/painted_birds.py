@@ -62,6 +62,7 @@ class Settings:
     test_images: int = 8
     captions: int = 10  # an image
     independent: int = 0  # images of no species, nine tenths train and the rest val; 0: species
+    further_species: int = 0  # to train on, numbered after all others, whose images and captions they leave
     version: int = VERSION
 
 
@@ -76,10 +77,10 @@ class Species:
 
 
 def make_species(settings: Settings) -> list[Species]:
-    """Every species of a data set: training, validation, test; class ids count from 0.
+    """Every species of a data set: training, validation, test, further training; class ids count from 0.
 
-    The held-out species depend on their own numbers and the seed alone. Raises InputError where so many
-    distinct species were not found.
+    The held-out species depend on their own numbers and the seed alone; the training species are the first of
+    one sequence, the further ones the next. Raises InputError where so many distinct species were not found.
     """
     held_out: list[tuple[int, ...]] = []
     rng = random.Random(f"painted birds/{settings.seed}/held out")
@@ -87,16 +88,19 @@ def make_species(settings: Settings) -> list[Species]:
         held_out.append(_draw_apart(rng, _random_tuple, ((held_out, HELD_OUT_DISTANCE),)))
     rng = random.Random(f"painted birds/{settings.seed}/training")
     train: list[tuple[int, ...]] = []
-    while len(train) < settings.train_species:
+    train_species = settings.train_species + settings.further_species
+    while len(train) < train_species:
         apart = ((held_out, TRAIN_DISTANCE), (train, 1))
         first = _draw_apart(rng, _random_tuple, apart)
         train.append(first)
         sisters = rng.choice((2, 3)) if rng.random() < _GENUS_CHANCE else 0
-        for _ in range(min(sisters, settings.train_species - len(train))):
+        for _ in range(min(sisters, train_species - len(train))):
             train.append(_draw_apart(rng, functools.partial(_sister, first), apart))
+    train, further = train[: settings.train_species], train[settings.train_species :]
     splits = ["train"] * len(train) + ["val"] * settings.val_species + ["test"] * settings.test_species
+    splits += ["train"] * len(further)
     all_species = []
-    for class_id, (split, values) in enumerate(zip(splits, train + held_out, strict=True)):
+    for class_id, (split, values) in enumerate(zip(splits, train + held_out + further, strict=True)):
         attributes = _named(values)
         name = f"{class_id:04d}_{attributes['crown']}-crowned_{attributes['wing']}-winged"
         all_species.append(Species(class_id, name, split, attributes))
@@ -196,15 +200,15 @@ def _is_finished(output: Path, settings: Settings) -> bool:
         card = parse_json(path.read_bytes())
         if card["data"] != "painted birds":
             raise ValueError(f"one of {card['data']}")
-        made_with, is_finished = dict(card["settings"]), bool(card["finished"])
+        made_with, is_finished = asdict(Settings()) | card["settings"], bool(card["finished"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"expected the card of painted birds in {path}, found {error!r}: choose another --output"
         ) from error
     differing = [
-        f"{name} {made_with.get(name)} there and {value} now"
+        f"{name} {made_with[name]} there and {value} now"
         for name, value in asdict(settings).items()
-        if made_with.get(name) != value
+        if made_with[name] != value
     ]
     if differing:
         raise InputError(
@@ -220,7 +224,8 @@ def _check_settings(settings: Settings) -> None:
     for name, value in asdict(settings).items():
         if value < 0:
             raise InputError(f"expected --{name.replace('_', '-')} of 0 or more, found {value}")
-    if not settings.independent and not settings.train_species * settings.train_images:
+    species = settings.train_species + settings.further_species
+    if not settings.independent and not species * settings.train_images:
         raise InputError("expected training images, found none: raise --train-species or --train-images")
 
 
@@ -299,6 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
         "val_images": "images of each validation species",
         "test_images": "images of each test species",
         "captions": "captions of each image",
+        "further_species": "species to train on beyond those; all other images and captions stay as they are",
         "independent": "make this many images without species or captions, for a classifier; 0: species",
     }
     for name, text in helps.items():

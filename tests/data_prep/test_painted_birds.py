@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,22 @@ def test_held_out_species_do_not_depend_on_the_number_of_training_species():
     assert few == many != [kind.attributes for kind in make_species(Settings(train_species=0, seed=1))]
 
 
+def test_further_species_leave_all_others_as_they_are(tmp_path):
+    species, more = make_species(Settings()), make_species(Settings(further_species=30))
+    assert more[: len(species)] == species and {kind.split for kind in more[len(species) :]} == {"train"}
+    assert [kind.class_id for kind in more] == list(range(600))
+    together = make_species(Settings(train_species=510))
+    training = [[kind.attributes for kind in all_of if kind.split == "train"] for all_of in (more, together)]
+    assert training[0] == training[1]
+
+    make_data_set(tmp_path / "few", TINY)
+    make_data_set(tmp_path / "more", replace(TINY, further_species=4))
+    few, many = (read_manifest(tmp_path / name / "manifest.jsonl") for name in ("few", "more"))
+    assert many[: len(few)] == few and len(many) == len(few) + 8
+    images = {name: content for name, content in contents(tmp_path / "few").items() if name.endswith(".png")}
+    assert images.items() <= contents(tmp_path / "more").items()
+
+
 def test_more_species_than_there_are_is_refused(monkeypatch):
     monkeypatch.setattr(painted_birds, "_ATTEMPTS", 20)
     monkeypatch.setattr(painted_birds, "HELD_OUT_DISTANCE", 10)
@@ -290,10 +307,21 @@ def test_a_finished_data_set_is_left_alone(tmp_path, capsys):
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "birds").rglob("*")}
 
 
+def test_a_data_set_from_before_there_were_further_species_is_known_again(tmp_path, capsys):
+    make_data_set(tmp_path / "birds", TINY)
+    card = json.loads((tmp_path / "birds" / "card.json").read_text())
+    del card["settings"]["further_species"]
+    (tmp_path / "birds" / "card.json").write_text(json.dumps(card))
+    make_data_set(tmp_path / "birds", TINY)
+    assert "finished already" in capsys.readouterr().err
+
+
 def test_other_settings_and_strange_folders_are_refused(tmp_path):
     make_data_set(tmp_path / "birds", TINY)
     with pytest.raises(InputError, match="found seed 0 there and 4 now"):
         make_data_set(tmp_path / "birds", Settings(**{**TINY.__dict__, "seed": 4}))
+    with pytest.raises(InputError, match="found further_species 0 there and 4 now"):
+        make_data_set(tmp_path / "birds", replace(TINY, further_species=4))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear bird")
     with pytest.raises(InputError, match="new or empty folder"):
