@@ -145,7 +145,7 @@ class _Canvas:
             self._pixels(points), _rgba(colour, alpha), max(1, round(width * self.side)), joint="curve"
         )
 
-    def part(self, points: Points, colour: Colour, edge: float = 0.009) -> None:
+    def shape(self, points: Points, colour: Colour, edge: float = 0.009) -> None:
         """A filled shape with an edge, so wide, of its own darker (of black: lighter) shade."""
         self.fill(points, colour)
         self.line(np.concatenate([points, points[:2]]), _edge(colour), edge)
@@ -195,18 +195,18 @@ class _Bird:
             spread = np.asarray(points) * (1.0, self.variation.tail_spread)
             return self.on_body(_turn(spread, 16.0 + self.variation.tail) + (-0.165, -0.012))
 
-        self.canvas.part(place(_smooth(_TAIL)), colour)
+        self.canvas.shape(place(_smooth(_TAIL)), colour)
         for feather in _TAIL_FEATHERS:
             self.canvas.line(place(feather), _edge(colour), 0.005, 0.6)
 
     def _body(self) -> None:
         back, belly = self.paint("back"), self.paint("belly")
         outline = _egg(0.212, 0.176)
-        self.canvas.part(self.on_body(outline), back)
+        self.canvas.shape(self.on_body(outline), back)
         # The belly is what lies before and below a line from the throat to the vent.
         below = outline[outline[:, 1] > 0.015 - 0.42 * outline[:, 0]]
         below = below[np.argsort(np.arctan2(below[:, 1], below[:, 0]))]
-        self.canvas.part(self.on_body(below), belly)
+        self.canvas.shape(self.on_body(below), belly)
         crescent = np.concatenate([below, (below * 0.9 + (0.006, -0.01))[::-1]])
         self.canvas.fill(self.on_body(crescent), _DARK, self.variation.shade)
         if self.attributes["pattern"] == "spotted":
@@ -222,8 +222,8 @@ class _Bird:
             return _turn(np.asarray(points) * self.head_scale, self.variation.head) + centre
 
         bill = _smooth(_BILLS[self.attributes["bill_shape"]], pull=0.12)
-        self.canvas.part(place(bill), self.paint("bill"), edge=0.006)
-        self.canvas.part(place(_smooth(_HEAD)), colour)
+        self.canvas.shape(place(bill), self.paint("bill"), edge=0.006)
+        self.canvas.shape(place(_smooth(_HEAD)), colour)
         if self.attributes["pattern"] == "eye-striped":
             self.canvas.fill(place(_smooth(_EYE_STRIPE)), _contrast(colour))
         for radius, offset, shade in ((0.028, 0.0, _PALE), (0.021, 0.0, (18, 16, 20)), (0.007, 0.007, _PALE)):
@@ -236,7 +236,7 @@ class _Bird:
         def place(points: Points) -> Points:
             return self.on_body(_turn(np.asarray(points), 6.0 + self.variation.wing) + (-0.018, 0.006))
 
-        self.canvas.part(place(_smooth(_WING)), colour)
+        self.canvas.shape(place(_smooth(_WING)), colour)
         for feather in _WING_FEATHERS:
             self.canvas.line(place(feather), _edge(colour), 0.005, 0.6)
         if self.attributes["pattern"] == "wing-barred":
@@ -298,13 +298,13 @@ def _draw_perch(canvas: _Canvas, rng: random.Random) -> None:
     waves = PERCH + 0.012 + tilt * across + 0.006 * np.sin(9 * across + rng.uniform(0, 6))
     top = np.stack([across, waves - thick * 0.5], 1)
     bottom = np.stack([across, waves + thick * (0.5 + 0.3 * across)], 1)[::-1]
-    canvas.part(np.concatenate([top, bottom]), bark)
+    canvas.shape(np.concatenate([top, bottom]), bark)
     for _ in range(rng.randint(1, 4)):
         x = rng.choice((-1, 1)) * rng.uniform(0.22, 0.45)
         root = np.array([x, np.interp(x, across, waves)])
         length, turn = rng.uniform(0.07, 0.12), rng.uniform(20, 160)
         green = _dim((134, 156, 112), rng.uniform(0.88, 1.1))
-        canvas.part(_turn(_smooth(_LEAF) * length, turn) + root, green)
+        canvas.shape(_turn(_smooth(_LEAF) * length, turn) + root, green)
 
 
 def _background(rng: random.Random) -> Image.Image:

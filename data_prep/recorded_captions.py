@@ -132,7 +132,7 @@ def take_released(
 
 def _unpack(image: ImageRecord, source: Path, folder: Path, audio: str) -> ImageRecord:
     name = Path(*Path(image.image).with_suffix("").parts[-2:])
-    files = [source / f"{part}{ending}" for part in (name, name.name) for ending in (".npy", ".pickle")]
+    files = [source / f"{stem}{ending}" for stem in (name, name.name) for ending in (".npy", ".pickle")]
     file = next((file for file in files if file.is_file()), None)
     missing = [number for number, caption in enumerate(image.captions) if caption.audio is None]
     if file is None or not missing:

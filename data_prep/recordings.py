@@ -68,7 +68,7 @@ def match_by_name(
     for path in find_recordings(folder):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         numbered = re.fullmatch(r"(.+)[-_](\d+)", stem)
-        above, _, own = stem.rpartition("/")
+        above, _, name = stem.rpartition("/")
         if (image := names.get(stem)) is not None:
             _add(matched[image], 0, Recording(path), image)
         elif numbered and (image := names.get(numbered[1])) is not None:
@@ -76,7 +76,7 @@ def match_by_name(
         elif above and (image := names.get(above)) is not None:
             # Digits of the image's own name are no caption's number: heron7/heron7-0.wav.
             called = re.escape(above.rpartition("/")[2])
-            in_folders[image].append((re.sub(rf"^{called}([-_]|$)", "", own) or "0", path))
+            in_folders[image].append((re.sub(rf"^{called}([-_]|$)", "", name) or "0", path))
         else:
             lost.append(path)
     for image, paths in in_folders.items():
@@ -196,8 +196,8 @@ def _add(recordings: Recordings, number: int, recording: Recording, image: str) 
 
 def _by_value(name: str) -> list[tuple[int, int | str]]:
     """Sorts 2 before 10, and numbers before words."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+    pieces = re.split(r"(\d+)", name)
+    return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces if piece]
 
 
 def _without_ending(name: str) -> str:

@@ -279,8 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         def choose(image: ImageRecord) -> dict[int, Utterance]:
             return cast.choose(image, given.seed, given.speakers)
 
-        part = given.splits, given.captions, given.shard
-        speak_manifest(*files, families, choose, given.audio, given.processes, *part)
+        selection = given.splits, given.captions, given.shard
+        speak_manifest(*files, families, choose, given.audio, given.processes, *selection)
 
 
 def _plan(given: argparse.Namespace) -> Plan:

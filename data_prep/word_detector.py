@@ -122,14 +122,14 @@ def _report(name: str, detector: WordDetector, sentences: Sequence[Timed]) -> No
     """Print how well the boundaries of some sentences are found, and by other means."""
     true = [begins for _, begins in sentences]
     mels = [normalise(mel) for mel, _ in sentences]
-    found = {
+    boundaries = {
         "detector": [detector.boundaries(mel, CONFIG.hop) for mel in mels],
         "spectral change": [change_points(mel, CONFIG.hop, LEAST_CHANGE) for mel in mels],
         "uniform, .32 s": [uniform_boundaries(len(mel) * CONFIG.hop, 0.32) for mel in mels],
     }
     scores = (
         f"{label} {', '.join(f'{score_boundaries(true, each, at).f1:.3f}' for at in TOLERANCES)}"
-        for label, each in found.items()
+        for label, each in boundaries.items()
     )
     counts = f"{len(true)} sentences, {sum(map(len, true))} boundaries"
     print(f"{name}: {counts}; F1 at 20, 50 ms: {'; '.join(scores)}")

@@ -64,29 +64,29 @@ class Cast:
             if speakers is not None:
                 is_unseen = speakers == UNSEEN
             key = f"{seed}/{image.id}/{number}"
-            found = self._part(language, is_unseen, key) if is_unseen else None
-            voices = found.test_voices if found else None
-            if found is None and speakers != UNSEEN:
-                found = self._part(language, False, key)
-                voices = found.voices if found else None
-            if found is None or not found.is_installed:
+            part = self._part(language, is_unseen, key) if is_unseen else None
+            voices = part.test_voices if part else None
+            if part is None and speakers != UNSEEN:
+                part = self._part(language, False, key)
+                voices = part.voices if part else None
+            if part is None or not part.is_installed:
                 continue
             rng = Random(key)
             voice = rng.choice(voices[language])
             chosen[number] = Utterance(
-                caption.text, language, found.family, voice,
-                tuple(_draw(rng, *limits) for limits in found.ranges),
+                caption.text, language, part.family, voice,
+                tuple(_draw(rng, *limits) for limits in part.ranges),
             )  # fmt: skip
         return chosen
 
     def _part(self, language: str, is_unseen: bool, key: str) -> Part | None:
         """The family that speaks a caption; None where none is for it."""
-        found = _pick(self.parts, language, is_unseen, f"{key}/family")
-        if found is not None and not found.is_installed and self.is_shared:
+        part = _pick(self.parts, language, is_unseen, f"{key}/family")
+        if part is not None and not part.is_installed and self.is_shared:
             # Drawn again, not shared out anew: the others' captions stay what they are.
             there = [part for part in self.parts if part.is_installed]
-            found = _pick(there, language, is_unseen, f"{key}/instead")
-        return found
+            part = _pick(there, language, is_unseen, f"{key}/instead")
+        return part
 
 
 def _pick(parts: Sequence[Part], language: str, is_unseen: bool, key: str) -> Part | None:

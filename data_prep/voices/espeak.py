@@ -59,8 +59,8 @@ class EspeakFamily(Family):
         chosen: tuple[Voices, Voices] = ({}, {})
         for language in languages:
             accents = self.espeak.accents_of(language)
-            for found, given in zip(chosen, (voices, test_voices), strict=True):
-                found[language] = tuple(voice for voice in given if voice.partition("+")[0] in accents)
+            for by_language, given in zip(chosen, (voices, test_voices), strict=True):
+                by_language[language] = tuple(voice for voice in given if voice.partition("+")[0] in accents)
         return chosen
 
     def version(self, voice: str) -> str:

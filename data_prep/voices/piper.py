@@ -61,11 +61,11 @@ class PiperFamily(Family):
         if voices is None and test_voices is None:
             voices = tuple(BUNDLED)
         chosen: tuple[Voices, Voices] = ({}, {})
-        for found, given in zip(chosen, (voices or (), test_voices or ()), strict=True):
+        for by_language, given in zip(chosen, (voices or (), test_voices or ()), strict=True):
             spoken = [pair for voice in given for pair in self._open(voice)]
             for language in languages:
                 code = language.lower().split("-")[0]
-                found[language] = tuple(voice for voice, speaks in spoken if speaks == code)
+                by_language[language] = tuple(voice for voice, speaks in spoken if speaks == code)
         return chosen
 
     def version(self, voice: str) -> str:
@@ -171,6 +171,6 @@ def piper_words(text: str) -> str:
 def _bundled(voice: str) -> Path:
     """The file of a voice that comes by pip."""
     package, file = BUNDLED[voice]
-    found = importlib.util.find_spec(package)
-    folders = found.submodule_search_locations if found else None
+    specification = importlib.util.find_spec(package)
+    folders = specification.submodule_search_locations if specification else None
     return Path(folders[0]) / file if folders else Path(file)

@@ -34,8 +34,8 @@ def main() -> None:
             length_scale=clip["length_scale"],
             noise_scale=clip["noise_scale"],
         )
-        parts = [chunk.audio_float_array for chunk in voice.synthesize(clip["text"], settings)]
-        np.save(clip["output"], np.concatenate([np.zeros(0, np.float32), *parts]).astype(np.float32))
+        chunks = [chunk.audio_float_array for chunk in voice.synthesize(clip["text"], settings)]
+        np.save(clip["output"], np.concatenate([np.zeros(0, np.float32), *chunks]).astype(np.float32))
 
 
 if __name__ == "__main__":

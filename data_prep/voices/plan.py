@@ -52,10 +52,10 @@ class Plan:
 
         Of a family that the plan doesn't name, its usual ones; of one whose share is 0, all are unseen.
         """
-        found = self.families.get(family, FamilyPlan(share=0.0))
-        alone = replace(found, share=1.0, test_share=None)
-        if not found.share:
-            unseen = (*(found.voices or ()), *(found.test_voices or ())) or None
+        family_plan = self.families.get(family, FamilyPlan(share=0.0))
+        alone = replace(family_plan, share=1.0, test_share=None)
+        if not family_plan.share:
+            unseen = (*(family_plan.voices or ()), *(family_plan.test_voices or ())) or None
             alone = replace(alone, voices=unseen, test_voices=None)
         return Plan({family: alone}, REFUSE)
 

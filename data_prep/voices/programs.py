@@ -51,8 +51,8 @@ def first_line(command: Sequence[str], marker: str) -> str:
     """The first line with `marker` of what a program prints, its words apart by single spaces."""
     answer = run_program(command, 1)
     lines = (answer.stdout + b"\n" + answer.stderr).decode(errors="replace").splitlines()
-    found = next((line for line in lines if marker in line), "")
-    return " ".join(found.split()) or shutil.which(command[0]) or command[0]
+    line = next((line for line in lines if marker in line), "")
+    return " ".join(line.split()) or shutil.which(command[0]) or command[0]
 
 
 def latin_words(text: str, family: str) -> str:

@@ -101,17 +101,20 @@ def _problem(family: Family, utterance: Utterance, sound: Sound) -> str | None:
 
 def _blocks(families: dict[str, Family], requests: Sequence[Request], shard: Shard) -> list[Block]:
     """A shard's blocks in which a clip is missing."""
-    found = []
+    incomplete_blocks = []
     for name, family in families.items():
-        own = [request for request in requests if request.utterance.family == name]
-        own.sort(key=lambda request: (*family.block_order(request.utterance), request.path.name))
-        blocks = (tuple(own[start : start + family.block]) for start in range(0, len(own), family.block))
-        found += [
+        family_requests = [request for request in requests if request.utterance.family == name]
+        family_requests.sort(key=lambda request: (*family.block_order(request.utterance), request.path.name))
+        blocks = (
+            tuple(family_requests[start : start + family.block])
+            for start in range(0, len(family_requests), family.block)
+        )
+        incomplete_blocks += [
             (name, block)
             for number, block in enumerate(blocks)
             if shard.has(number) and not all(clip_exists(request.path) for request in block)
         ]
-    return found
+    return incomplete_blocks
 
 
 def _check_length(family: Family, request: Request) -> None:

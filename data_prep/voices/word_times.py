@@ -50,8 +50,8 @@ def timed_sounds(family: Family, utterances: Sequence[Utterance]) -> list[TimedS
 
 
 def _espeak(family: EspeakFamily, utterances: Sequence[Utterance]) -> list[TimedSound]:
-    told = [family.espeak.speak_words(each.text, each.voice, *map(int, each.values)) for each in utterances]
-    return [TimedSound(waveform, rate, begins.tolist()) for waveform, rate, begins in told if len(waveform)]
+    sounds = [family.espeak.speak_words(each.text, each.voice, *map(int, each.values)) for each in utterances]
+    return [TimedSound(waveform, rate, begins.tolist()) for waveform, rate, begins in sounds if len(waveform)]
 
 
 def _festival(family: FestivalFamily, utterances: Sequence[Utterance]) -> list[TimedSound]:
@@ -67,12 +67,12 @@ def _festival(family: FestivalFamily, utterances: Sequence[Utterance]) -> list[T
 
 
 def _flite(family: FliteFamily, utterances: Sequence[Utterance]) -> list[TimedSound]:
-    told = []
+    sounds = []
     count = _PhoneCounts()
     with tempfile.TemporaryDirectory(prefix="s2i-flite-") as folder:
         for utterance in utterances:
             file, printed = family.save(utterance, Path(folder), "-psdur")
-            phones = [part.rpartition(":") for part in printed.split()]
+            phones = [entry.rpartition(":") for entry in printed.split()]
             ends = [float(end) for _, _, end in phones]
             begins = [
                 begin for (phone, _, _), begin in zip(phones, [0.0, *ends], strict=False) if phone != PAUSE
@@ -82,8 +82,8 @@ def _flite(family: FliteFamily, utterances: Sequence[Utterance]) -> list[TimedSo
                 continue
             first = np.cumsum([0, *counts[:-1]])
             of_words = [begins[place] for place in first]
-            told.append(_replayed(file, of_words, family, utterance, utterance.voice == REPLAYED))
-    return told
+            sounds.append(_replayed(file, of_words, family, utterance, utterance.voice == REPLAYED))
+    return sounds
 
 
 class _PhoneCounts(dict):
