@@ -35,14 +35,14 @@ FEW, MORE = 4, 24  # steps of a training; the difference is free of what it take
 def prepared(folder: Path, times: int) -> Config:
     """A configuration over a small data set whose images are repeated."""
     count = 24 * times
-    root, own = folder / "data", folder / f"x{times}"
-    own.mkdir()
+    root, size_folder = folder / "data", folder / f"x{times}"
+    size_folder.mkdir()
     if not root.exists():
         root.mkdir()
         write_telling_data(root)
-    repeat(root / "manifest.jsonl", count, own / "manifest.jsonl")
-    config = tiny_training_config(root, own / "run")
-    data = replace(config.data, manifest=str(own / "manifest.jsonl"), pack=str(own / "pack"))
+    repeat(root / "manifest.jsonl", count, size_folder / "manifest.jsonl")
+    config = tiny_training_config(root, size_folder / "run")
+    data = replace(config.data, manifest=str(size_folder / "manifest.jsonl"), pack=str(size_folder / "pack"))
     log = replace(config.log, checkpoint_every=0)
     return replace(config, data=data, log=log)
 
@@ -65,22 +65,22 @@ def spent(*words: str) -> tuple[float, float]:
 
 def measure(folder: Path, times: int) -> None:
     """Print what each part takes of a data set so often repeated."""
-    config, own = prepared(folder, times), folder / f"x{times}"
-    save_config(config, own / "config.yaml")
-    settings = ["--config", str(own / "config.yaml")]
+    config, size_folder = prepared(folder, times), folder / f"x{times}"
+    save_config(config, size_folder / "config.yaml")
+    settings = ["--config", str(size_folder / "config.yaml")]
     captions = 2 * 24 * times
     seconds, held = spent("-m", "data_prep.pack", *settings, "--splits", "train", "val", "--processes", "1")
     print(f"x{times}: packing {1000 * seconds / captions:.1f} ms a caption, {held:.0f} MB", flush=True)
     for verb, key in (("train-encoder", "matching"), ("train-gan", "gan")):
-        found = []
+        costs = []
         for steps in (FEW, MORE):
-            run = own / f"{verb}-{steps}"
+            run = size_folder / f"{verb}-{steps}"
             words = ["-m", "s2i", verb, *settings, f"run={run}", f"{key}.steps={steps}"]
-            words += [f"gan.encoder={own / f'train-encoder-{MORE}'}", "gan.sample_every=0"]
+            words += [f"gan.encoder={size_folder / f'train-encoder-{MORE}'}", "gan.sample_every=0"]
             words += [f"matching.validate_every={MORE}"]
-            found.append(spent(*words))
-        step = (found[1][0] - found[0][0]) / (MORE - FEW)
-        print(f"x{times}: {verb} {1000 * step:.0f} ms a step, {found[1][1]:.0f} MB", flush=True)
+            costs.append(spent(*words))
+        step = (costs[1][0] - costs[0][0]) / (MORE - FEW)
+        print(f"x{times}: {verb} {1000 * step:.0f} ms a step, {costs[1][1]:.0f} MB", flush=True)
 
 
 def follow(folder: Path, steps: int) -> None:
@@ -88,9 +88,13 @@ def follow(folder: Path, steps: int) -> None:
     from s2i.training.gan import train_gan
     from s2i.training.loop import Training
 
-    own = folder / "x1"
-    words = [f"gan.steps={steps}", "gan.sample_every=0", f"gan.encoder={own / f'train-encoder-{MORE}'}"]
-    config = load_config(own / "config.yaml", [*words, f"run={own / 'long'}"])
+    size_folder = folder / "x1"
+    words = [
+        f"gan.steps={steps}",
+        "gan.sample_every=0",
+        f"gan.encoder={size_folder / f'train-encoder-{MORE}'}",
+    ]
+    config = load_config(size_folder / "config.yaml", [*words, f"run={size_folder / 'long'}"])
     record = Training.record
 
     def recorded(training: Training, terms: dict) -> None:

@@ -52,7 +52,7 @@ def look(network: EfficientNetLite0, images: torch.Tensor, bfloat16: bool, gradi
     with torch.set_grad_enabled(gradient), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         maps = network.features(images)
     if gradient:
-        sum(found.float().mean() for found in maps).backward()
+        sum(feature_map.float().mean() for feature_map in maps).backward()
     return time.process_time() - start
 
 

@@ -53,8 +53,8 @@ def noise_pack(folder: Path, count: int, size: int) -> SimpleNamespace:
     images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, side, side, 3))
     random = np.random.default_rng(0)
     for start in range(0, count, 1024):
-        part = images[start : start + 1024]
-        part[:] = random.integers(256, size=part.shape, dtype=np.uint8)
+        block = images[start : start + 1024]
+        block[:] = random.integers(256, size=block.shape, dtype=np.uint8)
     return SimpleNamespace(
         folder=folder,
         fingerprint="noise",
@@ -92,12 +92,12 @@ def main() -> None:
             for batch in batches:
                 extractor.extract(batch)
         with timed(f"a whole pass in batches of {IMAGES_A_BATCH}", given.images):
-            found = real_features(captions, extractor, pack)
+            outputs = real_features(captions, extractor, pack)
         with timed("found again", given.images):
             real_features(captions, extractor, pack)
         if given.no_distances:
             return
-        features = np.array(found[FEATURES])
+        features = np.array(outputs[FEATURES])
         generated, real = features, features[: max(4, given.images // 10)]
         metrics: dict[str, Callable[[], object]] = {
             "fid": lambda: distances.frechet_distance(generated, real),

@@ -115,10 +115,10 @@ def benchmark(paths: list[Path], precision: str, measures: bool) -> None:
             flush=True,
         )
         for rows, peak in counted[:3] if measures else ():
-            found = SimpleNamespace(**measure(path, rows, precision))
+            measurement = SimpleNamespace(**measure(path, rows, precision))
             print(
-                f"    {cell(rows, size, peak)} counted: {found.tensors:.2f} by tensors,"
-                f" {found.grown:.2f} grown",
+                f"    {cell(rows, size, peak)} counted: {measurement.tensors:.2f} by tensors,"
+                f" {measurement.grown:.2f} grown",
                 flush=True,
             )
 

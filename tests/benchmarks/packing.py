@@ -37,14 +37,14 @@ def repeat(manifest: Path, count: int, output: Path) -> int:
 
 def family(process: int) -> list[int]:
     """A process and all that it, and they, have started."""
-    found = [process]
-    for parent in found:
+    processes = [process]
+    for parent in processes:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
-                found += map(int, children.read_text().split())
+                processes += map(int, children.read_text().split())
             except OSError:  # it has just ended
                 continue
-    return found
+    return processes
 
 
 def held(process: int) -> dict[str, int]:
@@ -83,7 +83,7 @@ def main() -> int:
             time.sleep(0.5)
         seconds = time.monotonic() - begun
     largest = {name: max(sample[name] for sample in samples) for name in FIELDS}
-    quarters = [samples[len(samples) * part // 4 : len(samples) * (part + 1) // 4] for part in range(4)]
+    quarters = [samples[len(samples) * number // 4 : len(samples) * (number + 1) // 4] for number in range(4)]
     flat = [max((sample["Pss"] for sample in quarter), default=0) for quarter in quarters]
     print(
         f"{given.images} images, {captions} captions, {seconds:.0f} s: at most {largest['Pss']} MB"

@@ -139,8 +139,8 @@ def benchmark(config: Config, steps: int, rounds: int) -> None:
             for number in range(rounds):
                 for kind in PRECISIONS:
                     run = str(folder / f"{part} {kind} {number}")
-                    found = seconds_a_step(train, replace(of, precision=kind, run=run))
-                    best[kind] = tuple(map(min, best[kind], found))
+                    seconds = seconds_a_step(train, replace(of, precision=kind, run=run))
+                    best[kind] = tuple(map(min, best[kind], seconds))
             print(f"{part:16}" + "".join(map(_columns, *best.values())), flush=True)
 
 

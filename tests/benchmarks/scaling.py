@@ -72,9 +72,9 @@ class Counts:
 
     def seconds(self, card: Card, precision: str, processes: int, keeps_batch: bool) -> float:
         """Of a step in so many processes; `keeps_batch`: they share the batch, else each has one."""
-        part = processes if keeps_batch else 1
-        computing = self.flops / part / (card.reached * card.operations[precision])
-        moving = self.moved / part / (card.reached * card.memory)
+        divisor = processes if keeps_batch else 1
+        computing = self.flops / divisor / (card.reached * card.operations[precision])
+        moving = self.moved / divisor / (card.reached * card.memory)
         step = max(computing, moving, self.kernels * card.launch)
         if processes == 1:
             return step

@@ -30,7 +30,7 @@ ESPEAK = ("en-us+f1", "en-gb+m3", "en-us+f3")
 def processor_seconds() -> float:
     """Of this process and its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def utterances(family: Family, voice: str, texts: Sequence[str]) -> list[Utterance]:
@@ -80,8 +80,8 @@ def transcribe(sounds: Sequence[Sound]) -> list[list[str]]:
         decoder.start_utt()
         decoder.process_raw(np.pad(samples, 4000).tobytes(), full_utt=True)
         decoder.end_utt()
-        found = decoder.hyp()
-        heard.append(words_of(found.hypstr) if found else [])
+        hypothesis = decoder.hyp()
+        heard.append(words_of(hypothesis.hypstr) if hypothesis else [])
     return heard
 
 

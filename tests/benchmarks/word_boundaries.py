@@ -104,8 +104,8 @@ def main() -> None:
         f"{name}, {1000 * at:.0f} ms" for at in TOLERANCES for name in ("precision", "recall", "F1", "R")
     ]
     print(f"| | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
-    for name, found in rows.items():
-        scores = [score_boundaries(true, found, at) for at in TOLERANCES]
+    for name, detected in rows.items():
+        scores = [score_boundaries(true, detected, at) for at in TOLERANCES]
         values = [value for each in scores for value in (each.precision, each.recall, each.f1, each.r_value)]
         print(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} |")
 

@@ -72,17 +72,17 @@ def rows(checkout: Path, quick: bool) -> Iterator[Row]:
 
 def find_module(checkout: Path) -> ModuleType:
     """The module that defines G_NET, imported with its folder and the one above on the path."""
-    found = [
+    paths = [
         path
         for path in sorted(checkout.rglob("*.py"))
         if _GENERATOR.search(path.read_text(encoding="utf-8", errors="replace"))
     ]
-    if not found:
+    if not paths:
         raise InputError(
             f"expected a checkout of AttnGAN or S2IGAN in {checkout}, found no Python file with a class"
             " G_NET: check --against"
         )
-    path = found[0]
+    path = paths[0]
     sys.path[:0] = [str(path.parent), str(path.parent.parent)]
     specification = importlib.util.spec_from_file_location(f"against_{path.stem}", path)
     module = importlib.util.module_from_spec(specification)
@@ -152,8 +152,8 @@ def _set(settings: Any, values: dict[str, Any]) -> None:
     for key, value in values.items():
         *sections, name = key.split(".")
         section = settings
-        for part in sections:
-            section = getattr(section, part, None)
+        for attribute in sections:
+            section = getattr(section, attribute, None)
         if hasattr(section, name):
             setattr(section, name, value)
 

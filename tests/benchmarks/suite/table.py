@@ -49,7 +49,7 @@ def markdown(entries: list[dict[str, Any]], machine: Machine) -> str:
     for each in entries:
         ratio, times = each["ratio"], each["milliseconds"]
         others = "; ".join(
-            f"{form}: {_ratio(found)}" for form, found in ratio.items() if form not in (OURS, PLAIN)
+            f"{form}: {_ratio(quartiles)}" for form, quartiles in ratio.items() if form not in (OURS, PLAIN)
         )
         share = each["share_of_limit"]
         cells = [each[key] for key in ("part", "name", "size", "precision")]
@@ -60,8 +60,8 @@ def markdown(entries: list[dict[str, Any]], machine: Machine) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _ratio(found: dict[str, float]) -> str:
-    return f"{found['median']:.2f} [{found['lower']:.2f}, {found['upper']:.2f}]"
+def _ratio(quartiles: dict[str, float]) -> str:
+    return f"{quartiles['median']:.2f} [{quartiles['lower']:.2f}, {quartiles['upper']:.2f}]"
 
 
 def _digits(value: float) -> float:

@@ -80,8 +80,8 @@ cfg = SimpleNamespace(CUDA=True, GAN=SimpleNamespace(Z_DIM=1, DF_DIM=1))
 
 def test_the_plain_log_mel_and_resampling_are_ours():
     waveform = falling_noise(1)
-    found = log_mel(waveform, AudioConfig()).numpy()
-    np.testing.assert_allclose(found, plain.log_mel(waveform.numpy()), atol=2e-3)
+    features = log_mel(waveform, AudioConfig()).numpy()
+    np.testing.assert_allclose(features, plain.log_mel(waveform.numpy()), atol=2e-3)
     recorded = falling_noise(1, 48000)
     ours = resample(recorded, 48000, 22050).numpy()
     theirs = plain.resample(recorded.numpy(), 48000, 22050)
@@ -118,12 +118,12 @@ def test_a_pack_has_rows_and_cached_features_are_those_computed_plainly(monkeypa
     named = []
     for row in data_rows.rows(Choice(quick=True, parts=("loading", "packing", "feature cache"))):
         named.append((row.part, row.size, re.search(r"(\d+) px", row.name)[1]))
-        found, expected = row.forms[OURS](), row.forms[PLAIN]()
+        outputs, expected = row.forms[OURS](), row.forms[PLAIN]()
         if row.part == "feature cache":
-            for ours, theirs in zip(found, expected, strict=True):
+            for ours, theirs in zip(outputs, expected, strict=True):
                 assert ours.shape == theirs.shape and theirs.std(0).max() > 0.01
                 torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-3 * float(theirs.abs().max()))
-            assert row.bytes == 1.5 * bytes_of(found)
+            assert row.bytes == 1.5 * bytes_of(outputs)
     expected = [(part, "paper", side) for side in ("32", "80") for part in ("loading", "packing")]
     assert named == [*expected, ("feature cache", "paper", "80")]
     monkeypatch.setattr(data_rows.World, "write", lambda folder, side: pytest.fail("nothing needs a pack"))
@@ -137,8 +137,8 @@ def test_captions_one_by_one_are_those_of_a_batch():
     encoder = build_caption_encoder(config, 0).eval()
     lengths = torch.tensor([40, 60])
     inputs = torch.randn(2, config.audio.mel_bins, 60) * (torch.arange(60) < lengths[:, None, None])
-    found = plain.captions_one_by_one(encoder, inputs, lengths)
-    torch.testing.assert_close(found, encoder(inputs, lengths).sentence)
+    vectors = plain.captions_one_by_one(encoder, inputs, lengths)
+    torch.testing.assert_close(vectors, encoder(inputs, lengths).sentence)
 
 
 def test_the_plain_search_and_distance_are_ours(tmp_path):
@@ -182,10 +182,10 @@ def test_operations_and_bytes_are_counted_and_say_how_far_the_limit_is():
     assert MACHINE.limit(1e9, 1e7, "fp32") == 2.0 and MACHINE.limit(1e8, 1e8, "bf16") == 2.0
     row = Row("GAN", "a step", "paper", "fp32", {OURS: print, PLAIN: print, "other": print}, 1e9, 0)
     timed = Timed(row, {OURS: [4.0, 5.0, 4.0], PLAIN: [8.0, 10.0, 6.0], "other": [4.0, 5.0, 4.0]})
-    found = entry(timed, MACHINE)
-    assert found["share_of_limit"] == 0.5 and found["milliseconds"][OURS] == 4000
-    assert found["ratio"][PLAIN] == {"median": 2.0, "lower": 1.75, "upper": 2.0}
-    table = markdown([found], MACHINE)
+    row_entry = entry(timed, MACHINE)
+    assert row_entry["share_of_limit"] == 0.5 and row_entry["milliseconds"][OURS] == 4000
+    assert row_entry["ratio"][PLAIN] == {"median": 2.0, "lower": 1.75, "upper": 2.0}
+    table = markdown([row_entry], MACHINE)
     cells = "4000 | 8000 | 2.00 [1.75, 2.00] | other: 1.00 [1.00, 1.00] | 50 % |"
     assert f"| GAN | a step | paper | fp32 | {cells}" in table
     assert "a processor, 2 threads" in table
@@ -262,8 +262,8 @@ def test_bad_input_is_one_line(words, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         suite.main()
     torch.set_num_threads(threads)
-    told = capsys.readouterr().err.strip().splitlines()
-    assert stopped.value.code == 2 and len(told) == 1 and told[0].startswith("s2i: error: ")
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2 and len(lines) == 1 and lines[0].startswith("s2i: error: ")
 
 
 def test_a_checkouts_modules_are_timed_on_the_same_shapes(tmp_path):

@@ -92,15 +92,15 @@ def time_row(row: Row, seconds: float) -> Timed:
         calls[name] = max(1, round(TURN / once))
         spent += once * calls[name]
     rounds = max(LEAST_ROUNDS, min(50, round(seconds / spent)))
-    found: dict[str, list[float]] = {name: [] for name in row.forms}
+    times: dict[str, list[float]] = {name: [] for name in row.forms}
     for turn in range(rounds):
         names = list(row.forms) if turn % 2 == 0 else list(row.forms)[::-1]
         for name in names:
             begun = row.clock()
             for _ in range(calls[name]):
                 row.forms[name]()
-            found[name].append((row.clock() - begun) / calls[name])
-    return Timed(row, found)
+            times[name].append((row.clock() - begun) / calls[name])
+    return Timed(row, times)
 
 
 def counted(form: Form) -> float:

@@ -187,11 +187,11 @@ def _gan(size: str, images: int, choice: Choice) -> Iterator[Row]:
         context = _bf16 if precision == "bf16" else torch.enable_grad
         chosen, _ = decide(try_both(*deepcopy(networks), widths, context))
         ours = first if chosen == "channels_first" else last
-        for part, name in (("discriminators", "discriminator_step"), ("generator", "generator_step")):
+        for network, name in (("discriminators", "discriminator_step"), ("generator", "generator_step")):
             forms = {
                 OURS: _in(precision, getattr(ours, name)),
                 PLAIN: getattr(first, name),
                 "channels last, fp32": getattr(last, name),
             }
-            what = f"{part}: a step of {images} images, {side} px, {chosen.replace('_', ' ')}"
-            yield Row("GAN", what, size, precision, forms, work[part], moved[part])
+            what = f"{network}: a step of {images} images, {side} px, {chosen.replace('_', ' ')}"
+            yield Row("GAN", what, size, precision, forms, work[network], moved[network])
