@@ -151,9 +151,9 @@ def region_loss(
     size = group or len(regions)
     ways = []
     for start in range(0, len(regions), size):
-        part = slice(start, start + size)
-        scores = compare_regions(regions[part], sequence[part], mask[part], gammas[0], gammas[1])
-        ways.append(match_both_ways(gammas[2] * scores, class_ids[part]))  # eq. 11-12
+        rows = slice(start, start + size)
+        scores = compare_regions(regions[rows], sequence[rows], mask[rows], gammas[0], gammas[1])
+        ways.append(match_both_ways(gammas[2] * scores, class_ids[rows]))  # eq. 11-12
     first, second = zip(*ways, strict=True)
     return torch.stack(first).mean(), torch.stack(second).mean()
 
@@ -293,13 +293,13 @@ def distillation_loss(teacher: Tensor, student: Tensor, temperature: float = 2.0
     return F.kl_div(student.float().log_softmax(1), target, reduction="none").mean()
 
 
-def unit_distance_loss(target: Tensor, found: Tensor) -> Tensor:
+def unit_distance_loss(target: Tensor, predicted: Tensor) -> Tensor:
     """Squared distance of vectors of length 1: |a / |a| - b / |b||^2, a mean over the batch (Speech2Face).
 
     Args:
-        target, found: (B, D), of any length.
+        target, predicted: (B, D), of any length.
     """
-    return (F.normalize(target.float(), dim=1) - F.normalize(found.float(), dim=1)).square().sum(1).mean()
+    return (F.normalize(target.float(), dim=1) - F.normalize(predicted.float(), dim=1)).square().sum(1).mean()
 
 
 def class_distillation_loss(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:

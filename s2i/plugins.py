@@ -39,8 +39,8 @@ def source_of(name: str, key: str) -> str:
     Args:
         name, key: as of `find_outside`, whose errors it raises.
     """
-    found = find_outside(name, key)
-    file = getattr(sys.modules.get(getattr(found, "__module__", "")), "__file__", None)
+    definition = find_outside(name, key)
+    file = getattr(sys.modules.get(getattr(definition, "__module__", "")), "__file__", None)
     try:
         return sha256_of(file) if file else ""
     except OSError:  # of a module in an archive

@@ -34,8 +34,8 @@ class RegionScores(torch.autograd.Function):
         with torch.autocast(regions.device.type, enabled=False):
             parts = _parts(regions, mask)
             for part, given in zip(parts, gradient.split(len(parts[0])), strict=True):
-                found = _Comparison(part, segments, *ctx.gammas)
-                of_part, of_products, lengths = found.gradients(given)
+                comparison = _Comparison(part, segments, *ctx.gammas)
+                of_part, of_products, lengths = comparison.gradients(given)
                 of_regions.append(of_part)
                 of_words += torch.einsum("bnr,bdr->nd", of_products, part)
                 of_lengths = of_lengths + lengths

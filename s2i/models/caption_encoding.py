@@ -39,7 +39,7 @@ class CaptionEncoding:
     def repeat(self, count: int) -> CaptionEncoding:
         """Each caption `count` times in a row: (B * count, ...)."""
         return CaptionEncoding(
-            *(part.repeat_interleave(count, dim=0) for part in (self.sentence, self.sequence, self.mask))
+            *(tensor.repeat_interleave(count, dim=0) for tensor in (self.sentence, self.sequence, self.mask))
         )
 
 

@@ -48,7 +48,7 @@ def _shifted(images: Tensor, most: int, down: Tensor, right: Tensor) -> Tensor:
     side = images.shape[-1]
     padded = F.pad(images, (most,) * 4)
     places = torch.arange(side, device=images.device)
-    rows, columns = ((_whole(part, 2 * most + 1).unsqueeze(1) + places) for part in (down, right))
+    rows, columns = ((_whole(shift, 2 * most + 1).unsqueeze(1) + places) for shift in (down, right))
     batch = torch.arange(len(images), device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[batch, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
 
@@ -58,8 +58,8 @@ def _outside_square(images: Tensor, size: int, top: Tensor, left: Tensor) -> Ten
     side = images.shape[-1]
     places = torch.arange(side, device=images.device)
     inside = []
-    for part in (top, left):
-        first = _whole(part, side - size + 1).unsqueeze(1)
+    for edge in (top, left):
+        first = _whole(edge, side - size + 1).unsqueeze(1)
         inside.append((places >= first) & (places < first + size))
     return (~(inside[0].unsqueeze(2) & inside[1].unsqueeze(1))).unsqueeze(1).to(images.dtype)
 

@@ -146,7 +146,7 @@ def convolve_constant(values: Tensor, weight: Tensor, size: tuple[int, int]) -> 
         (B, K, H, W).
     """
     inside = [[[0 <= place + tap - 1 < side for tap in range(3)] for place in range(side)] for side in size]
-    rows, columns = (torch.tensor(part, dtype=weight.dtype, device=weight.device) for part in inside)
+    rows, columns = (torch.tensor(taps, dtype=weight.dtype, device=weight.device) for taps in inside)
     sums = torch.einsum("ha,wb,kcab->ckhw", rows, columns, weight)
     return (values @ sums.flatten(1)).unflatten(1, (weight.shape[0], *size))
 

@@ -120,14 +120,14 @@ class EfficientNetLite0(nn.Module):
                 f"expected images (B, 3, H, W) in [-1, 1], found {tuple(images.shape)} of {images.dtype}"
             )
         maps = images.to(self.stem.weight.dtype).contiguous(memory_format=torch.channels_last)
-        found = []
+        features = []
         with self._precision(images):
             maps = self.stem(maps)
             for number, block in enumerate(self.blocks):
                 maps = block(maps)
                 if number in _FEATURE_BLOCKS:
-                    found.append(maps)
-        return found
+                    features.append(maps)
+        return features
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of ImageNet's classes, (B, 1000), of images as `features` takes them; best at 224 px."""
@@ -152,10 +152,10 @@ def fold_batch_norms(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
     blocks = sum(count for *_, count in _GROUPS)
     for number in range(blocks):
-        for part, norm in (("expand", "_bn0"), ("depthwise", "_bn1"), ("project", "_bn2")):
-            if (number, part) != (0, "expand"):  # which does not expand
-                names[f"blocks.{number}.{part}"] = (
-                    f"_blocks.{number}._{part}_conv",
+        for layer, norm in (("expand", "_bn0"), ("depthwise", "_bn1"), ("project", "_bn2")):
+            if (number, layer) != (0, "expand"):  # which does not expand
+                names[f"blocks.{number}.{layer}"] = (
+                    f"_blocks.{number}._{layer}_conv",
                     f"_blocks.{number}.{norm}",
                 )
     folded = {"classifier.weight": published["_fc.weight"], "classifier.bias": published["_fc.bias"]}

@@ -59,12 +59,12 @@ class FlowPrior(nn.Module):
 
     def initialise(self) -> None:
         """Torch's weights, and a flow that doesn't move."""
-        for part in self.modules():
-            if isinstance(part, nn.Linear):
-                part.reset_parameters()
-        for part in (self.velocity, *(block.modulation for block in self.blocks)):
-            nn.init.zeros_(part.weight)
-            nn.init.zeros_(part.bias)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+        for layer in (self.velocity, *(block.modulation for block in self.blocks)):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     @torch.no_grad()
     def forward(

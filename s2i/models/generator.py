@@ -104,14 +104,14 @@ class NextStage(nn.Module):
         self, hidden: Tensor, encoding: CaptionEncoding, condition: Tensor, code: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """(B, before, H, W) -> (B, after, 2H, 2W) and the attention (B, T, H, W), if any."""
-        parts, attention = [hidden], None
+        maps, attention = [hidden], None
         if self.attention is not None:
             context, attention = self.attention(hidden, encoding.sequence, encoding.mask)
-            parts = [hidden + context] if self.config.add_context else [hidden, context]
+            maps = [hidden + context] if self.config.add_context else [hidden, context]
         if self.join is not None:
-            inner = self.gate(self.join_norm(self.join(parts, condition), code))  # tiled condition
+            inner = self.gate(self.join_norm(self.join(maps, condition), code))  # tiled condition
         else:
-            inner = torch.cat(parts, 1)
+            inner = torch.cat(maps, 1)
         for block in self.residuals:
             inner = block(inner, code)
         if self.config.dense:
@@ -236,12 +236,12 @@ def initialise_orthogonally(network: nn.Module) -> None:
 
     Modulations of norms are left near zero: they start as plain norms.
     """
-    modulations = {part.modulation for part in network.modules() if isinstance(part, Norm)}
-    for part in network.modules():
-        if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Linear)) and part not in modulations:
-            nn.init.orthogonal_(part.weight)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
-        elif isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            nn.init.normal_(part.weight, 1.0, 0.02)
-            nn.init.zeros_(part.bias)
+    modulations = {module.modulation for module in network.modules() if isinstance(module, Norm)}
+    for module in network.modules():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)) and module not in modulations:
+            nn.init.orthogonal_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)

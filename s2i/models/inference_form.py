@@ -49,20 +49,20 @@ class DoubledConvolution(nn.Module):
         height, width = hidden.shape[2:]
         padded = F.pad(hidden, (1, 1, 1, 1))
         if len(hidden) * height * width <= FEW:
-            found = (self.weight.flatten(1) @ F.unfold(padded, 2)).unflatten(2, (height + 1, width + 1))
-            found = found + self.bias[:, None, None]
+            outputs = (self.weight.flatten(1) @ F.unfold(padded, 2)).unflatten(2, (height + 1, width + 1))
+            outputs = outputs + self.bias[:, None, None]
         else:
-            found = F.conv2d(padded, self.weight, self.bias)
+            outputs = F.conv2d(padded, self.weight, self.bias)
         doubled = None
-        for place, part in enumerate(found.chunk(4, 1)):
+        for place, phase in enumerate(outputs.chunk(4, 1)):
             y, x = divmod(place, 2)
-            part = self.gate(self.norm(part[:, :, y : y + height, x : x + width], condition))
+            phase = self.gate(self.norm(phase[:, :, y : y + height, x : x + width], condition))
             if doubled is None:
-                shape = (*part.shape[:2], 2 * height, 2 * width)
-                doubled = torch.empty(shape, dtype=part.dtype, device=part.device)
+                shape = (*phase.shape[:2], 2 * height, 2 * width)
+                doubled = torch.empty(shape, dtype=phase.dtype, device=phase.device)
                 if hidden.is_contiguous(memory_format=torch.channels_last):
                     doubled = doubled.contiguous(memory_format=torch.channels_last)
-            doubled[:, :, y::2, x::2] = part
+            doubled[:, :, y::2, x::2] = phase
         return doubled
 
 
@@ -73,17 +73,17 @@ class ConstantConvolution(nn.Module):
         super().__init__()
         of_maps, of_condition = weight.split((weight.shape[1] - condition_dim, condition_dim), 1)
         self.of_maps, self.of_condition, self.bias = (
-            nn.Parameter(part.contiguous(), requires_grad=False) for part in (of_maps, of_condition, bias)
+            nn.Parameter(tensor.contiguous(), requires_grad=False) for tensor in (of_maps, of_condition, bias)
         )
 
     def forward(self, maps: list[Tensor], condition: Tensor) -> Tensor:
         """As `TiledConvolution.forward`."""
-        found = F.conv2d(
+        outputs = F.conv2d(
             maps[0] if len(maps) == 1 else torch.cat(maps, 1), self.of_maps, self.bias, padding=1
         )
-        taps = torch.einsum("bc,kcyx->bkyx", condition.to(found.dtype), self.of_condition)
-        rows, columns = (_inside(side, found) for side in found.shape[2:])
-        return found + rows @ taps @ columns.t()
+        taps = torch.einsum("bc,kcyx->bkyx", condition.to(outputs.dtype), self.of_condition)
+        rows, columns = (_inside(side, outputs) for side in outputs.shape[2:])
+        return outputs + rows @ taps @ columns.t()
 
 
 def _inside(side: int, like: Tensor) -> Tensor:

@@ -70,8 +70,8 @@ class Head(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, h) -> (B, 1 + PROJECTION), float32: the logit, and the vector; means over places."""
         hidden = self.trunk(maps)
-        parts = self.logit(hidden), self.vector(hidden)
-        return torch.cat([part.float().mean((2, 3)) for part in parts], 1)
+        outputs = self.logit(hidden), self.vector(hidden)
+        return torch.cat([output.float().mean((2, 3)) for output in outputs], 1)
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -113,8 +113,8 @@ class ProjectedDiscriminator(nn.Module):
 
     def trainable_parameters(self) -> Iterator[nn.Parameter]:
         """All weights but those of the mixing."""
-        parts = (self.heads, self.condition, *([self.classifier] if self.classifier else []))
-        return chain.from_iterable(part.parameters() for part in parts)
+        modules = (self.heads, self.condition, *([self.classifier] if self.classifier else []))
+        return chain.from_iterable(module.parameters() for module in modules)
 
     def look(self, images: Tensor) -> list[Tensor]:
         """What the heads see of images (B, 3, S, S) in [-1, 1]: one map (B, C, h, h) a scale."""

@@ -64,4 +64,4 @@ def gallery_vectors(encoder: nn.Module, pack: Pack, feature_cache: FeatureCache 
     if feature_cache is not None:
         return encoder.project(feature_cache.centre_crops().to(device), None)[0].cpu()
     batches = image_batches(pack, pack.packed_size)
-    return torch.cat([encoder(part.to(device))[0].cpu() for part in batches])
+    return torch.cat([encoder(images.to(device))[0].cpu() for images in batches])

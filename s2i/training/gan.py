@@ -69,13 +69,13 @@ def train_gan(config: Config) -> Path:
         Conditioner(each, pack, engine, trained, prefix)
         for each, trained, prefix in zip(configs, encoders, ("", OTHER), strict=False)
     ]
-    parts = [networks.generator, *networks.discriminators, networks.features]
+    modules = [networks.generator, *networks.discriminators, networks.features]
     for conditioner in conditioners:
-        parts += [
+        modules += [
             conditioner.matching_image_encoder,
             *([conditioner.encoder] if conditioner.is_tuned else []),
         ]
-    use_micro_batches(engine.config.micro_batch, *parts)
+    use_micro_batches(engine.config.micro_batch, *modules)
     saved = {
         "generator": networks.generator,
         "ema": average,

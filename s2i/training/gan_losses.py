@@ -357,10 +357,10 @@ def reconstruction_loss(
 
 def gradients_at_images(loss: Tensor, images: list[Tensor]) -> list[Tensor]:
     """d loss / d images, of each stage's images; zeros where the loss doesn't read them."""
-    found = torch.autograd.grad(loss, images, allow_unused=True)
+    gradients = torch.autograd.grad(loss, images, allow_unused=True)
     return [
         torch.zeros_like(each) if gradient is None else gradient
-        for each, gradient in zip(images, found, strict=True)
+        for each, gradient in zip(images, gradients, strict=True)
     ]
 
 

@@ -64,8 +64,8 @@ class GanStep:
         learners = self.networks.generator_learner, self.networks.discriminator_learner
         for learner in filter(None, (*learners, self.networks.prior_learner)):
             make_moments(learner.optimiser)
-        parts = [self.networks.generator, *self.networks.discriminators, self.networks.features]
-        use_micro_batches(config.micro_batch, *parts, self._conditioner.matching_image_encoder)
+        modules = [self.networks.generator, *self.networks.discriminators, self.networks.features]
+        use_micro_batches(config.micro_batch, *modules, self._conditioner.matching_image_encoder)
 
     def __call__(self) -> None:
         """Take it, but for the update of the average, which takes no memory; with a gradient penalty where

@@ -322,8 +322,8 @@ def generator_step(
         reconstruction, resampled = adversarial.new_zeros(()), {}
         if generated.noise_posterior is not None:
             count = len(generated.noise_posterior[0])
-            found, real = ([each[:count] for each in part] for part in (images, real_images))
-            reconstruction, resampled = reconstruction_loss(found, real, config, networks.features)
+            reconstructed, real = ([each[:count] for each in stages] for stages in (images, real_images))
+            reconstruction, resampled = reconstruction_loss(reconstructed, real, config, networks.features)
     share, balance = adversary_share(config, step), {}
     if config.adversarial_ratio and share:
         ratio = config.adversarial_ratio * share

@@ -80,8 +80,8 @@ class JointBatch:
         joined = torch.cat([gradient.flatten() for gradient in gradients])  # one wait, not hundreds
         torch.distributed.all_reduce(joined)
         sizes = [gradient.numel() for gradient in gradients]
-        for gradient, part in zip(gradients, (joined / self.world).split(sizes), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        for gradient, average in zip(gradients, (joined / self.world).split(sizes), strict=True):
+            gradient.copy_(average.view_as(gradient))
 
 
 ALONE = JointBatch()

@@ -13,7 +13,7 @@ def check_latent(config: Config, generator: Generator) -> None:
     """Raises InputError for a generator whose noise does not begin with a latent (B, `generator.noise_dim`),
     which is what a posterior infers of a real image."""
     sizes_alone = torch.device("meta")  # nothing is drawn: a training's random numbers stay what they were
-    widths = [list(part.shape[1:]) for part in generator.sample_batch_noise(2, sizes_alone)]
+    widths = [list(tensor.shape[1:]) for tensor in generator.sample_batch_noise(2, sizes_alone)]
     if widths[:1] != [[config.generator.noise_dim]]:
         noise = f"noise of {widths} numbers" if widths else "no noise"
         raise InputError(

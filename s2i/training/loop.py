@@ -208,7 +208,7 @@ class Training:
         if self.engine.is_main:
             state = {
                 **self.snapshot(),
-                "optimisers": {name: part.state_dict() for name, part in self.optimisers.items()},
+                "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
                 "extra": self.extra,
                 "terms": terms,
                 "random": states,

@@ -90,5 +90,5 @@ def _region_loss(
     if len(regions) % group == 0 and groups % joint.world == 0:
         rows = torch.arange(len(regions), device=regions.device).unflatten(0, (groups, group))
         rows = joint.own(rows).flatten()
-        regions, captions, class_ids = regions[rows], [part[rows] for part in captions], class_ids[rows]
+        regions, captions, class_ids = regions[rows], [tensor[rows] for tensor in captions], class_ids[rows]
     return sum(losses.region_loss(regions, *captions, class_ids, gammas, group))

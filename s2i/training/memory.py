@@ -165,11 +165,11 @@ def fit_to_memory(engine: Engine, batch_size: int, count_peak: CountPeak, lower:
 
 def candidates(batch_size: int) -> Sequence[int]:
     """Values of `micro_batch`, from the most memory to the least: 0, all of the batch, a half, ..., 2."""
-    found = [0, batch_size]
+    sizes = [0, batch_size]
     for count in range(2, batch_size // 2 + 1):
-        if (rows := -(-batch_size // count)) not in found:
-            found.append(rows)
-    return found
+        if (rows := -(-batch_size // count)) not in sizes:
+            sizes.append(rows)
+    return sizes
 
 
 def described(rows: int, batch_size: int) -> str:

@@ -53,7 +53,7 @@ def in_its_format(
     Returns:
         the engine, its configuration with the format, and the reason.
     """
-    networks = [part for part in (generator, discriminators, *others) if part is not None]
+    networks = [network for network in (generator, discriminators, *others) if network is not None]
     for network in networks:
         network.to(engine.device)
     settled = _settled(engine)
@@ -133,7 +133,7 @@ def try_both(
 
     `widths`: of a caption's embedding, and of what discriminators read of it.
     """
-    networks = nn.ModuleList(part for part in (generator, discriminators) if part is not None)
+    networks = nn.ModuleList(network for network in (generator, discriminators) if network is not None)
 
     def step() -> None:
         with autocast():

@@ -142,11 +142,11 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         return f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}"
-    found, file = torch.cpu.get_capabilities(), Path("/proc/cpuinfo")  # the file is Linux's
+    capabilities, file = torch.cpu.get_capabilities(), Path("/proc/cpuinfo")  # the file is Linux's
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    name = found.get("cpu_name") or next(named, "") or platform.processor()
-    has = ", ".join(each for each in NATIVE if found.get(each)) or "nothing for bf16"
+    name = capabilities.get("cpu_name") or next(named, "") or platform.processor()
+    has = ", ".join(each for each in NATIVE if capabilities.get(each)) or "nothing for bf16"
     return f"{name} ({torch.backends.cpu.get_cpu_capability()}, {has})"
 
 

@@ -100,7 +100,7 @@ def train_speech_classifier(config: Config) -> Path:
         for step in training.steps_left():
             begun = time.perf_counter()
             chosen = _chosen(lengths, settings.batch_size, config.seed, step)
-            mels, valid, labels = (part.to(engine.device) for part in taught.read(chosen))
+            mels, valid, labels = (tensor.to(engine.device) for tensor in taught.read(chosen))
             training.pace.waited(begun, len(labels))
             with engine.autocast():
                 loss = F.cross_entropy(network(mels, valid), labels)
@@ -120,17 +120,19 @@ def divide(packs: list[Pack], classes: list[int]) -> tuple[Recordings, Recording
     Raises InputError where nothing could be scored: no class of the second pack has two images with
     recordings.
     """
-    parts = []
+    recordings = []
     for held_out in (False, True):
-        found = []
+        of_packs = []
         for number, pack in enumerate(packs):
             usable = pack.usable("speech")
             of_image = held_out_images(pack)[pack.caption_image[usable]] if number else np.zeros(len(usable))
             captions = usable[of_image.astype(bool) == held_out]
             labels = np.searchsorted(classes, pack.class_ids[pack.caption_image[captions]])
-            found.append((np.full(len(captions), number), captions, labels))
-        parts.append(Recordings(packs, *(np.concatenate(values) for values in zip(*found, strict=True))))
-    taught, held_out = parts
+            of_packs.append((np.full(len(captions), number), captions, labels))
+        recordings.append(
+            Recordings(packs, *(np.concatenate(values) for values in zip(*of_packs, strict=True)))
+        )
+    taught, held_out = recordings
     if not np.intersect1d(taught.label[taught.pack == 1], held_out.label).size:
         raise InputError(
             f"expected a class with recordings of two images or more in {packs[1].folder}, found none:"
@@ -171,7 +173,7 @@ def _validate(
     right = []
     for start in range(0, len(order), BATCH):
         mels, valid, labels = (
-            part.to(training.engine.device) for part in held_out.read(order[start:][:BATCH])
+            tensor.to(training.engine.device) for tensor in held_out.read(order[start:][:BATCH])
         )
         answers = torch.from_numpy(known).to(labels)[network(mels, valid)[:, known].argmax(1)]
         right.append((answers == labels).cpu())

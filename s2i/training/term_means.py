@@ -40,7 +40,7 @@ class TermMeans:
         sums = torch.stack([total.to(device) for total in sums])
         counts = torch.tensor(counts, dtype=torch.float64, device=device)
         if self._accelerator.num_processes > 1:
-            sums, counts = (self._accelerator.reduce(part, "sum") for part in (sums, counts))
+            sums, counts = (self._accelerator.reduce(values, "sum") for values in (sums, counts))
         return {
             name: float(f"{value:.6g}") for name, value in zip(names, (sums / counts).tolist(), strict=True)
         }
