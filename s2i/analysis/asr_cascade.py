@@ -126,8 +126,8 @@ def _encode(bank: FeatureBank, sentences: list[str]) -> Iterator[tuple[np.ndarra
     """Sentences batch by batch: their places and encodings."""
     starts = range(0, len(sentences), BATCH)
     for start in progress(starts, len(starts), "cascade: generation"):
-        part = sentences[start : start + BATCH]
-        yield np.arange(start, start + len(part)), bank.path.encode_text(part)
+        batch = sentences[start : start + BATCH]
+        yield np.arange(start, start + len(batch)), bank.path.encode_text(batch)
 
 
 def _readable(vocabulary: Any, sentence: str) -> bool:

@@ -106,7 +106,7 @@ def _generate(
 ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Shares of the colours (N, C) in the images of a sentence a swap, and the images of the examples."""
     shares, images = np.empty((len(swaps), len(NAMES))), {}
-    for part, generated in generate_sentences(bank, swaps, texts, encode, "colour swaps"):
-        shares[part.start : part.stop] = colour_shares(generated)
-        images |= {place: generated[row] for row, place in enumerate(part) if place in examples}
+    for places, generated in generate_sentences(bank, swaps, texts, encode, "colour swaps"):
+        shares[places.start : places.stop] = colour_shares(generated)
+        images |= {place: generated[row] for row, place in enumerate(places) if place in examples}
     return shares, images

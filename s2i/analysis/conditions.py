@@ -39,8 +39,8 @@ class Condition:
 def add_noise(waveform: Tensor, noise: Tensor, ratio: float, start: int) -> Tensor:
     """Noise from its sample `start` on, around and around, `ratio` dB under the speech's mean power."""
     stretch = noise[(start + torch.arange(len(waveform))) % len(noise)]
-    power, own = waveform.square().mean(), stretch.square().mean().clamp(min=1e-12)
-    return waveform + stretch * (power / own / 10 ** (ratio / 10)).sqrt()
+    power, noise_power = waveform.square().mean(), stretch.square().mean().clamp(min=1e-12)
+    return waveform + stretch * (power / noise_power / 10 ** (ratio / 10)).sqrt()
 
 
 def add_room(waveform: Tensor, response: Tensor) -> Tensor:
@@ -99,13 +99,13 @@ def spoken_by_families(
         if not spoken:
             raise _nothing_spoken(bank, manifest)
         for index, caption in spoken.items():
-            own = bank.pack.caption(index)
-            if (caption.audio, caption.speaker) == (own.audio, own.speaker):
+            original = bank.pack.caption(index)
+            if (caption.audio, caption.speaker) == (original.audio, original.speaker):
                 continue  # the data's own, beside a swapped one
-            words = (caption.text or own.text or "").lower()
-            if words not in ((own.text or "").lower(), after.get(index)):
+            words = (caption.text or original.text or "").lower()
+            if words not in ((original.text or "").lower(), after.get(index)):
                 raise InputError(
-                    f"expected the words of the data, {(own.text or '')[:60]!r}, found {words[:60]!r} in"
+                    f"expected the words of the data, {(original.text or '')[:60]!r}, found {words[:60]!r} in"
                     f" {manifest}: have the same manifest spoken, or the swapped captions of the same run"
                 )
             by_family = swapped if words == after.get(index) else files
@@ -135,15 +135,15 @@ def trained_families(bank: FeatureBank) -> set[str]:
 
 def _captions_of(bank: FeatureBank, manifest: Path) -> dict[int, Caption]:
     """{caption in the pack: what a manifest has in its place} of the generated captions that are spoken."""
-    pack, found = bank.pack, {}
+    pack, by_index = bank.pack, {}
     spoken = {image.id: image.captions for image in read_manifest(manifest)}
     for index in bank.captions.generated.tolist():
         image = int(pack.caption_image[index])
         number = index - int(pack.first_caption[image])
         captions = spoken.get(pack.records[image].id, ())
         if number < len(captions) and captions[number].audio is not None:
-            found[index] = captions[number]
-    return found
+            by_index[index] = captions[number]
+    return by_index
 
 
 def _nothing_spoken(bank: FeatureBank, manifest: Path) -> InputError:

@@ -77,8 +77,8 @@ def _within_real_classes(bank: FeatureBank) -> float | None:
     """Mean distance of two real images of one class; None where no class has two."""
     pixels, labels = torch.from_numpy(np.array(bank.real(PIXELS)[FEATURES])), bank.pack.labels
     distances = [
-        mean_pair_distance(pixels[torch.from_numpy(own)][None])[0]
+        mean_pair_distance(pixels[torch.from_numpy(members)][None])[0]
         for label in np.unique(labels)
-        if len(own := np.flatnonzero(labels == label)) > 1
+        if len(members := np.flatnonzero(labels == label)) > 1
     ]
     return float(np.mean(distances)) if distances else None

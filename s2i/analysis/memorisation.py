@@ -93,8 +93,8 @@ def measure_memorisation(bank: FeatureBank, examples: np.ndarray) -> Memorisatio
         image = int(row[place]) % len(training.records)
         crop = to_uint8(read_images(training, np.array([image]), centre_crops(training, 1), size))[0]
         crop = crop[:, ::-1] if row[place] >= len(training.records) else crop
-        own, name = to_uint8(outputs[caption].images[-1]), training.records[image].class_name
-        neighbours.append(Neighbour(caption, own, crop, float(first[place]), name))
+        generated_image, name = to_uint8(outputs[caption].images[-1]), training.records[image].class_name
+        neighbours.append(Neighbour(caption, generated_image, crop, float(first[place]), name))
     return Memorisation(numbers, neighbours)
 
 
@@ -111,14 +111,14 @@ def nearest_two(
     """
     nearest = []
     candidates = candidates.double()  # cdist squares and subtracts: in float32 a duplicate's distance isn't 0
-    for part in queries.double().split(256):
-        distances = torch.cdist(part, candidates) / candidates.shape[1] ** 0.5
+    for batch in queries.double().split(256):
+        distances = torch.cdist(batch, candidates) / candidates.shape[1] ** 0.5
         row = distances.argmin(1)
         first = distances.gather(1, row[:, None])[:, 0]
-        own = torch.stack([row % images, row % images + images], 1)
-        second = distances.scatter(1, own, torch.inf).min(1).values
+        same_image = torch.stack([row % images, row % images + images], 1)
+        second = distances.scatter(1, same_image, torch.inf).min(1).values
         nearest.append((first, second, row))
-    first, second, row = (torch.cat(parts).cpu().numpy() for parts in zip(*nearest, strict=True))
+    first, second, row = (torch.cat(batches).cpu().numpy() for batches in zip(*nearest, strict=True))
     return first, second, row
 
 

@@ -138,8 +138,8 @@ def measure_robustness(
             scores = {condition.name: _measure(bank, condition) for condition in conditions}
         with_swaps = [condition for condition in conditions if condition.swapped]
         for condition in with_swaps:
-            found = measure_family_swaps(bank, condition, swaps, audio, bank.path.encode_speech)
-            scores[condition.name] = replace(scores[condition.name], swaps=found)
+            swap_scores = measure_family_swaps(bank, condition, swaps, audio, bank.path.encode_speech)
+            scores[condition.name] = replace(scores[condition.name], swaps=swap_scores)
         if with_swaps:
             scores["clean"] = replace(scores["clean"], swaps=measure_word_swaps(bank, swaps, ()).numbers)
         if listener is not None and reader is not None:
@@ -147,10 +147,10 @@ def measure_robustness(
             for condition in direct:
                 cascade = replace(condition, group="cascade", name=f"cascade, {condition.name}")
                 conditions.append(replace(cascade, reference=condition.name))
-                found = _measure_cascade(bank, reader, listener, condition)
+                measured = _measure_cascade(bank, reader, listener, condition)
                 encode = partial(_recognise, reader, listener, audio.sample_rate)
                 swapped = measure_family_swaps(reader, condition, swaps, audio, encode)
-                scores[cascade.name] = replace(found, swaps=swapped)
+                scores[cascade.name] = replace(measured, swaps=swapped)
         sources = {"noise": noise, "rooms": rooms, "recordings": recordings, "text": text}
         named = {name: Path(path).name for name, path in sources.items() if path}
         if voices:
@@ -290,9 +290,9 @@ def _results(
 ) -> dict[str, Any]:
     clusters, rows = bank.captions.labels(bank.captions.generated), []
     for condition in conditions:
-        own, reference = scores[condition.name], scores[condition.reference]
-        row = _row(condition.group, condition.name, own, reference, clusters, own.chosen)
-        rows.append(row | {"reference": condition.reference} | _swap_numbers(own.swaps))
+        measured, reference = scores[condition.name], scores[condition.reference]
+        row = _row(condition.group, condition.name, measured, reference, clusters, measured.chosen)
+        rows.append(row | {"reference": condition.reference} | _swap_numbers(measured.swaps))
     clean = scores["clean"]
     for group, name, chosen in _subsets(bank):
         rows.append(_row(group, name, clean, clean, clusters, chosen) | {"reference": ""})
@@ -307,20 +307,20 @@ def _results(
 def _row(
     group: str,
     name: str,
-    own: ConditionScores,
+    measured: ConditionScores,
     reference: ConditionScores,
     clusters: np.ndarray,
     chosen: np.ndarray,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"group": group, "name": name, "captions": int(chosen.sum())}
-    for metric, values in own.scores.values.items():
-        weights = own.scores.weights(metric)
+    for metric, values in measured.scores.values.items():
+        weights = measured.scores.weights(metric)
         weights = None if weights is None else weights[chosen]
         if weights is not None and not weights.any():
             continue
         mean = weighted_mean(values[chosen], clusters[chosen], weights)
         row[metric] = {"value": mean.value, "interval95": list(mean.interval95 or ())}
-        if own is not reference:
+        if measured is not reference:
             before = reference.scores.values[metric][chosen]
             change = paired_difference(values[chosen], before, clusters[chosen], weights)
             row[metric]["difference"] = {"value": change.value, "interval95": list(change.interval95 or ())}

@@ -66,13 +66,13 @@ def by_class(speech: Score, text: Score, names: Sequence[str]) -> list[dict[str,
     "captions"}."""
     weights, rows = _weights(speech), []
     for label in np.unique(speech.clusters):
-        own = (speech.clusters == label) & (weights > 0)
-        if own.any():
+        in_class = (speech.clusters == label) & (weights > 0)
+        if in_class.any():
             values = {
-                side: float(np.average(score.values[own], weights=weights[own]))
+                side: float(np.average(score.values[in_class], weights=weights[in_class]))
                 for side, score in (("speech", speech), ("text", text))
             }
-            rows.append({"class": names[int(label)], **values, "captions": int(own.sum())})
+            rows.append({"class": names[int(label)], **values, "captions": int(in_class.sum())})
     return sorted(rows, key=lambda row: row["speech"] - row["text"])
 
 
@@ -109,7 +109,7 @@ def _statistics(scores: Sequence[Score]) -> tuple[list[Statistic], int] | None:
         weights = _weights(scores[0])[kept]
         totals = np.bincount(cluster, weights)
         sums = [np.bincount(cluster, score.values[kept] * weights) for score in scores]
-        return [lambda m, own=own: (m @ own) / (m @ totals) for own in sums], len(totals)
+        return [lambda m, run_sums=run_sums: (m @ run_sums) / (m @ totals) for run_sums in sums], len(totals)
     if all(score.statistic for score in scores):
         return [score.statistic for score in scores], 0
     return None
@@ -142,13 +142,13 @@ def _interval(
     value, variance = jackknife(statistic, clusters)
     if not np.isfinite(value) or not np.isfinite(variance):
         return None
-    parts = [(float(variance), clusters - 1)]
+    components = [(float(variance), clusters - 1)]
     for scores in sides:
         if len(scores) > 1:
             runs = np.var([score.value for score in scores], ddof=1) / len(scores)
-            parts.append((float(runs), len(scores) - 1))
+            components.append((float(runs), len(scores) - 1))
     shares = all(score.values is not None for scores in sides for score in scores)
-    return t_interval(float(value), parts, clusters, bounds if shares else None)
+    return t_interval(float(value), components, clusters, bounds if shares else None)
 
 
 def _weights(score: Score) -> np.ndarray:

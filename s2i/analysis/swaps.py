@@ -68,12 +68,12 @@ def generate_sentences(
 ) -> Iterator[tuple[range, np.ndarray]]:
     """Images of a sentence a swap, from the noise of the swap's caption: places in `swaps`, and their images
     (B, H, W, 3) uint8. `kind`: of swaps, for the line of progress."""
-    parts = [range(start, min(start + BATCH, len(swaps))) for start in range(0, len(swaps), BATCH)]
-    for part in progress(parts, len(parts), f"{bank.path.config.modality}: {kind}"):
-        captions = [swaps[place].caption for place in part]
+    batches = [range(start, min(start + BATCH, len(swaps))) for start in range(0, len(swaps), BATCH)]
+    for places in progress(batches, len(batches), f"{bank.path.config.modality}: {kind}"):
+        captions = [swaps[place].caption for place in places]
         keys = [caption_key(bank.pack, caption) for caption in captions]
-        encoding = encode([texts[place] for place in part], captions)
-        yield part, to_uint8(bank.path.generate(encoding, keys, bank.settings.seed).images[-1])
+        encoding = encode([texts[place] for place in places], captions)
+        yield places, to_uint8(bank.path.generate(encoding, keys, bank.settings.seed).images[-1])
 
 
 def encoder_of(bank: FeatureBank) -> Encode:

@@ -121,9 +121,9 @@ def _generate(
     """Predictions for the images of sentences, from the noise of the swaps' captions."""
     predictions: list[Predictions] = []
     images: dict[int, np.ndarray] = {}
-    for part, generated in generate_sentences(bank, swaps, texts, encode, "word swaps"):
+    for places, generated in generate_sentences(bank, swaps, texts, encode, "word swaps"):
         predictions.append(bank.classifier.look([to_tensor(torch.from_numpy(generated))]))
-        images |= {place: generated[row] for row, place in enumerate(part) if place in examples}
+        images |= {place: generated[row] for row, place in enumerate(places) if place in examples}
     names = known_attributes(bank)
     answers = {name: np.concatenate([each.answers(name) for each in predictions]) for name in names}
     return answers, images

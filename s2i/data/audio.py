@@ -190,8 +190,8 @@ def features(waveform: Tensor, config: AudioConfig) -> Tensor:
 
     Raises InputError as `log_mel`, or as the pretrained network of `config.front_end` does.
     """
-    found = unnormalised_features(waveform, config)
-    return normalise(found) if config.cmvn else found
+    unnormalised = unnormalised_features(waveform, config)
+    return normalise(unnormalised) if config.cmvn else unnormalised
 
 
 def unnormalised_features(waveform: Tensor, config: AudioConfig) -> Tensor:

@@ -87,11 +87,11 @@ def evaluation_batches(
         tokens = {int(index): encode_caption(pack, index, vocabulary, words) for index in chosen}
     chosen = chosen[np.argsort(caption_lengths(pack, tokens)[chosen], kind="stable")]
     for start in range(0, len(chosen), batch_size):
-        part = chosen[start : start + batch_size]
-        images, cut = pack.caption_image[part], None
+        indices = chosen[start : start + batch_size]
+        images, cut = pack.caption_image[indices], None
         if image_size:
-            cut = read_images(pack, images, centre_crops(pack, len(part)), image_size)
-        yield make_batch(pack, part, cut, modality, tokens)
+            cut = read_images(pack, images, centre_crops(pack, len(indices)), image_size)
+        yield make_batch(pack, indices, cut, modality, tokens)
 
 
 def pad_mels(mels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -192,7 +192,7 @@ class CaptionedImages(Dataset):
     @cached_property
     def _same_words(self) -> dict[int, np.ndarray]:
         """{caption: the other recordings of its image with the same text}, where there are any."""
-        found: dict[int, np.ndarray] = {}
+        others: dict[int, np.ndarray] = {}
         for image in self.candidates:
             captions = self._usable[self._first[image] : self._first[image + 1]]
             texts = [self.pack.caption(index).text for index in captions]
@@ -200,8 +200,8 @@ class CaptionedImages(Dataset):
                 same = [other == text and text is not None for other in texts]
                 same[place] = False
                 if any(same):
-                    found[int(captions[place])] = captions[same]
-        return found
+                    others[int(captions[place])] = captions[same]
+        return others
 
     def _crop(self, images: np.ndarray, crops: np.ndarray) -> torch.Tensor:
         return read_images(self.pack, images, crops, self.image_size)

@@ -76,13 +76,13 @@ def _extract_outside(waveform: Tensor, config: AudioConfig) -> Tensor:
     with _LOCK:
         front_end = _construct(config)
     with torch.no_grad():
-        found = front_end(waveform).float().cpu()
-    if found.ndim != 2 or not len(found) or found.shape[1] != config.mel_bins:
+        features = front_end(waveform).float().cpu()
+    if features.ndim != 2 or not len(features) or features.shape[1] != config.mel_bins:
         raise InputError(
-            f"expected features (T, {config.mel_bins}) of {config.front_end}, found {tuple(found.shape)}:"
+            f"expected features (T, {config.mel_bins}) of {config.front_end}, found {tuple(features.shape)}:"
             " correct its mel_bins or what it returns"
         )
-    return found
+    return features
 
 
 @lru_cache(maxsize=1)

@@ -291,10 +291,10 @@ def _refuse_no_text(values: Any) -> None:
     if isinstance(values, str) and ("\0" in values or not is_utf8(values)):
         raise ValueError(f"expected text of whole letters, without NUL, found {ascii(values)[:60]}")
     if isinstance(values, (list, dict)):
-        for part in values:
-            _refuse_no_text(part)
+        for item in values:
+            _refuse_no_text(item)
             if isinstance(values, dict):
-                _refuse_no_text(values[part])
+                _refuse_no_text(values[item])
 
 
 def _parse_caption(values: Any, index: int) -> Caption:
@@ -316,8 +316,10 @@ def _check_keys(values: Any, where: str, required: tuple[str, ...], optional: tu
     missing = [key for key in required if key not in values]
     unknown = [key for key in values if key not in required + optional]
     if missing or unknown:
-        parts = [f"no {key}" for key in missing] + [f"an unknown {key!r}" for key in unknown]
-        raise ValueError(f"expected the keys {', '.join(required)} in {where}, found {' and '.join(parts)}")
+        problems = [f"no {key}" for key in missing] + [f"an unknown {key!r}" for key in unknown]
+        raise ValueError(
+            f"expected the keys {', '.join(required)} in {where}, found {' and '.join(problems)}"
+        )
 
 
 def _check(is_right: bool, name: str, expected: str, found: Any) -> None:

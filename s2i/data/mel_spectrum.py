@@ -80,8 +80,8 @@ class _Tables:
         mel = torch.zeros(sum(mels), width)
         self.mel = mel.numpy()
         self.groups = [
-            (matrix, power[covered].view(-1, width), part)
-            for (covered, matrix), part in zip(filters, mel.split(mels), strict=True)
+            (matrix, power[covered].view(-1, width), bands)
+            for (covered, matrix), bands in zip(filters, mel.split(mels), strict=True)
         ]
 
     def transform(self, frames: np.ndarray, power: np.ndarray) -> None:
@@ -91,8 +91,8 @@ class _Tables:
         torch.bmm(self.first, self.by_residue, out=self.partial)
         torch.mm(self.second, self.partial_rows, out=self.bins)
         self.real.square_().addcmul_(self.imaginary, self.imaginary)
-        for matrix, spectrum, part in self.groups:
-            torch.mm(matrix, spectrum, out=part)
+        for matrix, spectrum, bands in self.groups:
+            torch.mm(matrix, spectrum, out=bands)
         np.copyto(power, self.mel[:, :count].T)
 
 

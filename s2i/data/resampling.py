@@ -47,12 +47,12 @@ def _resample_anew(waveform: Tensor, rate: int, wanted: int, length: int) -> Ten
     neighbours = torch.arange(2 * width + 1)  # counted from the first input that an output hears
     cut_off = min(rate, wanted) * _ROLLOFF / rate  # over the input's Nyquist frequency
     block = max(1, _BLOCK // len(neighbours))
-    parts = []
+    outputs = []
     for start in range(0, length, block):
         # Whole numbers until the last: a minute has more places than a float32 can tell apart.
         places = torch.arange(start, min(start + block, length)) * rate
         first, between = places // wanted, (places % wanted).double() / wanted
         time = ((neighbours - width) - between[:, None]).mul(cut_off).clamp(-_ZEROS, _ZEROS).float()
         taps = torch.sinc(time) * torch.cos(time * (torch.pi / 2 / _ZEROS)).square() * cut_off
-        parts.append((padded[first[:, None] + neighbours] * taps).sum(dim=1))
-    return torch.cat(parts)
+        outputs.append((padded[first[:, None] + neighbours] * taps).sum(dim=1))
+    return torch.cat(outputs)

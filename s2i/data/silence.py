@@ -104,7 +104,7 @@ def _without_clicks(sound: np.ndarray) -> np.ndarray:
     """Indices of frames of sound (T,), without those that are few and apart from all others."""
     heard = np.flatnonzero(sound)
     together = np.split(heard, 1 + np.flatnonzero(np.diff(heard) > _count(BRIDGE)))
-    long = [part for part in together if len(part) >= _count(LEAST_SOUND)]
+    long = [stretch for stretch in together if len(stretch) >= _count(LEAST_SOUND)]
     return np.concatenate([heard[:0], *long])
 
 

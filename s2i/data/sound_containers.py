@@ -46,8 +46,8 @@ def decode(path: Path, longest: float) -> tuple[np.ndarray, int]:
             rate, channels = track.rate, track.codec_context.channels
             packed = av.AudioResampler(format="flt", layout=track.layout, rate=rate)
             for frame in chain(container.decode(track), [None]):  # None: what is left
-                for part in packed.resample(frame):
-                    blocks.append(part.to_ndarray().reshape(-1, channels))
+                for resampled_frame in packed.resample(frame):
+                    blocks.append(resampled_frame.to_ndarray().reshape(-1, channels))
                     count += len(blocks[-1])
                 if count > longest * rate:
                     raise InputError(

@@ -25,7 +25,7 @@ def tokenise(text: str) -> list[str]:
     ['a', 'black', 'and', 'white', 'bird', '2', 'of', 'the', "robin's", 'wings']
     """
     spaced = "".join(map(_spaced, unicodedata.normalize("NFC", text).lower()))
-    return [word for word in (part.strip("'") for part in spaced.split()) if word]
+    return [word for word in (token.strip("'") for token in spaced.split()) if word]
 
 
 def has_word(text: str) -> bool:
@@ -134,7 +134,7 @@ class Vocabulary:
 
     def unread(self, text: str, words: int) -> Unread:
         """What an encoder of at most `words` words passes over in a text."""
-        unknown = (word for word in tokenise(text) if not any(part in self for part in self.read(word)))
+        unknown = (word for word in tokenise(text) if not any(token in self for token in self.read(word)))
         beyond = tuple(self.read(text)[words:])
         return Unread(tuple(dict.fromkeys(unknown)), beyond, words, self.units)
 
@@ -153,8 +153,8 @@ class Vocabulary:
         if UNKNOWN < len(self._special):
             return words
         # Published tokenisers divide at an apostrophe: bird's is bird and s.
-        parts = (part for word in words for part in ([word] if word in self else word.split("'")))
-        return [part for part in parts if part in self]
+        tokens = (token for word in words for token in ([word] if word in self else word.split("'")))
+        return [token for token in tokens if token in self]
 
     def _example(self) -> str:
         longest = sorted(self._words, key=len)[-3:]

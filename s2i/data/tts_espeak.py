@@ -162,7 +162,7 @@ class Espeak:
 
     def _samples(self, text: str, voice: str, rate: int, pitch: int) -> tuple[np.ndarray, int, list[int]]:
         """The samples as espeak-ng makes them, float32, their rate in Hz, and at which each word begins."""
-        parts: list[bytes] = []
+        chunks: list[bytes] = []
         words_at: list[int] = []
         room = 0
 
@@ -170,7 +170,7 @@ class Espeak:
         def collect(samples, count, events):
             nonlocal room
             if count > 0:
-                parts.append(ctypes.string_at(samples, 2 * count))
+                chunks.append(ctypes.string_at(samples, 2 * count))
                 room -= count
             number = 0
             while events and events[number].type:
@@ -204,7 +204,7 @@ class Espeak:
                 f"expected a sentence of up to {_LONGEST:g} s, found {len(text)} letters that take longer to"
                 f" speak, {text[:40]!r}...: shorten it"
             )
-        return np.frombuffer(b"".join(parts), np.int16).astype(np.float32) / 32768, sample_rate, words_at
+        return np.frombuffer(b"".join(chunks), np.int16).astype(np.float32) / 32768, sample_rate, words_at
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class Classifier:
                 outputs = self.network(images.to(self.device))
                 features.append(outputs[0].float().cpu())
                 logits.append({name: value.float().softmax(1).cpu() for name, value in outputs[1].items()})
-        probabilities = {name: torch.cat([part[name] for part in logits]).numpy() for name in self.heads}
+        probabilities = {name: torch.cat([batch[name] for batch in logits]).numpy() for name in self.heads}
         return Predictions(torch.cat(features).numpy(), probabilities)
 
 

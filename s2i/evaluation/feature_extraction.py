@@ -59,8 +59,8 @@ def generated_features(
         path, settings = captions.path, replace(captions.settings, processes=1)
         job = (_folder(captions), path.config.data, path.config.modality, settings)
         job += (captions.readable, list(names), selection, kept)
-        jobs = ((_device(path.device, part), *job, missing[part::processes]) for part in range(processes))
-        for generated in in_processes(_generate_part, jobs, processes):
+        jobs = ((_device(path.device, rank), *job, missing[rank::processes]) for rank in range(processes))
+        for generated in in_processes(_generate_share, jobs, processes):
             outputs |= generated
     elif len(missing):
         outputs = _generate_rows(captions, networks, names, stores, selection, missing, kept)
@@ -72,12 +72,12 @@ def real_features(
 ) -> Features:
     """Features of every image of a pack, in order, or of some: indices (N,)."""
     chosen = np.arange(len(pack.records)) if images is None else images
-    part = "" if images is None else f"-{_hash(','.join(map(str, images.tolist())))[:8]}"
+    suffix = "" if images is None else f"-{_hash(','.join(map(str, images.tolist())))[:8]}"
     total = len(chosen)
     # The own encoders read what they were trained on, which may be larger than what is generated.
     size = pack.packed_size if extractor.name == ENCODERS else captions.path.config.generated_size
     made_from = {**_made_from(captions, extractor, pack), "generated_size": size}
-    name = f"real-{pack.folder.name}{part}-{_file_name(extractor)}"
+    name = f"real-{pack.folder.name}{suffix}-{_file_name(extractor)}"
     store = FeatureStore(_shared_folder(captions), name, made_from, total, extractor.outputs)
     missing = store.missing
     if len(missing):
@@ -136,12 +136,12 @@ def _generate_rows(
     return outputs
 
 
-def _device(device: torch.device, part: int) -> str:
+def _device(device: torch.device, rank: int) -> str:
     """Of one of several processes: the GPUs in turn."""
-    return f"cuda:{part % torch.cuda.device_count()}" if device.type == "cuda" else device.type
+    return f"cuda:{rank % torch.cuda.device_count()}" if device.type == "cuda" else device.type
 
 
-def _generate_part(
+def _generate_share(
     device: str,
     model: Path,
     data: DataConfig,

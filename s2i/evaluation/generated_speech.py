@@ -95,7 +95,7 @@ class GeneratedSpeech:
     def through_images(self) -> Iterator[Tensor]:
         """A log-mel (T, M) of each of `captions`: of the image that is generated from its recording."""
         path = self.model.path("speech").sampling(self.settings.truncation, self.settings.guidance)
-        places, found = [], []
+        places, log_mels = [], []
         batches = evaluation_batches(self.pack, self.captions, self.settings.batch_size, "speech")
         for batch in progress(
             batches, -(-len(self.captions) // self.settings.batch_size), "speech from speech"
@@ -106,9 +106,9 @@ class GeneratedSpeech:
                 images = torch.nn.functional.interpolate(
                     images, (self.path.config.packed_size,) * 2, mode="bilinear", antialias=True
                 )
-            found += self.path.generate(images, keys, self.settings.seed)
+            log_mels += self.path.generate(images, keys, self.settings.seed)
             places += np.searchsorted(self.captions, batch.captions.numpy()).tolist()
-        yield from (found[row] for row in np.argsort(places))
+        yield from (log_mels[row] for row in np.argsort(places))
 
     def recordings(self) -> tuple[list[Tensor], np.ndarray]:
         """The log-mels of all recordings of `images`, as long as generated ones are; and their classes."""

@@ -76,12 +76,12 @@ class TrainedSpeechClassifier:
         after what is said is cut, as it is of recordings."""
         places = np.searchsorted(self.classes, self.known)
         spoken = [self._as_read(mel) for mel in log_mels]
-        found = []
+        choices = []
         for start in range(0, len(spoken), BATCH):
             mels, lengths = pad_mels(spoken[start : start + BATCH])
             logits = self.network(mels.to(self.device), lengths.to(self.device))
-            found.append(logits[:, places].argmax(1).cpu().numpy())
-        return np.array(self.known)[np.concatenate(found)]
+            choices.append(logits[:, places].argmax(1).cpu().numpy())
+        return np.array(self.known)[np.concatenate(choices)]
 
     def _as_read(self, log_mel: Tensor) -> Tensor:
         heard = without_silence(log_mel)

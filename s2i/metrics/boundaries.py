@@ -30,14 +30,14 @@ class BoundaryScores:
     r_value: float
 
 
-def count_matches(true: Sequence[float], found: Sequence[float], tolerance: float) -> int:
+def count_matches(true: Sequence[float], detected: Sequence[float], tolerance: float) -> int:
     """Pairs of the largest one-to-one matching of two rising lists of times, each within the tolerance.
 
     The earliest pair that fits is always part of one: all windows are equally wide.
     """
     first = second = matches = 0
-    while first < len(true) and second < len(found):
-        apart = found[second] - true[first]
+    while first < len(true) and second < len(detected):
+        apart = detected[second] - true[first]
         if abs(apart) <= tolerance + 1e-9:  # times are multiples of a frame: rounding is not to decide
             matches, first, second = matches + 1, first + 1, second + 1
         elif apart > 0:
@@ -48,14 +48,14 @@ def count_matches(true: Sequence[float], found: Sequence[float], tolerance: floa
 
 
 def score_boundaries(
-    true: Sequence[Sequence[float]], found: Sequence[Sequence[float]], tolerance: float
+    true: Sequence[Sequence[float]], detected: Sequence[Sequence[float]], tolerance: float
 ) -> BoundaryScores:
     """Scores of found boundaries, in s, an utterance a list, both rising. 0 where there are none."""
-    matches = sum(count_matches(*pair, tolerance) for pair in zip(true, found, strict=True))
-    count_true, count_found = sum(map(len, true)), sum(map(len, found))
-    precision, recall = matches / max(1, count_found), matches / max(1, count_true)
-    f1 = 2 * matches / max(1, count_true + count_found)
-    over = count_found / max(1, count_true) - 1  # recall / precision - 1
+    matches = sum(count_matches(*pair, tolerance) for pair in zip(true, detected, strict=True))
+    count_true, count_detected = sum(map(len, true)), sum(map(len, detected))
+    precision, recall = matches / max(1, count_detected), matches / max(1, count_true)
+    f1 = 2 * matches / max(1, count_true + count_detected)
+    over = count_detected / max(1, count_true) - 1  # recall / precision - 1
     away = sqrt((1 - recall) ** 2 + over**2)
     beside = (-over + recall - 1) / sqrt(2)
     return BoundaryScores(precision, recall, f1, 1 - (abs(away) + abs(beside)) / 2)

@@ -118,12 +118,12 @@ def _within(points: Tensor, others: Tensor, neighbours: int) -> np.ndarray:
     """Which points lie in the manifold of the others."""
     # Itself is the nearest, so one more.
     nearest = [
-        _apart(part, others).topk(neighbours + 1, largest=False).values[:, -1]
-        for part in others.split(_ROWS_A_BLOCK)
+        _apart(block, others).topk(neighbours + 1, largest=False).values[:, -1]
+        for block in others.split(_ROWS_A_BLOCK)
     ]
     radii = torch.cat(nearest)
     return np.concatenate(
-        [(_apart(part, others) <= radii).any(1).numpy() for part in points.split(_ROWS_A_BLOCK)]
+        [(_apart(block, others) <= radii).any(1).numpy() for block in points.split(_ROWS_A_BLOCK)]
     )
 
 
@@ -166,9 +166,9 @@ def _kernel_sums(
 def _over_copies(sums: np.ndarray, multiplicities: np.ndarray) -> np.ndarray:
     """Total over pairs of sampled clusters, each copy paired with itself and with copies of others:
     (R,)."""
-    own = np.diag(sums)
-    between = np.einsum("rc,rc->r", multiplicities @ (sums - np.diag(own)), multiplicities)
-    return between + multiplicities @ own
+    diagonal = np.diag(sums)
+    between = np.einsum("rc,rc->r", multiplicities @ (sums - np.diag(diagonal)), multiplicities)
+    return between + multiplicities @ diagonal
 
 
 def _entropy(probabilities: np.ndarray) -> np.ndarray:

@@ -18,9 +18,9 @@ def rankings(queries: Tensor, gallery: Tensor, chunk: int = 1024) -> Iterator[tu
     """
     unit = F.normalize(gallery.float(), dim=1).t()
     for start in range(0, len(queries), chunk):
-        part = slice(start, min(start + chunk, len(queries)))
-        cosines = F.normalize(queries[part].float(), dim=1) @ unit
-        yield part, cosines.argsort(dim=1, descending=True, stable=True)
+        rows = slice(start, min(start + chunk, len(queries)))
+        cosines = F.normalize(queries[rows].float(), dim=1) @ unit
+        yield rows, cosines.argsort(dim=1, descending=True, stable=True)
 
 
 def average_precision(relevant: Tensor) -> Tensor:
@@ -46,25 +46,25 @@ def retrieve_by_class(
     """
     values: dict[str, list[Tensor]] = {f"recall@{k}": [] for k in RANKS} | {"mAP": []}
     values |= {"rank": []} if ranks else {}
-    for part, order in rankings(queries, gallery):
-        relevant = gallery_classes[order] == query_classes[part].unsqueeze(1)
+    for rows, order in rankings(queries, gallery):
+        relevant = gallery_classes[order] == query_classes[rows].unsqueeze(1)
         for k in RANKS:
             values[f"recall@{k}"].append(relevant[:, :k].any(1).float())
         values["mAP"].append(average_precision(relevant).float())
         if ranks:
             first = relevant.float().argmax(1) + 1  # the first of equals
             values["rank"].append(torch.where(relevant.any(1), first, relevant.shape[1] + 1).float())
-    return {name: torch.cat(parts) for name, parts in values.items()}
+    return {name: torch.cat(chunks) for name, chunks in values.items()}
 
 
-def r_precision(images: Tensor, captions: Tensor, own: Tensor, others: Tensor) -> Tensor:
+def r_precision(images: Tensor, captions: Tensor, matches: Tensor, others: Tensor) -> Tensor:
     """Whether each image is nearer to its own caption than to every other candidate (AttnGAN, section 4).
 
     A tie is a miss: an R-precision encoder that gives all captions one vector knows nothing.
 
     Args:
         images: (N, D); captions: (M, D), of any length.
-        own: (N,) index of each image's caption; others: (N, K) indices of its mismatching candidates.
+        matches: (N,) index of each image's caption; others: (N, K) indices of its mismatching candidates.
 
     Returns:
         (N,) float32 of 0 and 1.
@@ -72,10 +72,10 @@ def r_precision(images: Tensor, captions: Tensor, own: Tensor, others: Tensor) -
     unit = F.normalize(captions.float(), dim=1)
     hits = []
     for start in range(0, len(images), 256):  # 256 x 100 candidates at a time
-        part = slice(start, start + 256)
-        generated = F.normalize(images[part].float(), dim=1)
-        right = (generated * unit[own[part]]).sum(1)
-        wrong = torch.einsum("nd,nkd->nk", generated, unit[others[part]])
+        rows = slice(start, start + 256)
+        generated = F.normalize(images[rows].float(), dim=1)
+        right = (generated * unit[matches[rows]]).sum(1)
+        wrong = torch.einsum("nd,nkd->nk", generated, unit[others[rows]])
         hits.append((right > wrong.max(1).values + 1e-6).float())
     return torch.cat(hits)
 

@@ -137,22 +137,22 @@ def jackknife(statistic: Statistic, clusters: int) -> tuple[np.ndarray, np.ndarr
 
 def t_interval(
     value: float,
-    parts: Sequence[tuple[float, int]],
+    components: Sequence[tuple[float, int]],
     clusters: int,
     bounds: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
-    """Student's t interval of a value whose variance is a sum of independent parts.
+    """Student's t interval of a value whose variance is a sum of independent components.
 
     Its degrees of freedom are Satterthwaite's (1946). With bounds, the value's logit between them has the t
     interval, by the delta method. A value at a bound, from which no cluster differs, has the interval of as
     many trials that all ended alike (Clopper and Pearson 1934), for the next cluster may.
 
     Args:
-        parts: each part's variance and degrees of freedom.
+        components: each component's variance and degrees of freedom.
     """
-    variance = sum(part for part, _ in parts)
+    variance = sum(component for component, _ in components)
     if bounds is None:
-        reach = _reach(parts, variance)
+        reach = _reach(components, variance)
         return value - reach, value + reach
     low, high = bounds
     share = (value - low) / (high - low)
@@ -162,16 +162,16 @@ def t_interval(
         alike = _TAIL ** (1 / clusters)
         ends = (alike, 1.0) if share > 0.5 else (0.0, 1 - alike)
     else:
-        reach = _reach(parts, variance) / (high - low) / (share * (1 - share))
+        reach = _reach(components, variance) / (high - low) / (share * (1 - share))
         ends = tuple(expit(logit(share) + side * reach) for side in (-1, 1)) if reach else (share, share)
     return tuple(float(low + (high - low) * end) for end in ends)
 
 
-def _reach(parts: Sequence[tuple[float, int]], variance: float) -> float:
+def _reach(components: Sequence[tuple[float, int]], variance: float) -> float:
     """Half the width of a t interval."""
     if variance <= _ROUNDING**2:
         return 0.0
-    freedom = variance**2 / sum(part**2 / free for part, free in parts)
+    freedom = variance**2 / sum(component**2 / free for component, free in components)
     return float(stdtrit(freedom, 1 - _TAIL) * np.sqrt(variance))
 
 

@@ -103,8 +103,8 @@ class SpeechAugmentation:
 
     def _in_room(self, power: np.ndarray, timing: Timing, random: np.random.Generator) -> np.ndarray:
         """Mel power with its silences, and in a room."""
-        part, in_room = self.config.room, _happens(random, self.config.room)
-        seconds = random.uniform(LEAST_REVERBERATION, max(part.strength, LEAST_REVERBERATION))
+        room, in_room = self.config.room, _happens(random, self.config.room)
+        seconds = random.uniform(LEAST_REVERBERATION, max(room.strength, LEAST_REVERBERATION))
         if in_room or timing.before + timing.after + timing.pause:
             tail = round(seconds / self.audio.hop) if in_room else 0
             power = with_silence(power, power @ self.loudness, timing, random.random(), tail)

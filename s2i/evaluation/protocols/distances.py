@@ -124,8 +124,8 @@ def clean_distances(bank: FeatureBank) -> list[Score]:
 def _imagenet_distances(bank: FeatureBank, name: str) -> list[Score]:
     if bank.extractor(name) is None or len(bank.captions.generated) < 2 or len(bank.pack.records) < 4:
         return []
-    parts = _between(bank, bank.generated(name)[FEATURES], bank.real(name)[FEATURES])
-    return [score for part in parts for score in part]
+    groups = _between(bank, bank.generated(name)[FEATURES], bank.real(name)[FEATURES])
+    return [score for group in groups for score in group]
 
 
 def _between(
@@ -161,7 +161,7 @@ def _by_torch_fidelity(first: np.ndarray, second: np.ndarray, counts: dict[str, 
     if min(counts.values()) <= NEIGHBOURS:
         return []
     one, other = torch.from_numpy(first), torch.from_numpy(second)
-    statistics = [fid_features_to_statistics(part.double()) for part in (one, other)]
+    statistics = [fid_features_to_statistics(features.double()) for features in (one, other)]
     frechet = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
     size = min(SUBSET_SIZE, *counts.values())
     subsets = {"kid_subsets": SUBSETS, "kid_subset_size": size, "rng_seed": SHUFFLE}

@@ -59,9 +59,9 @@ def retrieval_of_exact_image(bank: FeatureBank) -> list[Score]:
     """As retrieval_by_caption, but relevant is the caption's own image alone, the measure of data without
     classes (Flickr8k, Places). mAP is the mean of 1 / its rank. Intervals: t over classes."""
     captions = bank.captions
-    own, labels = bank.pack.caption_image[captions.readable], captions.labels(captions.readable)
+    targets, labels = bank.pack.caption_image[captions.readable], captions.labels(captions.readable)
     images = np.arange(len(bank.pack.records))
-    return _scores(bank.caption_embeddings, bank.image_embeddings, own, images, labels, "captions")
+    return _scores(bank.caption_embeddings, bank.image_embeddings, targets, images, labels, "captions")
 
 
 @protocol("encoders", "", "captions of the split")

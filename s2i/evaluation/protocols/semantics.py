@@ -91,7 +91,7 @@ def r_precision(bank: FeatureBank) -> list[Score]:
     if mismatches is None:
         return []
     embeddings = encoder.encode(bank.pack, readable, bank.settings.batch_size)
-    own = torch.from_numpy(np.searchsorted(readable, captions))
+    matches = torch.from_numpy(np.searchsorted(readable, captions))
     labels, images = bank.captions.labels(captions), bank.pack.caption_image[captions]
     folds = min(FOLDS, len(captions))
     counts = {"images": len(captions), "candidates": CANDIDATES, "folds": folds}
@@ -101,7 +101,9 @@ def r_precision(bank: FeatureBank) -> list[Score]:
     }
     scores = []
     for of, rows in features.items():
-        hits = retrieval.r_precision(torch.from_numpy(rows), embeddings, own, torch.from_numpy(mismatches))
+        hits = retrieval.r_precision(
+            torch.from_numpy(rows), embeddings, matches, torch.from_numpy(mismatches)
+        )
         score = mean_score("r_precision", hits.numpy(), labels, counts, of=of)
         scores.append(_with_spread(score, folds, bank.settings.seed))
     return [*scores, Score("r_precision", 1 / CANDIDATES, counts, of="chance")]
@@ -164,7 +166,7 @@ def _mismatches(captions: CaptionSet, generated: np.ndarray, readable: np.ndarra
 
 def _with_spread(score: Score, folds: int, seed: int) -> Score:
     order = np.random.default_rng(seed).permutation(len(score.values))
-    means = [score.values[part].mean() for part in np.array_split(order, folds)]
+    means = [score.values[fold].mean() for fold in np.array_split(order, folds)]
     return replace(score, spread=float(np.std(means)))
 
 
@@ -172,8 +174,8 @@ def _precision_among_others(features: Tensor, classes: np.ndarray) -> np.ndarray
     """Average precision of each image's ranking of all others: (N, F), (N,) -> (N,)."""
     labels = torch.from_numpy(classes)
     precision = []
-    for part, order in retrieval.rankings(features, features):
-        own = torch.arange(part.start, part.stop).unsqueeze(1)
-        others = order[order != own].view(len(order), -1)
-        precision.append(retrieval.average_precision(labels[others] == labels[part].unsqueeze(1)))
+    for rows, order in retrieval.rankings(features, features):
+        queries = torch.arange(rows.start, rows.stop).unsqueeze(1)
+        others = order[order != queries].view(len(order), -1)
+        precision.append(retrieval.average_precision(labels[others] == labels[rows].unsqueeze(1)))
     return torch.cat(precision).numpy()
