@@ -16,10 +16,10 @@ def check_values(config: Config, origin: str) -> None:
         value = value_of(config, key)
         if isinstance(value, dict):  # options of a network, which checks them
             continue
-        for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, str):
-                check_text(key, part, origin)
-            elif not isinstance(part, bool) and not setting.allows(part):
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, str):
+                check_text(key, item, origin)
+            elif not isinstance(item, bool) and not setting.allows(item):
                 raise InputError(f"{origin}: expected {key} of {setting.allowed}, found {value}: change it")
 
 

@@ -80,21 +80,21 @@ def sections() -> dict[str, str]:
 
 
 def _sections(kind: type, prefix: str) -> list[tuple[str, str]]:
-    found = [(prefix.rstrip("."), inspect.getdoc(kind).partition("\n\n")[0].replace("\n", " "))]
+    summaries = [(prefix.rstrip("."), inspect.getdoc(kind).partition("\n\n")[0].replace("\n", " "))]
     for item in fields(kind):
         hint = get_type_hints(kind)[item.name]
         if is_dataclass(hint):
-            found += _sections(hint, f"{prefix}{item.name}.")
-    return found
+            summaries += _sections(hint, f"{prefix}{item.name}.")
+    return summaries
 
 
 def _meanings(kind: type, prefix: str = "") -> dict[str, str]:
     """{dotted key: the comment beside it}."""
-    found, comments = {}, _comments(kind)
+    meanings, comments = {}, _comments(kind)
     for item in fields(kind):
         hint, name = get_type_hints(kind)[item.name], f"{prefix}{item.name}"
-        found |= _meanings(hint, f"{name}.") if is_dataclass(hint) else {name: comments.get(item.name, "")}
-    return found
+        meanings |= _meanings(hint, f"{name}.") if is_dataclass(hint) else {name: comments.get(item.name, "")}
+    return meanings
 
 
 def _comments(kind: type) -> dict[str, str]:
@@ -102,7 +102,7 @@ def _comments(kind: type) -> dict[str, str]:
 
     A line "Of the plain ones:" is of all fields below it, up to the next such line.
     """
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     heading, above, name, beside = "", [], "", []
     source = io.StringIO(textwrap.dedent(inspect.getsource(kind)))
     names, is_line_begun = {item.name for item in fields(kind)}, False
@@ -120,11 +120,11 @@ def _comments(kind: type) -> dict[str, str]:
         elif token.type == tokenize.NEWLINE:
             if name:
                 words = " ".join([*above, *beside])
-                found[name] = f"of {heading}: {words}" if heading and words else words
+                comments[name] = f"of {heading}: {words}" if heading and words else words
             name, above, beside, is_line_begun = "", [], [], False
         elif token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING):
             is_line_begun = True
-    return found
+    return comments
 
 
 def _kind(hint: Any) -> str:

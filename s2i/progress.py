@@ -42,11 +42,11 @@ def progress(
         now = time.monotonic()
         if now - last >= seconds:
             left = (total - done) * (now - begun) / (done - start)
-            parts = (f"{done} of {total}, {now - begun:.0f} s, about {duration(left)} left", note())
-            say(f"{label}: {'; '.join(filter(None, parts))}")
+            clauses = (f"{done} of {total}, {now - begun:.0f} s, about {duration(left)} left", note())
+            say(f"{label}: {'; '.join(filter(None, clauses))}")
             last = now
-    parts = (f"{done} of {total} in {time.monotonic() - begun:.1f} s", note())
-    say(f"{label}: {'; '.join(filter(None, parts))}")
+    clauses = (f"{done} of {total} in {time.monotonic() - begun:.1f} s", note())
+    say(f"{label}: {'; '.join(filter(None, clauses))}")
 
 
 def duration(seconds: float) -> str:

@@ -29,7 +29,7 @@ class Cell:
     remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.text, *self.remarks) if part)
+        return " ".join(phrase for phrase in (self.text, *self.remarks) if phrase)
 
     def html(self) -> str:
         remarks = "".join(f"<small>{escape(remark)}</small>" for remark in self.remarks if remark)
@@ -49,9 +49,9 @@ Row = Mapping[str, "str | Cell"]  # by the names of columns; a missing cell is a
 
 def metric_label(metric: str) -> str:
     """A metric's name for people; "attribute_accuracy/wing" is "Attribute accuracy: wing"."""
-    name, _, part = metric.partition("/")
+    name, _, qualifier = metric.partition("/")
     label = LABELS.get(name) or name.replace("_", " ").capitalize()
-    return f"{label}: {part.replace('_', ' ')}" if part else label
+    return f"{label}: {qualifier.replace('_', ' ')}" if qualifier else label
 
 
 def number(

@@ -33,13 +33,13 @@ def commands(
     Args:
         recording: an example's file; else the archive is to be unpacked where the command is given.
     """
-    told = {
+    options = {
         "speech": f"--speech={from_root(recording)}",
         "text": f"--text={request.text.strip()}",
     }
     return [
         shlex.join(
-            ["s2i", "generate", "--model", from_root(model), told[modality], "--seed", str(seed)]
+            ["s2i", "generate", "--model", from_root(model), options[modality], "--seed", str(seed)]
             + ["--stages", "--output", f"{modality}-seed-{seed}.png"]
         )
         for modality in modalities

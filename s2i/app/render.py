@@ -151,11 +151,11 @@ def _speech_player(side: ModalityAnswer, timeline: Timeline) -> str:
 
 def _cut(timeline: Timeline) -> str:
     """Shades over what was cut before and after what is said."""
-    parts = [(0.0, timeline.start), (timeline.stop, timeline.seconds)]
+    silences = [(0.0, timeline.start), (timeline.stop, timeline.seconds)]
     return "".join(
         f'<i class="s2i-cut" title="Not heard: silence" style="left:{_share(start, timeline)};'
         f'width:{_share(stop - start, timeline)}"></i>'
-        for start, stop in parts
+        for start, stop in silences
         if stop - start >= LEAST_CUT
     )
 
@@ -163,13 +163,13 @@ def _cut(timeline: Timeline) -> str:
 def _notes(side: ModalityAnswer) -> str:
     """What is wrong with the recording, or was not read of the text, a sentence each."""
     notes = [*([UNFAMILIAR] if side.is_unfamiliar else []), *side.notes]
-    told = [f"{note[:1].upper()}{note[1:]}.".replace("..", ".") for note in notes]
+    sentences = [f"{note[:1].upper()}{note[1:]}.".replace("..", ".") for note in notes]
     if side.unknown:
-        told.append(f"Not in the model's vocabulary: {', '.join(side.unknown)}.")
+        sentences.append(f"Not in the model's vocabulary: {', '.join(side.unknown)}.")
     if side.unread:
-        told.append(f"Beyond the longest sentence, so ignored: {' '.join(side.unread)}.")
+        sentences.append(f"Beyond the longest sentence, so ignored: {' '.join(side.unread)}.")
     return "".join(
-        f'<p class="s2i-note s2i-doubt" role="status">{escape(note, quote=False)}</p>' for note in told
+        f'<p class="s2i-note s2i-doubt" role="status">{escape(note, quote=False)}</p>' for note in sentences
     )
 
 

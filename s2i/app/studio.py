@@ -91,14 +91,14 @@ def parse_seeds(words: str) -> tuple[int, ...]:
     Raises InputError for anything else, none, more than `MOST_IMAGES`, or one that is too large.
     """
     seeds: dict[int, None] = {}
-    for part in re.split(r"[,;\s]+", re.sub(r"\s*[-\u2013]\s*", "-", words.strip())):
-        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+    for item in re.split(r"[,;\s]+", re.sub(r"\s*[-\u2013]\s*", "-", words.strip())):
+        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", item)
         if not match:
-            raise InputError(f"expected seeds such as 0-3 or 2, 5, 11, found {part!r}: write whole numbers")
+            raise InputError(f"expected seeds such as 0-3 or 2, 5, 11, found {item!r}: write whole numbers")
         first, last = int(match[1]), int(match[2] or match[1])
         if not first <= last <= LARGEST_SEED:
             raise InputError(
-                f"expected seeds from 0 to {LARGEST_SEED}, the smaller first, found {part!r}: choose others"
+                f"expected seeds from 0 to {LARGEST_SEED}, the smaller first, found {item!r}: choose others"
             )
         if last - first >= MOST_IMAGES or len(seeds.keys() | set(range(first, last + 1))) > MOST_IMAGES:
             raise InputError(

@@ -111,11 +111,11 @@ def _or_failure(work: Callable[[], Values], recorded: str | None, more: int = 0)
     try:
         return work()
     except InputError as error:
-        told = as_sentence(str(error), recorded)
+        message = as_sentence(str(error), recorded)
     except Exception:
         traceback.print_exc()  # for the operator of the server
-        told = "The program failed; the error is in the server's log. Try again."
-    return failure(told), "", gradio.update(visible=False), *[_skip()] * more
+        message = "The program failed; the error is in the server's log. Try again."
+    return failure(message), "", gradio.update(visible=False), *[_skip()] * more
 
 
 def as_sentence(message: str, recorded: str | None) -> str:

@@ -179,8 +179,8 @@ def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
-        while part := stream.read(1 << 20):
-            digest.update(part)
+        while block := stream.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -74,7 +74,7 @@ def _take(lock: FileLock, path: Path, wait: bool) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        holder = _told(_read(path))
+        holder = _describe(_read(path))
         if not wait:
             raise InputError(
                 f"expected {path.parent} to be this process's alone, found {holder} at work there:"
@@ -85,7 +85,7 @@ def _take(lock: FileLock, path: Path, wait: bool) -> None:
     left, here = _read(path), socket.gethostname()
     if left and left.get("host") != here:
         # Its lock has ended with it, unless this network file system keeps the locks of each machine apart.
-        say(f"{path.parent}: {_told(left)} was not heard to end; if it is still at work there, end one")
+        say(f"{path.parent}: {_describe(left)} was not heard to end; if it is still at work there, end one")
     with suppress(OSError):
         path.write_text(json.dumps({"pid": os.getpid(), "host": here}), encoding="utf-8")
 
@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, object]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _told(holder: dict[str, object]) -> str:
+def _describe(holder: dict[str, object]) -> str:
     if not holder:
         return "another process"
     return f"process {holder.get('pid')} on {holder.get('host')}"

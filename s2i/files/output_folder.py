@@ -94,7 +94,7 @@ class OutputFolder:
             InputError: the folder is neither new nor empty nor the command's.
         """
         self.path = Path(os.path.realpath(path))
-        self._told, self._command, self._nothing_else, self._older = path, command, nothing_else, older
+        self._given_path, self._command, self._nothing_else, self._older = path, command, nothing_else, older
         self._known: dict[str, set[str]] = defaultdict(set)
         self._check()
 
@@ -108,7 +108,7 @@ class OutputFolder:
         self._note({name: hashlib.sha256(content).hexdigest()})
         with write_atomically(self.path / name, "wb") as stream:
             stream.write(content)
-        return Path(self._told) / name
+        return Path(self._given_path) / name
 
     def append(self, name: str, values: dict[str, Any]) -> None:
         """Add a line to a file of JSON Lines, which is the command's own whatever else has changed it.
@@ -129,7 +129,7 @@ class OutputFolder:
             return (
                 name in self._known
                 and path.is_file()
-                and not any((self.path / part).is_symlink() for part in (name, *_parents(name)))
+                and not any((self.path / relative).is_symlink() for relative in (name, *_parents(name)))
                 and (not self._known[name] or sha256_of(path) in self._known[name])
             )
         except OSError:
@@ -149,7 +149,7 @@ class OutputFolder:
             yield made
             with self.held():
                 if any((self.path / name).exists() for name in self._known):
-                    say(f"{self._told} is replaced")
+                    say(f"{self._given_path} is replaced")
                 self._move(made, last)
 
     @contextmanager
@@ -186,31 +186,31 @@ class OutputFolder:
         if command == self._command:
             sweep(self.path, deep=True)
             if self._nothing_else:
-                refuse_foreign(self._told, f"one that {self._command} wrote", self._known.__contains__)
+                refuse_foreign(self._given_path, f"one that {self._command} wrote", self._known.__contains__)
             return
         if command:
             raise InputError(
-                f"expected a new or empty folder, or one that {self._command} wrote, at {self._told}, found"
-                f" one that {command} wrote: name another"
+                f"expected a new or empty folder, or one that {self._command} wrote, at {self._given_path},"
+                f" found one that {command} wrote: name another"
             )
         owned = set(self._older(self.path)) if self._older else set()
-        refuse_foreign(self._told, f"one that {self._command} wrote", owned.__contains__)
+        refuse_foreign(self._given_path, f"one that {self._command} wrote", owned.__contains__)
         self._known = defaultdict(set, {name: set() for name in owned})
 
     def _refuse(self, name: str) -> None:
         blocked = next(
             (
-                part
-                for part in _parents(name)
-                if os.path.lexists(self.path / part)
-                and ((self.path / part).is_symlink() or not (self.path / part).is_dir())
+                parent
+                for parent in _parents(name)
+                if os.path.lexists(self.path / parent)
+                and ((self.path / parent).is_symlink() or not (self.path / parent).is_dir())
             ),
             name if os.path.lexists(self.path / name) and not self.owns(name) else None,
         )
         if blocked:
             raise InputError(
-                f"expected to write {name} into {self._told}, found {blocked} there, which {self._command}"
-                " did not write, or not as it is now: move it away, or name another folder"
+                f"expected to write {name} into {self._given_path}, found {blocked} there, which"
+                f" {self._command} did not write, or not as it is now: move it away, or name another folder"
             )
 
     def _begin(self) -> None:

@@ -51,8 +51,8 @@ def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
     """A font with all letters of a text; else Pillow's, and an InputWarning."""
-    own = ImageFont.load_default(size)
-    missing = lacking(own, text)
+    default = ImageFont.load_default(size)
+    missing = lacking(default, text)
     for name in SYSTEM_FONTS if missing else ():
         with suppress(OSError):  # there is none of that name
             font = ImageFont.truetype(name, size)
@@ -63,7 +63,7 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
         warnings.warn(
             f"no font here has {named} of the caption: boxes stand for them", InputWarning, stacklevel=4
         )
-    return own
+    return default
 
 
 def lacking(font: ImageFont.FreeTypeFont, text: str) -> list[str]:

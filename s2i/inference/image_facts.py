@@ -87,9 +87,9 @@ def read_image_facts(file: str | Path) -> Facts:
     """What made a PNG of `s2i generate`. Raises InputError for an image that doesn't tell."""
     with open_image(file) as image:
         image.load()  # chunks may stand behind the pixels
-        told = image.info.get(ALL)
+        text = image.info.get(ALL)
     try:
-        facts = json.loads(told)
+        facts = json.loads(text)
         facts["version"], facts["modality"]
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(

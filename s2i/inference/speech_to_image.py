@@ -72,8 +72,8 @@ class SpeechToImage(nn.Module):
         mel = self.log_mel(waveform)
         encoding = self.encoder(mel, torch.full((1,), mel.shape[2], dtype=torch.int64))
         count = noise[0].shape[0] if noise else 1  # a generator without noise has one image of a caption
-        parts = (encoding.sentence, encoding.sequence, encoding.mask)
-        encoding = CaptionEncoding(*(part.expand(count, *part.shape[1:]) for part in parts))
+        tensors = (encoding.sentence, encoding.sequence, encoding.mask)
+        encoding = CaptionEncoding(*(tensor.expand(count, *tensor.shape[1:]) for tensor in tensors))
         return self.generator(encoding, *noise).images[-1]
 
 
@@ -130,9 +130,9 @@ class Recurrence(nn.Module):
 
 def with_recurrence_as_operators(network: nn.Module) -> nn.Module:
     """The network, in which each nn.GRU and nn.LSTM is a `Recurrence`."""
-    for name, part in list(network.named_children()):
-        if type(part) in OPERATORS:
-            setattr(network, name, Recurrence(part))
+    for name, child in list(network.named_children()):
+        if type(child) in OPERATORS:
+            setattr(network, name, Recurrence(child))
         else:
-            with_recurrence_as_operators(part)
+            with_recurrence_as_operators(child)
     return network

@@ -39,12 +39,12 @@ def training_domain(path: GenerationPath) -> Domain | None:
         return None
     chosen = spoken[:: -(-len(spoken) // MOST)]
     batches = evaluation_batches(pack, chosen, BATCH, "speech")
-    order, parts = [], []
+    order, embeddings = [], []
     for batch in progress(batches, -(-len(chosen) // BATCH), "domain of the training recordings"):
         order.append(batch.captions.numpy())
-        parts.append(path.encode(batch).sentence.float().cpu())
+        embeddings.append(path.encode(batch).sentence.float().cpu())
     speakers = [pack.caption(int(index)).speaker or "" for index in np.concatenate(order)]
-    domain = fit_domain(torch.cat(parts), speakers)
+    domain = fit_domain(torch.cat(embeddings), speakers)
     if domain is None:
         say(
             "the model will not know when a recording is unlike those that it was trained on:"

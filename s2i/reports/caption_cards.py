@@ -81,7 +81,7 @@ def _column(number: int, item: GalleryItem) -> str:
 
 
 def _card(number: int, item: GalleryItem) -> str:
-    facts = " · ".join(part for part in (_class(item), _voice(item)) if part)
+    facts = " · ".join(fact for fact in (_class(item), _voice(item)) if fact)
     chips = "".join(_chips(modality, image) for modality, image in item.generated.items())
     stages = "".join(_stages(item, modality) for modality in item.generated)
     attention = "".join(_attention(modality, image) for modality, image in item.generated.items())
@@ -110,8 +110,8 @@ def _chips(modality: str, generated: GalleryImages) -> str:
     chips = []
     for each in generated.predictions:
         style, mark = ("right", "✓") if each.is_right else ("wrong", f"✗ {each.predicted}")
-        told = f"{each.attribute.replace('_', ' ')}: {each.mentioned} {mark}"
-        chips.append(f'<li class="{style}">{escape(told)}</li>')
+        label = f"{each.attribute.replace('_', ' ')}: {each.mentioned} {mark}"
+        chips.append(f'<li class="{style}">{escape(label)}</li>')
     return f'<ul class="chips"><li class="soft">{modality}</li>{"".join(chips)}</ul>'
 
 

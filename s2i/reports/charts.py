@@ -54,23 +54,23 @@ def line_chart(title: str, curves: Sequence[Curve], across: str = "step", note: 
         across = LEFT + x / right * (WIDTH - LEFT - RIGHT)
         return across, HEIGHT - BOTTOM - (y - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
-    parts = []
+    elements = []
     for value in (low, (low + high) / 2, high):
         _, y = place(0, value)
-        parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+        elements.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        elements.append(f'<text x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
     bottom = HEIGHT - 8
-    parts.append(f'<text x="{LEFT}" y="{bottom}">0</text>')
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{bottom}" text-anchor="end">{across} {right:,.0f}</text>')
+    elements.append(f'<text x="{LEFT}" y="{bottom}">0</text>')
+    elements.append(f'<text x="{WIDTH - RIGHT}" y="{bottom}" text-anchor="end">{across} {right:,.0f}</text>')
     for curve in kept:
         points = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in curve.points)
         dashes = ' stroke-dasharray="4 3"' if curve.dashed else ""
         if len(curve.points) == 1:
             x, y = place(*curve.points[0])
-            parts.append(f'<circle class="{curve.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
-        parts.append(f'<polyline class="{curve.style}"{dashes} points="{points}"/>')
+            elements.append(f'<circle class="{curve.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
+        elements.append(f'<polyline class="{curve.style}"{dashes} points="{points}"/>')
     legend = [(curve.name, curve.style, curve.dashed) for curve in kept]
-    return _figure(title, HEIGHT, parts, legend, note=note)
+    return _figure(title, HEIGHT, elements, legend, note=note)
 
 
 def bar_chart(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
@@ -78,19 +78,19 @@ def bar_chart(title: str, rows: Sequence[tuple[str, dict[str, float]]]) -> str:
     if not rows:
         return ""
     styles = list(dict.fromkeys(style for _, values in rows for style in values))
-    parts, y, left = [], TOP, 96
+    elements, y, left = [], TOP, 96
     for label, values in rows:
         middle = y + ROW * len(values) / 2 + 4
-        parts.append(f'<text x="{left - 6}" y="{middle:.0f}" text-anchor="end">{escape(label)}</text>')
+        elements.append(f'<text x="{left - 6}" y="{middle:.0f}" text-anchor="end">{escape(label)}</text>')
         for style, value in values.items():
             width = max(0.0, min(1.0, value)) * (WIDTH - left - 40)
-            parts.append(
+            elements.append(
                 f'<rect class="{style}" x="{left}" y="{y}" width="{width:.1f}" height="{ROW - 3}"/>'
                 f'<text x="{left + width + 4:.1f}" y="{y + ROW - 4}">{value:.3f}</text>'
             )
             y += ROW
         y += 8
-    return _figure(title, y, parts, [(style, style, False) for style in styles])
+    return _figure(title, y, elements, [(style, style, False) for style in styles])
 
 
 @dataclass(frozen=True)
@@ -108,34 +108,34 @@ def dot_chart(title: str, rows: Sequence[tuple[str, str, Sequence[Dot]]]) -> str
     if not rows:
         return ""
     width, left, right, line = 440, 8, 8, 15
-    parts, y = [], 4
+    elements, y = [], 4
 
     def place(share: float) -> float:
         return left + max(0.0, min(1.0, share)) * (width - left - right)
 
     for label, remark, dots in rows:
-        parts.append(
+        elements.append(
             f'<text class="label" x="0" y="{y + 11}">{escape(label)} <tspan>{escape(remark)}</tspan></text>'
         )
         y += 18
-        own = [dot for dot in dots if dot.interval]
-        height = line * max(1, len(own))
-        parts.append(
+        with_interval = [dot for dot in dots if dot.interval]
+        height = line * max(1, len(with_interval))
+        elements.append(
             f'<rect class="track" x="{left}" y="{y}" width="{width - left - right}" height="{height}"/>'
         )
         for dot in dots:
             if dot.interval:
                 continue
             tooltip = f"<title>{escape(label)}, {dot.style}: {dot.value:.3f}</title>"
-            parts.append(
+            elements.append(
                 f'<g>{tooltip}<rect class="{dot.style}" x="{place(dot.value) - 1.5:.1f}" y="{y}" width="3"'
                 f' height="{height}"/></g>'
             )
-        for number, dot in enumerate(own):
+        for number, dot in enumerate(with_interval):
             middle = y + line * (number + 0.5)
             ends = [place(end) for end in dot.interval or ()]
             tooltip = f"<title>{escape(label)}, {dot.style}: {dot.value:.3f}</title>"
-            parts.append(
+            elements.append(
                 f'<g>{tooltip}<line class="{dot.style}" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}"'
                 f' y1="{middle}" y2="{middle}"/><circle class="{dot.style}" cx="{place(dot.value):.1f}"'
                 f' cy="{middle}" r="4.5"/></g>'
@@ -144,9 +144,9 @@ def dot_chart(title: str, rows: Sequence[tuple[str, str, Sequence[Dot]]]) -> str
     for share in (0, 0.25, 0.5, 0.75, 1):
         anchor = "start" if share == 0 else "end" if share == 1 else "middle"
         x = 0 if share == 0 else width if share == 1 else place(share)
-        parts.append(f'<text x="{x:.1f}" y="{y + 8}" text-anchor="{anchor}">{share:g}</text>')
+        elements.append(f'<text x="{x:.1f}" y="{y + 8}" text-anchor="{anchor}">{share:g}</text>')
     styles = dict.fromkeys(dot.style for _, _, dots in rows for dot in dots)
-    return _figure(title, y + 14, parts, [(style, style, False) for style in styles], width)
+    return _figure(title, y + 14, elements, [(style, style, False) for style in styles], width)
 
 
 def class_chart(title: str, rows: Sequence[tuple[str, float, float]]) -> str:
@@ -166,20 +166,20 @@ def class_chart(title: str, rows: Sequence[tuple[str, float, float]]) -> str:
     def place(share: float) -> float:
         return top + (1 - share) * (bottom - top)
 
-    parts = [
+    elements = [
         '<text x="0" y="11">text leads most</text>',
         '<text x="100%" y="11" text-anchor="end">speech leads most</text>',
     ]
     for share in (0, 0.25, 0.5, 0.75, 1):
         y = place(share)
-        parts.append(f'<line class="rule" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="-6" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
+        elements.append(f'<line class="rule" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>')
+        elements.append(f'<text x="-6" y="{y + 4:.1f}" text-anchor="end">{share:g}</text>')
     radius = max(2.5, min(5.0, NARROWEST / len(ordered) / 2))
     for number, (name, text, speech) in enumerate(ordered):
         leader = "speech" if speech > text else "text"
         upright = f'transform="translate(4 {bottom + 10}) rotate(-90)" text-anchor="end"'
         label = f"<text {upright}>{escape(_cut(name))}</text>" if named else ""
-        parts.append(
+        elements.append(
             f'<svg x="{100 * (number + 0.5) / len(ordered):.2f}%">'
             f"<title>{escape(name)}: {speech:.3f} from speech, {text:.3f} from text</title>"
             f'<line class="{leader}" x1="0" x2="0" y1="{place(text):.1f}" y2="{place(speech):.1f}"/>'
@@ -189,7 +189,7 @@ def class_chart(title: str, rows: Sequence[tuple[str, float, float]]) -> str:
         )
     legend = [("speech", "speech", False), ("text", "text", False)]
     height = bottom + 14 + LETTER * longest
-    return _figure(title, height, parts, legend, None, "full")
+    return _figure(title, height, elements, legend, None, "full")
 
 
 def _cut(name: str) -> str:
@@ -219,11 +219,11 @@ def spread_chart(title: str, rows: Sequence[Spread]) -> str:
     def place(value: float) -> float:
         return left + (value - low) / (high - low) * (width - left - 20)
 
-    parts = [f'<text class="title" x="16" y="22">{escape(title)}</text>']
+    elements = [f'<text class="title" x="16" y="22">{escape(title)}</text>']
     repeated = [spread.value for spread in rows if spread.repeated]
     if repeated:
         start, end = place(min(0.0, *repeated)), place(max(0.0, *repeated))
-        parts.append(
+        elements.append(
             f'<rect class="band" x="{start:.1f}" y="{top - 8}" width="{end - start:.1f}"'
             f' height="{row * len(rows) + 4}"/>'
         )
@@ -233,22 +233,24 @@ def spread_chart(title: str, rows: Sequence[Spread]) -> str:
     for number in range(math.ceil(low / step), math.floor(high / step) + 1):
         x = place(number * step)
         style = "zero" if number == 0 else "rule"
-        parts.append(f'<line class="{style}" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 8}" y2="{bottom - 4}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{number * step:+.3g}</text>')
+        elements.append(f'<line class="{style}" x1="{x:.1f}" x2="{x:.1f}" y1="{top - 8}" y2="{bottom - 4}"/>')
+        elements.append(
+            f'<text x="{x:.1f}" y="{bottom + 14}" text-anchor="middle">{number * step:+.3g}</text>'
+        )
     for number, spread in enumerate(rows):
         y = top + row * number + 6
-        parts.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{escape(spread.label)}</text>')
+        elements.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{escape(spread.label)}</text>')
         if spread.interval:
             ends = " ".join(
                 f'x{n}="{place(end):.1f}"' for n, end in zip((1, 2), spread.interval, strict=True)
             )
-            parts.append(f'<line class="interval" {ends} y1="{y}" y2="{y}"/>')
+            elements.append(f'<line class="interval" {ends} y1="{y}" y2="{y}"/>')
         style = "hollow" if spread.repeated else "dot"
-        parts.append(f'<circle class="{style}" cx="{place(spread.value):.1f}" cy="{y}" r="4.5"/>')
+        elements.append(f'<circle class="{style}" cx="{place(spread.value):.1f}" cy="{y}" r="4.5"/>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
         f' height="{height}" role="img" aria-label="{escape(title)}">\n<style>{ALONE}</style>\n'
-        f'<rect class="paper" width="{width}" height="{height}"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'<rect class="paper" width="{width}" height="{height}"/>\n' + "\n".join(elements) + "\n</svg>\n"
     )
 
 
@@ -263,7 +265,7 @@ ALONE = (  # the look of a chart that no page styles
 def _figure(
     title: str,
     height: float,
-    parts: list[str],
+    elements: list[str],
     legend: list[tuple[str, str, bool]],
     width: float | None = WIDTH,
     style: str = "",
@@ -273,13 +275,13 @@ def _figure(
         f'<li><span class="key {name_of_style}{" dashed" if dashed else ""}"></span>{escape(name)}</li>'
         for name, name_of_style, dashed in legend
     )
-    told = f'<p class="note">{escape(note)}</p>' if note else ""
+    paragraph = f'<p class="note">{escape(note)}</p>' if note else ""
     # Without a width it has that of the page, in px.
     size = f'viewBox="0 0 {width} {height}"' if width else f'style="height: {height:.0f}px"'
     return (
         f'<figure class="{f"chart {style}".strip()}"><figcaption>{escape(title)}</figcaption>'
-        f'<svg {size} role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
-        f'<ul class="legend">{keys}</ul>{told}</figure>'
+        f'<svg {size} role="img" aria-label="{escape(title)}">{"".join(elements)}</svg>'
+        f'<ul class="legend">{keys}</ul>{paragraph}</figure>'
     )
 
 

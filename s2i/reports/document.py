@@ -52,7 +52,9 @@ def document(title: str, header: str, sections: Iterable[Section]) -> str:
 
 
 def _contents(sections: list[Section]) -> str:
-    links = "".join(f'<li><a href="#{part.anchor}">{escape(part.title)}</a></li>' for part in sections)
+    links = "".join(
+        f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in sections
+    )
     unfold = '<button type="button" id="unfold">Open all</button>'
     return f'<nav aria-label="Contents"><ul>{links}</ul>{unfold}</nav>'
 
@@ -60,8 +62,8 @@ def _contents(sections: list[Section]) -> str:
 def _section(section: Section) -> str:
     title, finding = escape(section.title), escape(section.finding)
     if not section.folded:
-        told = f'<p class="soft">{finding}</p>' if finding else ""
-        return f'<section id="{section.anchor}"><h2>{title}</h2>{told}{section.content}</section>'
+        paragraph = f'<p class="soft">{finding}</p>' if finding else ""
+        return f'<section id="{section.anchor}"><h2>{title}</h2>{paragraph}{section.content}</section>'
     return (
         f'<details class="section" id="{section.anchor}"><summary><h2>{title}</h2>'
         f'<span class="finding">{finding}</span></summary><div>{section.content}</div></details>'
@@ -90,8 +92,8 @@ def with_sizes(html: str, folder: Path) -> str:
 
 def _size(path: Path) -> tuple[int, int]:
     if path.suffix == ".svg":
-        found = _SVG_SIZE.search(path.read_text(encoding="utf-8"))
-        assert found, path  # one of ours has both
-        return int(found[1]), int(found[2])
+        match = _SVG_SIZE.search(path.read_text(encoding="utf-8"))
+        assert match, path  # one of ours has both
+        return int(match[1]), int(match[2])
     with Image.open(path) as image:
         return image.size

@@ -152,7 +152,7 @@ def _attributes(scores: Scores) -> Section:
         for name, values in rows.items()
     ]
     half = -(-len(bars) // 2)
-    charts = "".join(bar_chart("Attribute accuracy", part) for part in (bars[:half], bars[half:]))
+    charts = "".join(bar_chart("Attribute accuracy", column) for column in (bars[:half], bars[half:]))
     spoken = sorted((values["speech"], name) for name, (_, values) in zip(rows, bars, strict=True))
     finding = " to ".join(
         f"{name.replace('_', ' ')} {number(value)}" for value, name in (spoken[0], spoken[-1])

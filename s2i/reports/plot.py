@@ -49,14 +49,14 @@ def plot(runs: Sequence[str | Path], output: str | Path | None = None, follow: i
     """
     if len(runs) > len(STYLES):
         raise InputError(f"expected at most {len(STYLES)} runs, found {len(runs)}: leave some out")
-    found = [_opened(Path(run)) for run in runs]
-    page = found[0].folder / PAGE if output is None else Path(output)
+    opened_runs = [_opened(Path(run)) for run in runs]
+    page = opened_runs[0].folder / PAGE if output is None else Path(output)
     if output is not None:
         check_output_file(page)
         say_replaced(page)
     while True:
         with write_atomically(page) as stream:
-            stream.write(_page(found, follow))
+            stream.write(_page(opened_runs, follow))
         if not follow:
             return page
         time.sleep(follow)

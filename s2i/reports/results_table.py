@@ -16,7 +16,7 @@ COLUMNS = ("", "speech", "text", "difference", "real", "chance", "n")
 def every_result(results: dict[str, Any], scores: Scores) -> Section:
     """The main numbers, then, folded away, the parts: by speaker and by attribute."""
     whole: list[Row | Heading] = []
-    parts: list[Row | Heading] = []
+    details: list[Row | Heading] = []
     for protocol, text in results["protocols"].items():
         if protocol not in scores["speech"]:  # of an analysis
             continue
@@ -26,7 +26,7 @@ def every_result(results: dict[str, Any], scores: Scores) -> Section:
                 column = modality if score.of == "run" else score.of
                 by_name.setdefault(score.metric, {}).setdefault(column, score)
         main = {name for name in by_name if "/" not in name and not protocol.endswith("_speakers")}
-        for rows, chosen in ((whole, main), (parts, by_name.keys() - main)):
+        for rows, chosen in ((whole, main), (details, by_name.keys() - main)):
             if chosen:
                 rows.append(_heading(protocol, text, results.get("extractors", {}).get(protocol, {})))
                 rows += [_row(results, protocol, name, by_name[name]) for name in by_name if name in chosen]
@@ -34,8 +34,10 @@ def every_result(results: dict[str, Any], scores: Scores) -> Section:
         f'{html(COLUMNS, whole)}<p class="note">In brackets: 95% intervals, t over classes. Difference:'
         " speech minus text, over the same captions. Each heading opens to the procedure.</p>"
     )
-    if parts:
-        content += f"<details><summary>By speaker and by attribute</summary>{html(COLUMNS, parts)}</details>"
+    if details:
+        content += (
+            f"<details><summary>By speaker and by attribute</summary>{html(COLUMNS, details)}</details>"
+        )
     protocols = sum(isinstance(row, Heading) for row in whole)
     finding = f"{len(whole) - protocols} metrics of {protocols} protocols, with intervals and procedures"
     return Section("All results", finding, content)

@@ -93,8 +93,8 @@ def compare_systems(
             if len(model.paths) > 1:
                 raise InputError(f"expected a run of one modality, found two in {folder}: leave it out")
             for path in model.paths.values():
-                own = path.config.evaluation.r_precision_encoder
-                bank = FeatureBank(path, replace(settings, r_precision_encoder=own))
+                encoder = path.config.evaluation.r_precision_encoder
+                bank = FeatureBank(path, replace(settings, r_precision_encoder=encoder))
                 if first is None:
                     first, shown = bank, _spread(bank.captions.generated)
                     strips.append(_real_images(bank, shown))
@@ -108,8 +108,8 @@ def compare_systems(
                 outputs = bank.outputs(shown)
                 strips.append(np.stack([to_uint8(outputs[index].images[-1]) for index in shown.tolist()]))
             if model.from_image is not None:
-                own = model.from_image.config.evaluation.speech_classifier
-                speech = GeneratedSpeech(model, replace(settings, speech_classifier=own))
+                classifier = model.from_image.config.evaluation.speech_classifier
+                speech = GeneratedSpeech(model, replace(settings, speech_classifier=classifier))
                 measured.append(_measured_speech(speech, folder, written, f"measured/{name}-speech.json"))
             systems.append(_system(name, folder, model, _joined(measured, "run"), known))
             shows += [systems[-1].name] if model.paths else []
@@ -118,8 +118,8 @@ def compare_systems(
             for of, label in REFERENCES.items():
                 values = _joined(measured, of) | references.get(of, System(label, {})).values
                 references[of] = System(label, values)
-            found = (f"{column} {value:.3f}" for column, (value, _) in systems[-1].values.items())
-            say(f"{systems[-1].name}: {', '.join(found)}")
+            scores = (f"{column} {value:.3f}" for column, (value, _) in systems[-1].values.items())
+            say(f"{systems[-1].name}: {', '.join(scores)}")
         if first is None:
             raise InputError(
                 f"expected a run that generates images, found none of {', '.join(names)}: add one"
@@ -239,7 +239,7 @@ def _joined(
     measured: list[dict[str, dict[str, list[Any]]]], of: str
 ) -> dict[str, tuple[float, tuple[float, float] | None]]:
     """{column: (value, interval)} of all that was measured of a run."""
-    joined = {column: found for each in measured for column, found in each[of].items()}
+    joined = {column: score for each in measured for column, score in each[of].items()}
     return {column: (value, tuple(ends) if ends else None) for column, (value, ends) in joined.items()}
 
 

@@ -52,14 +52,14 @@ LEADING = (
 class Measured:
     """One row: a run, or one modality of a run that has both.
 
-    `values`: {column: its number}; `intervals`: 95 %; `parts`: {column: (value, class, weight) a caption},
-    where the number is their weighted mean; `changes`: {setting: (of the base, of this run)}.
+    `values`: {column: its number}; `intervals`: 95 %; `by_caption`: {column: (value, class, weight) a
+    caption}, where the number is their weighted mean; `changes`: {setting: (of the base, of this run)}.
     """
 
     name: str
     values: dict[str, float]
     intervals: dict[str, tuple[float, float]]
-    parts: dict[str, np.ndarray]
+    by_caption: dict[str, np.ndarray]
     changes: dict[str, tuple[Any, Any]]
     seconds: float
     step: int
@@ -165,8 +165,8 @@ def _measured(bank: FeatureBank, run: Path, written: OutputFolder, kept: str) ->
                     measured["intervals"][column] = list(score.interval95)
                 if score.values is not None:
                     weights = np.ones_like(score.values) if score.weights is None else score.weights
-                    parts = np.stack([score.values, score.clusters, weights], 1)
-                    measured["parts"][column] = parts.tolist()
+                    by_caption = np.stack([score.values, score.clusters, weights], 1)
+                    measured["parts"][column] = by_caption.tolist()
         return measured
 
     protocols = [protocol for protocol, _, _ in COLUMNS.values()]
@@ -179,7 +179,7 @@ def _row(name: str, measured: dict[str, Any], folder: Path, base: Path, path: Ge
         name,
         measured["values"],
         {column: tuple(ends) for column, ends in measured["intervals"].items()},
-        {column: np.array(part) for column, part in measured["parts"].items()},
+        {column: np.array(rows) for column, rows in measured["parts"].items()},
         _changes(base, folder),
         log[-1]["seconds"] if log else 0.0,
         path.step,
@@ -204,15 +204,15 @@ def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
 
 def _leading(row: Measured) -> str:
     """The first column that has a value a caption."""
-    return next((column for column in (LEADING, *COLUMNS) if column in row.parts), "")
+    return next((column for column in (LEADING, *COLUMNS) if column in row.by_caption), "")
 
 
 def _difference(row: Measured, base: Measured) -> dict[str, Any] | None:
     """This run minus the base, caption by caption."""
     column = _leading(base)
-    if column not in row.parts:
+    if column not in row.by_caption:
         return None
-    ours, theirs = row.parts[column], base.parts[column]
+    ours, theirs = row.by_caption[column], base.by_caption[column]
     if ours.shape != theirs.shape or not np.array_equal(ours[:, 1:], theirs[:, 1:]):
         return None  # other captions: a text run that lacks some
     estimate = paired_difference(ours[:, 0], theirs[:, 0], ours[:, 1], ours[:, 2])

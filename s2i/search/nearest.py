@@ -95,15 +95,15 @@ def write_table(folder: Path) -> None:
     count, width = vectors.shape
     moments = np.zeros((width, width))
     for start in range(0, count, ROWS):
-        part = vectors[start : start + ROWS]
-        moments += part.T @ part
+        block = vectors[start : start + ROWS]
+        moments += block.T @ block
     basis = np.linalg.eigh(moments)[1][:, ::-1][:, : min(HEAD, width)].astype(np.float32)
     np.save(folder / "basis.npy", basis)
     heads = mapped_array(folder / "heads.npy", np.int8, (count, basis.shape[1]))
     bounds = mapped_array(folder / "bounds.npy", np.float32, (count, 4))
     for start in range(0, count, ROWS):
-        part = slice(start, start + ROWS)
-        heads[part], bounds[part] = _round(vectors[part], vectors[part] @ basis)
+        rows = slice(start, start + ROWS)
+        heads[rows], bounds[rows] = _round(vectors[rows], vectors[rows] @ basis)
     heads.flush()
     bounds.flush()
 
