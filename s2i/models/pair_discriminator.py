@@ -6,7 +6,7 @@ loss). Sizes of kernels are DCGAN's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import log2
 
 import torch
@@ -65,13 +65,27 @@ class PairDiscriminator(nn.Module):
         """All weights."""
         return self.parameters()
 
-    def forward(self, images: Tensor, speech: Tensor) -> Tensor:
-        """(B, 3, S, S) and log-mels (B, M, T), both in [-1, 1] -> logits (B,) of "both are real, and of one
-        thing"."""
-        code = self.project(self.speech(speech.unsqueeze(1)).flatten(1))
-        hidden = self.image(images)
-        hidden = torch.cat((hidden, code[..., None, None].expand(-1, -1, *hidden.shape[2:])), 1)
-        return self.logit(self.joint(hidden)).flatten()  # D(image, speech)
+    def forward(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Judge pairs of images (B, 3, S, S) and log-mels (B, M, T), both in [-1, 1].
+
+        Images or log-mels that several pairs share, as one tensor, pass their convolutions once.
+
+        Returns:
+            of each pair logits (B,) of "both are real, and of one thing".
+        """
+        # A tensor's own equality is that of its elements, so it is known again by its identity.
+        maps = {id(images): images for images, _ in pairs}
+        maps = {key: self.image(images) for key, images in maps.items()}
+        codes = {id(speech): speech for _, speech in pairs}
+        codes = {
+            key: self.project(self.speech(speech.unsqueeze(1)).flatten(1)) for key, speech in codes.items()
+        }
+        return [self.judge(maps[id(images)], codes[id(speech)]) for images, speech in pairs]
+
+    def judge(self, image_map: Tensor, code: Tensor) -> Tensor:
+        """Images' last maps (B, C, 4, 4) and codes of speech (B, project_dim) -> logits (B,)."""
+        tiled = code[..., None, None].expand(-1, -1, *image_map.shape[2:])
+        return self.logit(self.joint(torch.cat((image_map, tiled), 1))).flatten()  # D(image, speech)
 
 
 def _halve(channels: int, widths: list[int]) -> nn.Sequential:

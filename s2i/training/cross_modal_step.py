@@ -60,8 +60,13 @@ class Pair:
     speech: Tensor
 
     def detach(self) -> Pair:
-        """The same, without history."""
-        return Pair(self.images.detach(), self.speech.detach())
+        """The same, without history; a side that has none stays the tensor that other pairs share."""
+        return Pair(*(side.detach() if side.requires_grad else side for side in self.sides))
+
+    @property
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """Images and speech, as a discriminator takes them."""
+        return self.images, self.speech
 
 
 def real_pair(networks: CrossModalNetworks, batch: Batch, image_size: int) -> Pair:
@@ -119,21 +124,22 @@ def discriminator_losses(
     has no part. The generated pairs count as the mean over the paths.
     """
     partner, all_have_partner = losses.wrong_partner(joint.gather(class_ids))
-    matched = losses.adversarial_loss(discriminator(real.images, real.speech), True, config.loss)
+    pairs = {"real": real, **generated}
+    if all_have_partner.any():
+        pairs["wrong"] = Pair(real.images, joint.own(joint.gather(real.speech)[partner]))
+    logits = dict(zip(pairs, discriminator([pair.sides for pair in pairs.values()]), strict=True))
+    matched = losses.adversarial_loss(logits["real"], True, config.loss)
     total = matched  # -log D(x, s)
     terms: Terms = {"d/real": matched}
-    if all_have_partner.any():
+    if "wrong" in logits:
         has_partner = joint.own(all_have_partner)
-        logits = discriminator(real.images, joint.own(joint.gather(real.speech)[partner]))
-        wrong = logits.new_zeros(())
+        wrong = logits["wrong"].new_zeros(())
         if has_partner.any():
-            wrong = losses.adversarial_loss(logits[has_partner], False, config.loss)
-        terms["d/wrong"] = joint.mean_of_some(wrong, logits, has_partner, all_have_partner)
+            wrong = losses.adversarial_loss(logits["wrong"][has_partner], False, config.loss)
+        terms["d/wrong"] = joint.mean_of_some(wrong, logits["wrong"], has_partner, all_have_partner)
         total = total + config.wrong_share * terms["d/wrong"]  # -w log(1 - D(x, s of another))
-    for path, pair in generated.items():
-        terms[f"d/{path}"] = losses.adversarial_loss(
-            discriminator(pair.images, pair.speech), False, config.loss
-        )
+    for path in generated:
+        terms[f"d/{path}"] = losses.adversarial_loss(logits[path], False, config.loss)
     fake = torch.stack([terms[f"d/{path}"] for path in generated]).mean()
     return {**terms, "d/all": total + (1 - config.wrong_share) * fake}  # the joint corresponding loss
 
@@ -143,9 +149,10 @@ def generator_losses(
 ) -> Terms:
     """What is generated shall pass for real beside what it was generated for; and what has gone through the
     other modality shall be what it was."""
+    logits = discriminator([pair.sides for pair in generated.values()])
     terms: Terms = {
-        f"g/{path}": losses.generator_loss(discriminator(pair.images, pair.speech), config.loss)
-        for path, pair in generated.items()
+        f"g/{path}": losses.generator_loss(judged, config.loss)
+        for path, judged in zip(generated, logits, strict=True)
     }
     total = torch.stack(list(terms.values())).sum()  # over the paths
     if config.cycle_weight and config.generates == "both":

@@ -283,7 +283,34 @@ def test_log_mels_have_the_size_that_is_asked_for(bins, frames):
     code = CaptionEncoding.of_vectors(torch.randn(2, 3))
     assert generator(code, *generator.sample_noise(["a", "b"], 0)).shape == (2, bins, frames)
     discriminator = PairDiscriminator(DiscriminatorConfig(channels=2), 16, bins, frames, project_dim=3)
-    assert discriminator(torch.randn(2, 3, 16, 16), torch.randn(2, bins, frames)).shape == (2,)
+    [logits] = discriminator([(torch.randn(2, 3, 16, 16), torch.randn(2, bins, frames))])
+    assert logits.shape == (2,)
+
+
+def test_pairs_that_share_a_side_are_judged_as_one_by_one():
+    discriminator = PairDiscriminator(DiscriminatorConfig(channels=2), 16, 16, 32, project_dim=3)
+    images, other_images = torch.randn(2, 4, 3, 16, 16)
+    speech, other_speech = torch.randn(2, 4, 16, 32)
+    pairs = [(images, speech), (images, other_speech), (other_images, speech)]
+    seen = []
+    discriminator.image.register_forward_hook(lambda *_: seen.append("images"))
+    discriminator.speech.register_forward_hook(lambda *_: seen.append("speech"))
+    together = discriminator(pairs)
+    assert sorted(seen) == ["images"] * 2 + ["speech"] * 2
+    together[1].sum().backward(retain_graph=True)
+    shared = discriminator.image[0].weight.grad.clone()
+    discriminator.zero_grad()
+    for pair, logits in zip(pairs, together, strict=True):
+        torch.testing.assert_close(logits, discriminator([pair])[0])
+    discriminator([pairs[1]])[0].sum().backward()
+    torch.testing.assert_close(shared, discriminator.image[0].weight.grad)
+
+
+def test_a_pair_without_history_keeps_the_side_that_others_share():
+    real = torch.zeros(1, 3, 2, 2)
+    generated = (real + torch.ones(1, requires_grad=True)).mean(1)
+    bare = Pair(real, generated).detach()
+    assert bare.images is real and not bare.speech.requires_grad
 
 
 def test_what_is_heard_has_nearly_the_log_mel_that_was_generated():
@@ -302,8 +329,8 @@ def test_what_is_heard_has_nearly_the_log_mel_that_was_generated():
 class Telling(torch.nn.Module):
     """Logits that can be known: the mean of the image plus twice that of the speech."""
 
-    def forward(self, images, speech):
-        return images.mean((1, 2, 3)) + 2 * speech.mean((1, 2))
+    def forward(self, pairs):
+        return [images.mean((1, 2, 3)) + 2 * speech.mean((1, 2)) for images, speech in pairs]
 
 
 def pair(images: list[float], speech: list[float]) -> Pair:
