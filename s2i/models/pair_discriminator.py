@@ -66,7 +66,7 @@ class PairDiscriminator(nn.Module):
         return self.parameters()
 
     def forward(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Judge pairs of images (B, 3, S, S) and log-mels (B, M, T), both in [-1, 1].
+        """Discriminate pairs of images (B, 3, S, S) and log-mels (B, M, T), both in [-1, 1].
 
         Images or log-mels that several pairs share, as one tensor, pass their convolutions once.
 
@@ -80,9 +80,9 @@ class PairDiscriminator(nn.Module):
         codes = {
             key: self.project(self.speech(speech.unsqueeze(1)).flatten(1)) for key, speech in codes.items()
         }
-        return [self.judge(maps[id(images)], codes[id(speech)]) for images, speech in pairs]
+        return [self.logits_of(maps[id(images)], codes[id(speech)]) for images, speech in pairs]
 
-    def judge(self, image_map: Tensor, code: Tensor) -> Tensor:
+    def logits_of(self, image_map: Tensor, code: Tensor) -> Tensor:
         """Images' last maps (B, C, 4, 4) and codes of speech (B, project_dim) -> logits (B,)."""
         tiled = code[..., None, None].expand(-1, -1, *image_map.shape[2:])
         return self.logit(self.joint(torch.cat((image_map, tiled), 1))).flatten()  # D(image, speech)

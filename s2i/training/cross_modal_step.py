@@ -126,13 +126,13 @@ def discriminator_losses(
     partner, all_have_partner = losses.wrong_partner(joint.gather(class_ids))
     pairs = {"real": real, **generated}
     if all_have_partner.any():
-        pairs["wrong"] = Pair(real.images, joint.own(joint.gather(real.speech)[partner]))
+        pairs["wrong"] = Pair(real.images, joint.local(joint.gather(real.speech)[partner]))
     logits = dict(zip(pairs, discriminator([pair.sides for pair in pairs.values()]), strict=True))
     matched = losses.adversarial_loss(logits["real"], True, config.loss)
     total = matched  # -log D(x, s)
     terms: Terms = {"d/real": matched}
     if "wrong" in logits:
-        has_partner = joint.own(all_have_partner)
+        has_partner = joint.local(all_have_partner)
         wrong = logits["wrong"].new_zeros(())
         if has_partner.any():
             wrong = losses.adversarial_loss(logits["wrong"][has_partner], False, config.loss)
@@ -151,8 +151,8 @@ def generator_losses(
     other modality shall be what it was."""
     logits = discriminator([pair.sides for pair in generated.values()])
     terms: Terms = {
-        f"g/{path}": losses.generator_loss(judged, config.loss)
-        for path, judged in zip(generated, logits, strict=True)
+        f"g/{path}": losses.generator_loss(path_logits, config.loss)
+        for path, path_logits in zip(generated, logits, strict=True)
     }
     total = torch.stack(list(terms.values())).sum()  # over the paths
     if config.cycle_weight and config.generates == "both":

@@ -54,7 +54,7 @@ def discriminator_losses(
     """
     weights, kind = config.terms, config.loss
     wrong, all_have_wrong = losses.wrong_partner(joint.gather(class_ids))
-    wrong_condition, has_wrong = joint.own(joint.gather(condition)[wrong]), joint.own(all_have_wrong)
+    wrong_condition, has_wrong = joint.local(joint.gather(condition)[wrong]), joint.local(all_have_wrong)
     terms, total = {}, condition.new_zeros(())
     for discriminator, real, generated in zip(
         discriminators, real_views, generated_views, strict=False

@@ -41,7 +41,7 @@ def interpolation_loss(
         look: what each discriminator is given of images, one (B, 3, S, S) a stage.
         joint: in which captions have neighbours.
     """
-    neighbour = joint.own(joint.gather(encoding.sentence).roll(1, 0))
+    neighbour = joint.local(joint.gather(encoding.sentence).roll(1, 0))
     sentence = torch.lerp(encoding.sentence, neighbour, INTERPOLATION)  # b t1 + (1 - b) t2
     between = replace(encoding, sentence=sentence)
     noise = generator.sample_batch_noise(len(sentence), sentence.device)

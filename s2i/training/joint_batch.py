@@ -49,7 +49,7 @@ class JointBatch:
             self.gather(F.pad(encoding.mask, padding)),
         )
 
-    def own(self, rows: Tensor) -> Tensor:
+    def local(self, rows: Tensor) -> Tensor:
         """This process's rows of the joint batch: (B * world, ...) -> (B, ...)."""
         return rows[self.rank :: self.world]
 

@@ -89,6 +89,6 @@ def _region_loss(
     groups = len(regions) // group
     if len(regions) % group == 0 and groups % joint.world == 0:
         rows = torch.arange(len(regions), device=regions.device).unflatten(0, (groups, group))
-        rows = joint.own(rows).flatten()
+        rows = joint.local(rows).flatten()
         regions, captions, class_ids = regions[rows], [tensor[rows] for tensor in captions], class_ids[rows]
     return sum(losses.region_loss(regions, *captions, class_ids, gammas, group))

@@ -287,7 +287,7 @@ def test_log_mels_have_the_size_that_is_asked_for(bins, frames):
     assert logits.shape == (2,)
 
 
-def test_pairs_that_share_a_side_are_judged_as_one_by_one():
+def test_pairs_that_share_a_side_have_the_logits_of_each_alone():
     discriminator = PairDiscriminator(DiscriminatorConfig(channels=2), 16, 16, 32, project_dim=3)
     images, other_images = torch.randn(2, 4, 3, 16, 16)
     speech, other_speech = torch.randn(2, 4, 16, 32)
