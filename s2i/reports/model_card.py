@@ -93,10 +93,18 @@ def _describe_training(what: str, run: Path) -> list[str]:
     if not environment.is_file():
         return []
     made = read_json(environment, "versions and command of a training", "delete it")
-    commit = made.get("commit") or "unknown"
-    dirty = " with changes" if made.get("dirty") else ""
     command = _shown(str(made.get("command") or "unknown"))
-    return ["", f"The {what}, at commit {commit}{dirty}:", "", f"    {command}"]
+    return ["", f"The {what}, {_commits(made)}:", "", f"    {command}"]
+
+
+def _commits(environment: dict[str, Any]) -> str:
+    """Which code trained: the commit, or each with the step after which it took over."""
+    named = []
+    for each in environment.get("code") or [environment]:
+        dirty = " with changes" if each.get("dirty") else ""
+        after = f" (after step {each['after_step']})" if each.get("after_step") else ""
+        named.append(f"{each.get('commit') or 'unknown'}{dirty}{after}")
+    return f"at commit{'s' * (len(named) > 1)} {' and '.join(named)}"
 
 
 def _records(metrics: dict[str, Any]) -> list[Record]:

@@ -1,7 +1,8 @@
 """A run's folder: its configuration, its environment and what was measured in it.
 
 config.yaml     complete and resolved: the only thing that later commands read
-env.json        versions, device, commit, command and last step of the latest start that trained
+env.json        versions, device, commit, command and last step of the latest start that trained; under
+                "code" every commit that trained, and after which step it took over
 log.jsonl       one object a log step: {"step", "seconds", "images_per_second", "waiting_for_data" (a share),
                 term: mean since the line before}
 metrics.jsonl   one object a measured number
@@ -97,9 +98,11 @@ class Run:
     def last_step(self) -> int:
         """The step after which the training is finished; 0 where it is not known yet, nor of runs of before
         env.json had it."""
+        return int(self._environment().get("last_step", 0))
+
+    def _environment(self) -> dict[str, Any]:
         path = self.folder / "env.json"
-        known = read_json(path, "an environment", "delete it") if path.is_file() else {}
-        return int(known.get("last_step", 0))
+        return read_json(path, "an environment", "delete it") if path.is_file() else {}
 
     def rewind(self, step: int) -> None:
         """Drop the lines of steps after `step`: the training goes on from there and writes them again."""
@@ -113,15 +116,22 @@ class Run:
                 with write_atomically(path) as stream:
                     stream.write(text)
 
-    def write_environment(self, **facts: Any) -> None:
-        """Write env.json: `facts` (device, processes, ...) beside versions, commit and command."""
+    def write_environment(self, step: int, **facts: Any) -> None:
+        """Write env.json: `facts` (device, processes, ...) beside versions, commit and command, for a start
+        that goes on after `step`."""
         head, dirty = commit()
+        known = self._environment()
+        first = {"after_step": 0, "commit": known.get("commit"), "dirty": known.get("dirty")}
+        code = [each for each in known.get("code", [first]) if each["after_step"] < step]
+        if not code or (code[-1]["commit"], code[-1]["dirty"]) != (head, dirty):
+            code.append({"after_step": step, "commit": head, "dirty": dirty})
         environment = {
             "python": platform.python_version(),
             "system": platform.system(),
             "packages": {"s2i": VERSION, **{name: _version(name) for name in PACKAGES}},
             "commit": head,
             "dirty": dirty,
+            "code": code,
             "command": shlex.join([_program(), *sys.argv[1:]]),
             **facts,
         }

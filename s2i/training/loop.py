@@ -106,6 +106,7 @@ class Training:
                 lie = self.engine.config.memory_format.replace("_", " ")
                 say(f"{self.run.label}: image networks are {lie}; {self.engine.format_reason}")
             self.run.write_environment(
+                self.step,
                 device="cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
                 precision=choice.precision,
                 processes=self.engine.world,

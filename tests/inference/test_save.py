@@ -103,6 +103,18 @@ def test_the_card_states_data_commands_commit_sizes_and_the_latest_metrics(runs,
     )
 
 
+def test_the_card_names_every_commit_that_trained(tmp_path):
+    run = write_tiny_run(tmp_path / "run")
+    code = [
+        {"after_step": 0, "commit": "aa", "dirty": True},
+        {"after_step": 300, "commit": "bb", "dirty": False},
+    ]
+    (run / "env.json").write_text(json.dumps({"commit": "bb", "code": code, "command": "s2i train-gan"}))
+    export([run], tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "The generator, at commits aa with changes and bb (after step 300):" in card
+
+
 def test_an_exported_model_names_no_folder_of_this_machine(runs, tmp_path):
     checkpoint = torch.load(runs[0] / "checkpoints" / "last.pt", weights_only=True)
     checkpoint["config"]["data"] = {

@@ -181,12 +181,28 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path):
 def test_the_environment_names_versions_command_and_commit_but_no_machine(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["/some/where/s2i/__main__.py", "train-gan", "--config", "a b.yaml"])
     run = open_run(make_config(tmp_path))
-    run.write_environment(device="cpu", processes=1)
+    run.write_environment(0, device="cpu", processes=1)
     found = json.loads((tmp_path / "env.json").read_text())
     assert found["command"] == "s2i train-gan --config 'a b.yaml'"
     assert found["packages"]["torch"].startswith("2.")
     assert found["device"] == "cpu" and {"commit", "dirty", "python"} <= set(found)
     assert "/some/where" not in json.dumps(found)
+
+
+def test_the_environment_keeps_every_commit_that_trained(tmp_path, monkeypatch):
+    run = open_run(make_config(tmp_path))
+    (tmp_path / "env.json").write_text('{"commit": "a", "dirty": false}')  # as before it had the list
+    for step, code in ((200, ("a", False)), (300, ("a", False)), (600, ("b", True)), (700, ("b", True))):
+        monkeypatch.setattr("s2i.runs.run.commit", lambda code=code: code)
+        run.write_environment(step)
+    first = {"after_step": 0, "commit": "a", "dirty": False}
+    second = {"after_step": 600, "commit": "b", "dirty": True}
+    assert json.loads((tmp_path / "env.json").read_text())["code"] == [first, second]
+    # A start that goes on from before the second commit's steps takes them again.
+    monkeypatch.setattr("s2i.runs.run.commit", lambda: ("c", False))
+    run.write_environment(600)
+    third = {"after_step": 600, "commit": "c", "dirty": False}
+    assert json.loads((tmp_path / "env.json").read_text())["code"] == [first, third]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
