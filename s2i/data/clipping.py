@@ -16,19 +16,18 @@ def clipped_share(samples: Tensor) -> float:
     Clipped is a run of at least `FLAT` samples at a channel's greatest or at its least value, wherever that
     lies: a recording may have been made quieter since.
     """
-    columns = samples if samples.ndim == 2 else samples.unsqueeze(1)
-    if len(columns) < FLAT:
+    channels = (samples.T if samples.ndim == 2 else samples.unsqueeze(0)).contiguous()
+    if channels.shape[1] < FLAT:
         return 0.0
-    span = columns.max(dim=0).values - columns.min(dim=0).values
-    tolerance = TOLERANCE * span / 2
+    lowest, highest = channels.aminmax(dim=1, keepdim=True)
+    tolerance = TOLERANCE * (highest - lowest) / 2
     count = 0
-    for extreme in (
-        columns >= columns.max(dim=0).values - tolerance,
-        columns <= columns.min(dim=0).values + tolerance,
-    ):
-        whole = extreme.T.unfold(1, FLAT, 1).all(dim=2)  # windows that are flat, by their first sample
-        flat = torch.zeros_like(extreme.T)
+    for extreme in (channels >= highest - tolerance, channels <= lowest + tolerance):
+        if extreme.sum() < FLAT:  # as of nearly every recording, of which there are many to pack
+            continue
+        whole = extreme.unfold(1, FLAT, 1).all(dim=2)  # windows that are flat, by their first sample
+        flat = torch.zeros_like(extreme)
         for place in range(FLAT):
             flat[:, place : place + whole.shape[1]] |= whole
-        count += int(flat[span > 0].sum())
-    return count / columns.numel()
+        count += int(flat[(highest > lowest).squeeze(1)].sum())
+    return count / channels.numel()

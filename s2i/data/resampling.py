@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil, gcd
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 LARGEST_KERNEL = 1_000_000  # numbers, 4 MB: 768 kHz to 22,050 Hz takes 815,000, 22,051 Hz takes 487 million
 _ZEROS = 6  # of the sinc on either side, and
@@ -18,21 +19,27 @@ _BLOCK = 1_000_000  # numbers of the filter that are worked out together
 def resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
     """float32 (N,) at `rate` Hz -> float32 (ceil(N * wanted / rate),) at `wanted` Hz.
 
-    A sinc under a Hann window, as `torchaudio.functional.resample` has it. That function works out the filter
-    once for each of the wanted / gcd places that an output can have between two inputs, which pays for usual
-    rates; where the rates have no large common divisor, it is worked out here for each output anew.
+    A sinc under a Hann window, as torchaudio has it. Its filter is worked out once for each of the
+    wanted / gcd places that an output can have between two inputs, which pays for usual rates; where the
+    rates have no large common divisor, it is worked out here for each output anew.
     """
     if rate == wanted:
         return waveform
-    from torchaudio.functional import resample  # here: what needs no resampling starts faster
-
     divisor, width = gcd(rate, wanted), _width(rate, wanted)
     if wanted // divisor * (2 * width + rate // divisor) <= LARGEST_KERNEL:
-        return resample(waveform, rate, wanted)
+        return _filter(rate, wanted)(waveform)
     length = -(-len(waveform) * wanted // rate)
     if (factor := rate // (_NEAR * wanted)) > 1:
-        waveform, wanted = resample(waveform, factor, 1), factor * wanted
+        waveform, wanted = _filter(factor, 1)(waveform), factor * wanted
     return _resample_anew(waveform, rate, wanted, length)
+
+
+@lru_cache(maxsize=8)
+def _filter(rate: int, wanted: int) -> nn.Module:
+    """torchaudio's, kept between calls: of a short recording it takes a quarter of the time."""
+    from torchaudio.transforms import Resample  # here: what needs no resampling starts faster
+
+    return Resample(rate, wanted, dtype=torch.float32)
 
 
 def _width(rate: int, wanted: int) -> int:
