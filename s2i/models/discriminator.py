@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from s2i.config_networks import DiscriminatorConfig
+from s2i.models.deep_convolution import DeepConvolution, convolve
 from s2i.models.generator import initialise_orthogonally
 
 
@@ -72,7 +73,7 @@ class Discriminator(nn.Module):
         """Logits (B,) of "real, and of this caption": map (B, C, 4, 4), condition (B, condition)."""
         convolution = self.joint[0]
         of_features, of_condition = convolution.weight.split((hidden.shape[1], condition.shape[1]), 1)
-        joined = F.conv2d(hidden, of_features, convolution.bias, padding=1)
+        joined = convolve(hidden, of_features, convolution.bias, padding=1)
         # D(x, c)
         joined = joined + convolve_constant(condition.to(hidden.dtype), of_condition, hidden.shape[2:])
         return self.conditional(self.joint[1:](joined)).flatten()
@@ -167,6 +168,6 @@ def _normed(layer: nn.Module, norm: str) -> nn.Module:
 
 
 def _layer(before: int, after: int, kernel: int, stride: int, norm: str) -> list[nn.Module]:
-    convolution = _normed(nn.Conv2d(before, after, kernel, stride, 1, bias=norm != "batch"), norm)
+    convolution = _normed(DeepConvolution(before, after, kernel, stride, 1, bias=norm != "batch"), norm)
     batch_norm = [nn.BatchNorm2d(after)] if norm == "batch" else []
     return [convolution, *batch_norm, nn.LeakyReLU(0.2)]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from s2i.config_networks import DiscriminatorConfig, GeneratorConfig
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.deep_convolution import DeepConvolution
 from s2i.models.generator import GeneratorOutput
 from s2i.models.initial_weights import initialise_normally
 from s2i.models.noise import batch_noise, caption_noise
@@ -123,7 +124,7 @@ class MatchingAwareDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         before = 3
         for number, width in enumerate(widths):
-            layers.append(nn.Conv2d(before, width, 4, 2, 1))
+            layers.append(DeepConvolution(before, width, 4, 2, 1))
             if number:
                 layers.append(nn.BatchNorm2d(width))
             if number + 1 < len(widths):
