@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s2i.models.doubled_convolution import convolve_doubled
+
 
 class Norm(nn.Module):
     """Batch norm; with `modulation` numbers of condition, their linear maps move its scale and shift."""
@@ -52,9 +54,12 @@ class Upsample(nn.Module):
 
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         """(B, before, H, W) -> (B, after, 2H, 2W)."""
-        corners = None if self.mode == "nearest" else False
-        hidden = F.interpolate(hidden, scale_factor=2, mode=self.mode, align_corners=corners)
-        return self.gate(self.norm(self.convolution(hidden), condition))
+        if self.mode == "nearest":
+            hidden = convolve_doubled(hidden, self.convolution.weight)
+        else:
+            hidden = F.interpolate(hidden, scale_factor=2, mode=self.mode, align_corners=False)
+            hidden = self.convolution(hidden)
+        return self.gate(self.norm(hidden, condition))
 
 
 class Residual(nn.Module):

@@ -3,9 +3,8 @@
 Three identities, each exact but for rounding:
 
 - A batch norm in eval mode is a scale and a shift of each channel, which its convolution takes in.
-- A 3x3 convolution of a map that was doubled by repeating its pixels sees each pixel of the small map through
-  several of its taps. Each of the four outputs between two pixels is a 2x2 convolution of the small map with
-  sums of taps: 4 taps in place of 9.
+- A 3x3 convolution of a map that was doubled by repeating its pixels is four 2x2 convolutions of the small
+  map (`doubled_convolution.py`).
 - A convolution of a condition that is the same at every place is a number a channel, but at the borders.
 """
 
@@ -19,12 +18,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from s2i.models.blocks import Gate, Norm, Residual, Upsample
+from s2i.models.doubled_convolution import doubled_taps
 from s2i.models.generator import NextStage, StackedGenerator, TiledConvolution
 from s2i.models.interfaces import Generator
 
 FEW = 16  # places: for so few a convolution takes longer to lay out its many weights anew than to compute
-# Rows (and columns) of the taps that see the pixel before and the pixel after, of outputs 2y and 2y + 1.
-_SEEN = (((0,), (1, 2)), ((0, 1), (2,)))
 
 
 class DoubledConvolution(nn.Module):
@@ -33,14 +31,7 @@ class DoubledConvolution(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor, norm: Norm, gate: Gate) -> None:
         """`weight` (K, C, 3, 3) and `bias` (K,) of the convolution; `norm`: what is left of it to apply."""
         super().__init__()
-        taps = [
-            torch.stack(
-                [torch.stack([weight[:, :, y][..., x].sum((2, 3)) for x in columns], 2) for y in rows], 2
-            )
-            for rows in _SEEN
-            for columns in _SEEN
-        ]
-        self.weight = nn.Parameter(torch.cat(taps), requires_grad=False)  # (4 K, C, 2, 2)
+        self.weight = nn.Parameter(doubled_taps(weight), requires_grad=False)  # (4 K, C, 2, 2)
         self.bias = nn.Parameter(bias.repeat(4), requires_grad=False)
         self.norm, self.gate = norm, gate
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 from math import log2
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.config_networks import DiscriminatorConfig, GeneratorConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import Discriminator
+from s2i.models.doubled_convolution import convolve_doubled
 from s2i.models.generator import GeneratorOutput
 from s2i.models.initial_weights import initialise_normally
 from s2i.models.noise import batch_noise, caption_noise
@@ -52,7 +52,7 @@ class UpBlock(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, before, H, W) -> (B, after, 2H, 2W)."""
-        return self.norm(self.convolution(F.interpolate(hidden, scale_factor=2, mode="nearest"))).relu()
+        return self.norm(convolve_doubled(hidden, self.convolution.weight)).relu()
 
 
 class ResidualBlock(nn.Module):

@@ -103,8 +103,9 @@ def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 @contextmanager
 def convolutions() -> Iterator[None]:
-    """Every convolution is `F.conv2d`."""
-    with patch("s2i.models.deep_convolution.MOST_PLACES", 0):
+    """Every convolution is `F.conv2d`, of a doubled map too."""
+    few, many = "s2i.models.deep_convolution.MOST_PLACES", "s2i.models.doubled_convolution.LEAST_PLACES"
+    with patch(few, 0), patch(many, float("inf")):
         yield
 
 
