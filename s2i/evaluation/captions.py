@@ -25,10 +25,12 @@ from s2i.training.encoder import readable_captions
 GENERATED, S2IGAN = ("generated", "s2igan")
 
 
-def sampling_facts(settings: EvaluationConfig) -> dict[str, float]:
-    """What is noted beside a number of images that were sampled otherwise than as the model says."""
-    truncation = {} if settings.truncation == 1 else {"truncation": settings.truncation}
-    return truncation | ({"guidance": settings.guidance} if settings.guidance else {})
+def sampling_facts(chosen: EvaluationConfig | GenerationPath) -> dict[str, float]:
+    """What is noted beside a number of images that were sampled otherwise than as the model says, or whose
+    recordings were read otherwise than in training."""
+    facts = {} if chosen.truncation == 1 else {"truncation": chosen.truncation}
+    facts |= {"guidance": chosen.guidance} if chosen.guidance else {}
+    return facts | ({"normalise_voices": True} if chosen.normalise_voices else {})
 
 
 class CaptionSet:
@@ -45,7 +47,10 @@ class CaptionSet:
         Raises InputError as `Pack` does, for an exported model that nobody gave data, for a generator without
         an encoder, and for other data than the path was trained on.
         """
-        self.path = path.sampling(settings.truncation, settings.guidance)
+        path = path.sampling(settings.truncation, settings.guidance)
+        if path.config.modality == "speech":
+            path = path.hearing(settings.normalise_voices)
+        self.path = path
         self.settings = settings
         if path.config.data.pack == MISSING:
             raise InputError(

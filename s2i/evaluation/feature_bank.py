@@ -149,7 +149,7 @@ class FeatureBank:
             "fingerprint": self.pack.fingerprint,
             **({"note": captions.note} if captions.note else {}),
             "seed": self.settings.seed,
-            **sampling_facts(self.settings),
+            **sampling_facts(self.path),
             "classifier": self.classifier.identity if self.classifier else None,
         }
 
@@ -163,7 +163,7 @@ class FeatureBank:
             "split": self.settings.split,
             "captions": self.settings.captions,
             "seed": self.settings.seed,
-            **sampling_facts(self.settings),
+            **sampling_facts(self.path),
             "classifier": self.classifier.identity if self.classifier else None,
         }
 

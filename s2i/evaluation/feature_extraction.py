@@ -172,7 +172,7 @@ def _stores_of_generated(
         "weights": weights_identity(captions.path.encoder, captions.path.generator),
         "generator": config_to_dict(config.generator),
         "seed": captions.settings.seed,
-        **sampling_facts(captions.settings),
+        **sampling_facts(captions.path),
         "noise": "of the image" if selection == S2IGAN else "of the caption",
     }
     folder, stores = _folder_of_generated(captions), []
@@ -192,6 +192,7 @@ def _read_by(captions: CaptionSet, indices: np.ndarray) -> dict[str, Any]:
         "encoder": config_to_dict(settings),
         "vocabulary": _hash(" ".join(vocabulary.to_list()) if vocabulary else ""),
         "captions": _hash(",".join(map(str, indices.tolist()))),
+        **({"voices": "normalised"} if captions.path.normalise_voices else {}),
     }
 
 

@@ -171,7 +171,7 @@ def record(bank: FeatureBank, protocol: str, score: Score) -> dict[str, Any]:
         "split": bank.settings.split,
         "fingerprint": bank.pack.fingerprint,
         "seed": bank.settings.seed,
-        **sampling_facts(bank.settings),
+        **sampling_facts(bank.path),
         "weights": "ema",
         "modality": bank.path.config.modality,
         "classifier": bank.classifier.identity if bank.classifier else None,

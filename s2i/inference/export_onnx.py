@@ -49,7 +49,7 @@ def export_onnx(model: str | Path, output: str | Path) -> float:
         raise InputError(
             f"expected onnx, onnxscript and onnxruntime, found no {error.name}: pip install -e '.[onnx]'"
         ) from error
-    path = load(model, "cpu", only="speech").path("speech")
+    path = load(model, "cpu", only="speech").path("speech").hearing(normalised=False)  # as the graph does
     if path.encoder is None:
         raise InputError(f"expected a model with a speech encoder in {model}, found none: give another")
     network = SpeechToImage(path).eval().requires_grad_(False)

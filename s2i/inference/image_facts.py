@@ -52,6 +52,8 @@ def image_facts(
     for name, recording in (("recording", speech), ("until", until)):
         if isinstance(recording, str | Path):
             facts |= {name: _portable(recording), f"{name}_sha256": sha256_of(recording)}
+    if speech is not None and path.normalise_voices:
+        facts["voice"] = "normalised"
     facts |= {"model": _name(model), "step": path.step}
     facts |= {network: path.fingerprint(network)[:16] for network in ("encoder", "generator")}
     facts |= {name: value for name, value in settings.items() if value is not None and value is not False}

@@ -22,6 +22,7 @@ from s2i.inference.image_input import ImageInput, read_image
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
 from s2i.inference.stored import DOMAIN, IMAGE, IMAGE_NETWORK, StoredPath, cut_short, read_model
+from s2i.inference.voice_normalisation import can_normalise
 from s2i.metrics.domain import Domain
 from s2i.models.build import (
     build_caption_encoder,
@@ -283,4 +284,5 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
         trained_by=stored.trained_by,
         folder=_folder_of(stored),
         domain=domain,
+        normalise_voices=domain is not None and can_normalise(config.audio),
     )

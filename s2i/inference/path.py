@@ -19,6 +19,7 @@ from s2i.data.batches import Batch, pad_mels, pad_tokens
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.inference.image_input import frame_image
+from s2i.inference.voice_normalisation import can_normalise, encode_normalised
 from s2i.metrics.domain import Domain
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
@@ -49,6 +50,7 @@ class GenerationPath:
     domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
     truncation: float = 1.0  # factor of the noise; below 1 images are more usual, and more alike
     guidance: float = 0.0  # of the generator's prior, towards the caption; 0: the model's own
+    normalise_voices: bool = False  # recordings are read by `encode_normalised`; needs a domain
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -95,8 +97,13 @@ class GenerationPath:
                     f"expected speech of more than {(shortest - 1) * audio.hop:.2f} s,"
                     f" found {len(waveform) / audio.sample_rate:.2f} s: record a whole sentence"
                 )
-        padded, lengths = pad_mels(mels)
-        return self.encoder(padded.to(self.device), lengths.to(self.device))
+        return self._encode_log_mels(*pad_mels(mels))
+
+    def _encode_log_mels(self, log_mels: Tensor, lengths: Tensor) -> CaptionEncoding:
+        log_mels, lengths = log_mels.to(self.device), lengths.to(self.device)
+        if not self.normalise_voices:
+            return self.encoder(log_mels, lengths)
+        return encode_normalised(self.encoder, self.domain, self.config.audio, log_mels, lengths)
 
     def doubt(self, encoding: CaptionEncoding) -> str:
         """In words, that a recording is unlike those that the model was trained on; "" where it is not, or
@@ -130,7 +137,18 @@ class GenerationPath:
     def encode(self, batch: Batch) -> CaptionEncoding:
         """Encode the captions of a batch from a pack."""
         self._expect(self.config.modality)
+        if self.config.modality == "speech":
+            return self._encode_log_mels(batch.inputs, batch.lengths)
         return self.encoder(batch.inputs.to(self.device), batch.lengths.to(self.device))
+
+    def hearing(self, normalised: bool) -> GenerationPath:
+        """This path from speech with voices normalised, or as they are. InputError where it can't."""
+        if normalised and (self.domain is None or not can_normalise(self.config.audio)):
+            raise InputError(
+                "expected an exported model from log-mels, which knows the recordings of its training, to"
+                f" normalise voices, found {self.folder}: export the run, or leave normalise_voices out"
+            )
+        return replace(self, normalise_voices=normalised)
 
     def sampling(self, truncation: float, guidance: float) -> GenerationPath:
         """This path with another truncation and, but for 0, another guidance.

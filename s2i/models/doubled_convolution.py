@@ -28,7 +28,9 @@ def convolve_doubled(hidden: Tensor, weight: Tensor) -> Tensor:
         (B, K, 2H, 2W).
     """
     height, width = hidden.shape[2:]
-    if hidden.device.type != "cpu" or len(hidden) * height * width < LEAST_PLACES:
+    # An exporter traces one form, for a batch of any size.
+    exporting = torch.compiler.is_exporting()
+    if exporting or hidden.device.type != "cpu" or len(hidden) * height * width < LEAST_PLACES:
         return F.conv2d(F.interpolate(hidden, scale_factor=2, mode="nearest"), weight, padding=1)
     outputs = F.conv2d(hidden, doubled_taps(weight), padding=1).unflatten(1, (2, 2, -1))
     rows = [
