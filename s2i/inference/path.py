@@ -110,7 +110,7 @@ class GenerationPath:
         where the model doesn't know.
 
         Args:
-            encoding: of one recording.
+            encoding: of one recording as it is heard: voices were not normalised for the domain either.
         """
         distance = 0.0 if self.domain is None else float(self.domain.distance(encoding.sentence)[0])
         if distance <= 1:

@@ -4,7 +4,8 @@ Vocal tract length normalisation (Lee and Rose, 1996): a warp of the frequency a
 one of greatest likelihood. Recognisers ask their acoustic model; here the likelihood is that of the sentence
 embedding under the Gaussian of the training's (`s2i.metrics.domain`), so nothing is trained for it.
 Departures: normalised log-mels are warped, whose bins are interpolated, in place of spectra, and normalised
-again; and a recording is left as it is unless a warp brings it clearly nearer.
+again; and the encodings under all warps are averaged, each as likely as it is, since a choice between two
+that are about as likely would turn with a little noise.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from s2i.config_data import AudioConfig
@@ -23,9 +25,11 @@ from s2i.metrics.domain import Domain
 from s2i.models.caption_encoding import CaptionEncoding, length_mask
 from s2i.models.interfaces import CaptionEncoder
 
-# Factors of the vocal tract's length, besides 1. Recordings of the training's speakers gain nothing by any.
-FACTORS = (0.76, 0.82, 0.88, 0.94, 1.06, 1.12, 1.18, 1.24)
-NEARER = 0.9  # of the distance from training's recordings: no more may be left of it
+FACTORS = (0.76, 0.82, 0.88, 0.94, 1.06, 1.12, 1.18, 1.24)  # of the vocal tract's length, besides 1
+# A warp's weight falls by e for so much more squared distance from training's recordings, in units of the
+# domain's threshold. The recording as it is counts as so much nearer, for most voices need no warp.
+TEMPERATURE = 0.1
+FAVOUR = 0.9
 
 
 def can_normalise(audio: AudioConfig) -> bool:
@@ -36,7 +40,7 @@ def can_normalise(audio: AudioConfig) -> bool:
 def encode_normalised(
     encoder: CaptionEncoder, domain: Domain, audio: AudioConfig, log_mels: Tensor, lengths: Tensor
 ) -> CaptionEncoding:
-    """Encode each recording under the warp that brings it nearest to those of training, if one does.
+    """Encode each recording under the warps that bring it near to those of training, averaged.
 
     Each row is a function of its own recording alone.
 
@@ -50,9 +54,16 @@ def encode_normalised(
     views = torch.cat([log_mels[None], warped])
     encodings = encoder(views.flatten(0, 1), lengths.repeat(len(views)))
     distance = domain.distance(encodings.sentence).view(len(views), -1)
-    distance[0] *= NEARER
-    rows = distance.argmin(0) * len(lengths) + torch.arange(len(lengths))
-    return encodings[rows.to(log_mels.device)]
+    distance[0] *= FAVOUR
+    weights = (-distance.square() / TEMPERATURE).softmax(0).to(log_mels)  # (1 + factors, B)
+    sentences, sequences = (
+        each.unflatten(0, (len(views), -1)) for each in (encodings.sentence, encodings.sequence)
+    )
+    mean = torch.einsum("vb,vbd->bd", weights, sentences)
+    length = torch.einsum("vb,vb->b", weights, sentences.norm(dim=2))  # of a mean of vectors: less
+    sequence = torch.einsum("vb,vbdt->bdt", weights, sequences)
+    mask = encodings.mask[: len(lengths)]
+    return CaptionEncoding(F.normalize(mean, dim=1) * length[:, None], sequence, mask)
 
 
 @lru_cache(maxsize=4)

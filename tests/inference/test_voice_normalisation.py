@@ -1,7 +1,8 @@
-"""Voices that are read under another vocal tract's length where that brings them nearer to the training's."""
+"""Voices read under other lengths of the vocal tract, where these bring them nearer to the training's."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from s2i.data.tts_espeak import speak
 from s2i.errors import InputError
 from s2i.inference import voice_normalisation
 from s2i.inference.model import load
-from s2i.inference.voice_normalisation import FACTORS, can_normalise, encode_normalised
+from s2i.inference.voice_normalisation import can_normalise, encode_normalised
 from s2i.metrics.domain import Domain
 from s2i.models.caption_encoding import CaptionEncoding, length_mask
 from tests.fixtures.models import write_tiny_run
@@ -49,31 +50,41 @@ def log_mels():
 
 
 @pytest.mark.parametrize("factor", [0.82, 1.18])
-def test_a_recording_is_read_under_the_warp_that_brings_it_nearest(log_mels, factor):
+def test_a_clearly_likelier_warp_is_taken_alone(log_mels, factor):
     encoder, known = MeanOfBins(), normalise(warped(log_mels[1], factor))
     wanted = encoder(*pad_mels([known])).sentence[0]
     encoding = encode_normalised(encoder, domain_of(wanted), AUDIO, *pad_mels(log_mels))
-    torch.testing.assert_close(encoding.sentence[1], wanted, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(encoding.sequence[1, :, :50], known.T, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(encoding.sentence[1], wanted, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(encoding.sequence[1, :, :50], known.T, atol=1e-3, rtol=1e-3)
 
 
-def test_a_recording_that_no_warp_brings_clearly_nearer_stays_as_it_is(log_mels, monkeypatch):
-    encoder = MeanOfBins()
-    padded = pad_mels(log_mels)
+def test_a_recording_like_the_trainings_stays_as_it_is(log_mels):
+    encoder, padded = MeanOfBins(), pad_mels(log_mels)
     plain = encoder(*padded)
-    known = domain_of(plain.sentence[0])
-    encoding = encode_normalised(encoder, known, AUDIO, *padded)
-    assert torch.equal(encoding.sentence[0], plain.sentence[0])
-    # The least distance under a warp, of the second: just too little, then just enough.
-    distances = [
-        float(known.distance(encoder(*pad_mels([normalise(warped(log_mels[1], factor))])).sentence))
-        for factor in FACTORS
-    ]
-    share = min(distances) / float(known.distance(plain.sentence[1:]))
-    for nearer, stays in ((share * 0.99, True), (share * 1.01, False)):
-        monkeypatch.setattr(voice_normalisation, "NEARER", nearer)
-        encoding = encode_normalised(encoder, known, AUDIO, *padded)
-        assert torch.equal(encoding.sentence[1], plain.sentence[1]) == stays
+    encoding = encode_normalised(encoder, domain_of(plain.sentence[0]), AUDIO, *padded)
+    torch.testing.assert_close(encoding.sentence[0], plain.sentence[0], atol=1e-3, rtol=1e-3)
+
+
+def test_readings_weigh_as_likely_as_they_are_and_the_recording_as_it_is_more(log_mels, monkeypatch):
+    monkeypatch.setattr(voice_normalisation, "FACTORS", (0.88,))
+    voice_normalisation._warps.cache_clear()
+    encoder = MeanOfBins()
+    plain, other = (
+        encoder(*pad_mels([each])) for each in (log_mels[1], normalise(warped(log_mels[1], 0.88)))
+    )
+    known = domain_of(torch.zeros(AUDIO.mel_bins), threshold=20.0)
+    distance = [float(known.distance(each.sentence)) for each in (plain, other)]
+    weights = np.exp(-((np.array([0.9, 1]) * distance) ** 2) / 0.1)
+    first, second = weights / weights.sum()
+    assert 0.01 < first < 0.99
+    mean = first * plain.sentence + second * other.sentence
+    length = first * plain.sentence.norm() + second * other.sentence.norm()
+    encoding = encode_normalised(encoder, known, AUDIO, *pad_mels(log_mels))
+    voice_normalisation._warps.cache_clear()
+    wanted = (mean / mean.norm() * length)[0].float()
+    torch.testing.assert_close(encoding.sentence[1], wanted, atol=1e-4, rtol=1e-4)
+    wanted = (first * plain.sequence + second * other.sequence)[0].float()
+    torch.testing.assert_close(encoding.sequence[1, :, :50], wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_each_recording_is_encoded_as_it_is_alone(log_mels):
