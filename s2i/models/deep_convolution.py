@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Measured on one core with AttnGAN's widths at 256 px, forward and backward: up to here one product takes .4 to
-# 1.1 of the time, the less the more weights, in fp32 and in bf16; with more places soon more than all of it.
+# Measured on one core with AttnGAN's widths at 256 px, forward and backward: up to here one product takes .4
+# to 1.1 of the time, the less the more weights, in fp32 and in bf16; with more places soon more than all.
 MOST_PLACES = 128  # of all images of the batch together
 LEAST_WEIGHTS = 1 << 20
 
