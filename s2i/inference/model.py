@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,12 @@ class Model:
                 f" {' and '.join(known)}: give {' or '.join(known)}, or another --model"
             )
         return self.paths[modality]
+
+    def hearing(self, normalised: bool) -> Model:
+        """This model with the voices that it hears normalised, or as they are: then it generates what the run
+        that it was exported from does. InputError where it can't."""
+        heard = self.path("speech").hearing(normalised)
+        return replace(self, paths={**self.paths, "speech": heard})
 
     def image_paths(self) -> dict[str, GenerationPath]:
         """The paths to images, one or two. Raises InputError for a model that generates speech alone."""

@@ -105,8 +105,9 @@ def test_only_normalised_log_mels_can_be_warped():
 
 @pytest.mark.parametrize("slower", [0.7, 0.8])
 def test_the_shipped_model_understands_a_deeper_voice_better_so(slower):
-    path = load(MODEL, "cpu", only="speech").path("speech")
-    assert path.normalise_voices
+    model = load(MODEL, "cpu", only="speech")
+    path = model.path("speech")
+    assert path.normalise_voices and not model.hearing(normalised=False).path("speech").normalise_voices
     texts = (
         "a small yellow bird with a black crown and grey wings",
         "this bird has a red belly and a blue tail",
