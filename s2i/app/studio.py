@@ -146,7 +146,6 @@ class Studio:
             check_recording(request.recording, LONGEST)
             heard = hear(request.recording, path.config.audio)
             encoding = path.encode_speech([heard.spoken])
-            as_heard = path.hearing(normalised=False).encode_speech([heard.spoken])
             timeline = trace(heard.waveform, path.config.audio, heard.start, heard.stop)
             words, step = word_segments(heard), path.encoder.seconds_per_step
             segments = [spoken(timeline.start + start, timeline.start + end) for start, end in words]
@@ -160,7 +159,7 @@ class Studio:
                     generated_images,
                     neighbours=self._nearest(path, encoding),
                     notes=heard.notes(),
-                    is_unfamiliar=bool(path.doubt(as_heard)),
+                    is_unfamiliar=bool(path.doubt_of(heard.spoken)),
                 )
             )
         if text:

@@ -118,10 +118,9 @@ class Model:
         named = str(speech) if isinstance(speech, str | Path) else ""
         try:
             encoding = path.encode_speech([heard.spoken])
-            as_heard = path.hearing(normalised=False).encode_speech([heard.spoken])
         except InputError as error:
             raise InputError(f"{named}: {error}" if named else str(error)) from error
-        for note in filter(None, [*heard.notes(), path.doubt(as_heard)]):
+        for note in filter(None, [*heard.notes(), path.doubt_of(heard.spoken)]):
             warnings.warn(f"{named or 'the recording'}: {note}", InputWarning, stacklevel=2)
         return path, encoding
 

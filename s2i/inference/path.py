@@ -105,6 +105,12 @@ class GenerationPath:
             return self.encoder(log_mels, lengths)
         return encode_normalised(self.encoder, self.domain, self.config.audio, log_mels, lengths)
 
+    def doubt_of(self, waveform: Tensor) -> str:
+        """`doubt` of a recording (N,) at `config.audio.sample_rate`, as it is heard."""
+        if self.domain is None:
+            return ""
+        return self.doubt(self.hearing(normalised=False).encode_speech([waveform]))
+
     def doubt(self, encoding: CaptionEncoding) -> str:
         """In words, that a recording is unlike those that the model was trained on; "" where it is not, or
         where the model doesn't know.

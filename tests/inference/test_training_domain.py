@@ -69,6 +69,17 @@ def test_a_recording_outside_is_named_and_one_inside_is_not(path, tmp_path, monk
         model.encode(speech=recording)
 
 
+def test_a_recording_is_judged_as_it_is_heard(path, monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError("expected no warp")
+
+    monkeypatch.setattr("s2i.inference.path.encode_normalised", refuse)
+    domain = Domain(torch.zeros(16), torch.eye(16), torch.tensor(1e-3))
+    known = replace(path, domain=domain, normalise_voices=True)
+    assert "unlike the recordings" in known.doubt_of(torch.randn(8000))
+    assert replace(path, domain=None).doubt_of(torch.randn(8000)) == ""
+
+
 @pytest.mark.parametrize(
     "distance, said",
     [
