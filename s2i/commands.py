@@ -255,11 +255,13 @@ def compare(output: Path, **runs: Any) -> None:
     print(output / "index.html")
 
 
-def robustness(**given: Any) -> None:
-    """Evaluate a run in every condition; prints the table's file."""
+def robustness(voices: list[Path], overrides: list[str], **given: Any) -> None:
+    """Evaluate a run or a model in every condition; prints the table's file."""
     from s2i.reports.robustness import report_robustness
 
-    print(report_robustness(**given))
+    words = [word for word in map(str, voices) if word.startswith(("evaluation.", "data.")) and "=" in word]
+    manifests = [manifest for manifest in voices if str(manifest) not in words]  # as of evaluate's protocols
+    print(report_robustness(voices=manifests, overrides=[*overrides, *words], **given))
 
 
 def tabulate(runs: list[Path], output: Path, published: Path | None) -> None:

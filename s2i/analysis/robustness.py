@@ -40,6 +40,7 @@ from s2i.data.tts_espeak import Espeak, arranged_voices
 from s2i.errors import InputError
 from s2i.evaluation.captions import caption_key
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.overrides import overridden, with_data
 from s2i.inference.model import load
 from s2i.metrics.statistics import paired_difference, weighted_mean
 from s2i.models.caption_encoding import CaptionEncoding
@@ -91,8 +92,9 @@ def measure_robustness(
     voices: Sequence[str | Path] = (),
     text: str | Path | None = None,
     recogniser: str | Path = "",
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Measure a run from speech in every condition.
+    """Measure a path from speech, of a run or an exported model, in every condition.
 
     Args:
         noise, rooms: folders of recordings and of impulse responses; without one its conditions are left
@@ -108,7 +110,8 @@ def measure_robustness(
             family and people.
 
     Returns:
-        The content of results.json: {"procedure", "split", "captions", "rows", "identity", "sources"}.
+        The content of results.json: {"procedure", "split", "captions", "rows", "identity", "sources"}, and
+        "note" where the data may be others than were trained on.
 
     Raises:
         InputError: a run without speech, an empty folder, a broken or missing recording, no recorded caption,
@@ -120,9 +123,13 @@ def measure_robustness(
             " --recogniser and --text, or none"
         )
     with random_state_kept():
-        bank = FeatureBank(load(run).path("speech"))
+        path = load(run).path("speech")
+        chosen = overridden(path.config, overrides, reads_recordings=True)
+        bank = FeatureBank(with_data(path, chosen.data), chosen.evaluation)
         listener = load_recogniser(recogniser) if recogniser else None
-        reader = FeatureBank(load(text).path("text")) if text else None
+        reader = None
+        if text:
+            reader = FeatureBank(with_data(load(text).path("text"), chosen.data), chosen.evaluation)
         if reader is not None and reader.pack.fingerprint != bank.pack.fingerprint:
             raise InputError(
                 f"expected a run from text over the data of {run}, found other data in {text}: give another"
@@ -300,6 +307,7 @@ def _results(
         "procedure": PROCEDURE,
         "split": bank.settings.split,
         "captions": len(clusters),
+        **({"note": bank.captions.note} if bank.captions.note else {}),
         "rows": rows,
     }
 

@@ -83,9 +83,17 @@ def add_evaluation(verbs: Verbs) -> None:
         verbs,
         "robustness",
         commands.robustness,
-        "evaluate a speech run with noise, reverberation and other voices",
+        "evaluate generation from speech with noise, reverberation and other voices",
     )
-    robustness.add_argument("run", type=given_path, metavar="RUN", help="GAN run from speech")
+    robustness.add_argument(
+        "run", type=given_path, metavar="RUN", help="GAN run from speech, or exported model"
+    )
+    robustness.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="evaluation.key=value",
+        help="overrides of the run's settings; a model needs data.pack=DIR and data.root=DIR",
+    )
     robustness.add_argument("--noise", type=given_path, metavar="DIR", help="noise recordings")
     robustness.add_argument("--rooms", type=given_path, metavar="DIR", help="room impulse responses")
     robustness.add_argument(
@@ -104,7 +112,10 @@ def add_evaluation(verbs: Verbs) -> None:
         " and their captions after word swaps: data_prep.swapped_captions",
     )
     robustness.add_argument(
-        "--text", type=given_path, metavar="RUN", help="GAN run from text, of the cascade of --recogniser"
+        "--text",
+        type=given_path,
+        metavar="RUN",
+        help="GAN run from text or exported model, of the cascade of --recogniser",
     )
     robustness.set_defaults(recogniser="")
     robustness.add_argument(
@@ -118,7 +129,7 @@ def add_evaluation(verbs: Verbs) -> None:
         "--output",
         type=given_path,
         metavar="DIR",
-        help="output folder (default: RUN/robustness, which compare reads)",
+        help="output folder (default for a run: RUN/robustness, which compare reads)",
     )
 
     tabulating = add_verb(

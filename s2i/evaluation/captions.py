@@ -55,7 +55,8 @@ class CaptionSet:
         if path.config.data.pack == MISSING:
             raise InputError(
                 f"expected a run, which knows its data, found an exported model from {path.config.modality}:"
-                " give the run of s2i train-gan, or the word data.pack=DIR to s2i evaluate or compare"
+                " give the run of s2i train-gan, or the word data.pack=DIR to s2i evaluate, compare or"
+                " robustness"
             )
         if path.encoder is None:
             raise InputError(

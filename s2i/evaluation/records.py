@@ -9,12 +9,12 @@ from typing import Any
 
 from s2i.config import MISSING, Config, EvaluationConfig
 from s2i.config_data import DataConfig
-from s2i.config_files import override
 from s2i.errors import InputError
 from s2i.evaluation.captions import sampling_facts
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.generated_speech import GeneratedSpeech
 from s2i.evaluation.metric_networks import ENCODERS, asked_for
+from s2i.evaluation.overrides import overridden
 from s2i.evaluation.protocols.registry import PROTOCOLS
 from s2i.evaluation.protocols.speech import SPEECH_PROTOCOLS
 from s2i.evaluation.score import Score
@@ -125,14 +125,13 @@ def _of_speech(
     return records
 
 
-def settings_of(model: str | Path, overrides: Sequence[str]) -> dict[str, EvaluationConfig | DataConfig]:
-    """What `evaluate` takes of a model beside its protocols, with `evaluation.key=value` words put over a
-    run's settings, and `data.key=value` ones over an exported model's. InputError as for a run's
-    configuration."""
+def settings_of(model: str | Path, words: Sequence[str]) -> dict[str, EvaluationConfig | DataConfig]:
+    """What `evaluate` takes of a model beside its protocols, with the command line's words put over its own
+    as `overridden` does."""
     config = _config(load(model))
-    sections = ["evaluation"] if config.run != MISSING else ["evaluation", "data"]
-    config = override(config, overrides, sections)
-    return {section: getattr(config, section) for section in sections}
+    chosen = overridden(config, words)
+    given = {"evaluation": chosen.evaluation}
+    return given if config.run != MISSING else given | {"data": chosen.data}
 
 
 def measure(bank: FeatureBank, protocols: Sequence[str]) -> dict[str, list[Score]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from s2i.analysis import asr_cascade, seeds
 from s2i.analysis.asr_cascade import measure_cascade
 from s2i.analysis.recognisers import load_recogniser
 from s2i.analysis.seeds import pool
-from s2i.config import MISSING, Config, EvaluationConfig
-from s2i.config_data import DataConfig
-from s2i.config_files import override
+from s2i.config import Config, EvaluationConfig
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.overrides import overridden, with_data
 from s2i.evaluation.protocols.registry import PROTOCOLS
 from s2i.evaluation.records import extractor_facts, measure, record
 from s2i.evaluation.score import Score
@@ -86,8 +84,8 @@ def compare(
     paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
     recogniser_network = load_recogniser(recogniser) if recogniser else None
     with random_state_kept():
-        chosen = _settings(paths["speech"][0].config, overrides)
-        paths = {side: [_with_data(path, chosen.data) for path in runs] for side, runs in paths.items()}
+        chosen = overridden(paths["speech"][0].config, overrides, reads_recordings=True)
+        paths = {side: [with_data(path, chosen.data) for path in runs] for side, runs in paths.items()}
         banks = _banks(paths, chosen.evaluation)
         first = {side: runs[0] for side, runs in banks.items()}
         analyses = ComparisonAnalyses(first)
@@ -244,29 +242,6 @@ def _path(folder: Path, modality: str) -> GenerationPath:
             " give s2i compare SPEECH_RUN TEXT_RUN in this order"
         )
     return paths[modality]
-
-
-def _settings(config: Config, overrides: Sequence[str]) -> Config:
-    """The speech run's configuration with words put over it; an exported model is given data with them."""
-    if config.run != MISSING:
-        return override(config, overrides, ["evaluation"])
-    chosen = override(config, overrides, ["evaluation", "data"])
-    if chosen.evaluation.other_data:  # the model's own subject is that of what it was trained on
-        unnamed = replace(config, data=replace(config.data, subject=""))
-        chosen = override(unnamed, overrides, ["evaluation", "data"])
-    if chosen.data.pack != MISSING and chosen.data.root == MISSING:
-        raise InputError(
-            "expected data.root=DIR beside data.pack=DIR, from which the report's recordings are read, found"
-            " none: add it"
-        )
-    return chosen
-
-
-def _with_data(path: GenerationPath, data: DataConfig) -> GenerationPath:
-    """A path that knows its data: an exported model's is given some."""
-    if path.config.run != MISSING:
-        return path
-    return replace(path, config=replace(path.config, data=data))
 
 
 def _banks(

@@ -14,6 +14,7 @@ from typing import Any
 
 from s2i.analysis.caption_scores import METRICS
 from s2i.analysis.robustness import measure_robustness
+from s2i.errors import InputError
 from s2i.files.output_folder import OutputFolder
 from s2i.reports.charts import Spread, spread_chart
 from s2i.reports.family_chart import family_chart
@@ -21,14 +22,19 @@ from s2i.tables import Cell, filled, markdown, metric_label, number
 
 
 def report_robustness(run: str | Path, output: str | Path | None = None, **sources: Any) -> Path:
-    """Measure a run from speech in every condition; returns the table, in `output` (RUN/robustness).
+    """Measure a path from speech in every condition; returns the table, in `output` or RUN/robustness.
 
     Args:
-        sources: `noise`, `rooms`, `recordings`, `voices`, `text` and `recogniser`, as `measure_robustness`
-            takes them.
+        sources: `noise`, `rooms`, `recordings`, `voices`, `text`, `recogniser` and `overrides`, as
+            `measure_robustness` takes them.
 
-    Raises InputError as it does, and for an output folder that holds anything else.
+    Raises InputError as it does, for an output folder that holds anything else, and for an exported model,
+    which stays as it is, without one.
     """
+    if output is None and (Path(run) / "config.json").is_file():
+        raise InputError(
+            f"expected an output folder beside the exported model {run}, found none: add --output DIR"
+        )
     folder = OutputFolder(output or Path(run) / "robustness", "s2i robustness")
     results = measure_robustness(run, **sources)
     files = {
@@ -83,7 +89,10 @@ def condition_rows(results: dict[str, Any]) -> list[dict[str, Cell]]:
 
 def _table(results: dict[str, Any]) -> str:
     rows = condition_rows(results)
-    return "\n".join([*markdown(filled(rows), rows), "", results["procedure"]]) + "\n"
+    heard = "Recordings are read under the warps that suit their voices, as `s2i generate` reads them."
+    remarks = [heard] * bool(results["identity"].get("normalise_voices")) + [results.get("note", "")]
+    paragraphs = filter(None, [results["procedure"], *remarks])
+    return "\n".join([*markdown(filled(rows), rows), *(f"\n{each}" for each in paragraphs)]) + "\n"
 
 
 def _swap_metric(results: dict[str, Any]) -> list[str]:

@@ -14,16 +14,20 @@ import torch
 from data_prep.swapped_captions import write_swapped_captions
 from s2i.analysis import conditions, robustness
 from s2i.analysis.conditions import add_noise, add_room, add_silence, family_of, in_band
+from s2i.analysis.robustness import measure_robustness
+from s2i.cli import main
 from s2i.config_data import AudioConfig
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import evaluate
+from s2i.inference import path as path_module
 from s2i.inference.model import load
 from s2i.reports import analysis_sections
 from s2i.reports.analysis_sections import FAMILY_CHART
 from s2i.reports.compare import _robustness as report_of_robustness
 from s2i.reports.compare import compare
+from s2i.reports.export import export
 from s2i.reports.robustness import report_robustness
 from tests.fixtures.runs import write_world
 
@@ -118,6 +122,55 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
     compare(world["speech"], world["text"], tmp_path / "other", overrides=["evaluation.seed=1"])
     assert "results.json is left out: it is of other weights" in capsys.readouterr().err
     assert "<h2>Robustness</h2>" not in (tmp_path / "other" / "index.html").read_text()
+
+
+def test_an_exported_model_is_measured_on_data_that_it_is_given_as_it_hears(world, tmp_path, monkeypatch):
+    for name in ("SPEEDS", "RATES", "ACCENTS"):
+        monkeypatch.setattr(robustness, name, ())
+    model, root = tmp_path / "model", world["speech"].parents[1] / "birds"
+    export([world["speech"], world["text"]], model)
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    words = [
+        f"data.pack={root / 'pack'}",
+        f"data.root={root}",
+        f"evaluation.classifier={world['classifier']}",
+    ]
+    words += ["evaluation.captions=2", f"evaluation.cache={tmp_path / 'features'}"]
+    of_run = measure_robustness(world["speech"], overrides=["evaluation.captions=2"])
+    of_model = measure_robustness(model, overrides=words)
+    for own, same in zip(of_run["rows"], of_model["rows"], strict=True):
+        assert own["name"] == same["name"] and own["captions"] == same["captions"]
+        expected = own["attribute_accuracy"]["value"]
+        assert same["attribute_accuracy"]["value"] == pytest.approx(expected, abs=1e-4)
+
+    manifest = tmp_path / "words.jsonl"
+    write_manifest(
+        manifest, [each for each in read_manifest(root / "manifest.jsonl") if each.split == "test"]
+    )
+    words.append("evaluation.normalise_voices=true")
+    heard: list[int] = []
+    monkeypatch.setattr(path_module, "encode_normalised", _counting(path_module.encode_normalised, heard))
+    output = str(tmp_path / "out")
+    main(["robustness", str(model), "--output", output, "--voices", str(manifest), *words])
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["identity"]["normalise_voices"] is True and heard and "note" not in results
+    assert "read under the warps that suit their voices" in (tmp_path / "out" / "table.md").read_text()
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+
+    with pytest.raises(InputError, match="expected data.root=DIR beside data.pack=DIR"):
+        measure_robustness(model, overrides=words[:1])
+    with pytest.raises(InputError, match="found an exported model from speech"):
+        measure_robustness(model)
+    with pytest.raises(InputError, match="expected an output folder beside the exported model"):
+        report_robustness(model, overrides=words)
+
+
+def _counting(function, calls: list[int]):
+    def counted(*arguments, **named):
+        calls.append(1)
+        return function(*arguments, **named)
+
+    return counted
 
 
 def test_photographs_without_attributes_are_measured_by_their_classes(tmp_path, monkeypatch):

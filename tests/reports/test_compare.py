@@ -17,8 +17,6 @@ from PIL import Image
 
 from s2i.analysis import asr_cascade, diversity, interpolation, swaps
 from s2i.analysis.recognisers import CtcRecogniser
-from s2i.config import MISSING
-from s2i.config_data import DataConfig
 from s2i.config_files import load_config
 from s2i.data.audio import hear
 from s2i.data.crops import image_batches
@@ -514,16 +512,6 @@ def test_data_that_one_of_the_models_may_know_is_a_notice_under_the_headline(wor
     assert mixed["data"]["note"] == OTHER
     header = (tmp_path / "mixed" / "index.html").read_text().partition("</header>")[0]
     assert escape(OTHER[1:]) in header and "from speech (tiny-speech) and text (model)" in header
-
-
-def test_a_model_s_subject_is_not_that_of_other_data(world):
-    data = DataConfig(subject="painted birds")
-    config = replace(load_config(world["speech"] / "config.yaml"), run=MISSING, data=data)
-    words = ["data.pack=pack", "data.root=root"]
-    assert module._settings(config, words).data.subject == "painted birds"
-    words.append("evaluation.other_data=true")
-    assert module._settings(config, words).data.subject == ""
-    assert module._settings(config, [*words, "data.subject=drawn birds"]).data.subject == "drawn birds"
 
 
 def test_exported_models_are_not_compared_without_data(world, tmp_path):
