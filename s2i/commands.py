@@ -107,7 +107,9 @@ def generate(
             raise InputError(f"expected a recording or sentences at {given}, found {found}: check the path")
     if interpolate:
         given = options | {"root": root, "processes": processes}
-        _only(given, "interpolate", "count", "stages", "attention", "root", "caption", "processes")
+        _only(
+            given, "interpolate", "count", "candidates", "stages", "attention", "root", "caption", "processes"
+        )
         from s2i.inference.interpolate import interpolate as generate_between
 
         chosen = {
@@ -121,8 +123,8 @@ def generate(
     if image or options["output"].suffix.lower() == ".wav":
         name = "image" if image else "output *.wav"
         given = options | {"root": root, "frames": frames, "record": record, "texts": texts}
-        refused = ("count", "stages", "attention", "root", "frames", "record", "texts", "scale", "caption")
-        _only(given | {"processes": processes}, name, *refused, "processes")
+        refused = ("count", "candidates", "stages", "attention", "root", "frames", "record", "texts", "scale")
+        _only(given | {"processes": processes}, name, *refused, "caption", "processes")
         from s2i.inference.generate_speech import generate_speech
 
         chosen = {

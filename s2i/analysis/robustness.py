@@ -29,7 +29,7 @@ from s2i.analysis.conditions import (
 )
 from s2i.analysis.family_swaps import measure_family_swaps
 from s2i.analysis.recognisers import Recogniser, load_recogniser
-from s2i.analysis.swaps import PITCH, RATE, voice_of
+from s2i.analysis.swaps import PITCH, RATE, keeps_noise, voice_of
 from s2i.analysis.word_swaps import find_swaps, measure_word_swaps
 from s2i.config_data import AudioConfig
 from s2i.data.audio import load_waveform
@@ -142,6 +142,8 @@ def measure_robustness(
                 conditions.append(recorded(bank, Path(recordings), root))
             swaps = find_swaps(bank) if voices else []
             conditions += spoken_by_families(bank, [Path(manifest) for manifest in voices], root, swaps)
+            if not keeps_noise(bank):
+                conditions = [replace(condition, swapped={}) for condition in conditions]
             scores = {condition.name: _measure(bank, condition) for condition in conditions}
         with_swaps = [condition for condition in conditions if condition.swapped]
         for condition in with_swaps:

@@ -55,6 +55,12 @@ def evenly_chosen(swaps: Sequence[Swap]) -> list[Swap]:
     return list(swaps[:: max(1, -(-len(swaps) // MOST_SWAPS))])
 
 
+def keeps_noise(bank: FeatureBank) -> bool:
+    """Whether images of different sentences have one noise: not where each is the nearest of several
+    candidates, which have noise of their own."""
+    return bank.path.candidates == 1
+
+
 def unknown_words(bank: FeatureBank, swaps: Sequence[Swap]) -> dict[str, int]:
     """Of a path with a vocabulary: the swaps to a word that it never learnt."""
     if bank.path.vocabulary is None:

@@ -37,9 +37,10 @@ def commands(
         "speech": f"--speech={from_root(recording)}",
         "text": f"--text={request.text.strip()}",
     }
+    chosen = ["--candidates", str(request.candidates)] if request.candidates > 1 else []
     return [
         shlex.join(
-            ["s2i", "generate", "--model", from_root(model), options[modality], "--seed", str(seed)]
+            ["s2i", "generate", "--model", from_root(model), options[modality], "--seed", str(seed), *chosen]
             + ["--stages", "--output", f"{modality}-seed-{seed}.png"]
         )
         for modality in modalities

@@ -37,6 +37,7 @@ def pack_answer(answer: Answer, model: Model) -> bytes:
             "recording": RECORDING if answer.timeline is not None else None,
             "text": answer.request.text.strip() or None,
             "seeds": list(answer.request.seeds),
+            "candidates": answer.request.candidates,
             "images": images,
             "commands": commands(answer.request, [each.modality for each in answer.modalities], model.origin),
         },

@@ -19,8 +19,10 @@ from s2i.app.studio import LONGEST, MOST_CHARACTERS, MOST_IMAGES, Studio
 from s2i.app.visits import Visits
 from s2i.app.welcome import example_player, heading, welcome
 from s2i.errors import InputError
-from s2i.inference.model import load
+from s2i.inference.model import Model, load
+from s2i.inference.path import LARGE
 from s2i.progress import say
+from s2i.runs.pretrained_weights import is_at_hand
 from s2i.search.index import Index
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ FIRST_PORT, LAST_PORT = 7860, 7959  # tried in turn where no port is given
 WAITING = 32  # requests in the queue, at most; further ones are refused
 LARGEST_UPLOAD = "20mb"
 SEEDS = "0-3"  # at first
+CANDIDATES = 8  # more gain little (recipes/painted_birds/EXPERIMENTS.md)
 STILL = "html { scrollbar-gutter: stable; }"  # gradio holds page.css to what is inside of its container
 INVITATION = "Examples: click a sentence."
 KEPT = 3600  # s that uploads and archives are kept
@@ -47,6 +50,7 @@ def serve(
     index: str | Path | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
+    candidates: int | None = None,
     device: str = "auto",
 ) -> None:
     """Show the page until it is interrupted.
@@ -56,6 +60,7 @@ def serve(
         index: made by `s2i index` with this model, to show the nearest real images too.
         host: address to listen at; 0.0.0.0: every one of this machine.
         port: None: the first free one from 7860 on.
+        candidates: images of a seed, of which the nearest to the sentence is shown; None: `usual_candidates`.
         device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -65,12 +70,14 @@ def serve(
         raise InputError("expected gradio, which serves the page, found none: pip install -e '.[app]'")
     free_port = _free_port(host, port)
     loaded = load(model, device)
-    loaded.image_paths()  # raises the InputError of a model that generates none
+    candidates = candidates or usual_candidates(loaded)
+    for path in loaded.image_paths().values():
+        path.choosing_among(candidates)  # refused before anybody asks
     studio = Studio(loaded, None if index is None else Index.open(index))
     with tempfile.TemporaryDirectory(prefix="s2i-app-") as folder:
         # Before gradio is imported, which reads them.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=folder, HF_HUB_OFFLINE="1")
-        page = build_page(studio, Path(folder), find_examples(studio.model.origin))
+        page = build_page(studio, Path(folder), find_examples(studio.model.origin), candidates)
         page.launch(server_name=host, server_port=free_port, prevent_thread_lock=True, **launch_options())
         address = "127.0.0.1" if host == "0.0.0.0" else host
         print(f"http://{address}:{free_port}", flush=True)
@@ -84,14 +91,25 @@ def serve(
             page.close(verbose=False)
 
 
-def build_page(studio: Studio, folder: Path, examples: Sequence[Example] = ()) -> gradio.Blocks:
-    """The page of a model. `folder`: for what visitors download; `examples`: to be clicked."""
+def usual_candidates(model: Model) -> int:
+    """CANDIDATES of a model that generates an image in milliseconds and can compare images with sentences
+    without a download, else 1. Raises InputError for one that generates no images."""
+    paths = model.image_paths().values()
+    are_quick = all(path.config.generated_size < LARGE and is_at_hand(path.image_encoder) for path in paths)
+    return CANDIDATES if are_quick else 1
+
+
+def build_page(
+    studio: Studio, folder: Path, examples: Sequence[Example] = (), candidates: int = 1
+) -> gradio.Blocks:
+    """The page of a model. `folder`: for what visitors download; `examples`: to be clicked; `candidates`: as
+    of `Visits`."""
     import gradio
 
     model = studio.model
     has_speech, has_text = "speech" in model.paths, "text" in model.paths
     examples = [example for example in examples if has_speech or example.text]
-    visits = Visits(studio, folder, examples)
+    visits = Visits(studio, folder, examples, candidates)
     with gradio.Blocks(
         title=model.origin.resolve().name, analytics_enabled=False, delete_cache=(KEPT // 4, KEPT)
     ) as page:

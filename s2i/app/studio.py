@@ -35,11 +35,13 @@ ATTENTION_SIDE = 128  # px, at most, of an attention map: there is one a segment
 
 @dataclass(frozen=True)
 class Request:
-    """A recording, a sentence or both, and the seeds to generate each with."""
+    """A recording, a sentence or both, and the seeds to generate each with; of so many `candidates` a seed
+    the nearest is shown."""
 
     recording: Path | None
     text: str
     seeds: tuple[int, ...]
+    candidates: int = 1
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Studio:
     def answer(self, request: Request) -> Answer:
         """Generate from speech, from text, or from both with the same noise.
 
-        A seed's image is that of `s2i generate --seed`. Raises InputError for a request that
+        A seed's image is that of `s2i generate --seed --candidates`. Raises InputError for a request that
         has neither, is out of bounds, or that the model can't encode.
         """
         text = request.text.strip()
@@ -142,7 +144,7 @@ class Studio:
             raise InputError(f"expected 1 to {MOST_IMAGES} seeds, found {len(request.seeds)}")
         answers, timeline = [], None
         if request.recording is not None:
-            path = self.model.path("speech")
+            path = self.model.path("speech").choosing_among(request.candidates)
             check_recording(request.recording, LONGEST)
             heard = hear(request.recording, path.config.audio)
             encoding = path.encode_speech([heard.spoken])
@@ -163,7 +165,7 @@ class Studio:
                 )
             )
         if text:
-            path = self.model.path("text")
+            path = self.model.path("text").choosing_among(request.candidates)
             encoding = path.encode_text([text])
             answers.append(self._answer_text(path, encoding, text, request.seeds))
         return Answer(request, answers, timeline)

@@ -26,9 +26,11 @@ Values = tuple[Any, ...]
 class Visits:
     """Answers for the page's events. All begin with the values of status, result and archive."""
 
-    def __init__(self, studio: Studio, folder: Path, examples: Sequence[Example] = ()) -> None:
-        """`folder`: for what visitors download."""
-        self.studio, self.folder, self.examples = studio, folder, examples
+    def __init__(
+        self, studio: Studio, folder: Path, examples: Sequence[Example] = (), candidates: int = 1
+    ) -> None:
+        """`folder`: for what visitors download; `candidates`: images of a seed, of which one is shown."""
+        self.studio, self.folder, self.examples, self.candidates = studio, folder, examples, candidates
 
     def generate(self, recorded: str | None, typed: str, seeds: str) -> Values:
         """Images of what is recorded and typed."""
@@ -86,7 +88,8 @@ class Visits:
         import gradio
 
         model = self.studio.model
-        request = Request(Path(recorded) if recorded else None, typed or "", parse_seeds(seeds))
+        spoken = Path(recorded) if recorded else None
+        request = Request(spoken, typed or "", parse_seeds(seeds), self.candidates)
         answer = self.studio.answer(request)
         example = next((each for each in self.examples if recorded and each.is_in(recorded)), None)
         modalities = [each.modality for each in answer.modalities]

@@ -69,6 +69,14 @@ def add_generation(verbs: Verbs) -> None:
         help="of a learnt prior, 0 to 4: above 1 images go further with the sentence, and are more alike"
         " (default: 0, the model's own)",
     )
+    output.add_argument(
+        "--candidates",
+        type=whole_number(1, 1024),
+        default=1,
+        metavar="N",
+        help="generate each image N times and keep the one that the model finds nearest to the sentence"
+        " (default: 1)",
+    )
     output.add_argument("--stages", action="store_true", help="show the images of all stages")
     output.add_argument(
         "--scale",

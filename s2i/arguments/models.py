@@ -74,6 +74,13 @@ def add_models(verbs: Verbs) -> None:
         help="port (default: the first free one from 7860 on)",
     )
     showing.add_argument(
+        "--candidates",
+        type=whole_number(1, 1024),
+        metavar="N",
+        help="generate each image N times and show the one that the model finds nearest to the sentence"
+        " (default: 8 of a model of small images, else 1)",
+    )
+    showing.add_argument(
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",

@@ -30,6 +30,7 @@ def sampling_facts(chosen: EvaluationConfig | GenerationPath) -> dict[str, float
     recordings were read otherwise than in training."""
     facts = {} if chosen.truncation == 1 else {"truncation": chosen.truncation}
     facts |= {"guidance": chosen.guidance} if chosen.guidance else {}
+    facts |= {"candidates": chosen.candidates} if chosen.candidates > 1 else {}
     return facts | ({"normalise_voices": True} if chosen.normalise_voices else {})
 
 
@@ -47,7 +48,7 @@ class CaptionSet:
         Raises InputError as `Pack` does, for an exported model that nobody gave data, for a generator without
         an encoder, and for other data than the path was trained on.
         """
-        path = path.sampling(settings.truncation, settings.guidance)
+        path = path.sampling(settings.truncation, settings.guidance).choosing_among(settings.candidates)
         if path.config.modality == "speech":
             path = path.hearing(settings.normalise_voices)
         self.path = path

@@ -165,14 +165,15 @@ def _generate_share(
 def _stores_of_generated(
     captions: CaptionSet, networks: MetricNetworks, names: Iterable[str], selection: str
 ) -> list[FeatureStore]:
-    config, indices = captions.path.config, captions.select(selection)
+    path, indices = captions.path, captions.select(selection)
+    config, chosen_by = path.config, [path.image_encoder] if path.candidates > 1 else []
     generated_from = {
         **_read_by(captions, indices),
         "generated_size": config.generated_size,
-        "weights": weights_identity(captions.path.encoder, captions.path.generator),
+        "weights": weights_identity(path.encoder, path.generator, *chosen_by),
         "generator": config_to_dict(config.generator),
         "seed": captions.settings.seed,
-        **sampling_facts(captions.path),
+        **sampling_facts(path),
         "noise": "of the image" if selection == S2IGAN else "of the caption",
     }
     folder, stores = _folder_of_generated(captions), []

@@ -95,7 +95,7 @@ class GeneratedSpeech:
     def through_images(self) -> Iterator[Tensor]:
         """A log-mel (T, M) of each of `captions`: of the image that is generated from its recording."""
         path = self.model.path("speech").sampling(self.settings.truncation, self.settings.guidance)
-        path = path.hearing(self.settings.normalise_voices)
+        path = path.hearing(self.settings.normalise_voices).choosing_among(self.settings.candidates)
         places, log_mels = [], []
         batches = evaluation_batches(self.pack, self.captions, self.settings.batch_size, "speech")
         for batch in progress(

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from s2i.evaluation.captions import CaptionSet, caption_key
@@ -61,6 +60,4 @@ def generate_captions(
         keys = [caption_key(pack, index) for index in rows]
         images = [pack.records[pack.caption_image[index]].id for index in rows] if share_noise else None
         encoding = path.encode(batch)
-        with torch.no_grad():
-            output = path.generate_from(encoding, path.sample_noise(keys, seed, images))
-        yield GeneratedBatch(places, encoding, output)
+        yield GeneratedBatch(places, encoding, path.generate(encoding, keys, seed, images))

@@ -96,6 +96,7 @@ def generate_many(
     seed: int = 0,
     truncation: float = 1.0,
     guidance: float = 0.0,
+    candidates: int = 1,
     stages: bool = False,
     attention: str | Path | None = None,
     root: str | Path | None = None,
@@ -117,7 +118,7 @@ def generate_many(
             caption, or by the line: new, empty, or of an earlier call.
         attention: such a folder for attention maps.
         root: that a manifest's paths start from; by default its own folder.
-        count, seed, truncation, guidance, stages, scale, caption: as `generate`.
+        count, seed, truncation, guidance, candidates, stages, scale, caption: as `generate`.
         processes: that share the sentences; of several each has one thread and a copy of the model.
 
     Yields:
@@ -136,12 +137,12 @@ def generate_many(
     loaded = load(model, device)
     sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
     path = loaded.path("text" if sentences[0].speech is None else "speech")
-    path = path.sampling(truncation, guidance)
+    path = path.sampling(truncation, guidance).choosing_among(candidates)
     check_attention(path, attention is not None)
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(folder.held())
-        settings = PageSettings(count, seed, truncation, guidance, stages, scale, caption)
+        settings = PageSettings(count, seed, truncation, guidance, candidates, stages, scale, caption)
         _check_settings(folders[0], path, settings.chosen())
         generated = _read_generated(folders[0].path / GENERATED)
         processes = min(processes, len(sentences))
@@ -202,7 +203,7 @@ def _generate(task: Task, sentence: Sentence, known: str | None) -> Outcome:
             path, encoding = loaded.encode(speech=sentence.speech, text=sentence.text, where=sentence.where)
         except InputError as error:
             return Outcome(digest, refusal=str(error))
-        path = path.sampling(settings.truncation, settings.guidance)
+        path = path.sampling(settings.truncation, settings.guidance).choosing_among(settings.candidates)
         said = (sentence.text, sentence.speech)
         seeds = range(settings.seed, settings.seed + settings.count)
         pages = sentence_pages(path, encoding, *said, settings, seeds, task.name, task.attention)

@@ -55,7 +55,8 @@ def image_facts(
     if speech is not None and path.normalise_voices:
         facts["voice"] = "normalised"
     facts |= {"model": _name(model), "step": path.step}
-    facts |= {network: path.fingerprint(network)[:16] for network in ("encoder", "generator")}
+    networks = ("encoder", "generator", *(["image_encoder"] if path.candidates > 1 else []))
+    facts |= {network: path.fingerprint(network)[:16] for network in networks}
     facts |= {name: value for name, value in settings.items() if value is not None and value is not False}
     return facts | {"version": VERSION}
 
@@ -114,7 +115,17 @@ def command_of(facts: Facts, beside: str | Path = ".") -> str:
         spoken = [facts.get("recording", "RECORDING.wav"), *filter(None, [facts.get("until")])]
         words += ["--interpolate" if "until" in facts else "--speech"]
         words += [_existing(path, ".", beside) for path in spoken]
-    for name in ("frames", "count", "seed", "truncation", "guidance", "scale", "caption", "stages"):
+    for name in (
+        "frames",
+        "count",
+        "seed",
+        "truncation",
+        "guidance",
+        "candidates",
+        "scale",
+        "caption",
+        "stages",
+    ):
         value = facts.get(name)
         if value is not None:
             words += [f"--{name}"] if value is True else [f"--{name}", f"{value}"]

@@ -125,14 +125,22 @@ class Model:
         return path, encoding
 
     def generate(
-        self, *, speech: Recording | None = None, text: str | None = None, seed: int = 0, count: int = 1
+        self,
+        *,
+        speech: Recording | None = None,
+        text: str | None = None,
+        seed: int = 0,
+        count: int = 1,
+        candidates: int = 1,
     ) -> list[Image.Image]:
         """Generate `count` images of a sentence, with the seeds `seed` to `seed + count - 1`.
 
-        Each is generated alone, so a seed's image has the same bytes however many are generated beside it.
-        Takes and raises what `encode` does.
+        Each is generated alone, so a seed's image has the same bytes however many are generated beside it; of
+        several `candidates` a seed, the nearest to the sentence. Takes and raises what `encode` does, and
+        raises InputError for several candidates of a model without an image encoder.
         """
         path, encoding = self.encode(speech=speech, text=text)
+        path = path.choosing_among(candidates)
         outputs = (path.generate(encoding, [str(seed + i)]) for i in range(count))
         return [Image.fromarray(to_uint8(output.images[-1][0])) for output in outputs]
 

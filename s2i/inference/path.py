@@ -18,6 +18,7 @@ from s2i.data.audio import features
 from s2i.data.batches import Batch, pad_mels, pad_tokens
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+from s2i.inference.candidates import candidate_keys, nearest_of
 from s2i.inference.image_input import frame_image
 from s2i.inference.voice_normalisation import can_normalise, encode_normalised
 from s2i.metrics.domain import Domain
@@ -50,6 +51,7 @@ class GenerationPath:
     domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
     truncation: float = 1.0  # factor of the noise; below 1 images are more usual, and more alike
     guidance: float = 0.0  # of the generator's prior, towards the caption; 0: the model's own
+    candidates: int = 1  # images of a caption, of which the nearest to it is kept
     normalise_voices: bool = False  # recordings are read by `encode_normalised`; needs a domain
 
     @property
@@ -175,20 +177,43 @@ class GenerationPath:
             )
         return replace(self, truncation=truncation, guidance=guidance)
 
+    def choosing_among(self, candidates: int) -> GenerationPath:
+        """This path with the nearest of so many images of a caption in place of each that it generates.
+
+        Raises InputError for more than one of a model without an image encoder, or whose pretrained network
+        can't be had.
+        """
+        if candidates > 1 and isinstance(encoder := self._image_encoder(), PretrainedImageEncoder):
+            _ = encoder.backbone  # fetched, or refused, before anything is generated
+        return replace(self, candidates=candidates)
+
     @torch.no_grad()
-    def generate(self, encoding: CaptionEncoding, keys: Sequence[str], seed: int = 0) -> GeneratorOutput:
-        """Generate each of B captions once.
+    def generate(
+        self,
+        encoding: CaptionEncoding,
+        keys: Sequence[str],
+        seed: int = 0,
+        latent_keys: Sequence[str] | None = None,
+    ) -> GeneratorOutput:
+        """Generate each of B captions once; of several `candidates`, the nearest to the caption.
 
         Args:
             encoding: of B captions.
             keys: B names; an image's noise is a function of (seed, its key), see `Generator.sample_noise`.
+            latent_keys: as it takes them.
         """
-        return self.generate_from(encoding, self.sample_noise(keys, seed))
 
-    @torch.no_grad()
-    def generate_from(self, encoding: CaptionEncoding, noise: Sequence[Tensor]) -> GeneratorOutput:
-        """Generate each of B captions from noise as `sample_noise` gives it."""
-        return self._quick_generator(encoding, *noise)
+        def generate(candidate: int) -> GeneratorOutput:
+            latent = None if latent_keys is None else candidate_keys(latent_keys, candidate)
+            noise = self.sample_noise(candidate_keys(keys, candidate), seed, latent)
+            return self._quick_generator(encoding, *noise)
+
+        if self.candidates == 1:
+            return generate(0)
+        sentence = F.normalize(encoding.sentence.float(), dim=1)
+        return nearest_of(
+            self.candidates, generate, lambda images: (self.encode_images(images) * sentence).sum(1)
+        )
 
     @cached_property
     def _quick_generator(self) -> Generator:

@@ -29,6 +29,7 @@ class PageSettings:
         count: images, of the seeds `seed` to `seed + count - 1`.
         truncation: factor of the noise.
         guidance: of a learnt prior, towards the caption; 0: the model's own.
+        candidates: images of a seed, of which the nearest to the sentence is shown.
         stages: every stage's image in a row, enlarged to the size of the last.
         scale: each image is so many times as large, smoothed as data are (bicubic); attention maps are as
             large.
@@ -39,6 +40,7 @@ class PageSettings:
     seed: int = 0
     truncation: float = 1.0
     guidance: float = 0.0
+    candidates: int = 1
     stages: bool = False
     scale: int = 1
     caption: bool | str = False
@@ -57,8 +59,10 @@ class PageSettings:
         """In words, for a caption: the model and its seeds."""
         last = self.seed + self.count - 1
         seeds = f"seed {self.seed}" if self.count == 1 else f"seeds {self.seed} to {last}"
-        truncated = f", truncation {self.truncation:g}" if self.truncation != 1 else ""
-        return f"{model}, {seeds}{truncated}" + (f", guidance {self.guidance:g}" if self.guidance else "")
+        sampled = f", truncation {self.truncation:g}" if self.truncation != 1 else ""
+        sampled += f", guidance {self.guidance:g}" if self.guidance else ""
+        sampled += f", the nearest of {self.candidates}" if self.candidates > 1 else ""
+        return f"{model}, {seeds}{sampled}"
 
 
 def sentence_pages(

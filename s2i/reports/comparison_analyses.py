@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from s2i.analysis import colour_swaps, diversity, interpolation, memorisation, word_swaps
-from s2i.analysis.swaps import Swap
+from s2i.analysis.swaps import Swap, keeps_noise
 from s2i.data.images import grid, save_png
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.progress import say
 
 NEIGHBOURS, DIVERSE_CAPTIONS, SWAPS, INTERPOLATIONS = 10, 4, 6, 3  # examples that the page shows
 
@@ -66,6 +67,9 @@ class ComparisonAnalyses:
         # No attributes, or no classifier of them: colours are counted.
         self.of_colours = not self.swaps
         self.swaps = self.swaps or colour_swaps.find_colour_swaps(self.first)
+        if not keeps_noise(self.first):
+            say("swaps and interpolations are left out: each of several candidates has noise of its own")
+            self.swaps = []
         self.shown_swaps = _evenly_spaced(np.arange(len(self.swaps)), SWAPS).tolist()
         for bank in banks.values():
             memorisation.request_memorisation(bank, self.neighbours)
@@ -129,7 +133,10 @@ class ComparisonAnalyses:
 
 
 def interpolated_captions(bank: FeatureBank) -> list[tuple[int, int]]:
-    """The pairs of captions, indices in the pack, between which a report interpolates."""
+    """The pairs of captions, indices in the pack, between which a report interpolates; none where images of
+    one noise can't be had."""
+    if not keeps_noise(bank):
+        return []
     ends = _evenly_spaced(bank.captions.generated, 2 * INTERPOLATIONS).tolist()
     return list(zip(ends[::2], ends[1::2], strict=False))
 

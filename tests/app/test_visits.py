@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import zipfile
 from dataclasses import replace
 from html import unescape
 from urllib.parse import parse_qs
@@ -18,11 +19,12 @@ from PIL import Image
 from s2i import cli
 from s2i.app.again import ROOT, Shared, commands, from_root, query, read_query
 from s2i.app.examples import MOST, find_examples
-from s2i.app.page import build_page
+from s2i.app.page import CANDIDATES, build_page, usual_candidates
 from s2i.app.render import UNFAMILIAR, render
 from s2i.app.studio import Request, Studio, strongest_map
 from s2i.app.visits import Visits
 from s2i.app.welcome import heading, welcome
+from s2i.data.images import to_uint8
 from s2i.errors import InputError
 from s2i.inference.model import load
 from s2i.reports.export import export
@@ -191,6 +193,32 @@ def test_a_link_to_a_model_from_speech_alone_speaks_its_sentence(folder):
         Studio(load(folder / "speech", "cpu")), folder / "spoken", []
     ).follow_link("?text=a+red+bird&seeds=1")
     assert status == "" and len(images(shown)) == 1 and len(sound[1]) > 4000 and seeds == "1"
+
+
+def test_the_page_shows_the_nearest_of_several_candidates_and_its_commands_say_so(model, folder):
+    visits = Visits(Studio(model), folder / "several", [], candidates=4)
+    plain = Visits(Studio(model), folder / "one", [])
+    _, shown, archive = visits.generate(None, SENTENCES[0], "0-3")
+    assert images(shown) != images(plain.generate(None, SENTENCES[0], "0-3")[1])
+    path = model.path("text").choosing_among(4)
+    nearest = to_uint8(path.generate(path.encode_text(SENTENCES[:1]), ["2"]).images[-1])[0]
+    request = Request(None, SENTENCES[0], (2,), candidates=4)
+    (side,) = Studio(model).answer(request).modalities
+    assert np.array_equal(side.generated_images[0].stages[-1], nearest)
+    (command,) = commands(request, ["text"], model.origin)
+    assert "--seed 2 --candidates 4 " in command and "--candidates 4" in unescape(shown)
+    with zipfile.ZipFile(archive["value"]) as saved:
+        assert json.loads(saved.read("settings.json"))["candidates"] == 4
+
+
+def test_several_candidates_are_usual_where_they_take_milliseconds(model):
+    assert usual_candidates(model) == CANDIDATES > 1
+    paths = {name: replace(path, image_encoder=None) for name, path in model.paths.items()}
+    assert usual_candidates(replace(model, paths=paths)) == 1
+    path = model.path("text")
+    large = replace(path.config, generator=replace(path.config.generator, base_size=64, stages=3))
+    assert large.generated_size == 256
+    assert usual_candidates(replace(model, paths={"text": replace(path, config=large)})) == 1
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,7 @@ def test_generate_passes_every_option_on(capsys, calls, tmp_path):
         "seed": 9,
         "truncation": 1.0,
         "guidance": 0.0,
+        "candidates": 1,
         "stages": True,
         "scale": 1,
         "caption": False,
