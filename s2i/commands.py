@@ -156,10 +156,14 @@ def generate(
     if record is not None:
         from s2i.inference.hub import model_folder
         from s2i.inference.microphone import record as record_speech
+        from s2i.inference.model import load
         from s2i.inference.stored import read_model
 
         check_outputs([options["output"], *filter(None, [options["attention"]])])  # before recording
-        read_model(model_folder(options["model"]))
+        if options["candidates"] > 1:
+            load(options["model"], "cpu").path("speech").choosing_among(options["candidates"])
+        else:
+            read_model(model_folder(options["model"]))
         speech = record_speech(record)
     for path in generate(speech=speech, **options):
         print(path)

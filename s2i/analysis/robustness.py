@@ -142,7 +142,8 @@ def measure_robustness(
                 conditions.append(recorded(bank, Path(recordings), root))
             swaps = find_swaps(bank) if voices else []
             conditions += spoken_by_families(bank, [Path(manifest) for manifest in voices], root, swaps)
-            if not keeps_noise(bank):
+            if not keeps_noise(bank) and any(condition.swapped for condition in conditions):
+                say("word swaps are left out: each of several candidates has noise of its own")
                 conditions = [replace(condition, swapped={}) for condition in conditions]
             scores = {condition.name: _measure(bank, condition) for condition in conditions}
         with_swaps = [condition for condition in conditions if condition.swapped]

@@ -92,11 +92,15 @@ def serve(
 
 
 def usual_candidates(model: Model) -> int:
-    """CANDIDATES of a model that generates an image in milliseconds and can compare images with sentences
-    without a download, else 1. Raises InputError for one that generates no images."""
+    """CANDIDATES of a model of small images that can compare them with sentences without a download, else 1.
+    Raises InputError for one that generates no images."""
     paths = model.image_paths().values()
-    are_quick = all(path.config.generated_size < LARGE and is_at_hand(path.image_encoder) for path in paths)
-    return CANDIDATES if are_quick else 1
+    if not all(path.config.generated_size < LARGE and is_at_hand(path.image_encoder) for path in paths):
+        return 1
+    try:
+        return min(path.choosing_among(CANDIDATES).candidates for path in paths)
+    except InputError:
+        return 1
 
 
 def build_page(

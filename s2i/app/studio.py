@@ -128,7 +128,7 @@ class Studio:
                 index.check(path)
 
     def answer(self, request: Request) -> Answer:
-        """Generate from speech, from text, or from both with the same noise.
+        """Generate from speech, from text, or from both with the same noise, or among the same candidates.
 
         A seed's image is that of `s2i generate --seed --candidates`. Raises InputError for a request that
         has neither, is out of bounds, or that the model can't encode.

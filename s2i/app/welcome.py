@@ -33,7 +33,7 @@ def welcome(model: Model, has_examples: bool) -> str:
     words = f"{' or '.join(inputs)} a sentence and press <b>Generate</b>."
     text = f"{first}{words}" if first else words[:1].upper() + words[1:]
     if has_speech and has_text:
-        text += " Given both, each seed is generated twice, from the same noise: by speech and by text."
+        text += " Given both, each seed is generated twice: by speech and by text."
     return f'<div class="s2i-welcome"><p>{text}</p></div>'
 
 

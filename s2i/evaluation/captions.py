@@ -5,9 +5,10 @@ Noise belongs to (seed, caption), so two paths over the same captions generate f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,19 @@ from s2i.training.encoder import readable_captions
 
 # Selections of captions whose images are generated.
 GENERATED, S2IGAN = ("generated", "s2igan")
+
+
+SAMPLING = ("truncation", "guidance", "candidates", "normalise_voices")  # what `sampling_facts` may have
+
+
+def sampling_note(facts: Mapping[str, Any]) -> str:
+    """A sentence of what `sampling_facts` noted among `facts`, after a space; "" where it noted nothing."""
+    notes = [f"{name} {facts[name]:g}" for name in SAMPLING[:2] if name in facts]
+    if "candidates" in facts:
+        notes.append(f"of {facts['candidates']} candidates each the nearest to its caption")
+    if facts.get("normalise_voices"):
+        notes.append("recordings read under the warps that suit their voices")
+    return f" Sampled otherwise: {', '.join(notes)}." if notes else ""
 
 
 def sampling_facts(chosen: EvaluationConfig | GenerationPath) -> dict[str, float]:

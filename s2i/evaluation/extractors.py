@@ -56,11 +56,17 @@ def image_extractor(name: str, network: str, image_encoder: nn.Module, width: in
             return {FEATURES: image_encoder(images.to(device))[0].float().cpu()}
 
     resize = "inside the image encoder, to what it was trained with"
+    identity = image_encoder_identity(image_encoder)
+    return Extractor(name, network, identity, resize, {FEATURES: width}, extract)
+
+
+def image_encoder_identity(image_encoder: nn.Module) -> str:
+    """As `weights_identity`, and of a pretrained one how it reads images, which its weights don't say."""
     identity = weights_identity(image_encoder)
-    if isinstance(image_encoder, PretrainedImageEncoder):  # its weights don't say how it reads images
+    if isinstance(image_encoder, PretrainedImageEncoder):
         settings = config_to_dict(replace(image_encoder.config, weights="", sha256=""))
         identity += hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:8]
-    return Extractor(name, network, identity, resize, {FEATURES: width}, extract)
+    return identity
 
 
 def pixel_extractor() -> Extractor:

@@ -26,7 +26,7 @@ from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.captions import GENERATED, S2IGAN, CaptionSet, sampling_facts
-from s2i.evaluation.extractors import FEATURES, Extractor, weights_identity
+from s2i.evaluation.extractors import FEATURES, Extractor, image_encoder_identity, weights_identity
 from s2i.evaluation.feature_store import FeatureStore
 from s2i.evaluation.generation import GeneratedCaption, generate_captions
 from s2i.evaluation.metric_networks import ENCODERS, MetricNetworks
@@ -166,11 +166,12 @@ def _stores_of_generated(
     captions: CaptionSet, networks: MetricNetworks, names: Iterable[str], selection: str
 ) -> list[FeatureStore]:
     path, indices = captions.path, captions.select(selection)
-    config, chosen_by = path.config, [path.image_encoder] if path.candidates > 1 else []
+    config = path.config
     generated_from = {
         **_read_by(captions, indices),
         "generated_size": config.generated_size,
-        "weights": weights_identity(path.encoder, path.generator, *chosen_by),
+        "weights": weights_identity(path.encoder, path.generator),
+        **({"chosen_by": image_encoder_identity(path.image_encoder)} if path.candidates > 1 else {}),
         "generator": config_to_dict(config.generator),
         "seed": captions.settings.seed,
         **sampling_facts(path),

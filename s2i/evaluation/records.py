@@ -10,7 +10,7 @@ from typing import Any
 from s2i.config import MISSING, Config, EvaluationConfig
 from s2i.config_data import DataConfig
 from s2i.errors import InputError
-from s2i.evaluation.captions import sampling_facts
+from s2i.evaluation.captions import S2IGAN, sampling_facts
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.generated_speech import GeneratedSpeech
 from s2i.evaluation.metric_networks import ENCODERS, asked_for
@@ -140,6 +140,10 @@ def measure(bank: FeatureBank, protocols: Sequence[str]) -> dict[str, list[Score
     left_out: set[str] = set()
     for name in protocols:
         protocol = PROTOCOLS[name]
+        if protocol.generates == S2IGAN and bank.path.candidates > 1:
+            left_out.add(name)
+            say(f"{name} is left out: captions of an image share noise, several candidates have their own")
+            continue
         try:
             extractor = bank.extractor(protocol.extractor)
         except InputError as error:

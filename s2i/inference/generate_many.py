@@ -288,6 +288,7 @@ def _check_settings(output: OutputFolder, path: GenerationPath, settings: dict[s
     settings = settings | {
         "encoder": path.fingerprint("encoder"),
         "generator": path.fingerprint("generator"),
+        **({"image_encoder": path.fingerprint("image_encoder")} if path.candidates > 1 else {}),
     }
     if (output.path / SETTINGS).is_file():
         try:

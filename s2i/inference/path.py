@@ -180,11 +180,16 @@ class GenerationPath:
     def choosing_among(self, candidates: int) -> GenerationPath:
         """This path with the nearest of so many images of a caption in place of each that it generates.
 
-        Raises InputError for more than one of a model without an image encoder, or whose pretrained network
-        can't be had.
+        Raises InputError for more than one of a generator without noise, or of a model that can't compare
+        images with captions: without an image encoder, with one that was never matched with the caption
+        encoder, or whose pretrained network can't be had.
         """
-        if candidates > 1 and isinstance(encoder := self._image_encoder(), PretrainedImageEncoder):
-            _ = encoder.backbone  # fetched, or refused, before anything is generated
+        if candidates == self.candidates:
+            return self
+        if candidates < 1:
+            raise InputError(f"expected candidates of 1 or more, found {candidates}")
+        if candidates > 1:
+            self._check_candidates()
         return replace(self, candidates=candidates)
 
     @torch.no_grad()
@@ -259,6 +264,20 @@ class GenerationPath:
             **origins_of_image_encoder(self.image_encoder, "the model"),
             **self.trained_by,
         }
+
+    def _check_candidates(self) -> None:
+        missing = ""
+        if self.image_encoder is None or self.encoder is None:
+            missing = "a model with encoders of captions and images"
+        elif self.config.gan.encoder_start == "random" or self.config.matching.autoencodes_alone:
+            missing = "encoders of captions and images that were matched"
+        elif not self.generator.sample_noise(["0"], 0):
+            missing = "a generator with noise"
+        if missing:
+            where = f" in {self.folder}" if self.folder else ""
+            raise InputError(f"expected {missing} for candidates, found none{where}: leave candidates out")
+        if isinstance(self.image_encoder, PretrainedImageEncoder):
+            _ = self.image_encoder.backbone  # fetched, or refused, before anything is generated
 
     def _image_encoder(self) -> ImageEncoder | PretrainedImageEncoder:
         if self.image_encoder is None:

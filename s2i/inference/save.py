@@ -195,7 +195,8 @@ def _write_image_network(folder: Path, paths: Paths, half: bool) -> list[str]:
     return [
         "",
         f"`{file.name}` ({file.stat().st_size / 1e6:.2f} MB, {kind} without its classifier) is read where"
-        " images are compared, by `s2i search`, alone: a model that only generates does without.",
+        " images are compared, by `s2i search` and `s2i generate --candidates`, alone: a model that generates"
+        " each image once does without.",
     ]
 
 

@@ -24,7 +24,7 @@ FORMAT = 1  # of an exported model's folder
 MODALITIES = ("speech", "text")  # of captions, from which images are generated
 IMAGE = "image"  # from which speech is generated
 SOURCES = (*MODALITIES, IMAGE)  # what a path begins with
-IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read only to embed images
+IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read only to compare images
 DOMAIN = "domain"  # the name of a `Domain`'s tensors beside the networks' weights
 PRIOR = "generator.prior."  # begins the names of a learnt prior's tensors, which have a file of their own
 

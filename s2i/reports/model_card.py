@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2i.config import MISSING
+from s2i.evaluation.captions import SAMPLING
 from s2i.files.atomic import read_json
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
@@ -16,7 +17,14 @@ from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.run import Run
 from s2i.tables import filled, markdown, metric_label
 
-SHARED = ("step", "split", "seed", "weights", "classifier")  # above the table, where all its rows agree
+SHARED = (
+    "step",
+    "split",
+    "seed",
+    "weights",
+    *SAMPLING,
+    "classifier",
+)  # above the table, where all its rows agree
 
 
 def describe_run(source: str, run: Path, path: GenerationPath | SpeechPath) -> list[str]:

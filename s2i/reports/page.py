@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from s2i.evaluation.captions import sampling_note
 from s2i.reports import analysis_sections
 from s2i.reports.caption_cards import every_caption, leading_captions
 from s2i.reports.charts import bar_chart
@@ -130,6 +131,7 @@ def _counts(data: dict[str, Any]) -> str:
         f" the {data['split']} split; {data['generated_captions']:,} captions generated, each from speech and"
         f" from text with the same noise (seed {data['seed']})."
     )
+    counts += sampling_note(data)
     return counts + "".join(
         f" {count:,} captions {why} are read in part by the text run."
         for why, count in data["read_in_part"].items()

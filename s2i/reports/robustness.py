@@ -15,6 +15,7 @@ from typing import Any
 from s2i.analysis.caption_scores import METRICS
 from s2i.analysis.robustness import measure_robustness
 from s2i.errors import InputError
+from s2i.evaluation.captions import sampling_note
 from s2i.files.output_folder import OutputFolder
 from s2i.reports.charts import Spread, spread_chart
 from s2i.reports.family_chart import family_chart
@@ -31,9 +32,10 @@ def report_robustness(run: str | Path, output: str | Path | None = None, **sourc
     Raises InputError as it does, for an output folder that holds anything else, and for an exported model,
     which stays as it is, without one.
     """
-    if output is None and (Path(run) / "config.json").is_file():
+    if output is None and not (Path(run) / "config.yaml").is_file():
         raise InputError(
-            f"expected an output folder beside the exported model {run}, found none: add --output DIR"
+            f"expected an output folder for a model that is no run of its own, found none for {run}:"
+            " add --output DIR"
         )
     folder = OutputFolder(output or Path(run) / "robustness", "s2i robustness")
     results = measure_robustness(run, **sources)
@@ -89,8 +91,7 @@ def condition_rows(results: dict[str, Any]) -> list[dict[str, Cell]]:
 
 def _table(results: dict[str, Any]) -> str:
     rows = condition_rows(results)
-    heard = "Recordings are read under the warps that suit their voices, as `s2i generate` reads them."
-    remarks = [heard] * bool(results["identity"].get("normalise_voices")) + [results.get("note", "")]
+    remarks = [sampling_note(results["identity"]).strip(), results.get("note", "")]
     paragraphs = filter(None, [results["procedure"], *remarks])
     return "\n".join([*markdown(filled(rows), rows), *(f"\n{each}" for each in paragraphs)]) + "\n"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from s2i.evaluation.captions import SAMPLING, sampling_note
 from s2i.tables import Cell, filled, metric_label, number, terminal
 
 Record = dict[str, Any]  # a line of a run's metrics.jsonl
@@ -13,7 +14,7 @@ Row = dict[str, Record]  # one metric's records, by what they are of
 COLUMNS = {"value": "run", "real": "real", "chance": "chance", "majority": "majority"}  # of which records
 FORMER_FORM = "percentile bootstrap over classes"  # of intervals whose records name none
 # Records that agree in all of these are of one row.
-ONE_ROW = ("modality", "protocol", "metric", "split", "weights", "extractor_hash")
+ONE_ROW = ("modality", "protocol", "metric", "split", "weights", "extractor_hash", *SAMPLING)
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
@@ -83,6 +84,7 @@ def _head(row: Row) -> tuple[str, tuple[str, ...]]:
     return record["protocol"], (
         f"from {record['modality']}, {record['split']} split, step {record['step']}, seed {record['seed']},"
         f" {record['weights']} weights{captions}",
+        *filter(None, [sampling_note(record).strip()]),
         f"extractor: {record['extractor']} ({record['extractor_hash']}), resize: {record['resize']};"
         f" reference: {record['reference']}",
     )

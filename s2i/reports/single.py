@@ -13,6 +13,7 @@ import numpy as np
 
 from s2i.analysis import interpolation
 from s2i.errors import InputError
+from s2i.evaluation.captions import sampling_note
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.protocols.registry import PROTOCOLS
 from s2i.evaluation.records import measure, record
@@ -95,6 +96,7 @@ def _page(
         f" the {data['split']} split; {data['generated_captions']:,} captions generated with the noise of"
         f" seed {data['seed']}, {data['generated_size']} px, after {data['step']:,} steps."
     )
+    counts += sampling_note(data)
     counts += f" Data {data['fingerprint'][:12]}{': ' + data['note'] if 'note' in data else ''}."
     counts += "".join(f" Left out: {count:,} {why}." for why, count in data["left_out"].items())
     counts += "".join(f" Read in part: {count:,} {why}." for why, count in data["read_in_part"].items())

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from s2i.data.images import grid, resize
+from s2i.evaluation.captions import sampling_note
 from s2i.evaluation.generated_speech import METRIC as SPEECH_METRIC
 from s2i.inference.caption_strip import LEAST_FONT, font_for, wrapped
 from s2i.reports.document import Section, document, figure
@@ -81,7 +82,8 @@ def plain(system: System) -> dict[str, Any]:
 def _note(results: dict[str, Any]) -> str:
     return (
         f"{results['generated_captions']:,} captions of the split {results['split']}, generated with the"
-        f" noise of seed {results['seed']}. In brackets 95 % intervals, {results['intervals']}. Parameters"
+        f" noise of seed {results['seed']}.{sampling_note(results)} In brackets 95 % intervals,"
+        f" {results['intervals']}. Parameters"
         " are those of the networks that generate; seconds a step those of the generator's training on"
         " this machine. Published figures are of other data, sizes and protocols."
     )

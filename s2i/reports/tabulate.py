@@ -21,6 +21,7 @@ import numpy as np
 
 from s2i.config_files import load_run_config
 from s2i.errors import InputError
+from s2i.evaluation.captions import sampling_facts, sampling_note
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.metric_networks import CLASSIFIER
 from s2i.evaluation.protocols.registry import PROTOCOLS
@@ -105,6 +106,7 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
         "base": rows[0].name,
         "split": base.settings.split,
         "generated_captions": len(base.captions.generated),
+        **sampling_facts(base.path),
         "protocols": {name: PROTOCOLS[name].procedure for name in sorted(protocols)},
         "difference_of": _leading(rows[0]),
         "rows": [_plain(row, differences.get(row.name)) for row in rows],
@@ -285,7 +287,7 @@ def _table(
     notes = [
         f"{results['generated_captions']:,} captions of the split `{results['split']}` generated; in"
         f" brackets 95 %"
-        " t intervals over classes, differences over the same captions and noise.",
+        f" t intervals over classes, differences over the same captions and noise.{sampling_note(results)}",
     ]
     if len(seeds) > 1:
         notes.append(

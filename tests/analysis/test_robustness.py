@@ -154,14 +154,17 @@ def test_an_exported_model_is_measured_on_data_that_it_is_given_as_it_hears(worl
     main(["robustness", str(model), "--output", output, "--voices", str(manifest), *words])
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["identity"]["normalise_voices"] is True and heard and "note" not in results
-    assert "read under the warps that suit their voices" in (tmp_path / "out" / "table.md").read_text()
+    assert (
+        "recordings read under the warps that suit their voices."
+        in (tmp_path / "out" / "table.md").read_text()
+    )
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
     with pytest.raises(InputError, match="expected data.root=DIR beside data.pack=DIR"):
         measure_robustness(model, overrides=words[:1])
     with pytest.raises(InputError, match="found an exported model from speech"):
         measure_robustness(model)
-    with pytest.raises(InputError, match="expected an output folder beside the exported model"):
+    with pytest.raises(InputError, match="expected an output folder for a model that is no run"):
         report_robustness(model, overrides=words)
 
 

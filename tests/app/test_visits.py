@@ -216,6 +216,8 @@ def test_several_candidates_are_usual_where_they_take_milliseconds(model):
     paths = {name: replace(path, image_encoder=None) for name, path in model.paths.items()}
     assert usual_candidates(replace(model, paths=paths)) == 1
     path = model.path("text")
+    unmatched = replace(path.config, gan=replace(path.config.gan, encoder_start="random"))
+    assert usual_candidates(replace(model, paths={"text": replace(path, config=unmatched)})) == 1
     large = replace(path.config, generator=replace(path.config.generator, base_size=64, stages=3))
     assert large.generated_size == 256
     assert usual_candidates(replace(model, paths={"text": replace(path, config=large)})) == 1

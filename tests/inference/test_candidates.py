@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shlex
 from dataclasses import replace
@@ -15,12 +16,15 @@ from s2i import cli
 from s2i.data.images import to_uint8
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.records import record
+from s2i.evaluation.score import Score
 from s2i.inference.candidates import nearest_of
 from s2i.inference.image_facts import read_image_facts
 from s2i.inference.model import load
 from s2i.inference.sentence_page import PageSettings
 from s2i.models.generator import GeneratorOutput
 from s2i.reports.compare import compare
+from s2i.reports.rows import lines, rows
 from tests.fixtures.models import SENTENCES, write_recording
 from tests.fixtures.runs import write_world
 
@@ -67,9 +71,31 @@ def test_candidates_are_images_of_other_noise_and_the_nearest_is_the_model_s_own
     assert torch.equal(
         few, torch.where((similarity[1] > similarity[0]).view(-1, 1, 1, 1), images[1], images[0])
     )
-    with pytest.raises(InputError, match="expected a model with an image encoder"):
-        replace(path, image_encoder=None).choosing_among(2)
-    assert replace(path, image_encoder=None).choosing_among(1).candidates == 1
+    assert path.choosing_among(1) is path
+
+
+def test_candidates_are_refused_where_no_choice_can_be_made(model):
+    path = load(model, "cpu").path("text")
+    with pytest.raises(InputError, match="expected candidates of 1 or more, found 0"):
+        path.choosing_among(0)
+    config = path.config
+    unmatched = replace(config, gan=replace(config.gan, encoder_start="random"))
+    weights = {name: 0.0 for name in ("batch_weight", "region_weight", "class_weight", "joint_weight")}
+    autoencoding = replace(config, matching=replace(config.matching, autoencoding_weight=1.0, **weights))
+    assert autoencoding.matching.autoencodes_alone
+    without_noise = copy.copy(path.generator)
+    without_noise.sample_noise = lambda *_: ()
+    for changed, missing in (
+        ({"image_encoder": None}, "a model with encoders of captions and images"),
+        ({"encoder": None}, "a model with encoders of captions and images"),
+        ({"config": unmatched}, "encoders of captions and images that were matched"),
+        ({"config": autoencoding}, "encoders of captions and images that were matched"),
+        ({"generator": without_noise}, "a generator with noise"),
+    ):
+        told = f"expected {missing} for candidates, found none in .*model: leave candidates out"
+        with pytest.raises(InputError, match=told):
+            replace(path, **changed).choosing_among(2)
+        assert replace(path, **changed).choosing_among(1).candidates == 1
 
 
 def test_the_command_generates_candidates_and_the_image_tells(model, tmp_path, monkeypatch, capsys):
@@ -111,6 +137,13 @@ def test_what_was_chosen_among_candidates_is_measured_as_that(world, tmp_path):
     settings = replace(path.config.evaluation, cache=str(tmp_path), captions=1)
     plain, chosen = FeatureBank(path, settings), FeatureBank(path, replace(settings, candidates=4))
     assert chosen.identity()["candidates"] == 4 and "candidates" not in plain.identity()
+    records = [
+        record(bank, "attribute_accuracy", Score("accuracy", 0.5, {"captions": 1}))
+        for bank in (plain, chosen)
+    ]
+    assert len(rows(records)) == 2  # of which a model's card prints both
+    told = [line for line in lines(records, {"attribute_accuracy": "counted"}) if "Sampled" in line]
+    assert told == ["# Sampled otherwise: of 4 candidates each the nearest to its caption."]
     captions = chosen.captions.generated
     images = {
         bank: torch.stack([each.images[-1] for each in bank.outputs(captions).values()])
@@ -131,5 +164,10 @@ def test_a_comparison_of_candidates_has_no_swaps_of_one_noise(world, tmp_path, c
     compare(world["speech"], world["text"], tmp_path / "report", overrides=words)
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     assert "diversity" in results["analyses"] and "word_swap" not in results["analyses"]
-    assert "swaps and interpolations are left out" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "swaps and interpolations are left out" in told
+    assert "s2igan_mean_average_precision_by_classifier is left out" in told
+    assert not any("s2igan" in metric for metric in results["generation"]["speech"])
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Sampled otherwise: of 2 candidates each the nearest to its caption." in page
     assert not list((tmp_path / "report" / "images").glob("interpolation*"))
