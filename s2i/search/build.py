@@ -26,7 +26,7 @@ from s2i.files.output_folder import OutputFolder
 from s2i.processes import cores
 from s2i.progress import progress, say
 from s2i.search.embedder import EmbeddingModel, EmbeddingPath
-from s2i.search.index import FORMAT, NETWORKS, Index
+from s2i.search.index import FORMAT, NETWORKS, Index, voices_of
 from s2i.search.nearest import write_table
 
 IMAGES = 64  # in a batch
@@ -96,6 +96,7 @@ def build_index(
                 _write_recordings(writer, speech_paths[0], root, recordings)
                 description["sizes"]["recordings"] = writer.count
                 description["fingerprints"] |= writer.finish()
+                description["voices"] = voices_of(speech_paths[0])
             with write_atomically(made / "index.json") as stream:
                 json.dump(description, stream, indent=1)
     except OSError as error:

@@ -25,6 +25,10 @@ class EmbeddingPath(Protocol):
     @property
     def image_encoder(self) -> nn.Module | None: ...
 
+    @property
+    def normalise_voices(self) -> bool:
+        """Whether recordings are read under the warps that suit their voices."""
+
     def fingerprint(self, network: str) -> str:
         """SHA-256 of the weights of "encoder" or "image_encoder". Raises InputError without that network."""
 

@@ -31,6 +31,11 @@ GALLERIES = ("images", "recordings")
 NETWORKS = {"images": "image_encoder", "recordings": "encoder"}  # of a path, that embeds them
 
 
+def voices_of(path: EmbeddingPath) -> str:
+    """How a path reads recordings, in a word."""
+    return "normalised" if path.normalise_voices else "as heard"
+
+
 @dataclass(frozen=True)
 class Hit:
     """One result of a search: an image, or a recording with the image that it describes."""
@@ -51,6 +56,7 @@ class Index:
         self.root = Path(os.path.normpath(folder / description["root"]))
         self.sizes: dict[str, int] = description["sizes"]
         self._fingerprints: dict[str, str] = description["fingerprints"]
+        self._voices: str = description.get("voices", "as heard")  # before voices were normalised, none said
         self._tables = {name: VectorTable(folder / name) for name in self._fingerprints}
         self._offsets = {
             gallery: np.load(folder / f"{gallery}.offsets.npy", mmap_mode="r")
@@ -102,6 +108,11 @@ class Index:
             raise InputError(
                 f"expected the model that the index {self.folder} was made with, found another:"
                 " run s2i index with this one"
+            )
+        if gallery == "recordings" and self._voices != voices_of(path):
+            raise InputError(
+                f"expected recordings whose voices are {voices_of(path)} in the index {self.folder}, found"
+                f" them {self._voices}: run s2i index again"
             )
 
     def nearest(

@@ -120,6 +120,8 @@ def test_images_of_other_settings_or_another_model_are_not_mixed(model, recordin
         list(generate_many(model, recordings, tmp_path / "out", seed=1, stages=True))
     with pytest.raises(InputError, match="found another encoder and generator"):
         list(generate_many(write_tiny_run(tmp_path / "run", seed=2), recordings, tmp_path / "out"))
+    with pytest.raises(InputError, match="found another candidates and image_encoder"):
+        list(generate_many(model, recordings, tmp_path / "out", candidates=2))
 
 
 def _manifest(folder, *captions):

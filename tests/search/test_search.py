@@ -18,6 +18,7 @@ from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.inference.model import load
+from s2i.metrics.domain import Domain
 from s2i.reports.export import export
 from s2i.search.build import build_index
 from s2i.search.index import Index
@@ -144,6 +145,27 @@ def test_recordings_are_found_by_image(data, model, index):
     assert hits[0].score == pytest.approx(max(by_hand), abs=1e-5) and path.encoder is not None
     assert hits[0].recording.resolve() == (folder / caption.audio).resolve()
     assert hits[0].image.resolve() == (folder / image.image).resolve()
+
+
+def test_recordings_are_searched_as_they_were_indexed(data, model, index, tmp_path):
+    """Embeddings of voices that are normalised are not those of the same voices as they are."""
+    folder, images = data
+    image = folder / images[0].image
+    known = _that_normalises_voices(load(model))
+    assert known.search(index, image=image, top=1)  # among images, which have no voice
+    with pytest.raises(InputError, match="voices are normalised in the index .*, found them as heard"):
+        known.search(index, image=image, gallery="recordings")
+    build_index(known, folder / "manifest.jsonl", tmp_path / "index")
+    assert known.search(tmp_path / "index", image=image, gallery="recordings")
+    with pytest.raises(InputError, match="voices are as heard in the index .*, found them normalised"):
+        load(model).search(tmp_path / "index", image=image, gallery="recordings")
+
+
+def _that_normalises_voices(model):
+    path = model.path("speech")
+    domain = Domain(torch.zeros(path.embedding_dim), torch.eye(path.embedding_dim), torch.tensor(1.0))
+    speech = replace(path, domain=domain).hearing(normalised=True)
+    return replace(model, paths={**model.paths, "speech": speech})
 
 
 def test_a_folder_is_indexed_to_its_depths_and_broken_images_are_named(model, tmp_path, capsys):
