@@ -22,7 +22,6 @@ from s2i.errors import InputError
 from s2i.inference.model import Model, load
 from s2i.inference.path import LARGE
 from s2i.progress import say
-from s2i.runs.pretrained_weights import is_at_hand
 from s2i.search.index import Index
 
 if TYPE_CHECKING:
@@ -92,10 +91,11 @@ def serve(
 
 
 def usual_candidates(model: Model) -> int:
-    """CANDIDATES of a model of small images that can compare them with sentences without a download, else 1.
-    Raises InputError for one that generates no images."""
+    """CANDIDATES of a model of small images whose image encoder is small, too, and takes milliseconds; of
+    another 1. Raises InputError for a model that generates no images."""
     paths = model.image_paths().values()
-    if not all(path.config.generated_size < LARGE and is_at_hand(path.image_encoder) for path in paths):
+    configs = [path.config for path in paths]
+    if any(config.generated_size >= LARGE or config.image_encoder.kind != "small" for config in configs):
         return 1
     try:
         return min(path.choosing_among(CANDIDATES).candidates for path in paths)

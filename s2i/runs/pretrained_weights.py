@@ -72,13 +72,6 @@ def comes_from_a_file(encoder: PretrainedImageEncoder) -> bool:
     return bool(encoder.config.weights) or (file is not None and file.is_file())
 
 
-def is_at_hand(encoder: nn.Module | None) -> bool:
-    """Whether there is an image encoder, and it looks at images without a download."""
-    if not isinstance(encoder, PretrainedImageEncoder):
-        return encoder is not None
-    return encoder.config.kind == EFFICIENTNET_LITE0 or comes_from_a_file(encoder)
-
-
 def fingerprint(backbone: PretrainedNetwork) -> Tensor:
     """Fingerprint of a backbone's weights, in float16, as a buffer that its encoder keeps: uint8 (32,)."""
     return torch.frombuffer(bytearray.fromhex(backbone_fingerprint(backbone.network)), dtype=torch.uint8)

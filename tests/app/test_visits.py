@@ -24,6 +24,7 @@ from s2i.app.render import UNFAMILIAR, render
 from s2i.app.studio import Request, Studio, strongest_map
 from s2i.app.visits import Visits
 from s2i.app.welcome import heading, welcome
+from s2i.config_networks import ImageEncoderConfig
 from s2i.data.images import to_uint8
 from s2i.errors import InputError
 from s2i.inference.model import load
@@ -218,6 +219,8 @@ def test_several_candidates_are_usual_where_they_take_milliseconds(model):
     path = model.path("text")
     unmatched = replace(path.config, gan=replace(path.config.gan, encoder_start="random"))
     assert usual_candidates(replace(model, paths={"text": replace(path, config=unmatched)})) == 1
+    pretrained = replace(path.config, image_encoder=ImageEncoderConfig(kind="efficientnet_lite0"))
+    assert usual_candidates(replace(model, paths={"text": replace(path, config=pretrained)})) == 1
     large = replace(path.config, generator=replace(path.config.generator, base_size=64, stages=3))
     assert large.generated_size == 256
     assert usual_candidates(replace(model, paths={"text": replace(path, config=large)})) == 1
