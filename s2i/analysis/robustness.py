@@ -108,6 +108,8 @@ def measure_robustness(
         text: the run from text over the same data that a cascade generates with.
         recogniser: of the cascade, as `load_recogniser` takes it; it transcribes the clean recordings, each
             family and people.
+        overrides: words over the evaluation settings of `run`, and its data where it is an exported model, as
+            `s2i.evaluation.overrides.overridden` takes them.
 
     Returns:
         The content of results.json: {"procedure", "split", "captions", "rows", "identity", "sources"}, and

@@ -164,6 +164,8 @@ class GenerationPath:
         Raises InputError for guidance of a generator whose noise is not guided, and for a truncation other
         than 1 of one whose noise can't be truncated.
         """
+        if (truncation, guidance) == (self.truncation, self.guidance):
+            return self
         source = f" in {self.folder}" if self.folder else ""
         if truncation != 1 and not getattr(self.generator, "can_be_truncated", True):
             raise InputError(

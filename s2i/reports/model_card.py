@@ -17,14 +17,8 @@ from s2i.runs.checkpoint import read_checkpoint
 from s2i.runs.run import Run
 from s2i.tables import filled, markdown, metric_label
 
-SHARED = (
-    "step",
-    "split",
-    "seed",
-    "weights",
-    *SAMPLING,
-    "classifier",
-)  # above the table, where all its rows agree
+# Above the table, where all its rows agree.
+SHARED = ("step", "split", "seed", "weights", *SAMPLING, "classifier")
 
 
 def describe_run(source: str, run: Path, path: GenerationPath | SpeechPath) -> list[str]:

@@ -111,3 +111,4 @@ def test_a_truncation_is_refused_of_dropout_and_of_no_noise(tmp_path):
                 without.sampling(truncation, 0.0)
             assert "\n" not in str(raised.value)
     assert path.sampling(0.5, 0.0).truncation == 0.5
+    assert path.sampling(1.0, 0.0) is path  # which has its form for inference
