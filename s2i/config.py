@@ -325,6 +325,8 @@ class Config:
     run: str = setting(MISSING, local="path", changeable=True)  # the run's folder
     # what a caption is given as
     modality: Literal["speech", "text"] = setting("speech", read_by=("encoder", "gan", "regression"))
+    # run of the same training, whose networks this one starts from (fine-tuning); its data may be other
+    start_from: str = setting("", local="run", read_by=("encoder", "gan"))
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)  # of weights, order of data, augmentation and noise
     device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)  # auto: cuda where there is one
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it works and is faster, else fp32

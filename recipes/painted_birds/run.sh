@@ -6,26 +6,7 @@ last_stage=9
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
 
-# The data of a preset; presets with the same data share a folder.
-default_voices="$folder/voices/default.yaml"
-case "$preset" in
-    smoke)
-        birds=(--train-species 12 --val-species 4 --test-species 4 --train-images 6 --val-images 4 --test-images 4)
-        classifier_birds=(--independent 256)
-        root=${root:-$folder/data/smoke}
-        ;;
-    best) # the same species, and the same test images, from twice the training images
-        birds=(--train-images 10)
-        classifier_birds=(--independent 5000)
-        root=${root:-$folder/data/more}
-        default_voices="$folder/voices/best.yaml"
-        ;;
-    *)
-        birds=()
-        classifier_birds=(--independent 5000)
-        root=${root:-$folder/data/birds}
-        ;;
-esac
+source "$folder/presets.sh"
 
 case "$preset" in speech2face) image_network_of_encoder=yes ;; esac # image_encoder.kind=small, trained from scratch
 

@@ -21,10 +21,10 @@ from s2i.errors import InputError
 from s2i.evaluation.extractors import Extractor, image_extractor
 from s2i.inference.path import GenerationPath
 from s2i.progress import progress
-from s2i.runs.checkpoint import read_checkpoint
+from s2i.runs.checkpoint import BEST, read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data
 from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network, refuse_shared
-from s2i.training.encoder import BEST, readable_captions
+from s2i.training.encoder import readable_captions
 from s2i.training.matching_model import MatchingModel, load_matching_model
 
 

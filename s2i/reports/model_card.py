@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from s2i.config import MISSING
+from s2i.config_files import load_run_config
 from s2i.evaluation.captions import SAMPLING
 from s2i.files.atomic import read_json
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
 from s2i.reports.rows import Record, cells, interval_forms, leading, rows
-from s2i.runs.checkpoint import read_checkpoint
+from s2i.runs.checkpoint import BEST, read_checkpoint
 from s2i.runs.run import Run
 from s2i.tables import filled, markdown, metric_label
 
@@ -33,13 +34,15 @@ def describe_run(source: str, run: Path, path: GenerationPath | SpeechPath) -> l
         lines.append(_describe_front_end(config.audio.front_end))
     if config.gan.encoder != MISSING:
         encoder = Path(config.gan.encoder)
-        best = encoder / "checkpoints" / "best.pt"
+        best = encoder / "checkpoints" / BEST
+        lines += _describe_start("encoder", encoder)
         lines += _describe_training("encoder", encoder)
         lines += table(_records(read_checkpoint(best)["metrics"])) if best.is_file() else []
     if config.gan.matching_model:
         lines += _describe_training(
             "matching model that the generator learnt from", Path(config.gan.matching_model)
         )
+    lines += _describe_start("generator", run)
     lines += _describe_training("generator", run)
     lines += table(Run(run).read_metrics())
     return lines
@@ -97,6 +100,17 @@ def _describe_training(what: str, run: Path) -> list[str]:
     made = read_json(environment, "versions and command of a training", "delete it")
     command = _shown(str(made.get("command") or "unknown"))
     return ["", f"The {what}, {_commits(made)}:", "", f"    {command}"]
+
+
+def _describe_start(what: str, run: Path) -> list[str]:
+    """The trainings that a run was fine-tuned from, the first of them first."""
+    if not (run / "config.yaml").is_file():
+        return []
+    earlier = load_run_config(run).start_from
+    if not earlier:
+        return []
+    before = f"{what} from which the {what} below was fine-tuned"
+    return _describe_start(what, Path(earlier)) + _describe_training(before, Path(earlier))
 
 
 def _commits(environment: dict[str, Any]) -> str:

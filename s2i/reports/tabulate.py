@@ -48,6 +48,11 @@ LEADING = (
     "attribute accuracy"  # what the difference and the chart are of; where absent, the next that is there
 )
 
+_STANDS_ON = {  # runs that a training stands on, in words: without one, and with one
+    "gan.matching_model": ("the encoders", "another"),
+    "start_from": ("initial weights", "an earlier run"),
+}
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -198,9 +203,10 @@ def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
     changes = {key: change for key, change in differing.items() if key not in PLACES | CHANGEABLE}
     if ours.gan.other_encoder and not theirs.gan.other_encoder:
         changes["modality"] = (theirs.modality, "both in turn")
-    has_own = [bool(config.gan.matching_model) for config in (theirs, ours)]
-    if has_own[0] != has_own[1]:
-        changes["gan.matching_model"] = tuple("another" if other else "the encoders" for other in has_own)
+    for key, (without, with_one) in _STANDS_ON.items():  # where it lies is no change, that there is one is
+        has_one = [bool(run) for run in differing.get(key, ("", ""))]
+        if has_one[0] != has_one[1]:
+            changes[key] = tuple(with_one if has else without for has in has_one)
     return changes
 
 

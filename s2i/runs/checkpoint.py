@@ -21,6 +21,7 @@ from s2i.files.unfinished import sweep
 
 FORMAT = 1  # of the file; another one is refused
 LAST = "last.pt"
+BEST = "best.pt"  # of an encoder: its best by validation
 
 
 def write_checkpoint(path: str | Path, state: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from s2i.metrics.retrieval import retrieve_by_class
 from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.models.interfaces import CaptionEncoder
 from s2i.progress import say
-from s2i.runs.checkpoint import write_checkpoint
+from s2i.runs.checkpoint import BEST, write_checkpoint
 from s2i.runs.fingerprints import data_of_run
 from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.runs.run import alone_in_its_run
@@ -37,14 +37,13 @@ from s2i.training.autoencoding import autoencoding_errors, autoencoding_loss, bu
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.distributed import Engine
 from s2i.training.encoder_memory import count_encoder_peak
+from s2i.training.fine_tuning import start_encoders, vocabulary_to_start_from
 from s2i.training.joint_batch import ALONE, JointBatch
 from s2i.training.loop import Training
 from s2i.training.matching_loss import matching_loss
 from s2i.training.memory import fit_to_memory
 from s2i.training.micro_batches import use_micro_batches
 from s2i.training.optim import adam, clip_gradients, set_learning_rate
-
-BEST = "best.pt"
 
 
 class EncoderNetworks(nn.Module):
@@ -126,13 +125,16 @@ def train_encoder(config: Config) -> Path:
     train_pack, val_pack = (Pack(Path(config.data.pack) / split, config) for split in ("train", "val"))
     vocabulary = None
     if config.modality == "text":
-        vocabulary = vocabulary_of(config.text_encoder.units, train_pack.texts())
+        vocabulary = vocabulary_to_start_from(config) or vocabulary_of(
+            config.text_encoder.units, train_pack.texts()
+        )
     settings, engine = config.matching, Engine.start(config)
     rows = engine.rows(settings.batch_size, "matching.batch_size")
     lower = "matching.batch_size or image_encoder.input_size"
     engine = fit_to_memory(engine, rows, partial(count_encoder_peak, EncoderNetworks), lower)
     sizes = len(vocabulary or ()), len(train_pack.class_labels)
     networks = EncoderNetworks(config, *sizes, _speakers(config, train_pack), engine.joint).to(engine.device)
+    start_encoders(config, networks)
     image_encoder = connect(networks.image_encoder, config.image_encoder)
     require_backbone(image_encoder)
     use_micro_batches(engine.config.micro_batch, networks.caption_encoder, image_encoder)

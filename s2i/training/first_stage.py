@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from s2i.config import Config
 from s2i.errors import InputError
 from s2i.models.interfaces import CaptionEncoder, Generator
-from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data
 from s2i.runs.provenance import Origins
+from s2i.training.finished_runs import read_finished_gan
 from s2i.training.trained_encoders import RETRAIN
 
 
@@ -30,17 +28,8 @@ def load_first_stage(config: Config, generator: Generator, encoder: CaptionEncod
         )
     if not has_first:
         return {}
-    state = read_checkpoint(Path(folder) / "checkpoints" / LAST)
-    if state.get("kind") != "gan":
-        raise InputError(
-            f"expected a run of s2i train-gan as gan.first_stage, found another kind in {folder}"
-        )
+    state = read_finished_gan(folder, "gan.first_stage")
     refuse_other_data(state.get("data"), config.data.pack, f"gan.first_stage {folder}", RETRAIN)
-    if state["step"] < state["config"]["gan"]["steps"]:
-        raise InputError(
-            f"expected a finished run as gan.first_stage, found {state['step']} of"
-            f" {state['config']['gan']['steps']} steps in {folder}: train it to its end"
-        )
     theirs, ours = state["nets"]["caption_encoder"], encoder.state_dict()
     same = theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key].cpu()) for key in ours)
     if not same:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from torch import nn
+
 from s2i.config import Config, GanConfig
 from s2i.config_files import require
 from s2i.data.batches import Batch
@@ -27,6 +29,7 @@ from s2i.training import gan_step
 from s2i.training.conditioner import OTHER, Conditioner, conditioner_of_step
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
+from s2i.training.fine_tuning import start_gan
 from s2i.training.first_stage import load_first_stage
 from s2i.training.gan_memory import count_gan_peak
 from s2i.training.gan_step import GanNetworks, learning_weights
@@ -90,10 +93,12 @@ def train_gan(config: Config) -> Path:
     for conditioner in conditioners:
         saved |= conditioner.networks()
     vocabulary = next((each.vocabulary for each in conditioners if each.vocabulary), None)
+    modules = {name: each for name, each in saved.items() if isinstance(each, nn.Module)}
+    of_start = start_gan(config, {name: engine.unwrap(each) for name, each in modules.items()})
     facts = {
         "kind": "gan",
         "data": data,
-        "trained_by": of_first_stage | _trained_by(conditioners, networks),
+        "trained_by": of_first_stage | of_start | _trained_by(conditioners, networks),
         "vocabulary": vocabulary.to_list() if vocabulary else None,
     }
     sizes = networks.generator.sizes

@@ -15,10 +15,9 @@ from s2i.errors import InputError
 from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.interfaces import CaptionEncoder
-from s2i.runs.checkpoint import read_checkpoint
+from s2i.runs.checkpoint import BEST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.pretrained_weights import connect
-from s2i.training.encoder import BEST
 
 
 @dataclass(frozen=True)

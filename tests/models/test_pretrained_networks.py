@@ -28,12 +28,12 @@ from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import KINDS, PretrainedNetwork
 from s2i.reports.export import export
 from s2i.runs import pretrained_weights
-from s2i.runs.checkpoint import read_checkpoint
+from s2i.runs.checkpoint import BEST, read_checkpoint
 from s2i.runs.pretrained_weights import connect, efficientnet_lite0, fingerprint, require_backbone
 from s2i.runs.provenance import backbone_fingerprint
 from s2i.training import cached_features
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
-from s2i.training.encoder import BEST, train_encoder
+from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from tests.fixtures.data import write_telling_data
 from tests.fixtures.models import tiny_training_config

@@ -85,6 +85,15 @@ def test_that_a_run_has_a_matching_model_is_a_change_and_where_it_lies_is_none(w
     assert module._changes(tmp_path / "with", tmp_path / "moved") == {}
 
 
+def test_that_a_run_was_fine_tuned_is_a_change_and_from_where_is_none(world, tmp_path):
+    config = load_config(world["grid-base"] / "config.yaml")
+    for name, place in {"tuned": "exp/earlier", "moved": "exp/elsewhere"}.items():
+        write_gan_run(tmp_path / name, replace(config, run=str(tmp_path / name), start_from=place))
+    changes = module._changes(world["grid-base"], tmp_path / "tuned")
+    assert changes == {"start_from": ("initial weights", "an earlier run")}
+    assert module._changes(tmp_path / "tuned", tmp_path / "moved") == {}
+
+
 def test_differences_are_paired_and_stand_in_table_and_chart(table):
     base, seed, tiles = json.loads((table / "results.json").read_text())["rows"]
     column = "attribute accuracy"

@@ -17,10 +17,10 @@ from s2i.errors import InputError
 from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.inference.model import load
 from s2i.reports.export import export
-from s2i.runs.checkpoint import load_last, read_checkpoint, write_checkpoint
+from s2i.runs.checkpoint import BEST, load_last, read_checkpoint, write_checkpoint
 from s2i.training import gan_losses, gan_step
 from s2i.training.conditioner import Conditioner, conditioner_of_step
-from s2i.training.encoder import BEST, train_encoder
+from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.loop import Training
 from s2i.training.matching_model import load_matching_model

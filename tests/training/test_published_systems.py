@@ -243,9 +243,11 @@ def test_stage_two_leaves_stage_one_as_its_run_left_it(configs, tmp_path):
 
 
 def test_what_trained_stage_one_had_a_part_in_stage_two_too(configs, tmp_path, monkeypatch):
-    read = first_stage.read_checkpoint
+    read = first_stage.read_finished_gan
     monkeypatch.setattr(
-        first_stage, "read_checkpoint", lambda path: read(path) | {"trained_by": {"ab" * 32: "a network"}}
+        first_stage,
+        "read_finished_gan",
+        lambda *given: read(*given) | {"trained_by": {"ab" * 32: "a network"}},
     )
     config = override(replace(configs["stackgan"], run=str(tmp_path / "run")), ["gan.steps=1"])
     assert load_last(train_gan(config) / "checkpoints")["trained_by"]["ab" * 32] == (

@@ -27,10 +27,10 @@ from s2i.inference.model import load
 from s2i.metrics.retrieval import chance_by_class
 from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.reports.export import export
-from s2i.runs.checkpoint import load_last, read_checkpoint
+from s2i.runs.checkpoint import BEST, load_last, read_checkpoint
 from s2i.runs.run import CLOCK, Run
 from s2i.training import conditioner, gan_step
-from s2i.training.encoder import BEST, EncoderNetworks, retrieval_scores, train_encoder
+from s2i.training.encoder import EncoderNetworks, retrieval_scores, train_encoder
 from s2i.training.gan import growing_stages, train_gan
 from s2i.training.loop import Training
 from tests.fixtures.data import write_telling_data, write_tiny_data

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Fine-tuning: what run.sh has trained from speech goes on in other voices, those of --voices; by default all that apt
+# and pip give, Piper's among them, which voices/best.yaml keeps from training.
+# `fine_tune.sh --help` has the options, `--list` the recipe stages; a killed call continues where it stopped.
+set -euo pipefail
+last_stage=6
+default_preset=best
+source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
+begin "$@"
+source "$folder/presets.sh"
+
+voices=${voices:-$folder/voices/all.yaml}
+name="$(basename -- "$voices" .yaml)"
+data=(data.root="$root" data.manifest="$root/spoken-$name.jsonl" data.pack="$root/pack-$name")
+earlier="$folder/exp/$exp" # the runs of run.sh
+runs="$earlier-$name"
+settings=(
+    --config "$config" "${data[@]}" classifier.pack="$root/classifier/pack" evaluation.classifier="$earlier-classifier"
+    evaluation.r_precision_encoder="$earlier-r-precision-encoder" modality=speech
+    matching.steps=3000 matching.optimiser.lr=1e-3 matching.optimiser.schedule.start=0
+    gan.steps=1500 gan.grow=[] gan.generator.schedule.start=0 gan.discriminator.schedule.start=0
+    gan.relation.schedule.start=0
+    ${overrides[@]+"${overrides[@]}"}
+)
+
+if stage 1 speak "speak the captions in these voices"; then
+    run "$python" -m data_prep.synthesize_speech --manifest "$root/manifest.jsonl" --root "$root" \
+        --output "$root/spoken-$name.jsonl" --plan "$voices"
+fi
+
+if stage 2 pack "check the data and pack it for training"; then
+    run "$python" -m data_prep.check "$root/spoken-$name.jsonl" --root "$root"
+    run "$python" -m data_prep.pack --config "$config" "${data[@]}" ${overrides[@]+"${overrides[@]}"}
+fi
+
+if stage 3 encoder "match the speech encoder further"; then
+    run "$python" -m s2i train-encoder "${settings[@]}" start_from="$earlier-speech-encoder" \
+        run="$runs-speech-encoder"
+fi
+
+if stage 4 generator "train the generator further, from that encoder"; then
+    run "$python" -m s2i train-gan "${settings[@]}" start_from="$earlier-speech-gan" \
+        gan.encoder="$runs-speech-encoder" run="$runs-speech-gan"
+fi
+
+if stage 5 evaluate "evaluate it on the test classes"; then
+    run "$python" -m s2i evaluate "$runs-speech-gan"
+fi
+
+if stage 6 export "write one model folder that generates from speech, and from text as before"; then
+    run "$python" -m s2i export "$runs-speech-gan" "$earlier-text-gan" "$runs-model" --half
+fi
+
+finish

@@ -1,0 +1,180 @@
+"""Trainings that start from an earlier run: its networks, other data, never classes of the test."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from s2i.config import Config
+from s2i.data.manifest import read_manifest, write_manifest
+from s2i.data.pack_builder import build_pack
+from s2i.errors import InputError
+from s2i.reports.export import export
+from s2i.runs.checkpoint import BEST, LAST, load_last, read_checkpoint, write_checkpoint
+from s2i.training.encoder import train_encoder
+from s2i.training.fine_tuning import refuse_seen_classes
+from s2i.training.gan import train_gan
+from tests.fixtures.data import write_tiny_data
+from tests.fixtures.models import same, tiny_training_config
+from tests.fixtures.trainings import train_and_die
+
+
+def without_learning(config: Config) -> Config:
+    """One step at a rate of nothing: what it started from is what it saves."""
+    still = replace(config.matching.optimiser, lr=0.0)
+    gan = replace(config.gan, steps=1, generator=still, discriminator=still, relation=still)
+    return replace(config, matching=replace(config.matching, steps=1, optimiser=still), gan=gan)
+
+
+def learnt(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the statistics of batch norms, which move at any rate."""
+    return {name: value for name, value in weights.items() if "running_" not in name and "num_" not in name}
+
+
+@pytest.fixture
+def other_data(tmp_path) -> Path:
+    """Packed images of other classes than those that the trained encoders have seen: three, not four."""
+    (tmp_path / "data").mkdir()
+    write_tiny_data(tmp_path / "data", classes=3)
+    build_pack(tiny_training_config(tmp_path / "data", tmp_path), ["train", "val"])
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("modality", ["speech", "text"])
+def test_an_encoder_starts_with_the_best_networks_of_the_earlier_run(
+    modality, trained_encoders, other_data, tmp_path, capsys
+):
+    earlier = trained_encoders / f"{modality}-encoder"
+    config = tiny_training_config(other_data, tmp_path / "run", modality)
+    run = train_encoder(replace(without_learning(config), start_from=str(earlier)))
+    began = read_checkpoint(earlier / "checkpoints" / BEST)
+    ended = load_last(run / "checkpoints")
+    for name in ("caption_encoder", "image_encoder"):
+        assert same(learnt(began["nets"][name]), learnt(ended["nets"][name]))
+    assert began["nets"]["classifier"]["weight"].shape != ended["nets"]["classifier"]["weight"].shape
+    assert "classifier: starts anew" in capsys.readouterr().err
+    assert ended["vocabulary"] == began["vocabulary"]  # the other data has other words
+    anew = train_encoder(replace(without_learning(config), run=str(tmp_path / "anew")))
+    other = load_last(anew / "checkpoints")["nets"]["caption_encoder"]
+    assert not same(learnt(other), learnt(ended["nets"]["caption_encoder"]))
+
+
+def test_a_classifier_of_as_many_classes_goes_on(trained_encoders, tmp_path, capsys):
+    earlier = trained_encoders / "speech-encoder"
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    run = train_encoder(replace(without_learning(config), start_from=str(earlier)))
+    files = earlier / "checkpoints" / BEST, run / "checkpoints" / LAST
+    assert same(*(read_checkpoint(path)["nets"]["classifier"] for path in files))
+    assert "starts anew" not in capsys.readouterr().err
+
+
+def test_a_generator_starts_with_the_average_and_the_discriminators(trained_encoders, tmp_path):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "earlier")
+    encoder = str(trained_encoders / "speech-encoder")
+    config = replace(config, gan=replace(config.gan, encoder=encoder, reconstruction_weight=1.0))
+    earlier = train_gan(config)
+    run = train_gan(replace(without_learning(config), run=str(tmp_path / "run"), start_from=str(earlier)))
+    began, ended = (load_last(folder / "checkpoints")["nets"] for folder in (earlier, run))
+    assert same(learnt(began["ema"]), learnt(ended["generator"]))
+    assert same(learnt(began["ema"]), learnt(ended["ema"]))
+    assert not same(learnt(began["generator"]), learnt(began["ema"]))
+    for name in ("discriminators", "posterior", "relation"):
+        assert same(learnt(began[name]), learnt(ended[name]))
+
+
+@pytest.mark.parametrize("train", [train_encoder, train_gan])
+def test_fine_tuning_killed_and_resumed_equals_an_unbroken_one(
+    train, trained_encoders, tmp_path, monkeypatch
+):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "earlier")
+    config = replace(config, gan=replace(config.gan, encoder=str(trained_encoders / "speech-encoder")))
+    earlier = train(config)
+    tuned = replace(config, seed=1, start_from=str(earlier), run=str(tmp_path / "broken"))
+    unbroken = train(replace(tuned, run=str(tmp_path / "unbroken")))
+    train_and_die(monkeypatch, train, tuned, 5)
+    states = [load_last(folder / "checkpoints")["nets"] for folder in (unbroken, train(tuned))]
+    assert same(*states)
+
+
+def test_what_trained_the_earlier_generator_has_a_part_in_this_one(trained_encoders, tmp_path):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "earlier")
+    config = replace(config, gan=replace(config.gan, encoder=str(trained_encoders / "speech-encoder")))
+    earlier = train_gan(config)
+    last = earlier / "checkpoints" / LAST
+    write_checkpoint(last, read_checkpoint(last) | {"trained_by": {"ab" * 32: "a network"}})
+    run = train_gan(replace(without_learning(config), run=str(tmp_path / "run"), start_from=str(earlier)))
+    assert load_last(run / "checkpoints")["trained_by"]["ab" * 32] == "a network of start_from"
+
+
+def test_the_card_names_the_trainings_before_this_one(trained_encoders, tmp_path):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "first")
+    config = replace(config, gan=replace(config.gan, encoder=str(trained_encoders / "speech-encoder")))
+    run = train_gan(config)
+    for name in ("second", "third"):
+        run = train_gan(replace(without_learning(config), run=str(tmp_path / name), start_from=str(run)))
+    export([run], tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert card.count("The generator from which the generator below was fine-tuned") == 2
+    assert card.count("\nThe generator, at commit") == 1
+
+
+def test_what_can_not_be_started_from_is_one_line(trained_encoders, tmp_path):
+    encoder = trained_encoders / "speech-encoder"
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "gan")
+    config = replace(config, gan=replace(config.gan, encoder=str(encoder)))
+    gan = train_gan(config)
+    half = tmp_path / "half" / "checkpoints"
+    half.mkdir(parents=True)
+    write_checkpoint(half / LAST, read_checkpoint(gan / "checkpoints" / LAST) | {"step": 4})
+    text = trained_encoders / "text-encoder"
+    wide = replace(config, generator=replace(config.generator, channels=2 * config.generator.channels))
+    cases = [
+        (train_encoder, config, tmp_path / "nothing", "expected a checkpoint, found none"),
+        (train_encoder, config, text, "expected a run of modality=speech as start_from"),
+        (train_gan, config, encoder, "expected a run of s2i train-gan as start_from"),
+        (train_gan, config, half.parent, "expected a finished run as start_from, found 4 of 9"),
+        (train_gan, wide, gan, "expected the generator of start_from"),
+    ]
+    for train, given, start, expected in cases:
+        given = replace(given, run=str(tmp_path / "refused"), start_from=str(start))
+        with pytest.raises(InputError, match=expected):
+            train(given)
+        assert not (tmp_path / "refused" / "checkpoints" / LAST).exists()
+    last = gan / "checkpoints" / LAST
+    (tmp_path / "other" / "checkpoints").mkdir(parents=True)
+    shutil.copy(last, tmp_path / "other" / "checkpoints" / BEST)
+    with pytest.raises(InputError, match="expected a run of s2i train-encoder as start_from"):
+        train_encoder(replace(config, run=str(tmp_path / "refused"), start_from=str(tmp_path / "other")))
+
+
+def test_classes_of_the_test_that_an_earlier_training_has_seen_are_refused(
+    trained_encoders, other_data, tmp_path
+):
+    images = read_manifest(other_data / "manifest.jsonl")
+    seen = read_manifest(trained_encoders / "data" / "manifest.jsonl")[0].class_name
+    kept = [replace(image, split="test", class_id=99, class_name=seen) for image in images[:2]]
+    write_manifest(other_data / "manifest.jsonl", [*images[2:], *kept])
+    config = tiny_training_config(other_data, tmp_path / "run")
+    build_pack(config, ["train", "val", "test"])
+    config = replace(config, start_from=str(trained_encoders / "speech-encoder"))
+    with pytest.raises(InputError, match=f"start_from to have seen no class of .*{seen!r} the first"):
+        train_encoder(config)
+
+    # One that was tuned since, on data without them, has seen them all the same.
+    (tmp_path / "third").mkdir()
+    write_tiny_data(tmp_path / "third", classes=3)
+    third = tiny_training_config(tmp_path / "third", tmp_path / "tuned")
+    build_pack(third, ["train", "val"])
+    tuned = train_encoder(replace(without_learning(third), start_from=config.start_from))
+    with pytest.raises(InputError, match=f"found 1 of 1 in {trained_encoders}/data/pack/train"):
+        train_encoder(replace(config, start_from=str(tuned)))
+
+    # Where the data of the earlier training is gone, nobody knows.
+    state = read_checkpoint(tuned / "checkpoints" / BEST)
+    shutil.rmtree(tmp_path / "third" / "pack")
+    with pytest.raises(InputError, match="expected the data of start_from .* found none: pack it again"):
+        refuse_seen_classes(replace(config, start_from=str(tuned)), state)
