@@ -16,6 +16,7 @@ from s2i.analysis.caption_scores import CaptionScores, score_encodings, score_ge
 from s2i.analysis.recognisers import Recogniser, as_words
 from s2i.config_data import AudioConfig
 from s2i.data.audio import load_waveform
+from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.metrics.statistics import paired_difference, weighted_mean
@@ -26,7 +27,8 @@ BATCH = 32
 
 PROCEDURE = (
     "The recordings of the generated captions are transcribed by the named recogniser (torchaudio's: the"
-    " likeliest label a frame, repetitions joined, no language model), and the text run generates the"
+    " likeliest label a frame, repetitions joined, no language model; pocketsphinx's: its own language model"
+    " of English, or trigrams of the training's written captions), and the text run generates the"
     " transcription, from the caption's noise. A transcription without a word that the text run knows is"
     " generated as its vocabulary's first word, and counted as unread; one with words that it never learnt,"
     " or longer than it reads, is counted as read in part. speech: the speech run; text: the text run with"
@@ -77,6 +79,11 @@ def measure_cascade(speech: FeatureBank, text: FeatureBank, recogniser: Recognis
             for n in range(min(6, len(references)))
         ],
     }
+
+
+def training_captions(bank: FeatureBank) -> list[str]:
+    """The written captions of the train split beside the measured one. Raises InputError as `Pack` does."""
+    return list(Pack(bank.pack.folder.with_name("train")).texts())
 
 
 def score_transcriptions(

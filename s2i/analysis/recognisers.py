@@ -5,10 +5,11 @@ None is downloaded unless it is asked for by "download".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from s2i.files.torchaudio_weights import find_bundle, load_network
 BUNDLE = "WAV2VEC2_ASR_BASE_960H"  # trained on LibriSpeech: read English
 DOWNLOAD = "download"  # in place of a file
 SPHINX = "pocketsphinx"  # likewise
+SPHINX_OF_CAPTIONS = "pocketsphinx-captions"  # likewise, with a language model of the training's captions
 WHISPER_FILE = "model.bin"  # that a folder of faster-whisper holds
 BLANK, SPACE = "-", "|"  # of the pipelines' labels; a CTC label of its own and the end of a word
 
@@ -54,7 +56,8 @@ class CtcRecogniser:
 
 @dataclass(frozen=True)
 class SphinxRecogniser:
-    """pocketsphinx with the acoustic and language model of American English that its wheel has."""
+    """pocketsphinx with the acoustic model of American English that its wheel has, and the language model
+    that is there too, or one of captions."""
 
     decoder: Any
     name: str
@@ -84,19 +87,22 @@ class WhisperRecogniser:
         return as_words(" ".join(segment.text for segment in segments))
 
 
-def load_recogniser(given: str | Path, bundle: str = BUNDLE) -> Recogniser:
+def load_recogniser(
+    given: str | Path, captions: Callable[[], Iterable[str]] = tuple, bundle: str = BUNDLE
+) -> Recogniser:
     """A recogniser by what stands for it.
 
     Args:
-        given: "pocketsphinx"; a folder that holds faster-whisper's `model.bin`; the file that torchaudio
-            downloads for `bundle`; or "download", for torchaudio to fetch that.
+        given: "pocketsphinx"; "pocketsphinx-captions"; a folder that holds faster-whisper's `model.bin`; the
+            file that torchaudio downloads for `bundle`; or "download", for torchaudio to fetch that.
+        captions: makes the sentences of the language model of "pocketsphinx-captions".
 
     Raises:
-        InputError: a package that isn't installed, a folder that faster-whisper can't read, or as
-            `load_network`.
+        InputError: a package that isn't installed, captions without words that pocketsphinx can pronounce, a
+            folder that faster-whisper can't read, or as `load_network`.
     """
-    if str(given) == SPHINX:
-        return _load_sphinx()
+    if str(given) in (SPHINX, SPHINX_OF_CAPTIONS):
+        return _load_sphinx(captions() if str(given) == SPHINX_OF_CAPTIONS else None)
     if Path(given).is_dir():
         return _load_whisper(Path(given))
     from torchaudio.pipelines import Wav2Vec2ASRBundle
@@ -110,15 +116,34 @@ def load_recogniser(given: str | Path, bundle: str = BUNDLE) -> Recogniser:
     )
 
 
-def _load_sphinx() -> SphinxRecogniser:
+def _load_sphinx(captions: Iterable[str] | None = None) -> SphinxRecogniser:
     try:
         from pocketsphinx import Decoder
+        from pocketsphinx.lm import ArpaBoLM
     except ImportError as error:
         raise InputError(
             "expected pocketsphinx for --recogniser pocketsphinx, found none: pip install -e '.[asr]'"
         ) from error
-    decoder = Decoder(samprate=SphinxRecogniser.rate, loglevel="FATAL")
-    return SphinxRecogniser(decoder, f"{SPHINX} {version(SPHINX)} en-us")
+    settings: dict[str, Any] = {"samprate": SphinxRecogniser.rate, "loglevel": "FATAL"}
+    decoder = Decoder(**settings)
+    name = f"{SPHINX} {version(SPHINX)} en-us"
+    if captions is None:
+        return SphinxRecogniser(decoder, name)
+    sentences = sorted({as_words(caption) for caption in captions})
+    read = [words for words in sentences if words and all(map(decoder.lookup_word, words.split()))]
+    if not read:
+        raise InputError(
+            "expected training captions of words in pocketsphinx's dictionary, found none in"
+            f" {len(sentences)} captions: give --recogniser {SPHINX}, or another"
+        )
+    model = ArpaBoLM(text="\n".join(read), add_start=True)  # trigrams with back-off, by the package itself
+    model.compute()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "captions.lm"
+        with file.open("w", encoding="utf-8") as stream:
+            model.write(stream)
+        decoder = Decoder(**settings, lm=str(file))
+    return SphinxRecogniser(decoder, f"{name}, language model of {len(read)} training captions")
 
 
 def _load_whisper(folder: Path) -> WhisperRecogniser:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from s2i.analysis import caption_scores
-from s2i.analysis.asr_cascade import readable_sentences, score_transcriptions
+from s2i.analysis.asr_cascade import readable_sentences, score_transcriptions, training_captions
 from s2i.analysis.caption_scores import CaptionScores, score_encodings
 from s2i.analysis.conditions import (
     SMALL_MICROPHONE,
@@ -128,7 +128,7 @@ def measure_robustness(
         path = load(run).path("speech")
         chosen = overridden(path.config, overrides, reads_recordings=True)
         bank = FeatureBank(with_data(path, chosen.data), chosen.evaluation)
-        listener = load_recogniser(recogniser) if recogniser else None
+        listener = load_recogniser(recogniser, partial(training_captions, bank)) if recogniser else None
         reader = None
         if text:
             reader = FeatureBank(with_data(load(text).path("text"), chosen.data), chosen.evaluation)

@@ -75,8 +75,8 @@ def add_evaluation(verbs: Verbs) -> None:
         type=given_path,
         default=argparse.SUPPRESS,
         metavar="FILE",
-        help="also evaluate the cascade of speech recognition and text: pocketsphinx, a folder of"
-        " faster-whisper, weights of torchaudio's WAV2VEC2_ASR_BASE_960H, or `download`",
+        help="also evaluate the cascade of speech recognition and text: pocketsphinx, pocketsphinx-captions,"
+        " a folder of faster-whisper, weights of torchaudio's WAV2VEC2_ASR_BASE_960H, or `download`",
     )
 
     robustness = add_verb(
@@ -123,7 +123,8 @@ def add_evaluation(verbs: Verbs) -> None:
         type=given_path,
         default=argparse.SUPPRESS,
         metavar="NAME",
-        help="also evaluate the cascade: pocketsphinx, a folder of faster-whisper, or as compare takes it",
+        help="also evaluate the cascade: pocketsphinx, pocketsphinx-captions (with a language model of the"
+        " training captions), a folder of faster-whisper, or as compare takes it",
     )
     robustness.add_argument(
         "--output",

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from s2i.analysis import asr_cascade, seeds
-from s2i.analysis.asr_cascade import measure_cascade
+from s2i.analysis.asr_cascade import measure_cascade, training_captions
 from s2i.analysis.recognisers import load_recogniser
 from s2i.analysis.seeds import pool
 from s2i.config import Config, EvaluationConfig
@@ -82,12 +82,14 @@ def compare(
         "text": [Path(text_run), *map(Path, also_text)],
     }
     paths = {side: [_path(folder, side) for folder in runs] for side, runs in folders.items()}
-    recogniser_network = load_recogniser(recogniser) if recogniser else None
     with random_state_kept():
         chosen = overridden(paths["speech"][0].config, overrides, reads_recordings=True)
         paths = {side: [with_data(path, chosen.data) for path in runs] for side, runs in paths.items()}
         banks = _banks(paths, chosen.evaluation)
         first = {side: runs[0] for side, runs in banks.items()}
+        listener = None
+        if recogniser:
+            listener = load_recogniser(recogniser, partial(training_captions, first["speech"]))
         analyses = ComparisonAnalyses(first)
         request_gallery(first)
         measured = {side: [measure(bank, list(PROTOCOLS)) for bank in runs] for side, runs in banks.items()}
@@ -105,8 +107,8 @@ def compare(
                 robustness = _robustness(first["speech"], folders["speech"][0], written)
                 content["analyses"] = analysed.numbers | robustness
                 content["protocols"] |= analysed.procedures
-                if recogniser_network:
-                    content["cascade"] = measure_cascade(first["speech"], first["text"], recogniser_network)
+                if listener is not None:
+                    content["cascade"] = measure_cascade(first["speech"], first["text"], listener)
                     content["protocols"]["cascade"] = asr_cascade.PROCEDURE
                 content["extractors"] = _extractors(first, scores)
                 report = Report(content, scores, gallery, every, analysed, _runs(paths, folders))

@@ -122,6 +122,28 @@ def test_pocketsphinx_reads_speech_with_the_model_in_its_wheel():
     assert recogniser.name.startswith("pocketsphinx ")
 
 
+def test_pocketsphinx_reads_captions_better_with_a_language_model_of_captions():
+    pytest.importorskip("pocketsphinx")
+    colours, parts = ("red", "blue", "grey", "yellow"), ("wings", "back", "tail", "belly")
+    sentences = [
+        f"A {colour} bird, with {other} {part}." for colour in colours for other in colours for part in parts
+    ]
+    held, taught = "a blue bird with yellow wings", [*sentences, "a zygodactyl bird", ""]
+    taught = [sentence for sentence in taught if as_words(sentence) != held]
+    informed, plain = (
+        load_recogniser("pocketsphinx-captions", lambda: taught),
+        load_recogniser("pocketsphinx"),
+    )
+    waveform = load_waveform(speak(held), AudioConfig(sample_rate=plain.rate))
+    heard = [each.transcribe(waveform).split() for each in (informed, plain)]
+    assert heard[0][-5:] == held.split()[-5:] != heard[1][-5:]
+    assert informed.name == f"{plain.name}, language model of 63 training captions"
+    with pytest.raises(
+        InputError, match="expected training captions of words in pocketsphinx's dictionary, found none in 1"
+    ):
+        load_recogniser("pocketsphinx-captions", lambda: ["zygodactyl"])
+
+
 def test_a_recogniser_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
     with pytest.raises(InputError, match=r"expected pocketsphinx .*found none: pip install"):

@@ -236,7 +236,7 @@ def test_every_family_has_its_row_and_a_cascade_beside_it(world, tmp_path, monke
         def transcribe(self, waveform):
             return "a bird with red wing" if len(waveform) > 16000 * 0.7 else "quagga"
 
-    monkeypatch.setattr(robustness, "load_recogniser", lambda given: Recogniser())
+    monkeypatch.setattr(robustness, "load_recogniser", lambda *given: Recogniser())
     voices = [tmp_path / "piper.jsonl", tmp_path / "flite.jsonl"]
     table = report_robustness(
         world["speech"], tmp_path / "out", voices=voices, text=world["text"], recogniser="some"
@@ -296,7 +296,7 @@ def test_word_swaps_are_measured_in_each_familys_voices(world, tmp_path, monkeyp
         def transcribe(self, waveform):
             return "a bird with red wing"
 
-    monkeypatch.setattr(robustness, "load_recogniser", lambda given: Recogniser())
+    monkeypatch.setattr(robustness, "load_recogniser", lambda *given: Recogniser())
     voices = [tmp_path / "piper.jsonl", tmp_path / "piper-swapped.jsonl"]
     table = report_robustness(
         world["speech"], tmp_path / "out", voices=voices, text=world["text"], recogniser="some"

@@ -545,7 +545,7 @@ def test_nothing_is_generated_twice_for_one_report(world, tmp_path, monkeypatch)
         return forward(self, encoding, *noises)
 
     monkeypatch.setattr(StackedGenerator, "forward", counted)
-    monkeypatch.setattr(module, "load_recogniser", lambda _: CtcRecogniser(torch.nn.Identity(), (), 16000))
+    monkeypatch.setattr(module, "load_recogniser", lambda *_: CtcRecogniser(torch.nn.Identity(), (), 16000))
     monkeypatch.setattr(
         asr_cascade, "_transcribe", lambda bank, captions, _: ["a red bird" for _ in captions]
     )
