@@ -21,8 +21,8 @@
 # finish prints the numbers of the report that a stage has written, if it has set `report` to its folder.
 #
 # begin sets preset, root, exp (with their defaults), config (the preset's file), folder (the recipe's),
-# overrides (array) and python. A recipe may set default_preset before it. Each stage's seconds go into
-# <folder>/exp/<exp>-report/seconds.json.
+# overrides (array) and python. A recipe may set default_preset before it, and usual_voices, the default of --voices in
+# its help. Each stage's seconds go into <folder>/exp/<exp>-report/seconds.json.
 
 usage() {
     cat <<END
@@ -31,7 +31,7 @@ usage: $folder/$script [--preset NAME] [--root DATA] [--voices PLAN] [--stage N]
 
   --preset NAME     choices in $folder/conf/NAME.yaml (default: ${default_preset:-default})
   --root DATA       folder of the data (default: in $folder/data)
-  --voices PLAN     who speaks the captions: a file as in data_prep/README.md (default: the preset's)
+  --voices PLAN     who speaks the captions: a file as in data_prep/README.md (default: ${usual_voices:-the preset\'s})
   --stage N         first recipe stage (default: 1)
   --stop-stage M    last recipe stage (default: $last_stage)
   --list            name the recipe stages and end

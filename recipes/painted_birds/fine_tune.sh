@@ -5,22 +5,34 @@
 set -euo pipefail
 last_stage=6
 default_preset=best
+usual_voices="voices/all.yaml"
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
 source "$folder/presets.sh"
+if [ "$generator_training" != train-gan ] || [ -z "$matches_encoders" ] || [ -n "$first_stage" ]; then
+    usage_error "expected a preset of matched encoders and one training of a generator, found '$preset': train it anew"
+fi
 
 voices=${voices:-$folder/voices/all.yaml}
 name="$(basename -- "$voices" .yaml)"
 data=(data.root="$root" data.manifest="$root/spoken-$name.jsonl" data.pack="$root/pack-$name")
 earlier="$folder/exp/$exp" # the runs of run.sh
-runs="$earlier-$name"
+exp="$exp-$name"
+runs="$folder/exp/$exp"
+
+# A quarter of the preset's steps, read as training reads them; a dry run before the environment is made can't.
+matching_steps="matching.steps/4" gan_steps="gan.steps/4"
+if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
+    configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
+    read -r matching_steps gan_steps < <("$python" -c 'import sys, yaml; config = yaml.safe_load(sys.argv[1])
+print(*((config[name]["steps"] + 3) // 4 for name in ("matching", "gan")))' "$configuration")
+fi
 settings=(
     --config "$config" "${data[@]}" classifier.pack="$root/classifier/pack" evaluation.classifier="$earlier-classifier"
-    evaluation.r_precision_encoder="$earlier-r-precision-encoder" modality=speech
-    matching.steps=3000 matching.optimiser.lr=1e-3 matching.optimiser.schedule.start=0
-    gan.steps=1500 gan.grow=[] gan.generator.schedule.start=0 gan.discriminator.schedule.start=0
-    gan.relation.schedule.start=0
+    # a fifth of the encoder's rate; all rates fall from the first step on
+    matching.optimiser.lr=1e-3 {matching.optimiser,gan.generator,gan.discriminator,gan.relation}.schedule.start=0
     ${overrides[@]+"${overrides[@]}"}
+    modality=speech matching.steps="$matching_steps" gan.steps="$gan_steps" gan.grow=[]
 )
 
 if stage 1 speak "speak the captions in these voices"; then

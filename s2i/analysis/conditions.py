@@ -12,9 +12,10 @@ from torch import Tensor
 
 from s2i.analysis.swaps import Swap
 from s2i.data.audio import load_waveform
-from s2i.data.manifest import Caption, iterate_manifest, read_manifest
+from s2i.data.manifest import Caption, read_manifest
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.trained_captions import trained_captions
 
 Transform = Callable[[Tensor, int], Tensor]  # a caption's recording (N,) and its index in the pack -> (M,)
 TELEPHONE = (300.0, 3400.0)  # Hz: the band of a telephone (ITU-T G.712)
@@ -127,10 +128,7 @@ def family_of(speaker: str | None) -> str:
 
 def trained_families(bank: FeatureBank) -> set[str]:
     """The families that speak the train split of the bank's data; none where it is not packed."""
-    index = Path(bank.path.config.data.pack) / "train" / "index.jsonl"
-    if not index.is_file():
-        return set()
-    return {family_of(caption.speaker) for image in iterate_manifest(index) for caption in image.captions}
+    return {family_of(caption.speaker) for caption in trained_captions(bank.path.config) or ()}
 
 
 def _captions_of(bank: FeatureBank, manifest: Path) -> dict[int, Caption]:

@@ -34,13 +34,14 @@ from s2i.analysis.word_swaps import find_swaps, measure_word_swaps
 from s2i.config_data import AudioConfig
 from s2i.data.audio import load_waveform
 from s2i.data.file_kinds import find_recordings
-from s2i.data.manifest import Caption, iterate_manifest
+from s2i.data.manifest import Caption
 from s2i.data.resampling import resample
 from s2i.data.tts_espeak import Espeak, arranged_voices
 from s2i.errors import InputError
 from s2i.evaluation.captions import caption_key
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.overrides import overridden, with_data
+from s2i.evaluation.trained_captions import trained_captions
 from s2i.inference.model import load
 from s2i.metrics.statistics import paired_difference, weighted_mean
 from s2i.models.caption_encoding import CaptionEncoding
@@ -352,10 +353,9 @@ def _swap_numbers(numbers: dict[str, Any]) -> dict[str, Any]:
 
 def _subsets(bank: FeatureBank) -> Iterator[tuple[str, str, np.ndarray]]:
     """Captions, as they are, by whether their speaker, its family and the language are in the train split."""
-    index = Path(bank.path.config.data.pack) / "train" / "index.jsonl"
-    if not index.is_file():
+    trained = trained_captions(bank.path.config)
+    if trained is None:
         return
-    trained = [caption for image in iterate_manifest(index) for caption in image.captions]
     captions = [bank.pack.caption(int(number)) for number in bank.captions.generated]
     for kinds, of in _KINDS.items():
         known = {of(caption) for caption in trained}

@@ -14,9 +14,9 @@ import numpy as np
 
 from s2i.config import MISSING, EvaluationConfig
 from s2i.data.batches import Batch, evaluation_batches
-from s2i.data.manifest import iterate_manifest
 from s2i.data.pack import Pack
 from s2i.errors import InputError
+from s2i.evaluation.trained_captions import trained_captions
 from s2i.inference.path import GenerationPath
 from s2i.progress import progress, say
 from s2i.runs.fingerprints import check_measured_data
@@ -120,10 +120,10 @@ class CaptionSet:
     def unseen_speakers(self) -> np.ndarray | None:
         """For each caption of the pack, whether its speaker is in no caption of the training split; None
         where the training pack is not at hand, or no caption of this split has a speaker that is unseen."""
-        index = Path(self.path.config.data.pack) / "train" / "index.jsonl"
-        if not index.is_file():
+        trained = trained_captions(self.path.config)
+        if trained is None:
             return None
-        seen = {caption.speaker for image in iterate_manifest(index) for caption in image.captions}
+        seen = {caption.speaker for caption in trained}
         speakers = (caption.speaker for image in self.pack.records for caption in image.captions)
         unseen = np.array([speaker is not None and speaker not in seen for speaker in speakers])
         return unseen if unseen[self.readable].any() else None

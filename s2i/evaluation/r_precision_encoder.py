@@ -37,10 +37,11 @@ class RPrecisionEncoder:
 
     @property
     def origins(self) -> Origins:
-        """Of both encoders, and of a pretrained network that it looks through."""
+        """Of both encoders, a pretrained network that it looks through, and what these were tuned from."""
         return {
             **origins_of_network(self.model.encoder, "its caption encoder"),
             **origins_of_image_encoder(self.model.image_encoder, str(self.model.folder)),
+            **self.model.trained_by,
         }
 
     def extractor(self) -> Extractor:

@@ -104,13 +104,14 @@ def _describe_training(what: str, run: Path) -> list[str]:
 
 def _describe_start(what: str, run: Path) -> list[str]:
     """The trainings that a run was fine-tuned from, the first of them first."""
-    if not (run / "config.yaml").is_file():
-        return []
-    earlier = load_run_config(run).start_from
-    if not earlier:
-        return []
+    starts: list[Path] = []
+    while (run / "config.yaml").is_file() and (start := load_run_config(run).start_from):
+        run = Path(start)
+        if run in starts:  # it was moved to where it started from
+            break
+        starts.append(run)
     before = f"{what} from which the {what} below was fine-tuned"
-    return _describe_start(what, Path(earlier)) + _describe_training(before, Path(earlier))
+    return [line for start in reversed(starts) for line in _describe_training(before, start)]
 
 
 def _commits(environment: dict[str, Any]) -> str:

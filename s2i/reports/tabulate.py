@@ -197,12 +197,14 @@ def _changes(base: Path, folder: Path) -> dict[str, tuple[Any, Any]]:
     """Settings of the run, and of the training of its encoder, that aren't the base's."""
     ours, theirs = load_run_config(folder), load_run_config(base)
     differing = config_changes(theirs, ours)
+    started = differing.get("start_from")
     encoders = [Path(config.gan.encoder) for config in (theirs, ours)]
     if ours.modality == theirs.modality and all((run / "config.yaml").is_file() for run in encoders):
         differing |= config_changes(*map(load_run_config, encoders), "encoder")
     changes = {key: change for key, change in differing.items() if key not in PLACES | CHANGEABLE}
     if ours.gan.other_encoder and not theirs.gan.other_encoder:
         changes["modality"] = (theirs.modality, "both in turn")
+    differing |= {"start_from": started} if started else {}  # the generator's own, not its encoder's
     for key, (without, with_one) in _STANDS_ON.items():  # where it lies is no change, that there is one is
         has_one = [bool(run) for run in differing.get(key, ("", ""))]
         if has_one[0] != has_one[1]:

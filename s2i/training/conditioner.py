@@ -23,7 +23,7 @@ from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
 from s2i.training.encoder import augmentation_of, refuse_short_recordings
 from s2i.training.learner import Learner
-from s2i.training.trained_encoders import Encoders, load_gan_matching_model
+from s2i.training.trained_encoders import Encoders, encoder_origins, load_gan_matching_model
 
 OTHER = "other_"  # before the names of the second conditioner's networks in a checkpoint
 
@@ -131,9 +131,12 @@ class Conditioner:
         modality = self.config.modality
         origins = origins_of_network(self.encoder, f"the {modality} encoder gan.encoder")
         origins |= origins_of_image_encoder(self.image_encoder, "gan.encoder")
+        if self.config.gan.encoder != MISSING:
+            origins |= encoder_origins(self.config.gan.encoder)
         if self._matching_model:
             origins |= origins_of_network(self._matching_model.encoder, "the encoder of gan.matching_model")
             origins |= origins_of_image_encoder(self.matching_image_encoder, "gan.matching_model")
+            origins |= self._matching_model.trained_by
         return origins
 
     def update_average(self, step: int) -> None:

@@ -125,16 +125,18 @@ def train_encoder(config: Config) -> Path:
     train_pack, val_pack = (Pack(Path(config.data.pack) / split, config) for split in ("train", "val"))
     vocabulary = None
     if config.modality == "text":
-        vocabulary = vocabulary_to_start_from(config) or vocabulary_of(
-            config.text_encoder.units, train_pack.texts()
-        )
+        vocabulary = vocabulary_to_start_from(config)
+        if vocabulary is not None:
+            _refuse_unknown_words(config, train_pack, vocabulary)
+        else:
+            vocabulary = vocabulary_of(config.text_encoder.units, train_pack.texts())
     settings, engine = config.matching, Engine.start(config)
     rows = engine.rows(settings.batch_size, "matching.batch_size")
     lower = "matching.batch_size or image_encoder.input_size"
     engine = fit_to_memory(engine, rows, partial(count_encoder_peak, EncoderNetworks), lower)
     sizes = len(vocabulary or ()), len(train_pack.class_labels)
     networks = EncoderNetworks(config, *sizes, _speakers(config, train_pack), engine.joint).to(engine.device)
-    start_encoders(config, networks)
+    trained_by = start_encoders(config, networks)
     image_encoder = connect(networks.image_encoder, config.image_encoder)
     require_backbone(image_encoder)
     use_micro_batches(engine.config.micro_batch, networks.caption_encoder, image_encoder)
@@ -157,7 +159,12 @@ def train_encoder(config: Config) -> Path:
         twice=settings.invariance_weight > 0,
     )
     networks_and_optimiser = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
-    facts = {"kind": "encoder", "data": data, "vocabulary": vocabulary.to_list() if vocabulary else None}
+    facts = {
+        "kind": "encoder",
+        "data": data,
+        "trained_by": trained_by,
+        "vocabulary": vocabulary.to_list() if vocabulary else None,
+    }
     with Training(engine, settings.steps, networks_and_optimiser, facts) as training:
         batches = endless_batches(
             dataset,
@@ -260,6 +267,19 @@ def _has_known_word(text: str | None, vocabulary: Vocabulary, words: int) -> boo
     except InputError:
         return False
     return True
+
+
+def _refuse_unknown_words(config: Config, pack: Pack, vocabulary: Vocabulary) -> None:
+    """Raises InputError for captions without a word of the vocabulary: of other data than it was made of."""
+    words, usable = config.text_encoder.max_words, pack.usable("text")
+    texts = (pack.caption(int(index)).text for index in usable)
+    unknown = [text for text in texts if not _has_known_word(text, vocabulary, words)]
+    if unknown:
+        raise InputError(
+            f"expected captions with words that {config.start_from} knows, found {len(unknown)}"
+            f" of {len(usable)} without one in {pack.folder}, {unknown[0]!r} the first: take them out of the"
+            " manifest and pack again"
+        )
 
 
 def _speakers(config: Config, pack: Pack) -> tuple[int, Tensor] | None:

@@ -2,7 +2,8 @@
 
 Its data may be other: more voices, another way of speaking, further images. Optimisers, schedules and steps
 are its own. What an earlier training has seen it has seen for good, so its classes must not be among those
-that this data keeps for the test.
+that this data keeps for the test. All that counts when a training begins; one that continues has its own
+checkpoint, and needs the earlier run no more.
 """
 
 from __future__ import annotations
@@ -15,46 +16,52 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from s2i.config import Config
-from s2i.config_files import config_from_dict
 from s2i.data.pack import read_pack_facts
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.progress import say
 from s2i.runs.checkpoint import BEST, LAST, read_checkpoint
-from s2i.runs.fingerprints import TRAINED_ON
-from s2i.runs.provenance import Origins
+from s2i.runs.earlier_runs import earlier_runs
+from s2i.runs.fingerprints import TRAINED_ON, read_fingerprints, refuse_other_data
+from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network
 from s2i.training.finished_runs import read_finished_gan
+from s2i.training.trained_encoders import refuse_other_encoders
 
 KEY = "start_from"
-OF_CLASSES = ("classifier", "speaker_classifier")  # of an encoder's training: their outputs are the data's
-OF_ENCODERS = ("caption_encoder", "image_encoder")  # of a generator's training: those of gan.encoder
+OF_DATA = ("classifier", "speaker_classifier")  # of an encoder's training: their outputs are the data's
+ENCODERS = ("caption_encoder", "image_encoder")  # of a generator's training: those of gan.encoder
 
 
 def vocabulary_to_start_from(config: Config) -> Vocabulary | None:
-    """The vocabulary of the text encoder that this training starts from; None where it starts anew."""
+    """The vocabulary of the text encoder that this training starts from, or continues; None for a new one."""
     if not config.start_from:
         return None
-    words = _read_encoder(config)["vocabulary"]
-    return Vocabulary.from_list(words) if words else None
+    state = _own_checkpoint(config) or _read_encoder(config)
+    return Vocabulary.from_list(state["vocabulary"]) if state["vocabulary"] else None
 
 
-def start_encoders(config: Config, networks: nn.Module) -> None:
-    """Put the best networks of the run `start_from` into those of an encoder's training, where one is named.
+def start_encoders(config: Config, networks: nn.Module) -> Origins:
+    """Put the best networks of the run `start_from` into those of an encoder's training, where one is named;
+    what trained them, themselves among it.
 
-    Classifiers that have more or fewer outputs start anew.
-    Raises InputError for a run of another kind, modality or shape, or that has seen classes of the test
+    A classifier starts anew where the data has other classes, or other speakers.
+    Raises InputError for a run of another kind or with other encoders, or that has seen classes of the test
     split.
     """
     if not config.start_from:
-        return
+        return {}
+    if state := _own_checkpoint(config):
+        return state["trained_by"]
     state = _read_encoder(config)
-    refuse_seen_classes(config, state)
+    refuse_seen_classes(config, "encoder")
     for name, network in networks.named_children():
-        weights = state["nets"].get(name)
-        if name in OF_CLASSES and not _fits(network, weights):
-            say(f"{name}: starts anew, {config.start_from} has one of other classes, or none")
+        if name in OF_DATA and not _is_of_this_data(config, state):
+            say(f"{name}: starts anew, {config.start_from} was trained on other data")
             continue
-        _load(network, weights, name, config.start_from)
+        _load(network, state["nets"].get(name), name, config.start_from)
+    origins = origins_of_network(networks.caption_encoder, f"the {config.modality} encoder of {KEY}")
+    origins |= origins_of_image_encoder(networks.image_encoder, KEY)
+    return origins | _origins_before(state)
 
 
 def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
@@ -62,51 +69,67 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     the networks of a generator's training, by their names in a checkpoint; what trained them. Encoders are
     those of `gan.encoder`.
 
-    Raises InputError for a run that isn't finished, of another kind, modality or shape, or that has seen
-    classes of the test split.
+    Raises InputError for a run that isn't finished, of another kind, modality or shape, whose encoder was
+    tuned or whose generator has a first stage; and for classes of the test split that it, or what trained
+    the encoders, has seen.
     """
+    if state := _own_checkpoint(config):
+        origins = state.get("trained_by", {})
+        return {digits: name for digits, name in origins.items() if name.endswith(f" of {KEY}")}
+    refuse_seen_classes(config, "gan")
     if not config.start_from:
         return {}
     state = read_finished_gan(config.start_from, KEY)
     _refuse_other_modality(config, state)
-    refuse_seen_classes(config, state)
+    if config.gan.encoder_lr or state["config"]["gan"].get("encoder_lr") or config.gan.first_stage:
+        raise InputError(
+            f"expected gan.encoder_lr=0 and no gan.first_stage for {KEY}, here and in {config.start_from},"
+            " found one of them: such a generator is trained anew"
+        )
     for name, network in networks.items():
-        if any(each in name for each in OF_ENCODERS):
+        if any(each in name for each in ENCODERS):
             continue
         weights = state["nets"].get("ema" if name == "generator" else name)
         module = network.module if isinstance(network, AveragedModel) else network
         _load(module, weights, name, config.start_from)
-    return {digits: f"{name} of {KEY}" for digits, name in state.get("trained_by", {}).items()}
+    return _origins_before(state)
 
 
-def refuse_seen_classes(config: Config, state: dict[str, Any]) -> None:
-    """Raises InputError where the training of a checkpoint, or one that it started from, has seen a class of
-    the test split beside this configuration's data, or where that can't be known."""
-    try:
-        kept = set(read_pack_facts(Path(config.data.pack) / "test")["classes"])
-    except InputError:  # nothing is kept for a test
+def refuse_seen_classes(config: Config, kind: str) -> None:
+    """Raises InputError where a training before this one has seen a class of the test split beside this
+    configuration's data, or where that can't be known.
+
+    `kind`: of this training, "encoder" or "gan".
+    """
+    packs = Path(config.data.pack)
+    if not (packs / "test").is_dir():  # nothing is kept for a test
         return
-    folder = config.start_from
-    while folder:
-        earlier = config_from_dict(state["config"], folder)
+    kept, ours = set(read_pack_facts(packs / "test")["classes"]), read_fingerprints(packs, TRAINED_ON)
+    for run in earlier_runs(config, kind):
+        if run.data is not None and all(run.data.get(split) == ours.get(split) for split in TRAINED_ON):
+            continue
+        theirs = Path(run.config.data.pack)
+        refuse_other_data(run.data, theirs, f"{run.folder}", "pack again what it was trained on")
         for split in TRAINED_ON:
             try:
-                seen = read_pack_facts(Path(earlier.data.pack) / split)["classes"]
+                seen = read_pack_facts(theirs / split)["classes"]
             except InputError as error:
                 raise InputError(
-                    f"expected the data of {KEY} {folder} in {earlier.data.pack}, whose classes must not be"
-                    f" those of {config.data.pack}/test, found none: pack it again"
+                    f"expected the data of {run.folder} in {theirs}, whose classes must not be those of"
+                    f" {packs}/test, found none: pack it again"
                 ) from error
             if both := sorted(kept.intersection(seen)):
                 raise InputError(
-                    f"expected {KEY} to have seen no class of {config.data.pack}/test, found {len(both)} of"
-                    f" {len(kept)} in {earlier.data.pack}/{split}, {both[0]!r} the first: start from another"
-                    " run"
+                    f"expected {run.folder}, on which this training stands, to have seen no class of"
+                    f" {packs}/test, found {len(both)} of {len(kept)} in {theirs}/{split}, {both[0]!r} the"
+                    " first: start from another run"
                 )
-        folder = earlier.start_from
-        if folder:
-            name = BEST if state["kind"] == "encoder" else LAST
-            state = read_checkpoint(Path(folder) / "checkpoints" / name, mapped=True)
+
+
+def _own_checkpoint(config: Config) -> dict[str, Any] | None:
+    """The last checkpoint of the run itself; None where it has yet to begin."""
+    path = Path(config.run) / "checkpoints" / LAST
+    return read_checkpoint(path, mapped=True) if path.exists() else None
 
 
 def _read_encoder(config: Config) -> dict[str, Any]:
@@ -115,7 +138,7 @@ def _read_encoder(config: Config) -> dict[str, Any]:
         raise InputError(
             f"expected a run of s2i train-encoder as {KEY}, found another kind in {config.start_from}"
         )
-    _refuse_other_modality(config, state)
+    refuse_other_encoders(config, state, config.start_from)
     return state
 
 
@@ -128,9 +151,17 @@ def _refuse_other_modality(config: Config, state: dict[str, Any]) -> None:
         )
 
 
-def _fits(network: nn.Module, weights: dict[str, torch.Tensor] | None) -> bool:
-    shapes = {name: value.shape for name, value in network.state_dict().items()}
-    return weights is not None and {name: value.shape for name, value in weights.items()} == shapes
+def _is_of_this_data(config: Config, state: dict[str, Any]) -> bool:
+    ours, theirs = read_fingerprints(config.data.pack, ["train"]), state.get("data") or {}
+    return ours.get("train") == theirs.get("train")
+
+
+def _origins_before(state: dict[str, Any]) -> Origins:
+    """What trained a run that this one starts from."""
+    return {
+        digits: name if name.endswith(f" of {KEY}") else f"{name} of {KEY}"
+        for digits, name in state.get("trained_by", {}).items()
+    }
 
 
 def _load(network: nn.Module, weights: dict[str, torch.Tensor] | None, name: str, folder: str) -> None:
@@ -141,5 +172,6 @@ def _load(network: nn.Module, weights: dict[str, torch.Tensor] | None, name: str
     except RuntimeError as error:
         raise InputError(
             f"expected the {name} of {KEY} {folder} to have this configuration's shape, found another"
-            f" ({' '.join(str(error).split())[:160]}): give both the same choices of networks"
+            f" ({' '.join(str(error).split())[:160]}): give both the same choices of networks, and the same"
+            " classes where a network names them"
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,12 +18,14 @@ from s2i.models.interfaces import CaptionEncoder
 from s2i.runs.checkpoint import BEST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.pretrained_weights import connect
+from s2i.runs.provenance import Origins
 
 
 @dataclass(frozen=True)
 class MatchingModel:
     """The best networks of a run of `s2i train-encoder`, with its folder and configuration; `data`:
-    fingerprints of the packs that it was trained on, None where they are unknown."""
+    fingerprints of the packs that it was trained on, None where they are unknown; `trained_by`: networks that
+    had a part in its training."""
 
     folder: Path
     config: Config
@@ -31,6 +33,7 @@ class MatchingModel:
     encoder: CaptionEncoder
     image_encoder: ImageEncoder | PretrainedImageEncoder
     data: Fingerprints | None
+    trained_by: Origins = field(default_factory=dict)
 
 
 def load_matching_model(folder: str | Path, key: str, device: torch.device) -> MatchingModel:
@@ -55,7 +58,9 @@ def load_matching_model(folder: str | Path, key: str, device: torch.device) -> M
     encoder.load_state_dict(saved["nets"]["caption_encoder"])
     image_encoder.load_state_dict(saved["nets"]["image_encoder"])
     networks = (freeze(network).to(device) for network in (encoder, image_encoder))
-    return MatchingModel(folder, config, vocabulary, *networks, saved.get("data"))
+    return MatchingModel(
+        folder, config, vocabulary, *networks, saved.get("data"), saved.get("trained_by", {})
+    )
 
 
 def freeze(network: nn.Module) -> nn.Module:

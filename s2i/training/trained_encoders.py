@@ -19,6 +19,7 @@ from s2i.models.interfaces import CaptionEncoder
 from s2i.runs.checkpoint import BEST, read_checkpoint
 from s2i.runs.fingerprints import refuse_other_data
 from s2i.runs.pretrained_weights import connect, require_backbone
+from s2i.runs.provenance import Origins
 from s2i.training.matching_model import MatchingModel, freeze, load_matching_model
 
 ENCODER_SECTIONS = ("audio", "speech_encoder", "text_encoder", "image_encoder", "modality")
@@ -38,13 +39,7 @@ def load_encoders(config: Config) -> Encoders:
         return _unmatched_encoders(config)
     path = Path(config.gan.encoder) / "checkpoints" / BEST
     state = read_checkpoint(path)
-    theirs, ours = config_to_dict(config_from_dict(state["config"], str(path))), config_to_dict(config)
-    for section in ENCODER_SECTIONS:
-        if _decisive(theirs.get(section)) != _decisive(ours.get(section)):
-            raise InputError(
-                f"expected the {section} of {config.gan.encoder} ({theirs.get(section)}), found"
-                f" {ours.get(section)} in this configuration: give both trainings the same"
-            )
+    refuse_other_encoders(config, state, config.gan.encoder)
     refuse_other_data(state.get("data"), config.data.pack, f"gan.encoder {config.gan.encoder}", RETRAIN)
     vocabulary = Vocabulary.from_list(state["vocabulary"]) if state["vocabulary"] else None
     encoder = build_caption_encoder(config, len(vocabulary or ()))
@@ -56,6 +51,23 @@ def load_encoders(config: Config) -> Encoders:
     if (config.gan.matching_weight or config.gan.relation_weight) and not config.gan.matching_model:
         require_backbone(image_encoder)
     return freeze(encoder), freeze(image_encoder), vocabulary
+
+
+def refuse_other_encoders(config: Config, state: dict[str, Any], folder: str) -> None:
+    """Raises InputError where the encoders of an encoder's checkpoint, in the run `folder`, are others than
+    this configuration describes."""
+    theirs, ours = config_to_dict(config_from_dict(state["config"], folder)), config_to_dict(config)
+    for section in ENCODER_SECTIONS:
+        if _decisive(theirs.get(section)) != _decisive(ours.get(section)):
+            raise InputError(
+                f"expected the {section} of {folder} ({theirs.get(section)}), found"
+                f" {ours.get(section)} in this configuration: give both trainings the same"
+            )
+
+
+def encoder_origins(folder: str | Path) -> Origins:
+    """The networks that had a part in the training of a run's encoders: of the run that they started from."""
+    return read_checkpoint(Path(folder) / "checkpoints" / BEST, mapped=True).get("trained_by", {})
 
 
 def _unmatched_encoders(config: Config) -> Encoders:

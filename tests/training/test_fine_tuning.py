@@ -13,6 +13,9 @@ from s2i.config import Config
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
+from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
+from s2i.evaluation.trained_captions import trained_captions
+from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.runs.checkpoint import BEST, LAST, load_last, read_checkpoint, write_checkpoint
 from s2i.training.encoder import train_encoder
@@ -96,6 +99,7 @@ def test_fine_tuning_killed_and_resumed_equals_an_unbroken_one(
     tuned = replace(config, seed=1, start_from=str(earlier), run=str(tmp_path / "broken"))
     unbroken = train(replace(tuned, run=str(tmp_path / "unbroken")))
     train_and_die(monkeypatch, train, tuned, 5)
+    shutil.rmtree(earlier)  # which it needs no more
     states = [load_last(folder / "checkpoints")["nets"] for folder in (unbroken, train(tuned))]
     assert same(*states)
 
@@ -108,6 +112,53 @@ def test_what_trained_the_earlier_generator_has_a_part_in_this_one(trained_encod
     write_checkpoint(last, read_checkpoint(last) | {"trained_by": {"ab" * 32: "a network"}})
     run = train_gan(replace(without_learning(config), run=str(tmp_path / "run"), start_from=str(earlier)))
     assert load_last(run / "checkpoints")["trained_by"]["ab" * 32] == "a network of start_from"
+
+
+def test_an_encoder_does_not_score_what_one_tuned_from_it_has_trained(trained_encoders, tmp_path):
+    first = trained_encoders / "speech-encoder"
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "tuned")
+    tuned = train_encoder(replace(config, start_from=str(first)))
+    run = train_gan(replace(config, run=str(tmp_path / "gan"), gan=replace(config.gan, encoder=str(tuned))))
+    path = load(run, "cpu").path("speech")
+    with pytest.raises(InputError, match="shares the weights .* encoder of start_from"):
+        load_r_precision_encoder(first, path)
+    own = train_gan(replace(config, run=str(tmp_path / "own"), gan=replace(config.gan, encoder=str(first))))
+    other = train_encoder(replace(config, seed=5, run=str(tmp_path / "other"), start_from=str(first)))
+    with pytest.raises(InputError, match="shares the weights .* encoder of start_from"):
+        load_r_precision_encoder(other, load(own, "cpu").path("speech"))
+
+
+def test_what_an_earlier_training_heard_is_not_unseen(trained_encoders, tmp_path):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    first = trained_captions(config)
+    (tmp_path / "new").mkdir()
+    images = write_tiny_data(tmp_path / "new")
+    spoken = [
+        replace(image, captions=tuple(replace(each, speaker="new") for each in image.captions))
+        for image in images
+    ]
+    write_manifest(tmp_path / "new" / "manifest.jsonl", spoken)
+    other = tiny_training_config(tmp_path / "new", tmp_path / "tuned")
+    build_pack(other, ["train", "val"])
+    assert {each.speaker for each in trained_captions(other)} == {"new"}
+    other = replace(other, start_from=str(trained_encoders / "speech-encoder"))
+    assert {each.speaker for each in trained_captions(other)} == {"new", *(each.speaker for each in first)}
+    assert trained_captions(replace(other, start_from=str(tmp_path / "gone"))) is not None
+    assert trained_captions(replace(other, data=replace(other.data, pack=str(tmp_path)))) is None
+
+
+def test_captions_of_new_words_alone_do_not_train_an_earlier_text_encoder(
+    trained_encoders, other_data, tmp_path
+):
+    images = read_manifest(other_data / "manifest.jsonl")
+    odd = replace(
+        images[0], captions=(replace(images[0].captions[0], text="quagga"), *images[0].captions[1:])
+    )
+    write_manifest(other_data / "manifest.jsonl", [odd, *images[1:]])
+    config = tiny_training_config(other_data, tmp_path / "run", "text")
+    build_pack(config, ["train", "val"])
+    with pytest.raises(InputError, match="found 1 of 24 without one in .* 'quagga' the first"):
+        train_encoder(replace(config, start_from=str(trained_encoders / "text-encoder")))
 
 
 def test_the_card_names_the_trainings_before_this_one(trained_encoders, tmp_path):
@@ -134,7 +185,7 @@ def test_what_can_not_be_started_from_is_one_line(trained_encoders, tmp_path):
     wide = replace(config, generator=replace(config.generator, channels=2 * config.generator.channels))
     cases = [
         (train_encoder, config, tmp_path / "nothing", "expected a checkpoint, found none"),
-        (train_encoder, config, text, "expected a run of modality=speech as start_from"),
+        (train_encoder, config, text, "expected the modality of .*text-encoder"),
         (train_gan, config, encoder, "expected a run of s2i train-gan as start_from"),
         (train_gan, config, half.parent, "expected a finished run as start_from, found 4 of 9"),
         (train_gan, wide, gan, "expected the generator of start_from"),
@@ -161,7 +212,7 @@ def test_classes_of_the_test_that_an_earlier_training_has_seen_are_refused(
     config = tiny_training_config(other_data, tmp_path / "run")
     build_pack(config, ["train", "val", "test"])
     config = replace(config, start_from=str(trained_encoders / "speech-encoder"))
-    with pytest.raises(InputError, match=f"start_from to have seen no class of .*{seen!r} the first"):
+    with pytest.raises(InputError, match=f"speech-encoder, on which .* no class of .*{seen!r} the first"):
         train_encoder(config)
 
     # One that was tuned since, on data without them, has seen them all the same.
@@ -174,7 +225,6 @@ def test_classes_of_the_test_that_an_earlier_training_has_seen_are_refused(
         train_encoder(replace(config, start_from=str(tuned)))
 
     # Where the data of the earlier training is gone, nobody knows.
-    state = read_checkpoint(tuned / "checkpoints" / BEST)
     shutil.rmtree(tmp_path / "third" / "pack")
-    with pytest.raises(InputError, match="expected the data of start_from .* found none: pack it again"):
-        refuse_seen_classes(replace(config, start_from=str(tuned)), state)
+    with pytest.raises(InputError, match="expected the data of .*tuned in .* found none: pack it again"):
+        refuse_seen_classes(replace(config, start_from=str(tuned)), "encoder")
