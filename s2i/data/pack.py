@@ -124,6 +124,11 @@ class Pack:
         for image in self.records:
             yield from (caption.text for caption in image.captions if caption.text is not None)
 
+    def class_names(self) -> list[str]:
+        """The name of each class, in the order of its labels."""
+        names = {image.class_id: image.class_name for image in self.records}
+        return [names[number] for number in sorted(names)]
+
     def speakers(self) -> tuple[list[str], np.ndarray]:
         """The names of those who speak, sorted, and the number of each caption's among them: (captions,)
         int64, -1 where nobody is named."""

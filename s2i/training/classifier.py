@@ -42,7 +42,7 @@ def train_classifier(config: Config) -> Path:
     settings = config.classifier
     data = data_of_run(config.run, settings.pack)
     training_pack, validation_pack = (Pack(Path(settings.pack) / split) for split in ("train", "val"))
-    heads = training_pack.attributes or {CLASS: _class_names(training_pack)}
+    heads = training_pack.attributes or {CLASS: training_pack.class_names()}
     engine = Engine.start(config, reads_captions=False)
     network = ClassifierNetwork(settings, heads, config.generated_size).to(engine.device)
     rise = ScheduleConfig(kind="linear", start=_RISE, warmup=int(_RISE * settings.steps))
@@ -130,8 +130,3 @@ def _validate(
             | {"weights": "live", "seed": training.engine.config.seed, "fingerprint": pack.fingerprint}
         )
         say(f"{training.run.label}: accuracy of {name} {accuracy:.4f} on {known.sum()} images of validation")
-
-
-def _class_names(pack: Pack) -> list[str]:
-    names = {image.class_id: image.class_name for image in pack.records}
-    return [names[class_id] for class_id in pack.class_labels]

@@ -8,6 +8,7 @@ checkpoint, and needs the earlier run no more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from s2i.config import Config
-from s2i.data.pack import read_pack_facts
+from s2i.config_files import config_to_dict
+from s2i.data.pack import Pack, read_pack_facts
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from s2i.progress import say
@@ -28,7 +30,11 @@ from s2i.training.finished_runs import read_finished_gan
 from s2i.training.trained_encoders import refuse_other_encoders
 
 KEY = "start_from"
-OF_DATA = ("classifier", "speaker_classifier")  # of an encoder's training: their outputs are the data's
+# Of an encoder's training, networks whose outputs are the data's, and what these are.
+OUTPUTS: dict[str, Callable[[Pack], list[str]]] = {
+    "classifier": Pack.class_names,
+    "speaker_classifier": lambda pack: pack.speakers()[0],
+}
 ENCODERS = ("caption_encoder", "image_encoder")  # of a generator's training: those of gan.encoder
 
 
@@ -55,8 +61,10 @@ def start_encoders(config: Config, networks: nn.Module) -> Origins:
     state = _read_encoder(config)
     refuse_seen_classes(config, "encoder")
     for name, network in networks.named_children():
-        if name in OF_DATA and not _is_of_this_data(config, state):
-            say(f"{name}: starts anew, {config.start_from} was trained on other data")
+        if name in OUTPUTS and not _has_these_outputs(OUTPUTS[name], config, state):
+            say(
+                f"{name}: starts anew, since it has other outputs than that of {config.start_from}, if there is one"
+            )
             continue
         _load(network, state["nets"].get(name), name, config.start_from)
     origins = origins_of_network(networks.caption_encoder, f"the {config.modality} encoder of {KEY}")
@@ -151,9 +159,14 @@ def _refuse_other_modality(config: Config, state: dict[str, Any]) -> None:
         )
 
 
-def _is_of_this_data(config: Config, state: dict[str, Any]) -> bool:
-    ours, theirs = read_fingerprints(config.data.pack, ["train"]), state.get("data") or {}
-    return ours.get("train") == theirs.get("train")
+def _has_these_outputs(of: Callable[[Pack], list[str]], config: Config, state: dict[str, Any]) -> bool:
+    """Whether the classes, or the speakers, that an earlier training named are those of this data."""
+    packs = [Path(each["data"]["pack"]) / "train" for each in (config_to_dict(config), state["config"])]
+    try:
+        ours, theirs = (of(Pack(pack)) for pack in packs)
+    except InputError:  # the earlier data is gone
+        return False
+    return ours == theirs
 
 
 def _origins_before(state: dict[str, Any]) -> Origins:

@@ -66,13 +66,22 @@ def test_an_encoder_starts_with_the_best_networks_of_the_earlier_run(
     assert not same(learnt(other), learnt(ended["nets"]["caption_encoder"]))
 
 
-def test_a_classifier_of_as_many_classes_goes_on(trained_encoders, tmp_path, capsys):
+def test_a_classifier_of_the_same_classes_goes_on(trained_encoders, tmp_path, capsys):
     earlier = trained_encoders / "speech-encoder"
     config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
     run = train_encoder(replace(without_learning(config), start_from=str(earlier)))
     files = earlier / "checkpoints" / BEST, run / "checkpoints" / LAST
     assert same(*(read_checkpoint(path)["nets"]["classifier"] for path in files))
     assert "starts anew" not in capsys.readouterr().err
+
+
+def test_one_of_as_many_others_starts_anew(trained_encoders, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    write_tiny_data(tmp_path / "data", classes=4)
+    config = tiny_training_config(tmp_path / "data", tmp_path / "run")
+    build_pack(config, ["train", "val"])
+    train_encoder(replace(without_learning(config), start_from=str(trained_encoders / "speech-encoder")))
+    assert "classifier: starts anew" in capsys.readouterr().err
 
 
 def test_a_generator_starts_with_the_average_and_the_discriminators(trained_encoders, tmp_path):
