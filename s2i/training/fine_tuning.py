@@ -62,9 +62,7 @@ def start_encoders(config: Config, networks: nn.Module) -> Origins:
     refuse_seen_classes(config, "encoder")
     for name, network in networks.named_children():
         if name in OUTPUTS and not _has_these_outputs(OUTPUTS[name], config, state):
-            say(
-                f"{name}: starts anew, since it has other outputs than that of {config.start_from}, if there is one"
-            )
+            say(f"{name}: starts anew, {config.start_from} has none with these outputs")
             continue
         _load(network, state["nets"].get(name), name, config.start_from)
     origins = origins_of_network(networks.caption_encoder, f"the {config.modality} encoder of {KEY}")
