@@ -20,17 +20,19 @@ earlier="$folder/exp/$exp" # the runs of run.sh
 exp="$exp-$name"
 runs="$folder/exp/$exp"
 
-# A quarter of the preset's steps, read as training reads them; a dry run before the environment is made can't.
-matching_steps="matching.steps/4" gan_steps="gan.steps/4"
+# A quarter of the preset's steps for the encoder and a sixteenth for the generator, which reads the tuned encoder's
+# embeddings as well from the start; read as training reads them. A dry run before the environment is made can't.
+matching_steps="matching.steps/4" gan_steps="gan.steps/16"
 if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
     configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
     read -r matching_steps gan_steps < <("$python" -c 'import sys, yaml; config = yaml.safe_load(sys.argv[1])
-print(*((config[name]["steps"] + 3) // 4 for name in ("matching", "gan")))' "$configuration")
+print(*(-(-config[name]["steps"] // part) for name, part in (("matching", 4), ("gan", 16))))' "$configuration")
 fi
 settings=(
     --config "$config" "${data[@]}" classifier.pack="$root/classifier/pack" evaluation.classifier="$earlier-classifier"
-    # a fifth of the encoder's rate; all rates fall from the first step on
-    matching.optimiser.lr=1e-3 {matching.optimiser,gan.generator,gan.discriminator,gan.relation}.schedule.start=0
+    # a fifth of the rates, which fall from the first step on
+    matching.optimiser.lr=1e-3 gan.{generator,discriminator,relation}.lr=2e-4
+    {matching.optimiser,gan.generator,gan.discriminator,gan.relation}.schedule.start=0
     ${overrides[@]+"${overrides[@]}"}
     modality=speech matching.steps="$matching_steps" gan.steps="$gan_steps" gan.grow=[]
 )

@@ -42,13 +42,13 @@ def test_it_starts_from_the_runs_of_the_recipe(preset):
     assert set(exported) >= {generator["run"], f"recipes/painted_birds/exp/{preset}-text-gan"}
 
 
-def test_it_takes_a_quarter_of_the_steps_and_a_callers_other_settings():
+def test_it_takes_a_part_of_the_steps_and_a_callers_other_settings():
     plan = ROOT / "mine.yaml"
-    words = ("--voices", plan, "--", "gan.steps=7", "matching.optimiser.lr=3e-4")
+    words = ("--voices", plan, "--", "gan.steps=33", "matching.optimiser.lr=3e-4")
     *_, generator = (command for command in tuned(*words) if "train-gan" in command)
     words = [word for word in generator if "=" in word]
     config = load_config(ROOT / generator[generator.index("--config") + 1], words)
-    assert (config.gan.steps, config.gan.grow, config.matching.steps) == (2, (), 3000)
+    assert (config.gan.steps, config.gan.grow, config.matching.steps) == (3, (), 3000)
     assert (config.matching.optimiser.lr, config.gan.generator.schedule.start) == (3e-4, 0)
     assert config.run.endswith("best-mine-speech-gan") and config.data.pack.endswith("pack-mine")
 
