@@ -7,10 +7,10 @@ case "$preset" in
         classifier_birds=(--independent 256)
         root=${root:-$folder/data/smoke}
         ;;
-    best) # the same species, and the same test images, from twice the training images
-        birds=(--train-images 10)
+    best) # more species, of three images each; the same validation and test images
+        birds=(--train-images 3 --further-species 1120)
         classifier_birds=(--independent 5000)
-        root=${root:-$folder/data/more}
+        root=${root:-$folder/data/wide}
         default_voices="$folder/voices/best.yaml"
         ;;
     *)

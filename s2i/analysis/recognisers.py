@@ -143,7 +143,7 @@ def _load_sphinx(captions: Iterable[str] | None = None) -> SphinxRecogniser:
         with file.open("w", encoding="utf-8") as stream:
             model.write(stream)
         decoder = Decoder(**settings, lm=str(file))
-    return SphinxRecogniser(decoder, f"{name}, language model of {len(read)} training captions")
+    return SphinxRecogniser(decoder, f"{name}, trigrams of {len(read)} captions")
 
 
 def _load_whisper(folder: Path) -> WhisperRecogniser:

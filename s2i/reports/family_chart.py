@@ -53,7 +53,7 @@ def _legend(recogniser: str) -> list[str]:
     return [
         '<circle class="dot" cx="22" cy="40" r="4.5"/><text x="32" y="44">direct, from speech</text>',
         '<circle class="hollow" cx="166" cy="40" r="4.5"/><text x="176" y="44">cascade: '
-        f"{escape(recogniser)}, then the model from text</text>",
+        f"{escape(recogniser)}, then text</text>",
     ]
 
 

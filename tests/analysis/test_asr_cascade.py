@@ -137,7 +137,7 @@ def test_pocketsphinx_reads_captions_better_with_a_language_model_of_captions():
     waveform = load_waveform(speak(held), AudioConfig(sample_rate=plain.rate))
     heard = [each.transcribe(waveform).split() for each in (informed, plain)]
     assert heard[0][-5:] == held.split()[-5:] != heard[1][-5:]
-    assert informed.name == f"{plain.name}, language model of 63 training captions"
+    assert informed.name == f"{plain.name}, trigrams of 63 captions"
     with pytest.raises(
         InputError, match="expected training captions of words in pocketsphinx's dictionary, found none in 1"
     ):
