@@ -110,10 +110,11 @@ def refuse_seen_classes(config: Config, kind: str) -> None:
     packs = Path(config.data.pack)
     if not (packs / "test").is_dir():  # nothing is kept for a test
         return
-    kept, ours = set(read_pack_facts(packs / "test")["classes"]), read_fingerprints(packs, TRAINED_ON)
+    ours = read_fingerprints(packs, TRAINED_ON)
     for run in earlier_runs(config, kind):
         if run.data is not None and all(run.data.get(split) == ours.get(split) for split in TRAINED_ON):
             continue
+        kept = set(read_pack_facts(packs / "test")["classes"])  # its names alone, and here alone
         theirs = Path(run.config.data.pack)
         refuse_other_data(run.data, theirs, f"{run.folder}", "pack again what it was trained on")
         for split in TRAINED_ON:
