@@ -25,13 +25,14 @@
 # its help. Each stage's seconds go into <folder>/exp/<exp>-report/seconds.json.
 
 usage() {
+    local of_preset="the preset's"
     cat <<END
 usage: $folder/$script [--preset NAME] [--root DATA] [--voices PLAN] [--stage N] [--stop-stage M] [--list] [--dry-run]
            [--exp NAME] [--processes N] [-- key=value ...]
 
   --preset NAME     choices in $folder/conf/NAME.yaml (default: ${default_preset:-default})
   --root DATA       folder of the data (default: in $folder/data)
-  --voices PLAN     who speaks the captions: a file as in data_prep/README.md (default: ${usual_voices:-the preset\'s})
+  --voices PLAN     who speaks the captions: a file as in data_prep/README.md (default: ${usual_voices:-$of_preset})
   --stage N         first recipe stage (default: 1)
   --stop-stage M    last recipe stage (default: $last_stage)
   --list            name the recipe stages and end

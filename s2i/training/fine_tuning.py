@@ -57,7 +57,7 @@ def start_encoders(config: Config, networks: nn.Module) -> Origins:
     if not config.start_from:
         return {}
     if state := _own_checkpoint(config):
-        return state["trained_by"]
+        return state.get("trained_by", {})
     state = _read_encoder(config)
     refuse_seen_classes(config, "encoder")
     for name, network in networks.named_children():
