@@ -93,8 +93,8 @@ def train_gan(config: Config) -> Path:
     for conditioner in conditioners:
         saved |= conditioner.networks()
     vocabulary = next((each.vocabulary for each in conditioners if each.vocabulary), None)
-    modules = {name: each for name, each in saved.items() if isinstance(each, nn.Module)}
-    of_start = start_gan(config, {name: engine.unwrap(each) for name, each in modules.items()})
+    trained = {name: engine.unwrap(each) for name, each in saved.items() if isinstance(each, nn.Module)}
+    of_start = start_gan(config, trained)
     facts = {
         "kind": "gan",
         "data": data,
