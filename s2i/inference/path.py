@@ -120,17 +120,11 @@ class GenerationPath:
         Args:
             encoding: of one recording as it is heard: voices were not normalised for the domain either.
         """
-        distance = 0.0 if self.domain is None else float(self.domain.distance(encoding.sentence)[0])
-        if distance <= 1:
+        if self.domain is None or float(self.domain.neighbour_distance(encoding.sentence)[0]) <= 1:
             return ""
-        times = f"{distance:.1f}"
-        farther = (
-            "a little farther from them than" if times == "1.0" else f"{times} times as far from them as"
-        )
         return (
-            "it is unlike the recordings that the model was trained on"
-            f" ({farther} 99 in 100 of its own kind):"
-            " its image may have nothing to do with what is said"
+            "it is unlike the recordings that the model was trained on (farther from the nearest of them than"
+            " 99 in 100 of their own kind): its image may have nothing to do with what is said"
         )
 
     @torch.no_grad()

@@ -60,12 +60,11 @@ def test_a_recording_outside_is_named_and_one_inside_is_not(path, tmp_path, monk
     with warnings.catch_warnings():
         warnings.simplefilter("error", InputWarning)
         _, encoding = model.encode(speech=recording)
-        identity, near = torch.eye(16), encoding.sentence[0]
-        inside = Domain(near, identity, torch.tensor(1.0))
-        model.paths["speech"] = replace(spoken, domain=inside)
+        near = encoding.sentence
+        model.paths["speech"] = replace(spoken, domain=around(near))
         model.encode(speech=recording)
-    model.paths["speech"] = replace(spoken, domain=Domain(near + 1, identity, torch.tensor(1.0)))
-    with pytest.warns(InputWarning, match=r"x\.wav: it is unlike the recordings .* \(4\.0 times as far"):
+    model.paths["speech"] = replace(spoken, domain=around(-near))
+    with pytest.warns(InputWarning, match=r"x\.wav: it is unlike the recordings .* \(farther from"):
         model.encode(speech=recording)
 
 
@@ -74,25 +73,29 @@ def test_a_recording_is_judged_as_it_is_heard(path, monkeypatch):
         raise AssertionError("expected no warp")
 
     monkeypatch.setattr("s2i.inference.path.encode_normalised", refuse)
-    domain = Domain(torch.zeros(16), torch.eye(16), torch.tensor(1e-3))
-    known = replace(path, domain=domain, normalise_voices=True)
+    nowhere_near = around(torch.eye(16), reach=1e-3)
+    known = replace(path, domain=nowhere_near, normalise_voices=True)
     assert "unlike the recordings" in known.doubt_of(torch.randn(8000))
     assert replace(path, domain=None).doubt_of(torch.randn(8000)) == ""
 
 
-@pytest.mark.parametrize(
-    "distance, said",
-    [
-        (1.0, None),
-        (1.001, "(a little farther from them than 99 in 100"),
-        (1.049, "(a little farther from them than 99 in 100"),
-        (1.06, "(1.1 times as far from them as 99 in 100"),
-        (12.34, "(12.3 times as far from them as 99 in 100"),
-    ],
-)
-def test_how_far_outside_it_is_is_said_so_that_it_is_more(path, distance, said):
+@pytest.mark.parametrize("degrees, is_unlike", [(0, False), (29, False), (31, True), (180, True)])
+def test_a_recording_beyond_the_reach_of_its_neighbours_is_unlike_them(path, degrees, is_unlike):
+    angle = torch.tensor(degrees).deg2rad()
     sentence = torch.zeros(1, 16)
-    sentence[0, 3] = distance
-    known = replace(path, domain=Domain(torch.zeros(16), torch.eye(16), torch.tensor(1.0)))
+    sentence[0, :2] = 7 * torch.stack((angle.cos(), angle.sin()))  # of any length
+    chord = 2 * torch.tensor(15.0).deg2rad().sin()  # of 30 degrees
+    known = replace(path, domain=around(torch.eye(16)[:1], reach=float(chord)))
     doubt = known.doubt(CaptionEncoding(sentence, torch.zeros(1, 16, 1), torch.ones(1, 1, dtype=torch.bool)))
-    assert said in doubt if said else doubt == ""
+    assert ("unlike the recordings" in doubt) == is_unlike and bool(doubt) == is_unlike
+
+
+def test_a_model_that_was_exported_without_neighbours_has_no_doubt(path):
+    known = replace(path, domain=Domain(torch.zeros(16), torch.eye(16), torch.tensor(1e-3)))
+    assert known.doubt_of(torch.randn(8000)) == ""
+
+
+def around(directions: torch.Tensor, reach: float = 0.5) -> Domain:
+    """A domain whose neighbours are `directions` (N, 16)."""
+    unit = torch.nn.functional.normalize(directions, dim=1)
+    return Domain(torch.zeros(16), torch.eye(16), torch.tensor(1.0), unit, torch.tensor(reach))

@@ -56,3 +56,33 @@ def test_a_direction_that_no_embedding_uses_is_out_of_domain():
     odd = values[:3].clone()
     odd[:, 2] = 2.0
     assert (found.distance(odd) > 5).all() and found.distance(values).max() == pytest.approx(1, abs=0.7)
+
+
+def test_neighbours_tell_what_lies_within_the_gaussian_but_beside_the_sample():
+    def sheet(seed: int) -> torch.Tensor:  # bent: thin, in a Gaussian that is not
+        values = normal(1000, 3, seed)
+        values[:, 2] = 0.3 * (values[:, 0] ** 2 - 1)
+        return values
+
+    values = sheet(0)
+    found = fit_domain(values, [f"speaker {number % 16}" for number in range(1000)])
+    beside = torch.tensor([[0.2, 0.1, 1.0], [-0.1, 0.2, 0.9]])
+    assert (found.distance(beside) < 1).all() and (found.neighbour_distance(beside) > 2).all()
+    assert 0.0005 < float((found.neighbour_distance(sheet(1)) > 1).float().mean()) < 0.02
+
+
+def test_the_fifth_neighbour_counts_and_an_embeddings_length_does_not():
+    values, groups = normal(60), [f"speaker {number % 16}" for number in range(60)]
+    found, some = fit_domain(values, groups), normal(3, seed=4)
+    unit = torch.nn.functional.normalize(torch.cat((some, values)), dim=1)
+    expected = torch.cdist(unit[:3], unit[3:]).sort(dim=1).values[:, 4] / found.reach
+    torch.testing.assert_close(found.neighbour_distance(some), expected, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(found.neighbour_distance(9 * some), found.neighbour_distance(some))
+
+
+def test_the_reach_allows_for_speakers_that_were_not_heard():
+    numbers = torch.arange(1600) // 200
+    lies_at = torch.randn(8, 4, generator=torch.Generator().manual_seed(3)) * 3  # each speaker
+    values = normal(1600) * 0.3 + lies_at[numbers]
+    apart = fit_domain(values, [f"speaker {number}" for number in numbers.tolist()])
+    assert apart.reach > 1.5 * fit_domain(values, [""] * 1600).reach
