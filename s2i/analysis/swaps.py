@@ -56,7 +56,7 @@ def evenly_chosen(swaps: Sequence[Swap]) -> list[Swap]:
 
 
 def keeps_noise(bank: FeatureBank) -> bool:
-    """Whether images of different sentences have one noise: not where each is the nearest of several
+    """Whether images of different sentences have one noise: not where each is the best of several
     candidates, which have noise of their own."""
     return bank.path.candidates == 1
 

@@ -21,6 +21,7 @@ from s2i.app.welcome import example_player, heading, welcome
 from s2i.errors import InputError
 from s2i.inference.model import Model, load
 from s2i.inference.path import LARGE
+from s2i.models.pretrained import EFFICIENTNET_LITE0
 from s2i.progress import say
 from s2i.search.index import Index
 
@@ -31,6 +32,7 @@ FIRST_PORT, LAST_PORT = 7860, 7959  # tried in turn where no port is given
 WAITING = 32  # requests in the queue, at most; further ones are refused
 LARGEST_UPLOAD = "20mb"
 SEEDS = "0-3"  # at first
+AT_HAND = ("small", EFFICIENTNET_LITE0)  # image encoders that need no download
 CANDIDATES = 8  # more gain little (recipes/painted_birds/EXPERIMENTS.md)
 STILL = "html { scrollbar-gutter: stable; }"  # gradio holds page.css to what is inside of its container
 INVITATION = "Examples: click a sentence."
@@ -59,7 +61,7 @@ def serve(
         index: made by `s2i index` with this model, to show the nearest real images too.
         host: address to listen at; 0.0.0.0: every one of this machine.
         port: None: the first free one from 7860 on.
-        candidates: images of a seed, of which the nearest to the sentence is shown; None: `usual_candidates`.
+        candidates: images of a seed, of which the best is shown; None: `usual_candidates`.
         device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -91,11 +93,11 @@ def serve(
 
 
 def usual_candidates(model: Model) -> int:
-    """CANDIDATES of a model of small images whose image encoder is small, too, and takes milliseconds; of
-    another 1. Raises InputError for a model that generates no images."""
+    """CANDIDATES of a model of small images whose image encoder is at hand and takes milliseconds; of another
+    1. Raises InputError for a model that generates no images."""
     paths = model.image_paths().values()
     configs = [path.config for path in paths]
-    if any(config.generated_size >= LARGE or config.image_encoder.kind != "small" for config in configs):
+    if any(config.generated_size >= LARGE or config.image_encoder.kind not in AT_HAND for config in configs):
         return 1
     try:
         return min(path.choosing_among(CANDIDATES).candidates for path in paths)

@@ -74,8 +74,7 @@ def add_generation(verbs: Verbs) -> None:
         type=whole_number(1, 1024),
         default=1,
         metavar="N",
-        help="generate each image N times and keep the one that the model finds nearest to the sentence"
-        " (default: 1)",
+        help="generate each image N times and keep the one that the model finds best (default: 1)",
     )
     output.add_argument("--stages", action="store_true", help="show the images of all stages")
     output.add_argument(

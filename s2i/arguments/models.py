@@ -77,8 +77,8 @@ def add_models(verbs: Verbs) -> None:
         "--candidates",
         type=whole_number(1, 1024),
         metavar="N",
-        help="generate each image N times and show the one that the model finds nearest to the sentence"
-        " (default: 8 of a small model, else 1)",
+        help="generate each image N times and show the one that the model finds best"
+        " (default: 8 of a model of small images, else 1)",
     )
     showing.add_argument(
         "--host",

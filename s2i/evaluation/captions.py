@@ -33,7 +33,7 @@ def sampling_note(facts: Mapping[str, Any]) -> str:
     """A sentence of what `sampling_facts` noted among `facts`, after a space; "" where it noted nothing."""
     notes = [f"{name} {facts[name]:g}" for name in SAMPLING[:2] if name in facts]
     if "candidates" in facts:
-        notes.append(f"of {facts['candidates']} candidates each the nearest to its caption")
+        notes.append(f"of {facts['candidates']} candidates each the best")
     if facts.get("normalise_voices"):
         notes.append("recordings read under the warps that suit their voices")
     return f" Sampled otherwise: {', '.join(notes)}." if notes else ""

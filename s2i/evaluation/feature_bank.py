@@ -164,7 +164,7 @@ class FeatureBank:
             "captions": self.settings.captions,
             "seed": self.settings.seed,
             **sampling_facts(self.path),
-            **({"image_encoder": self.path.fingerprint("image_encoder")} if self.path.candidates > 1 else {}),
+            **(self.path.chooser if self.path.candidates > 1 else {}),
             "classifier": self.classifier.identity if self.classifier else None,
         }
 

@@ -31,6 +31,7 @@ from s2i.evaluation.feature_store import FeatureStore
 from s2i.evaluation.generation import GeneratedCaption, generate_captions
 from s2i.evaluation.metric_networks import ENCODERS, MetricNetworks
 from s2i.inference.model import load
+from s2i.inference.path import GenerationPath
 from s2i.processes import in_processes
 from s2i.progress import progress, say
 
@@ -171,7 +172,7 @@ def _stores_of_generated(
         **_read_by(captions, indices),
         "generated_size": config.generated_size,
         "weights": weights_identity(path.encoder, path.generator),
-        **({"chosen_by": image_encoder_identity(path.image_encoder)} if path.candidates > 1 else {}),
+        **({"chosen_by": _chooser(path)} if path.candidates > 1 else {}),
         "generator": config_to_dict(config.generator),
         "seed": captions.settings.seed,
         **sampling_facts(path),
@@ -196,6 +197,12 @@ def _read_by(captions: CaptionSet, indices: np.ndarray) -> dict[str, Any]:
         "captions": _hash(",".join(map(str, indices.tolist()))),
         **({"voices": "normalised"} if captions.path.normalise_voices else {}),
     }
+
+
+def _chooser(path: GenerationPath) -> str:
+    """What chooses among candidates."""
+    known = path.training_images
+    return image_encoder_identity(path.image_encoder) + ("" if known is None else known.fingerprint[:16])
 
 
 def _made_from(captions: CaptionSet, extractor: Extractor, pack: Pack) -> dict[str, Any]:

@@ -289,7 +289,7 @@ def _check_settings(output: OutputFolder, path: GenerationPath, settings: dict[s
         "encoder": path.fingerprint("encoder"),
         "generator": path.fingerprint("generator"),
         **({"voices": "normalised"} if path.config.modality == "speech" and path.normalise_voices else {}),
-        **({"image_encoder": path.fingerprint("image_encoder")} if path.candidates > 1 else {}),
+        **(path.chooser if path.candidates > 1 else {}),
     }
     if (output.path / SETTINGS).is_file():
         try:

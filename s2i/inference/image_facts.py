@@ -55,8 +55,9 @@ def image_facts(
     if speech is not None and path.normalise_voices:
         facts["voice"] = "normalised"
     facts |= {"model": _name(model), "step": path.step}
-    networks = ("encoder", "generator", *(["image_encoder"] if path.candidates > 1 else []))
-    facts |= {network: path.fingerprint(network)[:16] for network in networks}
+    made_by = {network: path.fingerprint(network) for network in ("encoder", "generator")}
+    made_by |= path.chooser if path.candidates > 1 else {}
+    facts |= {name: digits[:16] for name, digits in made_by.items()}
     facts |= {name: value for name, value in settings.items() if value is not None and value is not False}
     return facts | {"version": VERSION}
 

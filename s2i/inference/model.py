@@ -21,9 +21,18 @@ from s2i.inference.hub import model_folder
 from s2i.inference.image_input import ImageInput, read_image
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
-from s2i.inference.stored import DOMAIN, IMAGE, IMAGE_NETWORK, StoredPath, cut_short, read_model
+from s2i.inference.stored import (
+    DOMAIN,
+    IMAGE,
+    IMAGE_NETWORK,
+    TRAINING_IMAGES,
+    StoredPath,
+    cut_short,
+    read_model,
+)
 from s2i.inference.voice_normalisation import can_normalise
 from s2i.metrics.domain import Domain
+from s2i.metrics.neighbours import Neighbours
 from s2i.models.build import (
     build_caption_encoder,
     build_image_encoder,
@@ -282,8 +291,12 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
             network.requires_grad_(False).eval().to(device)
         if "image_encoder" in networks:
             connect(networks["image_encoder"], config.image_encoder, stored.origin.parent / IMAGE_NETWORK)
-        known = {name: value.float() for name, value in stored.weights.get(DOMAIN, {}).items()}
-        domain = Domain(**known) if known else None
+        domain, images = (
+            {name: value.float() for name, value in stored.weights.get(kept, {}).items()}
+            for kept in (DOMAIN, TRAINING_IMAGES)
+        )
+        domain = Domain.from_tensors(domain) if domain else None
+        images = Neighbours(**images) if images else None
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         raise cut_short(stored.origin, "weights that fit the configuration", error) from error
     return GenerationPath(
@@ -298,5 +311,6 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
         trained_by=stored.trained_by,
         folder=_folder_of(stored),
         domain=domain,
+        training_images=images,
         normalise_voices=domain is not None and can_normalise(config.audio),
     )

@@ -18,10 +18,11 @@ from s2i.data.audio import features
 from s2i.data.batches import Batch, pad_mels, pad_tokens
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
-from s2i.inference.candidates import candidate_keys, nearest_of
+from s2i.inference.candidates import best_of, candidate_keys, suitability
 from s2i.inference.image_input import frame_image
 from s2i.inference.voice_normalisation import can_normalise, encode_normalised
 from s2i.metrics.domain import Domain
+from s2i.metrics.neighbours import Neighbours
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
@@ -49,9 +50,10 @@ class GenerationPath:
     trained_by: Origins = field(default_factory=dict)  # networks that had a part in its training, as recorded
     folder: Path | None = None  # of the run or the exported model; None: never read from one
     domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
+    training_images: Neighbours | None = None  # by pretrained features; None: unknown, or no such encoder
     truncation: float = 1.0  # factor of the noise; below 1 images are more usual, and more alike
     guidance: float = 0.0  # of the generator's prior, towards the caption; 0: the model's own
-    candidates: int = 1  # images of a caption, of which the nearest to it is kept
+    candidates: int = 1  # images of a caption, of which the best is kept
     normalise_voices: bool = False  # recordings are read by `encode_normalised`; needs a domain
 
     @property
@@ -120,7 +122,7 @@ class GenerationPath:
         Args:
             encoding: of one recording as it is heard: voices were not normalised for the domain either.
         """
-        if self.domain is None or float(self.domain.neighbour_distance(encoding.sentence)[0]) <= 1:
+        if self.domain is None or not self.domain.is_outside(encoding.sentence)[0]:
             return ""
         return (
             "it is unlike the recordings that the model was trained on (farther from the nearest of them than"
@@ -174,7 +176,7 @@ class GenerationPath:
         return replace(self, truncation=truncation, guidance=guidance)
 
     def choosing_among(self, candidates: int) -> GenerationPath:
-        """This path with the nearest of so many images of a caption in place of each that it generates.
+        """This path with the best of so many images of a caption in place of each that it generates.
 
         Raises InputError for more than one of a generator without noise, or of a model that can't compare
         images with captions: without an image encoder, with one that was never matched with the caption
@@ -196,7 +198,7 @@ class GenerationPath:
         seed: int = 0,
         latent_keys: Sequence[str] | None = None,
     ) -> GeneratorOutput:
-        """Generate each of B captions once; of several `candidates`, the nearest to the caption.
+        """Generate each of B captions once; of several `candidates`, keep the best.
 
         Args:
             encoding: of B captions.
@@ -211,10 +213,9 @@ class GenerationPath:
 
         if self.candidates == 1:
             return generate(0)
-        sentence = F.normalize(encoding.sentence.float(), dim=1)
-        return nearest_of(
-            self.candidates, generate, lambda images: (self.encode_images(images) * sentence).sum(1)
-        )
+        sentence, images = F.normalize(encoding.sentence.float(), dim=1), self._image_encoder()
+        score = suitability(images, sentence, self.training_images)
+        return best_of(self.candidates, generate, lambda generated: score(generated.to(self.device)))
 
     @cached_property
     def _quick_generator(self) -> Generator:
@@ -252,6 +253,12 @@ class GenerationPath:
             self._expect(self.config.modality)
         chosen = self._image_encoder() if network == "image_encoder" else getattr(self, network)
         return weight_fingerprint(chosen, half=True)
+
+    @property
+    def chooser(self) -> dict[str, str]:
+        """Fingerprints of what chooses among candidates."""
+        known = {} if self.training_images is None else {"training_images": self.training_images.fingerprint}
+        return {"image_encoder": self.fingerprint("image_encoder")} | known
 
     def all_trained_by(self) -> Origins:
         """What had a part in the generator's training: as recorded, and the path's own encoders."""

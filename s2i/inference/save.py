@@ -27,6 +27,7 @@ from s2i.inference.stored import (
     IMAGE_NETWORK,
     PRIOR,
     SOURCES,
+    TRAINING_IMAGES,
     has_prior_file,
     prior_file,
 )
@@ -126,7 +127,7 @@ def _write_files(
             **({"data": path.data} if path.data is not None else {}),
             "trained_by": path.trained_by,
         }
-        others = () if source == IMAGE else ("image_encoder.", f"{DOMAIN}.")
+        others = () if source == IMAGE else ("image_encoder.", f"{DOMAIN}.", f"{TRAINING_IMAGES}.")
         to_generate = sum(value.numel() for key, value in weights.items() if not key.startswith(others))
         rows.append(
             {
@@ -155,8 +156,9 @@ def _generated(path: GenerationPath | SpeechPath) -> str:
 
 def _weights(path: GenerationPath | SpeechPath, half: bool) -> dict[str, Tensor]:
     tensors = {name: network.state_dict() for name, network in path.networks.items()}
-    if isinstance(path, GenerationPath) and path.domain is not None:
-        tensors[DOMAIN] = path.domain.tensors()
+    if isinstance(path, GenerationPath):
+        tensors |= {} if path.domain is None else {DOMAIN: path.domain.tensors()}
+        tensors |= {} if path.training_images is None else {TRAINING_IMAGES: vars(path.training_images)}
     return {
         f"{name}.{key}": value
         for name, values in tensors.items()

@@ -61,7 +61,7 @@ class PageSettings:
         seeds = f"seed {self.seed}" if self.count == 1 else f"seeds {self.seed} to {last}"
         sampled = f", truncation {self.truncation:g}" if self.truncation != 1 else ""
         sampled += f", guidance {self.guidance:g}" if self.guidance else ""
-        sampled += f", the nearest of {self.candidates}" if self.candidates > 1 else ""
+        sampled += f", the best of {self.candidates}" if self.candidates > 1 else ""
         return f"{model}, {seeds}{sampled}"
 
 

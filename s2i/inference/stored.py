@@ -25,7 +25,8 @@ MODALITIES = ("speech", "text")  # of captions, from which images are generated
 IMAGE = "image"  # from which speech is generated
 SOURCES = (*MODALITIES, IMAGE)  # what a path begins with
 IMAGE_NETWORK = "image_network.safetensors"  # of an exported model: read only to compare images
-DOMAIN = "domain"  # the name of a `Domain`'s tensors beside the networks' weights
+# Names of tensors beside the networks' weights: a `Domain`'s, and `Neighbours` of candidates.
+DOMAIN, TRAINING_IMAGES = "domain", "training_images"
 PRIOR = "generator.prior."  # begins the names of a learnt prior's tensors, which have a file of their own
 
 
@@ -53,7 +54,7 @@ class StoredPath:
     config: Config
     vocabulary: list[str] | None
     step: int
-    weights: dict[str, dict[str, Tensor]]  # by the names of NETWORKS, and DOMAIN where there is one
+    weights: dict[str, dict[str, Tensor]]  # by the names of NETWORKS, and the two above
     data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
     trained_by: Origins = field(default_factory=dict)  # networks that had a part in its training
 

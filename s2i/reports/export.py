@@ -15,6 +15,7 @@ from s2i.inference.save import write_model
 from s2i.inference.speech_path import SpeechPath
 from s2i.inference.stored import IMAGE
 from s2i.inference.training_domain import training_domain
+from s2i.inference.training_images import training_images
 from s2i.reports.model_card import describe_run
 from s2i.reports.model_index import data_set_name, results
 from s2i.runs.run import Run
@@ -46,6 +47,8 @@ def export(
                     f"expected one run from {source}, found two:"
                     f" {origins[source][0]} and {run}: leave one out"
                 )
+            if isinstance(path, GenerationPath):
+                path = replace(path, training_images=training_images(path))
             if source == "speech":
                 path = replace(path, domain=training_domain(path))
             origins[source] = run, path

@@ -219,7 +219,7 @@ def test_several_candidates_are_usual_where_they_take_milliseconds(model):
     path = model.path("text")
     unmatched = replace(path.config, gan=replace(path.config.gan, encoder_start="random"))
     assert usual_candidates(replace(model, paths={"text": replace(path, config=unmatched)})) == 1
-    pretrained = replace(path.config, image_encoder=ImageEncoderConfig(kind="efficientnet_lite0"))
+    pretrained = replace(path.config, image_encoder=ImageEncoderConfig(kind="inception_v3"))
     assert usual_candidates(replace(model, paths={"text": replace(path, config=pretrained)})) == 1
     large = replace(path.config, generator=replace(path.config.generator, base_size=64, stages=3))
     assert large.generated_size == 256

@@ -1,4 +1,4 @@
-"""The nearest of several images of a caption."""
+"""The best of several images of a caption."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.records import record
 from s2i.evaluation.score import Score
-from s2i.inference.candidates import nearest_of
+from s2i.inference.candidates import best_of
 from s2i.inference.image_facts import read_image_facts
 from s2i.inference.model import load
 from s2i.inference.sentence_page import PageSettings
@@ -45,7 +45,7 @@ def test_of_each_caption_the_most_similar_candidate_is_kept_whole(augmented):
         moments = (marked(5), marked(5)) if augmented else (None, None)
         return GeneratorOutput([marked(3, 4, 4), marked(3, 8, 8)], [marked(6, 4, 4)], *moments)
 
-    best = nearest_of(3, output, lambda images: scores[int(images[0, 0, 0, 0])])
+    best = best_of(3, output, lambda images: scores[int(images[0, 0, 0, 0])])
     kept = torch.tensor([1.0, 1.0, 0.0])  # of equals the first
     values = [*best.images, *best.attention, *([best.mu, best.logvar] if augmented else [])]
     assert (best.mu is None) is not augmented
@@ -108,7 +108,7 @@ def test_the_command_generates_candidates_and_the_image_tells(model, tmp_path, m
     (by_hand,) = load(model).generate(speech=recording, seed=3, candidates=5)
     assert np.array_equal(to_uint8(chosen)[0], np.asarray(by_hand))
     assert np.array_equal(np.asarray(Image.open("a.png")), np.asarray(by_hand))
-    assert PageSettings(seed=3, candidates=5).about("birds") == "birds, seed 3, the nearest of 5"
+    assert PageSettings(seed=3, candidates=5).about("birds") == "birds, seed 3, the best of 5"
     facts = read_image_facts("a.png")
     assert facts["candidates"] == 5 and facts["image_encoder"] == path.fingerprint("image_encoder")[:16]
     capsys.readouterr()
@@ -143,7 +143,7 @@ def test_what_was_chosen_among_candidates_is_measured_as_that(world, tmp_path):
     ]
     assert len(rows(records)) == 2  # of which a model's card prints both
     told = [line for line in lines(records, {"attribute_accuracy": "counted"}) if "Sampled" in line]
-    assert told == ["# Sampled otherwise: of 4 candidates each the nearest to its caption."]
+    assert told == ["# Sampled otherwise: of 4 candidates each the best."]
     captions = chosen.captions.generated
     images = {
         bank: torch.stack([each.images[-1] for each in bank.outputs(captions).values()])
@@ -169,5 +169,5 @@ def test_a_comparison_of_candidates_has_no_swaps_of_one_noise(world, tmp_path, c
     assert "s2igan_mean_average_precision_by_classifier is left out" in told
     assert not any("s2igan" in metric for metric in results["generation"]["speech"])
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "Sampled otherwise: of 2 candidates each the nearest to its caption." in page
+    assert "Sampled otherwise: of 2 candidates each the best." in page
     assert not list((tmp_path / "report" / "images").glob("interpolation*"))

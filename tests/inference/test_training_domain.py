@@ -14,6 +14,7 @@ from s2i.inference.model import load
 from s2i.inference.save import write_model
 from s2i.inference.training_domain import training_domain
 from s2i.metrics.domain import Domain
+from s2i.metrics.neighbours import Neighbours
 from s2i.models.caption_encoding import CaptionEncoding
 from tests.fixtures.data import tiny_config, write_tiny_data
 from tests.fixtures.models import write_recording, write_tiny_run
@@ -40,6 +41,7 @@ def test_a_domain_of_the_training_pack_is_exported_and_read_again(path, tmp_path
         read = load(tmp_path / "model", "cpu").path("speech").domain
         some = known.mean + torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(read.distance(some), known.distance(some), rtol=2e-2, atol=1e-2)
+        assert torch.equal(read.is_outside(some), known.is_outside(some))
         assert read.whitening.dtype == torch.float32
     write_model(tmp_path / "old", {"speech": path}, "a test", [], [])
     assert load(tmp_path / "old", "cpu").path("speech").domain is None
@@ -98,4 +100,5 @@ def test_a_model_that_was_exported_without_neighbours_has_no_doubt(path):
 def around(directions: torch.Tensor, reach: float = 0.5) -> Domain:
     """A domain whose neighbours are `directions` (N, 16)."""
     unit = torch.nn.functional.normalize(directions, dim=1)
-    return Domain(torch.zeros(16), torch.eye(16), torch.tensor(1.0), unit, torch.tensor(reach))
+    neighbours = Neighbours(unit, torch.tensor(reach))
+    return Domain(torch.zeros(16), torch.eye(16), torch.tensor(1.0), neighbours)

@@ -44,7 +44,7 @@ def test_the_threshold_allows_for_speakers_that_were_not_heard():
 def test_too_few_embeddings_have_no_domain_and_its_tensors_are_the_whole_of_it():
     assert fit_domain(normal(7), [""] * 7) is None
     found = fit_domain(normal(100), ["a", "b"] * 50)
-    again = Domain(**found.tensors())
+    again = Domain.from_tensors(found.tensors())
     assert torch.equal(again.distance(normal(5)), found.distance(normal(5)))
     assert found.distance(normal(5).half()).dtype == torch.float32
 
@@ -64,25 +64,8 @@ def test_neighbours_tell_what_lies_within_the_gaussian_but_beside_the_sample():
         values[:, 2] = 0.3 * (values[:, 0] ** 2 - 1)
         return values
 
-    values = sheet(0)
-    found = fit_domain(values, [f"speaker {number % 16}" for number in range(1000)])
+    domain = fit_domain(sheet(0), [f"speaker {number % 16}" for number in range(1000)])
     beside = torch.tensor([[0.2, 0.1, 1.0], [-0.1, 0.2, 0.9]])
-    assert (found.distance(beside) < 1).all() and (found.neighbour_distance(beside) > 2).all()
-    assert 0.0005 < float((found.neighbour_distance(sheet(1)) > 1).float().mean()) < 0.02
-
-
-def test_the_fifth_neighbour_counts_and_an_embeddings_length_does_not():
-    values, groups = normal(60), [f"speaker {number % 16}" for number in range(60)]
-    found, some = fit_domain(values, groups), normal(3, seed=4)
-    unit = torch.nn.functional.normalize(torch.cat((some, values)), dim=1)
-    expected = torch.cdist(unit[:3], unit[3:]).sort(dim=1).values[:, 4] / found.reach
-    torch.testing.assert_close(found.neighbour_distance(some), expected, rtol=1e-2, atol=1e-3)
-    torch.testing.assert_close(found.neighbour_distance(9 * some), found.neighbour_distance(some))
-
-
-def test_the_reach_allows_for_speakers_that_were_not_heard():
-    numbers = torch.arange(1600) // 200
-    lies_at = torch.randn(8, 4, generator=torch.Generator().manual_seed(3)) * 3  # each speaker
-    values = normal(1600) * 0.3 + lies_at[numbers]
-    apart = fit_domain(values, [f"speaker {number}" for number in numbers.tolist()])
-    assert apart.reach > 1.5 * fit_domain(values, [""] * 1600).reach
+    assert (domain.distance(beside) < 1).all() and domain.is_outside(beside).all()
+    assert 0.0005 < float(domain.is_outside(sheet(1)).float().mean()) < 0.02
+    assert not Domain(domain.mean, domain.whitening, domain.threshold).is_outside(beside).any()
