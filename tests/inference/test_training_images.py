@@ -19,7 +19,7 @@ from s2i.inference.model import load
 from s2i.inference.save import write_model
 from s2i.inference.stored import read_model
 from s2i.inference.training_images import training_images
-from s2i.metrics.neighbours import fit_neighbours
+from s2i.metrics.neighbours import Neighbours, fit_neighbours
 from s2i.models.build import build_image_encoder
 from s2i.runs.pretrained_weights import connect
 from tests.fixtures.data import tiny_config, write_tiny_data
@@ -94,7 +94,8 @@ def test_what_looks_like_training_s_images_is_chosen(path):
     for candidate in (1, 3):
         wanted = path.generate(encoding, [f"{key} candidate {candidate}" for key in keys]).images[-1]
         features, _ = path.image_encoder.look(wanted)
-        near = replace(fit_neighbours(features.repeat(5, 1), [""] * 10), reach=torch.tensor(1e-4))
+        directions = torch.nn.functional.normalize(features, dim=1).repeat(5, 1)
+        near = Neighbours(directions, reach=torch.tensor(1e-4))
         knowing = replace(path, training_images=near)
         assert torch.equal(knowing.choosing_among(5).generate(encoding, keys).images[-1], wanted)
         assert knowing.chooser.keys() == {"image_encoder", "training_images"}
