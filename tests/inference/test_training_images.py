@@ -90,12 +90,11 @@ def test_a_candidate_counts_for_less_the_farther_it_is_from_them(path):
 
 
 def test_what_looks_like_training_s_images_is_chosen(path):
-    encoding, keys = path.encode_text(SENTENCES[:2]), ["a", "b"]
+    encoding = path.encode_text(SENTENCES[:1])
     for candidate in (1, 3):
-        wanted = path.generate(encoding, [f"{key} candidate {candidate}" for key in keys]).images[-1]
+        wanted = path.generate(encoding, [f"key candidate {candidate}"]).images[-1]
         features, _ = path.image_encoder.look(wanted)
-        directions = torch.nn.functional.normalize(features, dim=1).repeat(5, 1)
-        near = Neighbours(directions, reach=torch.tensor(1e-4))
-        knowing = replace(path, training_images=near)
-        assert torch.equal(knowing.choosing_among(5).generate(encoding, keys).images[-1], wanted)
+        directions = torch.nn.functional.normalize(features, dim=1)
+        knowing = replace(path, training_images=Neighbours(directions, reach=torch.tensor(1e-4)))
+        assert torch.equal(knowing.choosing_among(5).generate(encoding, ["key"]).images[-1], wanted)
         assert knowing.chooser.keys() == {"image_encoder", "training_images"}
