@@ -312,7 +312,7 @@ class EvaluationConfig:
     truncation: float = setting(1.0, at_least=0, at_most=4)
     # of a generator's learnt prior, towards the caption; 0: its own (generator.guidance)
     guidance: float = setting(0.0, at_least=0, at_most=4)
-    # images of each caption, of which the one that the path's image encoder finds nearest to it is kept
+    # images of each caption, of which the one that the path's image encoder finds best is kept
     candidates: int = setting(1, at_least=1, at_most=1024)
     # voices are normalised, as `s2i generate` does: of exported models, which know whom they were trained on
     normalise_voices: bool = False

@@ -32,8 +32,8 @@ FIRST_PORT, LAST_PORT = 7860, 7959  # tried in turn where no port is given
 WAITING = 32  # requests in the queue, at most; further ones are refused
 LARGEST_UPLOAD = "20mb"
 SEEDS = "0-3"  # at first
-AT_HAND = ("small", EFFICIENTNET_LITE0)  # image encoders that need no download
 CANDIDATES = 8  # more gain little (recipes/painted_birds/EXPERIMENTS.md)
+FEW = 4  # most of the gain (recipes/cub/EXPERIMENTS.md)
 STILL = "html { scrollbar-gutter: stable; }"  # gradio holds page.css to what is inside of its container
 INVITATION = "Examples: click a sentence."
 KEPT = 3600  # s that uploads and archives are kept
@@ -93,14 +93,21 @@ def serve(
 
 
 def usual_candidates(model: Model) -> int:
-    """CANDIDATES of a model of small images whose image encoder is at hand and takes milliseconds; of another
-    1. Raises InputError for a model that generates no images."""
+    """CANDIDATES of a model of small images whose image encoder takes milliseconds; FEW where it looks
+    through a network that takes longer but needs no download; of another 1. Raises InputError for a model
+    that generates no images."""
     paths = model.image_paths().values()
     configs = [path.config for path in paths]
-    if any(config.generated_size >= LARGE or config.image_encoder.kind not in AT_HAND for config in configs):
+    kinds = {config.image_encoder.kind for config in configs}
+    if any(config.generated_size >= LARGE for config in configs) or not kinds <= {
+        "small",
+        EFFICIENTNET_LITE0,
+    }:
         return 1
     try:
-        return min(path.choosing_among(CANDIDATES).candidates for path in paths)
+        return min(
+            path.choosing_among(CANDIDATES if kinds == {"small"} else FEW).candidates for path in paths
+        )
     except InputError:
         return 1
 

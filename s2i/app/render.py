@@ -18,8 +18,8 @@ from s2i.app.timeline import Timeline
 from s2i.data.images import grid
 
 UNFAMILIAR = (
-    "an unfamiliar voice: it is unlike the recordings that the model was trained on, so these images may have"
-    " nothing to do with what is said"
+    "an unfamiliar recording: its voice or what it says is unlike those that the model was trained on, so"
+    " these images may have nothing to do with it"
 )
 ATTENTION_COLUMNS = 12  # of a sheet of attention maps
 LEAST_CUT = 0.02  # s that are worth a shade

@@ -36,7 +36,7 @@ ATTENTION_SIDE = 128  # px, at most, of an attention map: there is one a segment
 @dataclass(frozen=True)
 class Request:
     """A recording, a sentence or both, and the seeds to generate each with; of so many `candidates` a seed
-    the nearest is shown."""
+    the best is shown."""
 
     recording: Path | None
     text: str

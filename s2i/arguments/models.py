@@ -78,7 +78,7 @@ def add_models(verbs: Verbs) -> None:
         type=whole_number(1, 1024),
         metavar="N",
         help="generate each image N times and show the one that the model finds best"
-        " (default: 8 of a model of small images, else 1)",
+        " (default: 8 of a model of small images, 4 where it looks through a larger network, else 1)",
     )
     showing.add_argument(
         "--host",

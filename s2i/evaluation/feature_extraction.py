@@ -30,6 +30,7 @@ from s2i.evaluation.extractors import FEATURES, Extractor, image_encoder_identit
 from s2i.evaluation.feature_store import FeatureStore
 from s2i.evaluation.generation import GeneratedCaption, generate_captions
 from s2i.evaluation.metric_networks import ENCODERS, MetricNetworks
+from s2i.inference.candidates import rule_of
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.processes import in_processes
@@ -199,10 +200,10 @@ def _read_by(captions: CaptionSet, indices: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _chooser(path: GenerationPath) -> str:
+def _chooser(path: GenerationPath) -> list[str]:
     """What chooses among candidates."""
     known = path.training_images
-    return image_encoder_identity(path.image_encoder) + ("" if known is None else known.fingerprint[:16])
+    return [image_encoder_identity(path.image_encoder), *([] if known is None else [rule_of(known)])]
 
 
 def _made_from(captions: CaptionSet, extractor: Extractor, pack: Pack) -> dict[str, Any]:

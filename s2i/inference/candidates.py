@@ -3,13 +3,14 @@
 A generator misses now and then what its encoder has understood, or makes no whole image of it, and that
 depends on the noise. Ramesh et al. (2021, section 2.6) rerank generated images by a network that was trained
 to match images with captions; a path has such a network, the image encoder of its training. Where that
-stands on a pretrained network, an image counts for less the farther its features are from the nearest of
-training's (Kynkäänniemi et al., 2019, section 5, judge how realistic single images are by such distances).
-Images are chosen so, not changed: fewer kinds of them come out.
+stands on a pretrained network, an image counts for less the farther its features are from their neighbours
+among training's (Kynkäänniemi et al., 2019, section 5, judge how realistic single images are by such
+distances). Images are chosen so, not changed: fewer kinds of them come out.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -28,6 +29,11 @@ UNLIKENESS = 2.0
 def candidate_keys(keys: Sequence[str], candidate: int) -> list[str]:
     """The keys of the noise of a candidate, from 0; the first has the captions' own."""
     return [f"{key} candidate {candidate}" for key in keys] if candidate else list(keys)
+
+
+def rule_of(training_images: Neighbours) -> str:
+    """SHA-256, in hexadecimal digits, of what `suitability` does with them."""
+    return hashlib.sha256(f"{UNLIKENESS} {training_images.fingerprint}".encode()).hexdigest()
 
 
 def suitability(

@@ -145,7 +145,7 @@ class Model:
         """Generate `count` images of a sentence, with the seeds `seed` to `seed + count - 1`.
 
         Each is generated alone, so a seed's image has the same bytes however many are generated beside it; of
-        several `candidates` a seed, the nearest to the sentence. Takes and raises what `encode` does, and
+        several `candidates` a seed, the best. Takes and raises what `encode` does, and
         raises InputError for several candidates of a model without an image encoder.
         """
         path, encoding = self.encode(speech=speech, text=text)

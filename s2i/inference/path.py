@@ -18,7 +18,7 @@ from s2i.data.audio import features
 from s2i.data.batches import Batch, pad_mels, pad_tokens
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
-from s2i.inference.candidates import best_of, candidate_keys, suitability
+from s2i.inference.candidates import best_of, candidate_keys, rule_of, suitability
 from s2i.inference.image_input import frame_image
 from s2i.inference.voice_normalisation import can_normalise, encode_normalised
 from s2i.metrics.domain import Domain
@@ -125,8 +125,8 @@ class GenerationPath:
         if self.domain is None or not self.domain.is_outside(encoding.sentence)[0]:
             return ""
         return (
-            "it is unlike the recordings that the model was trained on (farther from the nearest of them than"
-            " 99 in 100 of their own kind): its image may have nothing to do with what is said"
+            "it is unlike the recordings that the model was trained on (farther from them than 99 in 100 of"
+            " their own kind): its image may have nothing to do with what is said"
         )
 
     @torch.no_grad()
@@ -257,7 +257,7 @@ class GenerationPath:
     @property
     def chooser(self) -> dict[str, str]:
         """Fingerprints of what chooses among candidates."""
-        known = {} if self.training_images is None else {"training_images": self.training_images.fingerprint}
+        known = {} if self.training_images is None else {"training_images": rule_of(self.training_images)}
         return {"image_encoder": self.fingerprint("image_encoder")} | known
 
     def all_trained_by(self) -> Origins:

@@ -29,7 +29,7 @@ class PageSettings:
         count: images, of the seeds `seed` to `seed + count - 1`.
         truncation: factor of the noise.
         guidance: of a learnt prior, towards the caption; 0: the model's own.
-        candidates: images of a seed, of which the nearest to the sentence is shown.
+        candidates: images of a seed, of which the best is shown.
         stages: every stage's image in a row, enlarged to the size of the last.
         scale: each image is so many times as large, smoothed as data are (bicubic); attention maps are as
             large.

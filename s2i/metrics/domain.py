@@ -44,10 +44,10 @@ class Domain:
         return (centred @ self.whitening).norm(dim=1) / self.threshold
 
     def is_outside(self, embeddings: Tensor) -> Tensor:
-        """(B, D) -> (B,) whether each is beyond the reach of its neighbours; none where they are unknown."""
-        if self.neighbours is None:
-            return torch.zeros(len(embeddings), dtype=torch.bool)
-        return self.neighbours.distance(embeddings) > 1
+        """(B, D) -> (B,) whether each is beyond the reach of its neighbours or, where these are unknown,
+        beyond the threshold."""
+        known = self if self.neighbours is None else self.neighbours
+        return known.distance(embeddings) > 1
 
     def tensors(self) -> dict[str, Tensor]:
         """What `from_tensors` makes it from again."""

@@ -36,8 +36,9 @@ class Neighbours:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal digits, of the directions."""
-        return hashlib.sha256(self.directions.half().numpy().tobytes()).hexdigest()
+        """SHA-256, in hexadecimal digits, of all that distances depend on, in float16."""
+        values = (each.half().numpy().tobytes() for each in (self.directions, self.reach))
+        return hashlib.sha256(b"".join((*values, bytes([NEIGHBOURS])))).hexdigest()
 
     def distance(self, vectors: Tensor) -> Tensor:
         """(B, D) -> (B,) on the CPU: Euclidean distances of directions, each to the `NEIGHBOURS`th nearest,

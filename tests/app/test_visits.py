@@ -19,7 +19,7 @@ from PIL import Image
 from s2i import cli
 from s2i.app.again import ROOT, Shared, commands, from_root, query, read_query
 from s2i.app.examples import MOST, find_examples
-from s2i.app.page import CANDIDATES, build_page, usual_candidates
+from s2i.app.page import CANDIDATES, FEW, build_page, usual_candidates
 from s2i.app.render import UNFAMILIAR, render
 from s2i.app.studio import Request, Studio, strongest_map
 from s2i.app.visits import Visits
@@ -219,6 +219,8 @@ def test_several_candidates_are_usual_where_they_take_milliseconds(model):
     path = model.path("text")
     unmatched = replace(path.config, gan=replace(path.config.gan, encoder_start="random"))
     assert usual_candidates(replace(model, paths={"text": replace(path, config=unmatched)})) == 1
+    few = replace(path.config, image_encoder=ImageEncoderConfig(kind="efficientnet_lite0"))
+    assert usual_candidates(replace(model, paths={"text": replace(path, config=few)})) == FEW > 1
     pretrained = replace(path.config, image_encoder=ImageEncoderConfig(kind="inception_v3"))
     assert usual_candidates(replace(model, paths={"text": replace(path, config=pretrained)})) == 1
     large = replace(path.config, generator=replace(path.config.generator, base_size=64, stages=3))
@@ -275,11 +277,11 @@ def test_commands_work_from_the_repositorys_root(model, tmp_path, monkeypatch):
     assert np.array_equal(made, side.generated_images[0].stages[-1])
 
 
-def test_an_unfamiliar_voice_is_said_in_words_above_the_images(model, examples):
+def test_an_unfamiliar_recording_is_said_in_words_above_the_images(model, examples):
     answer = Studio(model).answer(Request(examples[0].path, "", (0,)))
     side = replace(answer.modalities[0], is_unfamiliar=True)
     shown = render(replace(answer, modalities=[side]))
-    assert UNFAMILIAR[3:] in shown and shown.index("An unfamiliar voice") < shown.index("<img")
+    assert UNFAMILIAR[3:] in shown and shown.index("An unfamiliar recording") < shown.index("<img")
     assert "unfamiliar" not in render(replace(answer, modalities=[replace(side, is_unfamiliar=False)]))
 
 

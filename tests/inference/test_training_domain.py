@@ -92,9 +92,11 @@ def test_a_recording_beyond_the_reach_of_its_neighbours_is_unlike_them(path, deg
     assert ("unlike the recordings" in doubt) == is_unlike and bool(doubt) == is_unlike
 
 
-def test_a_model_that_was_exported_without_neighbours_has_no_doubt(path):
-    known = replace(path, domain=Domain(torch.zeros(16), torch.eye(16), torch.tensor(1e-3)))
-    assert known.doubt_of(torch.randn(8000)) == ""
+def test_a_model_that_was_exported_without_neighbours_goes_by_the_gaussian(path):
+    recording = torch.randn(8000)
+    for threshold, is_unlike in ((1e-3, True), (1e3, False)):
+        domain = Domain(torch.zeros(16), torch.eye(16), torch.tensor(threshold))
+        assert bool(replace(path, domain=domain).doubt_of(recording)) == is_unlike
 
 
 def around(directions: torch.Tensor, reach: float = 0.5) -> Domain:

@@ -13,6 +13,8 @@ from s2i.config_networks import ImageEncoderConfig
 from s2i.data.crops import image_batches
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
+from s2i.errors import InputError
+from s2i.evaluation.feature_extraction import _chooser
 from s2i.inference import training_images as module
 from s2i.inference.candidates import UNLIKENESS, suitability
 from s2i.inference.model import load
@@ -21,6 +23,7 @@ from s2i.inference.stored import read_model
 from s2i.inference.training_images import training_images
 from s2i.metrics.neighbours import Neighbours, fit_neighbours
 from s2i.models.build import build_image_encoder
+from s2i.reports.export import export
 from s2i.runs.pretrained_weights import connect
 from tests.fixtures.data import tiny_config, write_tiny_data
 from tests.fixtures.models import SENTENCES, write_tiny_run
@@ -47,9 +50,10 @@ def test_they_are_features_of_the_split_in_the_size_of_generated_images(path, mo
     monkeypatch.setattr(module, "COUNT", 20)
     known = training_images(path)
     pack = Pack(f"{path.config.data.pack}/train")
-    images = torch.cat(list(image_batches(pack, path.config.generated_size)))[::2]  # of 32 every second
+    images = torch.cat(list(image_batches(pack, path.config.generated_size)))
+    images = images[[round(number * 31 / 19) for number in range(20)]]
     features, _ = path.image_encoder.look(images)
-    assert known.directions.shape == (16, 1280)
+    assert known.directions.shape == (20, 1280)
     torch.testing.assert_close(
         known.directions.float(), torch.nn.functional.normalize(features, dim=1), rtol=1e-2, atol=1e-3
     )
@@ -60,7 +64,41 @@ def test_of_an_encoder_from_nothing_or_without_the_pack_none_are_known(path, tmp
     assert not capsys.readouterr().err
     moved = replace(path.config, data=replace(path.config.data, pack=str(tmp_path / "gone")))
     assert training_images(replace(path, config=moved)) is None
-    assert "candidates will be chosen by their captions alone: " in capsys.readouterr().err
+    assert "the model will not know what images of its training are like: " in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_chosen_or_images_are_alike_none_are_known(path, monkeypatch, capsys):
+    def fetch(encoder):
+        raise InputError("expected weights, found none")
+
+    offline = build_image_encoder(path.config, path.embedding_dim)
+    offline.fetch = fetch
+    assert training_images(replace(path, image_encoder=offline)) is None
+    monkeypatch.setattr(module, "COUNT", 9)
+    assert training_images(path) is None
+    monkeypatch.setattr(module, "COUNT", 12)
+    monkeypatch.setattr(module, "read_images", lambda *_: torch.zeros(12, 3, 32, 32))
+    assert training_images(path) is None
+    said = [line for line in capsys.readouterr().err.splitlines() if "will not know" in line]
+    assert [line.rsplit(": ", 1)[1] for line in said] == [
+        "expected weights, found none",
+        "9 are too few, or all alike",
+        "12 are too few, or all alike",
+    ]
+
+
+def test_what_is_kept_of_candidates_depends_on_what_chose_them(path):
+    known = fit_neighbours(torch.randn(30, 1280, generator=torch.Generator().manual_seed(0)), [""] * 30)
+    wider = replace(known, reach=2 * known.reach)
+    paths = [replace(path, training_images=each) for each in (None, known, wider)]
+    assert len({str(_chooser(each)) for each in paths}) == len({str(each.chooser) for each in paths}) == 3
+
+
+def test_export_keeps_them(path, tmp_path, monkeypatch):
+    known = fit_neighbours(torch.randn(30, 1280, generator=torch.Generator().manual_seed(0)), [""] * 30)
+    monkeypatch.setattr("s2i.reports.export.training_images", lambda loaded: known)
+    export([write_tiny_run(tmp_path / "run", "text")], tmp_path / "model")
+    assert load(tmp_path / "model", "cpu").path("text").training_images.fingerprint == known.fingerprint
 
 
 def test_an_exported_model_has_them_beside_its_weights(path, tmp_path):

@@ -68,4 +68,5 @@ def test_neighbours_tell_what_lies_within_the_gaussian_but_beside_the_sample():
     beside = torch.tensor([[0.2, 0.1, 1.0], [-0.1, 0.2, 0.9]])
     assert (domain.distance(beside) < 1).all() and domain.is_outside(beside).all()
     assert 0.0005 < float(domain.is_outside(sheet(1)).float().mean()) < 0.02
-    assert not Domain(domain.mean, domain.whitening, domain.threshold).is_outside(beside).any()
+    alone = Domain(domain.mean, domain.whitening, domain.threshold)
+    assert not alone.is_outside(beside).any() and alone.is_outside(100 * beside).all()
