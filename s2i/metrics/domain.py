@@ -2,9 +2,9 @@
 
 By the Mahalanobis distance, the confidence score of Lee et al. (2018), https://arxiv.org/abs/1807.03888, with
 one Gaussian for all captions in place of one a class, since captions of new classes are expected: it is
-smooth, and tells which of several readings of a recording is the likeliest. And by the nearest neighbours,
-which tell whether a recording is unlike all of training's: what a sentence that is no caption becomes lies
-within the Gaussian of the captions more often than not.
+smooth, and tells which of several readings of a recording is the likeliest. And by the nearest neighbours:
+what a sentence that is no caption becomes lies within the Gaussian of the captions more often than not, the
+better the encoder, but beside all of them. A recording that is far by either is unlike training's.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ class Domain:
         return (centred @ self.whitening).norm(dim=1) / self.threshold
 
     def is_outside(self, embeddings: Tensor) -> Tensor:
-        """(B, D) -> (B,) whether each is beyond the reach of its neighbours or, where these are unknown,
-        beyond the threshold."""
-        known = self if self.neighbours is None else self.neighbours
-        return known.distance(embeddings) > 1
+        """(B, D) -> (B,) whether each is beyond the threshold, or beyond the reach of its neighbours where
+        they are known: each distance tells of some that the other doesn't."""
+        is_outside = self.distance(embeddings) > 1
+        return (
+            is_outside if self.neighbours is None else is_outside | (self.neighbours.distance(embeddings) > 1)
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """What `from_tensors` makes it from again."""

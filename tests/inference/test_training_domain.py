@@ -103,4 +103,4 @@ def around(directions: torch.Tensor, reach: float = 0.5) -> Domain:
     """A domain whose neighbours are `directions` (N, 16)."""
     unit = torch.nn.functional.normalize(directions, dim=1)
     neighbours = Neighbours(unit, torch.tensor(reach))
-    return Domain(torch.zeros(16), torch.eye(16), torch.tensor(1.0), neighbours)
+    return Domain(torch.zeros(16), torch.eye(16), torch.tensor(1e3), neighbours)

@@ -70,3 +70,5 @@ def test_neighbours_tell_what_lies_within_the_gaussian_but_beside_the_sample():
     assert 0.0005 < float(domain.is_outside(sheet(1)).float().mean()) < 0.02
     alone = Domain(domain.mean, domain.whitening, domain.threshold)
     assert not alone.is_outside(beside).any() and alone.is_outside(100 * beside).all()
+    far = 100 * sheet(0)[:3]  # in directions that the sample has
+    assert (domain.neighbours.distance(far) < 1).all() and domain.is_outside(far).all()
