@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from s2i.data.pack_builder import build_pack
 from s2i.errors import InputWarning
 from s2i.inference.model import load
 from s2i.inference.save import write_model
@@ -16,21 +15,12 @@ from s2i.inference.training_domain import training_domain
 from s2i.metrics.domain import Domain
 from s2i.metrics.neighbours import Neighbours
 from s2i.models.caption_encoding import CaptionEncoding
-from tests.fixtures.data import tiny_config, write_tiny_data
-from tests.fixtures.models import write_recording, write_tiny_run
+from tests.fixtures.models import path_over_pack, write_recording, write_tiny_run
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """A path from speech over a pack of 64 recordings."""
-    folder = tmp_path_factory.mktemp("domain")
-    (folder / "data").mkdir()
-    write_tiny_data(folder / "data", train=32)
-    config = tiny_config(folder / "data", 32)
-    build_pack(config, ("train",))
-    loaded = load(write_tiny_run(folder / "run"), "cpu").path("speech")
-    data = replace(config.data, packed_size=config.packed_size)
-    return replace(loaded, config=replace(loaded.config, data=data, audio=config.audio))
+    return path_over_pack(tmp_path_factory.mktemp("domain"), "speech")
 
 
 def test_a_domain_of_the_training_pack_is_exported_and_read_again(path, tmp_path):

@@ -12,7 +12,6 @@ from s2i.config import Config
 from s2i.config_networks import ImageEncoderConfig
 from s2i.data.crops import image_batches
 from s2i.data.pack import Pack
-from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.evaluation.feature_extraction import _chooser
 from s2i.inference import training_images as module
@@ -25,22 +24,15 @@ from s2i.metrics.neighbours import Neighbours, fit_neighbours
 from s2i.models.build import build_image_encoder
 from s2i.reports.export import export
 from s2i.runs.pretrained_weights import connect
-from tests.fixtures.data import tiny_config, write_tiny_data
-from tests.fixtures.models import SENTENCES, write_tiny_run
+from tests.fixtures.models import SENTENCES, path_over_pack, write_tiny_run
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """A path from text over a pack of 32 images, whose image encoder looks through EfficientNet-lite0."""
-    folder = tmp_path_factory.mktemp("images")
-    (folder / "data").mkdir()
-    write_tiny_data(folder / "data", train=32)
-    config = tiny_config(folder / "data", 32)
-    build_pack(config, ("train",))
-    loaded = load(write_tiny_run(folder / "run", "text"), "cpu").path("text")
+    loaded = path_over_pack(tmp_path_factory.mktemp("images"), "text")
     settings = ImageEncoderConfig(kind="efficientnet_lite0", input_size=32)
-    data = replace(config.data, packed_size=config.packed_size)
-    config = replace(loaded.config, data=data, audio=config.audio, image_encoder=settings)
+    config = replace(loaded.config, image_encoder=settings)
     torch.manual_seed(0)
     encoder = connect(build_image_encoder(config, loaded.embedding_dim), settings)
     return replace(loaded, config=config, image_encoder=encoder.requires_grad_(False).eval())
