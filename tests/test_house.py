@@ -29,7 +29,7 @@ FLOORS = (
         "files",
         "errors",
     }
-    | {"progress", "processes", "plugins", "devices", "tables", "version"},
+    | {"progress", "processes", "plugins", "devices", "freed_memory", "tables", "version"},
     {"data"},
     {"models", "losses", "region_comparison", "metrics"},
     {"runs"},

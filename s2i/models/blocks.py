@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.models.doubled_convolution import convolve_doubled
+from s2i.models.gradient_layout import gated_linear_unit, memory_format_of, with_aligned_gradient
 
 
 class Norm(nn.Module):
@@ -24,7 +25,7 @@ class Norm(nn.Module):
 
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         """(B, C, H, W), (B, modulation) -> (B, C, H, W)."""
-        hidden = self.norm(hidden)
+        hidden = with_aligned_gradient(self.norm(hidden))
         if self.modulation is None:
             return hidden
         scale, shift = self.modulation(condition).to(hidden.dtype)[..., None, None].chunk(2, 1)
@@ -40,7 +41,7 @@ class Gate(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, widening * C, ...) -> (B, C, ...)."""
-        return F.glu(hidden, 1) if self.widening == 2 else F.leaky_relu(hidden, 0.2)
+        return gated_linear_unit(hidden) if self.widening == 2 else F.leaky_relu(hidden, 0.2)
 
 
 class Upsample(nn.Module):
@@ -96,10 +97,14 @@ class SegmentAttention(nn.Module):
             context (B, C, H, W) and attention (B, T, H, W), which sums to one over valid T at each place.
         """
         keys = self.project(sequence)  # eq. 4; (B, C, T)
-        scores = torch.einsum("bchw,bct->bthw", hidden, keys).float()
-        attention = scores.masked_fill(~mask[..., None, None], float("-inf")).softmax(1)  # eq. 5
-        context = torch.einsum("bthw,bct->bchw", attention.to(keys.dtype), keys)  # eq. 6
-        return context, attention
+        places = hidden.flatten(2).transpose(1, 2)  # (B, HW, C); channels last lie so
+        scores = (places @ keys).float().masked_fill(~mask[:, None], float("-inf"))
+        attention = scores.softmax(2)  # eq. 5
+        context = attention.to(keys.dtype) @ keys.transpose(1, 2)  # eq. 6
+        context, attention = (
+            each.transpose(1, 2).unflatten(2, hidden.shape[2:]) for each in (context, attention)
+        )
+        return context.contiguous(memory_format=memory_format_of(hidden)), attention
 
 
 class ConditioningAugmentation(nn.Module):

@@ -5,6 +5,7 @@ Benchmarks time them beside the package's own forms; a test holds the package to
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,21 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from s2i.freed_memory import MMAP_MAX, TRIM_THRESHOLD
 from s2i.losses import match_both_ways
+
+MMAP_THRESHOLD = -3  # mallopt's parameter: bytes of a block that the system is asked for by itself
+
+
+def give_freed_memory_back() -> None:
+    """glibc's own way with freed memory, as it is in a process that has freed large blocks: from 32 MB on
+    they are asked for one by one, and above 64 MB the end of the heap is given back."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    for parameter, value in ((MMAP_MAX, 65536), (MMAP_THRESHOLD, 2**25), (TRIM_THRESHOLD, 2**26)):
+        mallopt(parameter, value)
 
 
 def log_mel(waveform: np.ndarray) -> np.ndarray:

@@ -10,6 +10,9 @@ from statistics import median, quantiles
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from s2i.freed_memory import keep_freed_memory
+from tests.benchmarks.suite.plain import give_freed_memory_back
+
 OURS, PLAIN = "s2i", "plain"
 TURN = 0.02  # seconds of a form's turn at least: shorter calls are repeated in it
 LEAST_ROUNDS = 3
@@ -81,26 +84,38 @@ class Timed:
 
 
 def time_row(row: Row, seconds: float) -> Timed:
-    """Let the forms take turns for about so many seconds, and three rounds at least; each begins with a call
-    that doesn't count, which says how often it is called in a turn."""
+    """Let the forms take turns for about so many seconds, and three rounds at least.
+
+    A turn begins with a call that doesn't count: memory is then as the form leaves it, kept as by the `s2i`
+    command or, of other forms, given back as by any process.
+    """
     calls, spent = {}, 0.0
     for name, form in row.forms.items():
-        form()
+        _begin_turn(name, form)
         begun = row.clock()
         form()
         once = max(row.clock() - begun, 1e-6)
         calls[name] = max(1, round(TURN / once))
-        spent += once * calls[name]
+        spent += once * (calls[name] + 1)
     rounds = max(LEAST_ROUNDS, min(50, round(seconds / spent)))
     times: dict[str, list[float]] = {name: [] for name in row.forms}
     for turn in range(rounds):
         names = list(row.forms) if turn % 2 == 0 else list(row.forms)[::-1]
         for name in names:
+            _begin_turn(name, row.forms[name])
             begun = row.clock()
             for _ in range(calls[name]):
                 row.forms[name]()
             times[name].append((row.clock() - begun) / calls[name])
     return Timed(row, times)
+
+
+def _begin_turn(name: str, form: Form) -> None:
+    if name == OURS:
+        keep_freed_memory()
+    else:
+        give_freed_memory_back()
+    form()
 
 
 def counted(form: Form) -> float:

@@ -1,0 +1,27 @@
+"""Memory that was freed stays with the process that computes step after step."""
+
+from __future__ import annotations
+
+import ctypes
+
+# mallopt's parameters, from malloc.h.
+TRIM_THRESHOLD = -1  # bytes at the end of the heap above which they are given back; -1: never
+MMAP_MAX = -4  # blocks that the system may be asked for one by one, and that go back to it when freed
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what this process frees for what it needs next.
+
+    By default glibc asks the system for blocks of more than 32 MB one by one and gives them back at once. The
+    system hands out their pages singly, each filled with zeros when it is first touched: step after step, for
+    the same maps. With maps of such a size that is up to a third of a step (recipes/benchmark). What a
+    process holds at most hardly changes, but it holds it until it ends.
+
+    Libraries without glibc's `mallopt` (musl, macOS, Windows) are left as they are.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # TypeError: Windows has no such library
+        return
+    mallopt(MMAP_MAX, 0)
+    mallopt(TRIM_THRESHOLD, -1)
