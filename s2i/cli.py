@@ -14,7 +14,6 @@ from s2i.arguments.retrieval import add_retrieval
 from s2i.arguments.training import add_training
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.files.paths import given_path
-from s2i.freed_memory import keep_freed_memory
 from s2i.version import described
 
 
@@ -34,7 +33,6 @@ def _run(arguments: Sequence[str] | None) -> None:
     if others:
         given["overrides"] += others
     command = given.pop("command")
-    keep_freed_memory()
     command(**given)
 
 

@@ -1,4 +1,4 @@
-"""Memory that was freed stays with the process that computes step after step."""
+"""Memory that a training frees in one step stays with it for the next."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ def keep_freed_memory() -> None:
 
     By default glibc asks the system for blocks of more than 32 MB one by one and gives them back at once. The
     system hands out their pages singly, each filled with zeros when it is first touched: step after step, for
-    the same maps. With maps of such a size that is up to a third of a step (recipes/benchmark). What a
-    process holds at most hardly changes, but it holds it until it ends.
+    the same maps. With maps of such a size that is a good part of a step (recipes/benchmark).
 
-    Libraries without glibc's `mallopt` (musl, macOS, Windows) are left as they are.
+    The process then holds until it ends what it has held at most. Other threads than the first give blocks
+    of more than 64 MB back as before. Libraries without glibc's `mallopt` (musl, macOS, Windows) are left as
+    they are.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from s2i.errors import InputError
-from s2i.freed_memory import keep_freed_memory
 
 Result = TypeVar("Result")
 
@@ -92,7 +91,6 @@ def _begin_single_threaded() -> None:
     import torch  # here: not all processes compute with it
 
     torch.set_num_threads(1)  # the processes are the parallelism
-    keep_freed_memory()
     begin_process()
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from s2i.models.gradient_layout import memory_format_of
 
@@ -55,6 +56,7 @@ class _Interleave(Function):
         return doubled
 
     @staticmethod
+    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> Tensor:
         batch, channels, height, width = gradient.shape
         shape = (batch, 4 * channels, height // 2 + 1, width // 2 + 1)

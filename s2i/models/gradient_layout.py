@@ -63,9 +63,11 @@ class _GatedLinearUnit(Function):
     def backward(context: Any, gradient: Tensor) -> Tensor:
         (hidden,) = context.saved_tensors
         values, gates = hidden.chunk(2, 1)
-        opened = gates.sigmoid()
         whole = torch.empty_like(hidden)
         of_values, of_gates = whole.chunk(2, 1)
-        torch.mul(gradient, opened, out=of_values)
-        torch.ops.aten.sigmoid_backward.grad_input(gradient * values, opened, grad_input=of_gates)
+        # Within the gradient itself: no further map is held.
+        torch.sigmoid(gates, out=of_values)
+        torch.mul(gradient, values, out=of_gates)
+        torch.ops.aten.sigmoid_backward.grad_input(of_gates, of_values, grad_input=of_gates)
+        of_values.mul_(gradient)
         return whole

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from s2i.config import Config
 from s2i.devices import resolve_device
 from s2i.errors import InputError
+from s2i.freed_memory import keep_freed_memory
 from s2i.processes import cores
 from s2i.runs.run import begun_config
 from s2i.training.joint_batch import JointBatch, join_batch_norms
@@ -81,6 +82,7 @@ class Engine:
         # Trainings come in pairs: with two threads each on two cores, a step of each of two GANs side by side
         # took three to five times as long as with one thread each.
         threads = set_threads(threads, max(PAIR, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+        keep_freed_memory()
         kept = begun.precision if begun and begun.precision != "auto" else ""
         choice = choose(config, kept, processes.device, reads_captions)
         accelerator = Accelerator(

@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from s2i.config_networks import GeneratorConfig
+from s2i.models.blocks import SegmentAttention
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import StackedGenerator
 from s2i.models.gradient_layout import gated_linear_unit, memory_format_of, with_aligned_gradient
+from tests.benchmarks.suite import plain
 
 FORMATS = (torch.channels_last, torch.contiguous_format)
 
@@ -33,6 +35,18 @@ def test_the_gated_linear_unit_is_torchs(memory_format):
     assert memory_format_of(of_hidden) == memory_format
 
 
+def test_in_bf16_it_errs_no_more_than_torchs():
+    exact = maps(4, 32, 8, 8, memory_format=torch.channels_last)
+    above = torch.randn(4, 16, 8, 8)
+    (expected,) = torch.autograd.grad(F.glu(exact, 1), exact, above)
+    errors = []
+    for gate in (gated_linear_unit, lambda hidden: F.glu(hidden, 1)):
+        hidden = exact.detach().bfloat16().requires_grad_()
+        (gradient,) = torch.autograd.grad(gate(hidden), hidden, above.bfloat16())
+        errors.append(float((gradient.float() - expected).norm() / expected.norm()))
+    assert errors[0] < 1.5 * errors[1] < 0.01
+
+
 def test_without_gradients_it_is_torchs_own():
     hidden = maps(2, 6, 5, 4, memory_format=torch.channels_last)
     with torch.no_grad():
@@ -46,6 +60,21 @@ def test_a_gradient_comes_to_lie_as_its_map_does(memory_format, gradient_format)
     gradient = maps(2, 6, 5, 4, memory_format=gradient_format, seed=1).detach()
     (aligned,) = torch.autograd.grad(with_aligned_gradient(hidden), hidden, gradient)
     assert torch.equal(aligned, gradient) and aligned.stride() == hidden.stride()
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_attention_is_that_of_the_equations_and_lies_as_its_map_does(memory_format):
+    torch.manual_seed(0)
+    attention = SegmentAttention(embedding=6, channels=5)
+    hidden = maps(3, 5, 4, 2, memory_format=memory_format)
+    sequence = torch.randn(3, 6, 7, requires_grad=True)
+    mask = torch.arange(7) < torch.tensor([7, 1, 4])[:, None]
+    ours, theirs = attention(hidden, sequence, mask), plain.attend(attention, hidden, sequence, mask)
+    torch.testing.assert_close(ours, theirs)
+    assert memory_format_of(ours[0]) == memory_format
+    above = torch.randn(3, 5, 4, 2)
+    gradients = [torch.autograd.grad(context, (hidden, sequence), above) for context, _ in (ours, theirs)]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
@@ -84,3 +113,33 @@ def test_all_norms_of_a_generator_get_maps_and_gradients_that_lie_alike(memory_f
     images = generator(encoding, *noise).images
     sum((each * torch.randn_like(each)).sum() for each in images).backward()
     assert not differing
+
+
+def test_a_generator_of_plain_layers_has_the_same_images_and_gradients():
+    config = GeneratorConfig(
+        base_size=16,
+        stages=2,
+        channels=8,
+        min_channels=4,
+        residual_blocks=1,
+        attention=True,
+        activation="glu",
+    )
+    torch.manual_seed(0)
+    generator = StackedGenerator(config, embedding=6).double().to(memory_format=torch.channels_last)
+    count = 5
+    encoding = CaptionEncoding(
+        torch.randn(count, 6).double(), torch.randn(count, 6, 3).double(), torch.ones(count, 3).bool()
+    )
+    noise = [each.double() for each in generator.sample_batch_noise(count, torch.device("cpu"))]
+
+    def images_and_gradients() -> list[torch.Tensor]:
+        images = generator(encoding, *noise).images
+        loss = sum(each.square().sum() for each in images)
+        return [*images, *torch.autograd.grad(loss, list(generator.parameters()), allow_unused=True)]
+
+    ours = images_and_gradients()
+    with plain.layers():
+        theirs = images_and_gradients()
+    # Attention is computed in float32, whatever else is.
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)

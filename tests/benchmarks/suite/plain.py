@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from s2i.freed_memory import MMAP_MAX, TRIM_THRESHOLD
 from s2i.losses import match_both_ways
+from s2i.models.blocks import SegmentAttention
 
 MMAP_THRESHOLD = -3  # mallopt's parameter: bytes of a block that the system is asked for by itself
 
@@ -116,11 +118,31 @@ def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(within(first) + within(second) - 2 * kernel(first, second).mean())
 
 
+def attend(
+    attention: SegmentAttention, hidden: Tensor, sequence: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`SegmentAttention.forward` as its equations have it, laid out as torch likes it."""
+    keys = attention.project(sequence)
+    scores = torch.einsum("bchw,bct->bthw", hidden, keys).float()
+    shares = scores.masked_fill(~mask[..., None, None], float("-inf")).softmax(1)
+    return torch.einsum("bthw,bct->bchw", shares.to(keys.dtype), keys), shares
+
+
 @contextmanager
-def convolutions() -> Iterator[None]:
-    """Every convolution is `F.conv2d`, of a doubled map too."""
+def layers() -> Iterator[None]:
+    """Every convolution is `F.conv2d`, of a doubled map too; gates and attention are torch's own operations,
+    and gradients lie as these make them."""
     few, many = "s2i.models.deep_convolution.MOST_PLACES", "s2i.models.doubled_convolution.LEAST_PLACES"
-    with patch(few, 0), patch(many, float("inf")):
+    blocks = "s2i.models.blocks"
+    with ExitStack() as stack:
+        for name, value in (
+            (few, 0),
+            (many, float("inf")),
+            (f"{blocks}.gated_linear_unit", partial(F.glu, dim=1)),
+            (f"{blocks}.with_aligned_gradient", lambda hidden: hidden),
+            (f"{blocks}.SegmentAttention.forward", attend),
+        ):
+            stack.enter_context(patch(name, value))
         yield
 
 

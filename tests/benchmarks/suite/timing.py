@@ -86,8 +86,9 @@ class Timed:
 def time_row(row: Row, seconds: float) -> Timed:
     """Let the forms take turns for about so many seconds, and three rounds at least.
 
-    A turn begins with a call that doesn't count: memory is then as the form leaves it, kept as by the `s2i`
-    command or, of other forms, given back as by any process.
+    A turn begins with a call that doesn't count: memory is then as the form leaves it, kept as a training
+    keeps it or, of other forms, given back as by any process. Blocks that the former has kept may serve the
+    latter, since they share a process, so the latter are timed a little too short at worst.
     """
     calls, spent = {}, 0.0
     for name, form in row.forms.items():

@@ -190,8 +190,8 @@ def _gan(size: str, images: int, choice: Choice) -> Iterator[Row]:
         for network, name in (("discriminators", "discriminator_step"), ("generator", "generator_step")):
             forms = {
                 OURS: _in(precision, getattr(ours, name)),
-                PLAIN: plain.convolutions()(getattr(first, name)),
-                "channels last, fp32": plain.convolutions()(getattr(last, name)),
+                PLAIN: plain.layers()(getattr(first, name)),
+                "channels last, fp32": plain.layers()(getattr(last, name)),
             }
             what = f"{network}: a step of {images} images, {side} px, {chosen.replace('_', ' ')}"
             yield Row("GAN", what, size, precision, forms, work[network], moved[network])
