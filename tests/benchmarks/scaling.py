@@ -33,6 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from s2i.config import Config
 from s2i.config_files import load_config
 from s2i.errors import Parser, exit_on_input_error
+from s2i.freed_memory import keep_freed_memory
 from s2i.training.gan_memory import GanStep
 from s2i.training.memory import without_data
 
@@ -169,6 +170,7 @@ def work(path: Path, steps: int) -> None:
     from s2i.training.joint_batch import JointBatch, join_batch_norms
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     config = replace(load_config(path), precision="fp32")
     if world > 1:
