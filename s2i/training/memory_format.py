@@ -26,7 +26,7 @@ FORMATS = {"channels_last": torch.channels_last, "channels_first": torch.contigu
 USUAL = "channels_last"
 LEAST_GAIN = 1.1  # less is within what so short a trial errs
 LEAST_SECONDS = 0.2  # of a step: what a shorter one measures is calls, and channels last is at no loss there
-ENOUGH = 2.0  # seconds of a format's steps, after which no further round is needed
+ENOUGH = 2.0  # seconds of a format's steps, after which no third round is needed
 ROUNDS = 3
 IMAGES = 2  # of a trial's step: the fewest that a batch norm takes
 SEGMENTS = 8  # of its captions
@@ -107,7 +107,7 @@ def seconds_in_both(networks: nn.Module, step: Callable[[], None]) -> dict[str, 
     best = dict.fromkeys(FORMATS, math.inf)
     spent = 0.0
     try:
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             for name, memory_format in FORMATS.items():
                 networks.to(memory_format=memory_format)
                 begun = time.process_time()
@@ -116,7 +116,7 @@ def seconds_in_both(networks: nn.Module, step: Callable[[], None]) -> dict[str, 
                 if best[USUAL] < LEAST_SECONDS:
                     return None
             spent += best[USUAL]
-            if spent > ENOUGH:
+            if number and spent > ENOUGH:  # the first of all steps also asks the system for memory
                 break
     finally:
         torch.set_num_threads(threads)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from s2i import losses
 from s2i.config import Config
 from s2i.config_files import load_config
+from s2i.freed_memory import keep_freed_memory
 from s2i.models.build import build_caption_encoder, build_discriminators, build_generator
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import image_pyramid
@@ -185,6 +186,7 @@ def _gan(size: str, images: int, choice: Choice) -> Iterator[Row]:
     }
     for precision in _precisions(choice):
         context = _bf16 if precision == "bf16" else torch.enable_grad
+        keep_freed_memory()  # as a training does before it tries
         chosen, _ = decide(try_both(*deepcopy(networks), widths, context))
         ours = first if chosen == "channels_first" else last
         for network, name in (("discriminators", "discriminator_step"), ("generator", "generator_step")):
