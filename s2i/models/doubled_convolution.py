@@ -18,8 +18,7 @@ from torch.autograd.function import once_differentiable
 from s2i.models.gradient_layout import memory_format_of
 
 # Of the small maps of a batch. With fewer, the sums of taps and their gradients cost more than they save.
-# With as many, it takes .5 to .9 of the time on one core, forward and backward; in bf16 with channels last
-# up to all of it.
+# With as many, it takes .5 to .9 of the time on one core, forward and backward.
 LEAST_PLACES = 1024
 # Rows (and columns) of the taps that see the pixel before and the pixel after, of outputs 2y and 2y + 1.
 _SEEN = (((0,), (1, 2)), ((0, 1), (2,)))
