@@ -80,6 +80,9 @@ class _WithoutData(TorchDispatchMode):
         if name == "_local_scalar_dense":
             kind = arguments[0].dtype
             return True if kind == torch.bool else 1.0 if kind.is_floating_point else 10**6
+        if name == "nonzero":
+            (mask,) = arguments
+            return torch.zeros(mask.numel(), mask.ndim, dtype=torch.int64, device=mask.device)
         if name in ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"):
             chosen = [_every_row(each) for each in arguments[1]]
             arguments = (arguments[0], chosen, *arguments[2:])

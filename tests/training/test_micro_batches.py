@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from s2i import losses, region_comparison
 from s2i.config import Config
 from s2i.config_files import override
 from s2i.errors import InputError
@@ -19,7 +20,7 @@ from s2i.training.encoder import EncoderNetworks, train_encoder
 from s2i.training.encoder_memory import EncoderStep, count_encoder_peak
 from s2i.training.gan import train_gan
 from s2i.training.gan_memory import GanStep, count_gan_peak
-from s2i.training.memory import GIB, LiveBytes, candidates, fit_to_memory
+from s2i.training.memory import GIB, LiveBytes, candidates, fit_to_memory, without_data
 from s2i.training.micro_batches import parts
 from tests.fixtures.gradients import check_gradients, gradients_of
 from tests.fixtures.models import same, tiny_training_config
@@ -204,3 +205,14 @@ def test_a_run_keeps_its_micro_batches(trained_encoders, tmp_path, monkeypatch, 
     train_encoder(config)  # finds it finished
     with pytest.raises(InputError, match="memory: 8gb -> unlimited"):
         train_encoder(replace(config, memory="unlimited"))
+
+
+def test_a_region_loss_that_is_compared_image_by_image_is_counted_too(monkeypatch):
+    monkeypatch.setattr(region_comparison, "AT_ONCE", 1)
+    with without_data() as live:
+        regions = torch.randn(4, 8, 9, requires_grad=True)
+        sequence, mask = torch.randn(4, 8, 5), torch.rand(4, 5) > 0.5
+        assert mask.nonzero().shape == (20, 2)  # a mask chooses every row
+        sum(losses.region_loss(regions, sequence, mask, torch.arange(4), (4.0, 5.0, 10.0))).backward()
+        assert regions.grad.shape == regions.shape
+    assert live.peak > 0
