@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 
 # mallopt's parameters, from malloc.h.
 TRIM_THRESHOLD = -1  # bytes at the end of the heap above which they are given back; -1: never
@@ -20,9 +21,14 @@ def keep_freed_memory() -> None:
     of more than 64 MB back as before. Libraries without glibc's `mallopt` (musl, macOS, Windows) are left as
     they are.
     """
+    set_malloc({MMAP_MAX: 0, TRIM_THRESHOLD: -1})
+
+
+def set_malloc(parameters: Mapping[int, int]) -> None:
+    """Set parameters of `mallopt` in this process; nothing where the C library has none."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # TypeError: Windows has no such library
         return
-    mallopt(MMAP_MAX, 0)
-    mallopt(TRIM_THRESHOLD, -1)
+    for parameter, value in parameters.items():
+        mallopt(parameter, value)

@@ -60,11 +60,15 @@ def test_what_is_needed_again_has_its_pages():
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
 def test_other_libraries_are_left_as_they_are(monkeypatch, error):
-    def library(_):
+    asked = []
+
+    def library(name):
+        asked.append(name)
         raise error
 
     monkeypatch.setattr(ctypes, "CDLL", library)
     keep_freed_memory()
+    assert asked == [None]
 
 
 def test_each_training_keeps_it(tmp_path, monkeypatch):

@@ -22,6 +22,21 @@ def maps(*shape: int, memory_format: torch.memory_format, seed: int = 0) -> torc
     return torch.randn(shape, generator=random).contiguous(memory_format=memory_format).requires_grad_()
 
 
+def generator_and_inputs(
+    form: str, memory_format: torch.memory_format
+) -> tuple[StackedGenerator, CaptionEncoding, list[torch.Tensor]]:
+    """A generator of 16 and 32 px, with captions and noise of as many images as it takes for the doubled
+    convolution's own form."""
+    of_form = {"S2IGAN": {"tile": True, "dense": True}, "AttnGAN": {"attention": True, "keep_channels": True}}
+    defaults = {"attention": False, "tile": False, "add_context": False, "conditional_batch_norm": False}
+    widths = {"base_size": 16, "stages": 2, "channels": 8, "min_channels": 4, "residual_blocks": 1}
+    config = GeneratorConfig(**widths, activation="glu", image_skips=False, **defaults | of_form[form])
+    torch.manual_seed(0)
+    generator = StackedGenerator(config, embedding=6).to(memory_format=memory_format)
+    encoding = CaptionEncoding(torch.randn(5, 6), torch.randn(5, 6, 3), torch.ones(5, 3, dtype=torch.bool))
+    return generator, encoding, list(generator.sample_batch_noise(5, torch.device("cpu")))
+
+
 @pytest.mark.parametrize("memory_format", FORMATS)
 def test_the_gated_linear_unit_is_torchs(memory_format):
     hidden = maps(2, 6, 5, 4, memory_format=memory_format)
@@ -80,20 +95,7 @@ def test_attention_is_that_of_the_equations_and_lies_as_its_map_does(memory_form
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("form", ["S2IGAN", "AttnGAN"])
 def test_all_norms_of_a_generator_get_maps_and_gradients_that_lie_alike(memory_format, form):
-    of_form = {"S2IGAN": {"tile": True, "dense": True}, "AttnGAN": {"attention": True, "keep_channels": True}}
-    defaults = {"attention": False, "tile": False, "add_context": False, "conditional_batch_norm": False}
-    config = GeneratorConfig(
-        base_size=16,
-        stages=2,
-        channels=8,
-        min_channels=4,
-        residual_blocks=1,
-        activation="glu",
-        image_skips=False,
-        **defaults | of_form[form],
-    )
-    torch.manual_seed(0)
-    generator = StackedGenerator(config, embedding=6).to(memory_format=memory_format)
+    generator, encoding, noise = generator_and_inputs(form, memory_format)
     differing = []
 
     def compare(name: str, outputs: torch.Tensor) -> None:
@@ -107,31 +109,16 @@ def test_all_norms_of_a_generator_get_maps_and_gradients_that_lie_alike(memory_f
     assert len(norms) >= 5
     for name, norm in norms:
         norm.register_forward_hook(lambda _, inputs, outputs, name=name: compare(name, outputs))
-    count = 5  # images: enough for the doubled convolution's own form at 16 px
-    encoding = CaptionEncoding(torch.randn(count, 6), torch.randn(count, 6, 3), torch.ones(count, 3).bool())
-    noise = generator.sample_batch_noise(count, torch.device("cpu"))
     images = generator(encoding, *noise).images
     sum((each * torch.randn_like(each)).sum() for each in images).backward()
     assert not differing
 
 
-def test_a_generator_of_plain_layers_has_the_same_images_and_gradients():
-    config = GeneratorConfig(
-        base_size=16,
-        stages=2,
-        channels=8,
-        min_channels=4,
-        residual_blocks=1,
-        attention=True,
-        activation="glu",
-    )
-    torch.manual_seed(0)
-    generator = StackedGenerator(config, embedding=6).double().to(memory_format=torch.channels_last)
-    count = 5
-    encoding = CaptionEncoding(
-        torch.randn(count, 6).double(), torch.randn(count, 6, 3).double(), torch.ones(count, 3).bool()
-    )
-    noise = [each.double() for each in generator.sample_batch_noise(count, torch.device("cpu"))]
+@pytest.mark.parametrize("form", ["S2IGAN", "AttnGAN"])
+def test_a_generator_of_plain_layers_has_the_same_images_and_gradients(form):
+    generator, encoding, noise = generator_and_inputs(form, torch.channels_last)
+    generator, noise = generator.double(), [each.double() for each in noise]
+    encoding = CaptionEncoding(encoding.sentence.double(), encoding.sequence.double(), encoding.mask)
 
     def images_and_gradients() -> list[torch.Tensor]:
         images = generator(encoding, *noise).images

@@ -74,10 +74,11 @@ def test_so_small_a_step_is_not_timed(config):
     assert engine.config.memory_format == "channels_last" and "not tried" in engine.format_reason
 
 
-def test_the_best_of_a_few_steps_counts_and_threads_are_given_back(monkeypatch):
+@pytest.mark.parametrize("enough", [5.0, 10.0])  # the first round alone is never enough
+def test_the_best_of_a_few_steps_counts_and_threads_are_given_back(monkeypatch, enough):
     clock = iter([0, 9, 10, 17, 20, 23, 30, 35])  # steps of 9, 7, 3 and 5 s
     monkeypatch.setattr(memory_format.time, "process_time", lambda: next(clock))
-    monkeypatch.setattr(memory_format, "ENOUGH", 10.0)
+    monkeypatch.setattr(memory_format, "ENOUGH", enough)
     threads, seen = torch.get_num_threads(), []
     found = seconds_in_both(torch.nn.Conv2d(3, 4, 3), lambda: seen.append(torch.get_num_threads()))
     assert found == {"channels_last": 3, "channels_first": 5} and seen == [1] * 4

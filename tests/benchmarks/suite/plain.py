@@ -5,7 +5,6 @@ Benchmarks time them beside the package's own forms; a test holds the package to
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from s2i.freed_memory import MMAP_MAX, TRIM_THRESHOLD
+from s2i.freed_memory import MMAP_MAX, TRIM_THRESHOLD, set_malloc
 from s2i.losses import match_both_ways
 from s2i.models.blocks import SegmentAttention
 
@@ -30,12 +29,7 @@ MMAP_THRESHOLD = -3  # mallopt's parameter: bytes of a block that the system is 
 def give_freed_memory_back() -> None:
     """glibc's own way with freed memory, as it is in a process that has freed large blocks: from 32 MB on
     they are asked for one by one, and above 64 MB the end of the heap is given back."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    for parameter, value in ((MMAP_MAX, 65536), (MMAP_THRESHOLD, 2**25), (TRIM_THRESHOLD, 2**26)):
-        mallopt(parameter, value)
+    set_malloc({MMAP_MAX: 65536, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26})
 
 
 def log_mel(waveform: np.ndarray) -> np.ndarray:
