@@ -12,6 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+
+# Before there is a group of processes: defaults of its functions are the group that there is as it is
+# imported, late by torch's wrapper of prepared nets, and keep that to the end. gloo's threads then outlive
+# Python, and one that is late aborts a process whose work is done.
+import torch.distributed.nn
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
