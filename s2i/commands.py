@@ -292,11 +292,11 @@ def report(run: Path, output: Path) -> None:
     print(output / "index.html")
 
 
-def export(runs: list[Path], folder: Path, half: bool, license: str) -> None:
+def export(runs: list[Path], folder: Path, bits: int, license: str) -> None:
     """Write a model folder; prints it."""
     from s2i.reports.export import export
 
-    export(runs, folder, half, license)
+    export(runs, folder, bits, license)
     print(folder)
 
 

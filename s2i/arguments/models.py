@@ -22,7 +22,13 @@ def add_models(verbs: Verbs) -> None:
     exporting = add_verb(verbs, "export", commands.export, "export runs as one model folder")
     exporting.add_argument("runs", nargs="+", type=given_path, metavar="RUN", help="GAN runs, one a modality")
     exporting.add_argument("folder", type=given_path, metavar="DIR", help="output folder of the model")
-    exporting.add_argument("--half", action="store_true", help="store weights as float16")
+    exporting.add_argument(
+        "--bits",
+        type=int,
+        choices=(32, 16, 8),
+        default=32,
+        help="of a stored weight; 8: the generator's, and 16 of all others (default: 32)",
+    )
     exporting.add_argument(
         "--license",
         type=licence,

@@ -31,6 +31,7 @@ from s2i.inference.stored import (
     has_prior_file,
     prior_file,
 )
+from s2i.inference.stored_weights import pack
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import EFFICIENTNET_LITE0
 from s2i.progress import say
@@ -38,6 +39,7 @@ from s2i.runs.pretrained_weights import comes_from_a_file
 from s2i.settings import declared
 from s2i.tables import markdown
 
+_STORED_AS = {32: "float32", 16: "float16", 8: "8 bits a weight of the generator, else float16"}
 Paths = dict[str, GenerationPath | SpeechPath]  # by what they begin with: one of SOURCES
 
 
@@ -47,7 +49,7 @@ def write_model(
     command: str,
     front_matter: Sequence[str],
     sections: Sequence[str],
-    half: bool = False,
+    bits: int = 32,
 ) -> None:
     """Write paths into one model folder, whole or not at all.
 
@@ -57,16 +59,18 @@ def write_model(
         command: that made it, for the card.
         front_matter: lines for the top of the card.
         sections: lines of the card on the origin of each path.
-        half: store weights as float16, half the size; they are read back into float32.
+        bits: of a stored weight, 32, 16 or 8 (`s2i.inference.stored_weights`); read back into float32.
 
     Raises:
-        InputError: `folder` is something else, or can't be written.
+        InputError: `folder` is something else, or can't be written; other bits.
     """
+    if bits not in _STORED_AS:
+        raise InputError(f"expected 32, 16 or 8 bits of a stored weight, found {bits}: choose one")
     folder = Path(os.path.abspath(folder))
     output = OutputFolder(folder, "s2i export or import", nothing_else=True, older=_model_files)
     try:
         with output.replaced(last="config.json") as made:
-            _write_files(made, paths, folder.name, command, front_matter, sections, half)
+            _write_files(made, paths, folder.name, command, front_matter, sections, bits)
             load(made, "cpu")  # an unreadable model is not exported
             sizes = {file.name: file.stat().st_size / 1e6 for file in sorted(made.iterdir())}
     except OSError as error:
@@ -94,7 +98,7 @@ def _write_files(
     command: str,
     front_matter: Sequence[str],
     sections: Sequence[str],
-    half: bool,
+    bits: int,
 ) -> None:
     description: dict[str, Any] = {"format": FORMAT, "paths": {}}
     images = [source for source in paths if source != IMAGE]
@@ -111,14 +115,14 @@ def _write_files(
     ]
     rows: list[dict[str, str]] = []
     for source, path in paths.items():
-        weights = _weights(path, half)
+        weights = _weights(path)
         config = _portable(config_to_dict(path.config))
         of_prior = {key for key in weights if has_prior_file(config) and key.startswith(PRIOR)}
         files = {f"{source}.safetensors": {k: v for k, v in weights.items() if k not in of_prior}}
         if of_prior:
             files[prior_file(source)] = {key: weights[key] for key in sorted(of_prior)}
         for file, tensors in files.items():
-            (folder / file).write_bytes(save(tensors))
+            (folder / file).write_bytes(save(pack(tensors, bits)))
         vocabulary = None if isinstance(path, SpeechPath) else path.vocabulary
         description["paths"][source] = {
             "config": config,
@@ -137,11 +141,11 @@ def _write_files(
                 "parameters to generate": f"{to_generate:,}",
                 "file": " and ".join(f"`{file}`" for file in files),
                 "MB": " and ".join(f"{(folder / file).stat().st_size / 1e6:.2f}" for file in files),
-                "stored as": "float16" if half else "float32",
+                "stored as": _STORED_AS[bits],
             }
         )
     card += markdown(tuple(rows[0]), rows)
-    card += _write_image_network(folder, paths, half)
+    card += _write_image_network(folder, paths, bits)
     text = json.dumps(description, indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     (folder / "README.md").write_text("\n".join([*card, *sections]) + "\n", encoding="utf-8")
@@ -154,26 +158,15 @@ def _generated(path: GenerationPath | SpeechPath) -> str:
     return f"images of {path.config.generated_size} px, {path.config.generator.stages} stages"
 
 
-def _weights(path: GenerationPath | SpeechPath, half: bool) -> dict[str, Tensor]:
+def _weights(path: GenerationPath | SpeechPath) -> dict[str, Tensor]:
     tensors = {name: network.state_dict() for name, network in path.networks.items()}
     if isinstance(path, GenerationPath):
         tensors |= {} if path.domain is None else {DOMAIN: path.domain.tensors()}
         tensors |= {} if path.training_images is None else {TRAINING_IMAGES: vars(path.training_images)}
-    return {
-        f"{name}.{key}": value
-        for name, values in tensors.items()
-        for key, value in _stored(values, half).items()
-    }
+    return {f"{name}.{key}": value for name, values in tensors.items() for key, value in values.items()}
 
 
-def _stored(values: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
-    return {
-        key: (value.to(torch.float16) if half and value.is_floating_point() else value).contiguous()
-        for key, value in values.items()
-    }
-
-
-def _write_image_network(folder: Path, paths: Paths, half: bool) -> list[str]:
+def _write_image_network(folder: Path, paths: Paths, bits: int) -> list[str]:
     """Write the frozen backbone of the paths' image encoders once; returns the card's lines about it.
 
     Generation does not use it. Published weights are left out, as they can be had again; those of a local
@@ -193,7 +186,7 @@ def _write_image_network(folder: Path, paths: Paths, half: bool) -> list[str]:
         if kind == EFFICIENTNET_LITE0:
             return ["", f"Images are compared over {kind}, whose weights come by pip."]
         return ["", f"Images are compared over torchvision's {kind}, fetched when that is first asked for."]
-    file.write_bytes(save(_stored(frozen[0].backbone.network.state_dict(), half)))
+    file.write_bytes(save(pack(frozen[0].backbone.network.state_dict(), bits)))
     return [
         "",
         f"`{file.name}` ({file.stat().st_size / 1e6:.2f} MB, {kind} without its classifier) is read where"

@@ -15,6 +15,7 @@ from s2i.config_files import config_from_dict, config_to_dict
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json
 from s2i.files.paths import in_place_of_folder
+from s2i.inference.stored_weights import unpack
 from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.provenance import Origins
@@ -122,7 +123,7 @@ def has_prior_file(config: Any) -> bool:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        return unpack(load_file(path))
     except (OSError, SafetensorError) as error:
         raise cut_short(path, "weights", error) from error
 

@@ -21,19 +21,17 @@ from s2i.reports.model_index import data_set_name, results
 from s2i.runs.run import Run
 
 
-def export(
-    runs: Sequence[str | Path], folder: str | Path, half: bool = False, license: str = UNKNOWN
-) -> None:
+def export(runs: Sequence[str | Path], folder: str | Path, bits: int = 32, license: str = UNKNOWN) -> None:
     """Write the paths of each run into one model folder, whole or not at all.
 
     Args:
         runs: that generate, one a modality, or speech from images; their EMA generator is exported.
         folder: made, or replaced where it is an exported model.
-        half: store weights as float16, half the size; they are read back into float32.
+        bits: of a stored weight, 32, 16 or 8 (`s2i.inference.stored_weights`); read back into float32.
         license: of the weights, by the name that the Hugging Face Hub has for it.
 
     Raises:
-        InputError: a run can't be read, two have one modality, or `folder` is something else.
+        InputError: a run can't be read, two have one modality, `folder` is something else; other bits.
     """
     origins: dict[str, tuple[Path, GenerationPath | SpeechPath]] = {}
     for run in map(Path, runs):
@@ -57,7 +55,7 @@ def export(
     sections = [line for source, origin in origins.items() for line in describe_run(source, *origin)]
     paths = {source: path for source, (_, path) in origins.items()}
     front = _front_matter(Path(os.path.abspath(folder)).name, origins, license)
-    write_model(folder, paths, "s2i export", front, sections, half)
+    write_model(folder, paths, "s2i export", front, sections, bits)
 
 
 def _front_matter(

@@ -35,6 +35,7 @@ OUTPUTS: dict[str, Callable[[Pack], list[str]]] = {
     "classifier": Pack.class_names,
     "speaker_classifier": lambda pack: pack.speakers()[0],
 }
+GENERATORS = ("generator", "ema")
 ENCODERS = ("caption_encoder", "image_encoder")  # of a generator's training: those of gan.encoder
 
 
@@ -73,7 +74,7 @@ def start_encoders(config: Config, networks: nn.Module) -> Origins:
 def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     """Put the averaged generator of the run `start_from`, its discriminators and what else it trained into
     the networks of a generator's training, by their names in a checkpoint; what trained them. Encoders are
-    those of `gan.encoder`.
+    those of `gan.encoder`. A learnt prior of another size starts anew: it learns from latents alone.
 
     Raises InputError for a run that isn't finished, of another kind, modality or shape, whose encoder was
     tuned or whose generator has a first stage; and for classes of the test split that it, or what trained
@@ -92,11 +93,15 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
             f"expected gan.encoder_lr=0 and no gan.first_stage for {KEY}, here and in {config.start_from},"
             " found one of them: such a generator is trained anew"
         )
+    if _has_other_prior(networks["generator"], state["nets"]["ema"]):
+        say(f"prior: starts anew, {config.start_from} has none of this size")
     for name, network in networks.items():
         if any(each in name for each in ENCODERS):
             continue
         weights = state["nets"].get("ema" if name == "generator" else name)
         module = network.module if isinstance(network, AveragedModel) else network
+        if name in GENERATORS and weights is not None:
+            weights = _with_prior_of_this_size(module, weights)
         _load(module, weights, name, config.start_from)
     return _origins_before(state)
 
@@ -174,6 +179,29 @@ def _origins_before(state: dict[str, Any]) -> Origins:
         digits: name if name.endswith(f" of {KEY}") else f"{name} of {KEY}"
         for digits, name in state.get("trained_by", {}).items()
     }
+
+
+def _prior_of(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in weights.items() if name.startswith("prior.")}
+
+
+def _has_other_prior(generator: nn.Module, weights: dict[str, torch.Tensor]) -> bool:
+    ours, theirs = (
+        {name: value.shape for name, value in _prior_of(each).items()}
+        for each in (generator.state_dict(), weights)
+    )
+    return bool(ours) and ours != theirs
+
+
+def _with_prior_of_this_size(
+    generator: nn.Module, weights: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Weights for a generator, whose prior is its own where theirs has another shape."""
+    if not _has_other_prior(generator, weights):
+        return weights
+    of_prior = _prior_of(weights)
+    others = {name: value for name, value in weights.items() if name not in of_prior}
+    return others | _prior_of(generator.state_dict())
 
 
 def _load(network: nn.Module, weights: dict[str, torch.Tensor] | None, name: str, folder: str) -> None:

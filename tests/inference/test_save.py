@@ -14,6 +14,7 @@ from s2i.errors import InputError
 from s2i.files.output_folder import RECORD
 from s2i.inference import save as export_module
 from s2i.inference.model import load
+from s2i.inference.stored_weights import pack, unpack
 from s2i.models.flow_prior import FlowPrior
 from s2i.models.generator import StackedGenerator
 from s2i.reports.export import export
@@ -42,7 +43,7 @@ def test_an_exported_model_holds_the_averaged_weights_and_no_pickle(runs, tmp_pa
 
 def test_a_learnt_prior_has_a_file_of_its_own_without_which_a_model_is_refused(tmp_path):
     run = write_tiny_run(tmp_path / "run", prior="flow", prior_dim=8, prior_layers=1)
-    export([run], tmp_path / "model", half=True)
+    export([run], tmp_path / "model", bits=16)
     prior = load_file(tmp_path / "model" / "speech_prior.safetensors")
     others = load_file(tmp_path / "model" / "speech.safetensors")
     weights = load(run).path("speech").generator.prior.state_dict()
@@ -133,16 +134,53 @@ def test_an_exported_model_names_no_folder_of_this_machine(runs, tmp_path):
 
 def test_half_is_half_the_size_and_read_back_into_float32(runs, tmp_path):
     export(runs[:1], tmp_path / "whole")
-    export(runs[:1], tmp_path / "half", half=True)
+    export(runs[:1], tmp_path / "half", bits=16)
     whole, half = (load(tmp_path / name).path("speech").generator.state_dict() for name in ("whole", "half"))
     for key, value in whole.items():
         assert half[key].dtype == value.dtype
         torch.testing.assert_close(half[key], value, atol=1e-3, rtol=1e-3)
-    sizes = [
-        sum(v.nbytes for v in load_file(tmp_path / n / "speech.safetensors").values())
-        for n in ("half", "whole")
-    ]
-    assert sizes[0] < 0.6 * sizes[1]
+    assert stored_bytes(tmp_path / "half") < 0.6 * stored_bytes(tmp_path / "whole")
+
+
+def stored_bytes(model: Path) -> int:
+    return sum(value.nbytes for value in load_file(model / "speech.safetensors").values())
+
+
+def test_eight_bits_are_of_the_generator_and_a_step_of_its_row_apart_at_most(tmp_path):
+    run = write_tiny_run(tmp_path / "run", prior="flow", prior_dim=8, prior_layers=1)
+    for bits in (8, 16, 32):
+        export([run], tmp_path / f"{bits}", bits=bits)
+    paths = {bits: load(tmp_path / f"{bits}", "cpu").path("speech") for bits in (8, 16, 32)}
+    for network in ("encoder", "image_encoder"):
+        assert paths[8].fingerprint(network) == paths[32].fingerprint(network)
+    assert paths[8].fingerprint("generator") != paths[32].fingerprint("generator")
+    whole, short, half = (paths[bits].generator.state_dict() for bits in (32, 8, 16))
+    assert any(name.startswith("prior.") and value.dim() > 1 for name, value in whole.items())
+    for name, value in whole.items():
+        if value.dim() < 2:
+            assert torch.equal(short[name], half[name])
+            continue
+        assert short[name].dtype == torch.float32
+        step = value.abs().flatten(1).amax(1) / 127
+        wrong = (short[name] - value).abs().flatten(1).amax(1)
+        assert (wrong <= 0.56 * step + 1e-7).all(), name  # a half, and what the step loses as a float16
+        assert wrong.sum() > 0 or not step.any(), name
+    assert stored_bytes(tmp_path / "8") < stored_bytes(tmp_path / "16")
+    assert "| 8 bits a weight of the generator, else float16 |" in (tmp_path / "8" / "README.md").read_text()
+
+
+def test_a_row_of_zeros_is_stored_in_eight_bits_as_zeros():
+    rows = torch.tensor([[0.0, 0.0], [0.5, -1.0], [1e-9, 0.0]])
+    read = unpack(pack({"generator.layer.weight": rows, "generator.steps": torch.tensor(3)}, 8))
+    assert read["generator.steps"] == 3
+    torch.testing.assert_close(read["generator.layer.weight"], rows, atol=4e-3, rtol=0)
+    assert not read["generator.layer.weight"][[0, 2]].any()
+
+
+def test_other_bits_are_refused(runs, tmp_path):
+    with pytest.raises(InputError, match="expected 32, 16 or 8 bits of a stored weight, found 4: choose one"):
+        export(runs[:1], tmp_path / "model", bits=4)
+    assert not (tmp_path / "model").exists()
 
 
 def test_an_exported_model_is_replaced_and_nothing_else_is(runs, tmp_path):

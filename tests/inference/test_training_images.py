@@ -96,9 +96,9 @@ def test_export_keeps_them(path, tmp_path, monkeypatch):
 def test_an_exported_model_has_them_beside_its_weights(path, tmp_path):
     known = fit_neighbours(torch.randn(30, 1280, generator=torch.Generator().manual_seed(0)), [""] * 30)
     some = torch.randn(5, 1280, generator=torch.Generator().manual_seed(1))
-    for half in (False, True):
+    for bits in (32, 16, 8):
         write_model(
-            tmp_path / "model", {"text": replace(path, training_images=known)}, "a test", [], [], half
+            tmp_path / "model", {"text": replace(path, training_images=known)}, "a test", [], [], bits
         )
         (stored,) = read_model(tmp_path / "model")
         assert stored.weights["training_images"].keys() == {"directions", "reach"}

@@ -267,7 +267,7 @@ def test_a_model_without_an_image_encoder_says_so(model, data, tmp_path):
 
 def test_a_half_size_export_reads_the_index_of_its_run(data, model, index, tmp_path):
     run = write_tiny_run(tmp_path / "speech")
-    export([run], tmp_path / "half", half=True)
+    export([run], tmp_path / "half", bits=16)
     assert load(tmp_path / "half").search(index, image=data[0] / data[1][0].image, top=1)
 
 

@@ -285,6 +285,35 @@ def test_the_prior_learns_by_its_own_loss_alone_and_generates(trained_encoders, 
     assert not state["prior.velocity.weight"].any() and not state["prior.velocity.bias"].any()
 
 
+@pytest.mark.parametrize(("width", "anew"), [(8, False), (12, True)])
+def test_a_prior_of_another_size_starts_anew(trained_encoders, tmp_path, monkeypatch, capsys, width, anew):
+    earlier = make_config(trained_encoders, tmp_path / "earlier", steps=3)
+    before = load_last(gan.train_gan(earlier) / "checkpoints")["nets"]
+    still = replace(earlier.gan.generator, lr=0.0)
+    config = replace(
+        earlier,
+        run=str(tmp_path / "run"),
+        start_from=earlier.run,
+        generator=replace(earlier.generator, prior_dim=width),
+        gan=replace(earlier.gan, steps=1, generator=still, discriminator=still),
+    )
+    monkeypatch.setattr(gan_step, "prior_step", lambda *rest: {})
+    after = load_last(gan.train_gan(config) / "checkpoints")["nets"]
+    for name in ("generator", "ema"):
+        prior, others = (
+            {
+                key: value
+                for key, value in after[name].items()
+                if key.startswith("prior.") is of_prior and "running_" not in key and "num_" not in key
+            }
+            for of_prior in (True, False)
+        )
+        assert others and all(torch.equal(value, before["ema"][key]) for key, value in others.items())
+        assert prior["prior.velocity.weight"].any() != anew  # zeros at first
+        assert anew or all(torch.equal(value, before["ema"][key]) for key, value in prior.items())
+    assert ("prior: starts anew" in capsys.readouterr().err) is anew
+
+
 def test_all_of_a_batch_is_resampled_while_there_is_no_adversary(trained_encoders, tmp_path, monkeypatch):
     counts, reconstruct = [], gan_step.reconstruction_loss
 
