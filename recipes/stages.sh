@@ -367,7 +367,7 @@ train_and_compare() {
     fi
 
     if stage 9 export "write one model folder that generates from speech and from text"; then
-        run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model" --bits 16
+        run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model" --bits 8
     fi
 }
 

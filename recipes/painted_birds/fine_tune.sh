@@ -62,7 +62,7 @@ if stage 5 evaluate "evaluate it on the test classes"; then
 fi
 
 if stage 6 export "write one model folder that generates from speech, and from text as before"; then
-    run "$python" -m s2i export "$runs-speech-gan" "$earlier-text-gan" "$runs-model" --bits 16
+    run "$python" -m s2i export "$runs-speech-gan" "$earlier-text-gan" "$runs-model" --bits 8
 fi
 
 finish
