@@ -296,7 +296,7 @@ def export(runs: list[Path], folder: Path, bits: int, license: str) -> None:
     """Write a model folder; prints it."""
     from s2i.reports.export import export
 
-    export(runs, folder, bits, license)
+    export(runs, folder, bits=bits, license=license)
     print(folder)
 
 

@@ -27,7 +27,7 @@ def add_models(verbs: Verbs) -> None:
         type=int,
         choices=(32, 16, 8),
         default=32,
-        help="of a stored weight; 8: the generator's, and 16 of all others (default: 32)",
+        help="bits of a stored weight; 8: of the generator's matrices, 16 of all else (default: 32)",
     )
     exporting.add_argument(
         "--license",

@@ -247,7 +247,8 @@ class GenerationPath:
     def fingerprint(self, network: str) -> str:
         """SHA-256, in hexadecimal digits, of the weights of "encoder", "image_encoder" or "generator".
 
-        Of their float16, so that a run and what is exported from it, in full or half size, are the same.
+        Of their float16, so that a run and what is exported from it are the same, but for a generator in 8
+        bits.
         """
         if network == "encoder":
             self._expect(self.config.modality)

@@ -22,12 +22,13 @@ from s2i.inference.speech_path import SpeechPath
 from s2i.inference.stored import (
     DOMAIN,
     FILES,
-    FORMAT,
     IMAGE,
     IMAGE_NETWORK,
+    IN_EIGHT_BITS,
     PRIOR,
     SOURCES,
     TRAINING_IMAGES,
+    WHOLE,
     has_prior_file,
     prior_file,
 )
@@ -39,7 +40,7 @@ from s2i.runs.pretrained_weights import comes_from_a_file
 from s2i.settings import declared
 from s2i.tables import markdown
 
-_STORED_AS = {32: "float32", 16: "float16", 8: "8 bits a weight of the generator, else float16"}
+_STORED_AS = {32: "float32", 16: "float16", 8: "8 bits (the generator's matrices and kernels), else float16"}
 Paths = dict[str, GenerationPath | SpeechPath]  # by what they begin with: one of SOURCES
 
 
@@ -49,6 +50,7 @@ def write_model(
     command: str,
     front_matter: Sequence[str],
     sections: Sequence[str],
+    *,
     bits: int = 32,
 ) -> None:
     """Write paths into one model folder, whole or not at all.
@@ -100,7 +102,7 @@ def _write_files(
     sections: Sequence[str],
     bits: int,
 ) -> None:
-    description: dict[str, Any] = {"format": FORMAT, "paths": {}}
+    description: dict[str, Any] = {"format": IN_EIGHT_BITS if bits == 8 else WHOLE, "paths": {}}
     images = [source for source in paths if source != IMAGE]
     generates = [f"images from {' and from '.join(images)}"] if images else []
     generates += ["speech from images"] if IMAGE in paths else []
@@ -145,6 +147,8 @@ def _write_files(
             }
         )
     card += markdown(tuple(rows[0]), rows)
+    if bits == 8:
+        card += ["", "What follows was measured before the generator was brought to 8 bits."]
     card += _write_image_network(folder, paths, bits)
     text = json.dumps(description, indent=1, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")

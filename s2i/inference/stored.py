@@ -21,7 +21,7 @@ from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.provenance import Origins
 
 GENERATING = ("gan", "regression", "cross_modal")  # kinds of training whose runs generate images
-FORMAT = 1  # of an exported model's folder
+FORMATS = WHOLE, IN_EIGHT_BITS = 1, 2  # of an exported model's folder; a reader of the first knows no other
 MODALITIES = ("speech", "text")  # of captions, from which images are generated
 IMAGE = "image"  # from which speech is generated
 SOURCES = (*MODALITIES, IMAGE)  # what a path begins with
@@ -83,9 +83,9 @@ def _read_exported(folder: Path, only: str) -> list[StoredPath]:
     except (OSError, ValueError) as error:
         raise cut_short(origin, "JSON", error) from error
     version = description.get("format") if isinstance(description, dict) else None
-    if version != FORMAT:
+    if version not in FORMATS:
         raise InputError(
-            f"expected a model of format {FORMAT} in {origin}, found {version!r}:"
+            f"expected a model of format 1 or 2 in {origin}, found {version!r}:"
             " export it with this version of s2i"
         )
     entries = description.get("paths")
@@ -98,9 +98,9 @@ def _read_exported(folder: Path, only: str) -> list[StoredPath]:
         if not isinstance(entry, dict):
             raise InputError(f"expected an object for {source} in {origin}, found {entry!r}: export it again")
         weights: dict[str, dict[str, Tensor]] = {name: {} for name in NETWORKS}
-        tensors = _read_weights(folder / f"{source}.safetensors")
+        tensors = _read_weights(folder / f"{source}.safetensors", version)
         if has_prior_file(entry.get("config")):
-            tensors |= _read_weights(folder / prior_file(source))
+            tensors |= _read_weights(folder / prior_file(source), version)
         for key, value in tensors.items():
             network, _, name = key.partition(".")
             weights.setdefault(network, {})[name] = value
@@ -121,10 +121,10 @@ def has_prior_file(config: Any) -> bool:
     return isinstance(generator, dict) and generator.get("prior") == "flow"
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path, version: int) -> dict[str, Tensor]:
     try:
-        return unpack(load_file(path))
-    except (OSError, SafetensorError) as error:
+        return unpack(load_file(path)) if version == IN_EIGHT_BITS else load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
         raise cut_short(path, "weights", error) from error
 
 

@@ -21,7 +21,7 @@ from s2i.reports.model_index import data_set_name, results
 from s2i.runs.run import Run
 
 
-def export(runs: Sequence[str | Path], folder: str | Path, bits: int = 32, license: str = UNKNOWN) -> None:
+def export(runs: Sequence[str | Path], folder: str | Path, *, bits: int = 32, license: str = UNKNOWN) -> None:
     """Write the paths of each run into one model folder, whole or not at all.
 
     Args:
@@ -55,7 +55,7 @@ def export(runs: Sequence[str | Path], folder: str | Path, bits: int = 32, licen
     sections = [line for source, origin in origins.items() for line in describe_run(source, *origin)]
     paths = {source: path for source, (_, path) in origins.items()}
     front = _front_matter(Path(os.path.abspath(folder)).name, origins, license)
-    write_model(folder, paths, "s2i export", front, sections, bits)
+    write_model(folder, paths, "s2i export", front, sections, bits=bits)
 
 
 def _front_matter(

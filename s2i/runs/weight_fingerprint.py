@@ -20,8 +20,8 @@ def weight_fingerprint(
 
     Args:
         networks: in order; None for one that is absent.
-        half: of the weights as float16, so that a run and what is exported from it, in full or half size,
-            have the same fingerprint.
+        half: of the weights as float16, so that a run and what is exported from it in 32 or 16 bits have the
+            same fingerprint.
         floating_alone: leave out integers, such as the counters of batch norm.
         without: names of layers to leave out, with all that is in them.
     """

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-# Before there is a group of processes: defaults of its functions are the group that there is as it is
-# imported, late by torch's wrapper of prepared nets, and keep that to the end. gloo's threads then outlive
-# Python, and one that is late aborts a process whose work is done.
+# Imported before there is a group of processes: default arguments in it keep the group of that moment, and
+# torch's wrapper of prepared nets imports it only once there is one. gloo's threads would outlive Python, and
+# one that is late aborts a process whose work is done.
 import torch.distributed.nn
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState

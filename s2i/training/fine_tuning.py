@@ -74,7 +74,8 @@ def start_encoders(config: Config, networks: nn.Module) -> Origins:
 def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     """Put the averaged generator of the run `start_from`, its discriminators and what else it trained into
     the networks of a generator's training, by their names in a checkpoint; what trained them. Encoders are
-    those of `gan.encoder`. A learnt prior of another size starts anew: it learns from latents alone.
+    those of `gan.encoder`. A learnt prior of another size, or where there was none, starts anew: it learns
+    from latents alone.
 
     Raises InputError for a run that isn't finished, of another kind, modality or shape, whose encoder was
     tuned or whose generator has a first stage; and for classes of the test split that it, or what trained
@@ -93,16 +94,16 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
             f"expected gan.encoder_lr=0 and no gan.first_stage for {KEY}, here and in {config.start_from},"
             " found one of them: such a generator is trained anew"
         )
-    if _has_other_prior(networks["generator"], state["nets"]["ema"]):
-        say(f"prior: starts anew, {config.start_from} has none of this size")
     for name, network in networks.items():
         if any(each in name for each in ENCODERS):
             continue
         weights = state["nets"].get("ema" if name == "generator" else name)
         module = network.module if isinstance(network, AveragedModel) else network
-        if name in GENERATORS and weights is not None:
+        if name in GENERATORS and config.generator.prior == "flow" and weights is not None:
             weights = _with_prior_of_this_size(module, weights)
         _load(module, weights, name, config.start_from)
+    if config.generator.prior == "flow" and _has_other_prior(networks["generator"], state["nets"]["ema"]):
+        say(f"prior: starts anew, {config.start_from} has none of this size")
     return _origins_before(state)
 
 
@@ -190,7 +191,7 @@ def _has_other_prior(generator: nn.Module, weights: dict[str, torch.Tensor]) -> 
         {name: value.shape for name, value in _prior_of(each).items()}
         for each in (generator.state_dict(), weights)
     )
-    return bool(ours) and ours != theirs
+    return ours != theirs
 
 
 def _with_prior_of_this_size(

@@ -242,6 +242,7 @@ def test_evaluate_takes_other_settings_and_weights(capsys, calls):
     capsys.readouterr()
     assert "unrecognized arguments: captions" in refused(capsys, "evaluate", "run", "--json", "captions")
     assert "unrecognized arguments: a=b" in refused(capsys, "export", "a", "b", "--bits", "8", "a=b")
+    assert "invalid choice: 4" in refused(capsys, "export", "a", "b", "--bits", "4")
     assert "see `s2i plot --help`" in refused(capsys, "plot", "run", "--fast")
     assert "1 to 65535, found '70000'" in refused(capsys, "app", "--port", "70000")
     too_long = ("generate", "--model", "m", "--text", "a", "--output", "a.png", "--seed", "9" * 19)
@@ -251,11 +252,13 @@ def test_evaluate_takes_other_settings_and_weights(capsys, calls):
 def test_compare_and_export_get_their_folders(capsys, calls):
     cli.main(["compare", "s", "t", "--output", "report", "evaluation.seed=3"])
     cli.main(["export", "s", "t", "model"])
-    (_, _, compared), (_, exported, _) = calls
+    cli.main(["export", "s", "model", "--bits", "8"])
+    (_, _, compared), (_, *exported), (_, *in_8_bits) = calls
     assert [str(compared.pop(name)) for name in ("speech_run", "text_run", "output")] == ["s", "t", "report"]
     expected = {"also_speech": [], "also_text": [], "overrides": ["evaluation.seed=3"], "recogniser": ""}
     assert compared == expected
-    assert exported == ([Path("s"), Path("t")], Path("model"), 32, "unknown")
+    assert exported == [([Path("s"), Path("t")], Path("model")), {"bits": 32, "license": "unknown"}]
+    assert in_8_bits == [([Path("s")], Path("model")), {"bits": 8, "license": "unknown"}]
     calls.clear()
     further = ["--also-speech", "s1", "--also-speech", "s2", "--also-text", "t1"]
     cli.main(["compare", "s", "t", *further, "--output", "report"])

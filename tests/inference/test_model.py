@@ -188,7 +188,7 @@ def _break(folder, name):
     elif name == "no paths":
         described["paths"] = {}
     elif name == "another format":
-        described["format"] = 2
+        described["format"] = 3
     elif name == "no configuration":
         del described["paths"]["speech"]["config"]
     elif name == "misspelt key":
@@ -216,9 +216,9 @@ def _break(folder, name):
         ("missing weights", "speech.safetensors.*cut short"),
         ("weights of another model", "fit the configuration"),
         ("bad json", "JSON in .*config.json"),
-        ("json of something else", "format 1 in .*config.json, found None"),
+        ("json of something else", "format 1 or 2 in .*config.json, found None"),
         ("no paths", "paths from speech, text or images"),
-        ("another format", "format 1 in .*config.json, found 2"),
+        ("another format", "format 1 or 2 in .*config.json, found 3"),
         ("no configuration", "configuration and a step in .*config.json"),
         ("misspelt key", "config.json.*sed"),
         ("other widths", "fit the configuration"),

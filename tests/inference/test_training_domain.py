@@ -27,7 +27,7 @@ def test_a_domain_of_the_training_pack_is_exported_and_read_again(path, tmp_path
     known = training_domain(path)
     assert known.mean.shape == (16,) and known.whitening.shape == (16, 16) and known.threshold > 0
     for bits in (32, 16, 8):
-        write_model(tmp_path / "model", {"speech": replace(path, domain=known)}, "a test", [], [], bits)
+        write_model(tmp_path / "model", {"speech": replace(path, domain=known)}, "a test", [], [], bits=bits)
         read = load(tmp_path / "model", "cpu").path("speech").domain
         some = known.mean + torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(read.distance(some), known.distance(some), rtol=2e-2, atol=1e-2)

@@ -98,7 +98,7 @@ def test_an_exported_model_has_them_beside_its_weights(path, tmp_path):
     some = torch.randn(5, 1280, generator=torch.Generator().manual_seed(1))
     for bits in (32, 16, 8):
         write_model(
-            tmp_path / "model", {"text": replace(path, training_images=known)}, "a test", [], [], bits
+            tmp_path / "model", {"text": replace(path, training_images=known)}, "a test", [], [], bits=bits
         )
         (stored,) = read_model(tmp_path / "model")
         assert stored.weights["training_images"].keys() == {"directions", "reach"}

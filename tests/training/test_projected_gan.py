@@ -285,8 +285,10 @@ def test_the_prior_learns_by_its_own_loss_alone_and_generates(trained_encoders, 
     assert not state["prior.velocity.weight"].any() and not state["prior.velocity.bias"].any()
 
 
-@pytest.mark.parametrize(("width", "anew"), [(8, False), (12, True)])
-def test_a_prior_of_another_size_starts_anew(trained_encoders, tmp_path, monkeypatch, capsys, width, anew):
+@pytest.mark.parametrize(("width", "layers", "anew"), [(8, 1, False), (12, 1, True), (8, 2, True)])
+def test_a_prior_of_another_size_starts_anew(
+    trained_encoders, tmp_path, monkeypatch, capsys, width, layers, anew
+):
     earlier = make_config(trained_encoders, tmp_path / "earlier", steps=3)
     before = load_last(gan.train_gan(earlier) / "checkpoints")["nets"]
     still = replace(earlier.gan.generator, lr=0.0)
@@ -294,7 +296,7 @@ def test_a_prior_of_another_size_starts_anew(trained_encoders, tmp_path, monkeyp
         earlier,
         run=str(tmp_path / "run"),
         start_from=earlier.run,
-        generator=replace(earlier.generator, prior_dim=width),
+        generator=replace(earlier.generator, prior_dim=width, prior_layers=layers),
         gan=replace(earlier.gan, steps=1, generator=still, discriminator=still),
     )
     monkeypatch.setattr(gan_step, "prior_step", lambda *rest: {})
