@@ -102,7 +102,8 @@ class EfficientNetLite0(nn.Module):
         """Maps at four strides.
 
         On a CPU, where images need a gradient, in float32 even under autocast: the gradient of a depthwise
-        convolution is slower in bfloat16 (tests/benchmarks/efficientnet_lite0.py). Otherwise in the precision
+        convolution with a stride is many times slower in bfloat16 (tests/benchmarks/efficientnet_lite0.py), and
+        the rounding of bfloat16 turns the gradient at the images (a cosine of .85). Otherwise in the precision
         of the surrounding autocast.
 
         Args:
