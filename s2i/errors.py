@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import select
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,19 @@ BAD_INPUT, INTERRUPTED, READER_GONE = 2, 128 + 2, 128 + 13  # exit statuses; as 
 
 class InputError(Exception):
     """Bad input. The message is one line: what was expected, what was found, where, what to do."""
+
+
+class LoaderLost(InputError):
+    """A process that loads batches was killed.
+
+    A lock that it held is never released, so a command must end without waiting for any.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "expected every loader process to live, found one killed (was memory short?):"
+            " the same command continues, with fewer data.workers if need be"
+        )
 
 
 class InputWarning(UserWarning):
@@ -56,9 +70,14 @@ def exit_on_input_error(main: Callable[[], None]) -> None:
         _discard(sys.stderr)
         sys.exit(READER_GONE)
     except Exception as error:
+        # torch's words and its signal handler's, which raises them wherever the program happens to be
+        if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
+            error = LoaderLost()
         described = str(error) if isinstance(error, InputError) else _describe(error)
         if not described:
             raise
+        if isinstance(error, LoaderLost):
+            _end_without_waiting(described)
         _exit_with(described)
 
 
@@ -96,13 +115,7 @@ def _describe(error: Exception) -> str:
         return f"expected text and names in UTF-8, found {found!r}: change the text or rename the file"
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return "expected a path, found one with a NUL in it: change it"
-    # torch's exceptions by their words: the command line starts without it.
-    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
-        return (
-            "expected every loader process to live, found one killed (was memory short?):"
-            " the same command continues, with fewer data.workers if need be"
-        )
-    if (
+    if (  # torch's exceptions by their words: the command line starts without it
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or "DefaultCPUAllocator" in str(error)
@@ -118,6 +131,18 @@ def _exit_with(described: str) -> NoReturn:
     finally:
         _discard_what_is_full(sys.stdout)
     sys.exit(BAD_INPUT)
+
+
+def _end_without_waiting(described: str) -> NoReturn:
+    import multiprocessing  # here: most commands start no process
+
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch raises again for each process that ends here
+    _report(f"s2i: error: {described}")
+    _discard_what_is_full(sys.stdout)
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
+    os._exit(BAD_INPUT)
 
 
 def _report(text: str) -> None:

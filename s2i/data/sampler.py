@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from s2i.data.batches import Batch
 from s2i.data.dataset import CaptionedImages
-from s2i.errors import InputError
+from s2i.errors import InputError, LoaderLost
 
 BATCHES_A_CHUNK = 20  # batches whose captions are sorted by length together
 
@@ -88,7 +88,10 @@ def endless_batches(
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[Batch]:
-    """Training batches from optimiser step `step` on, for ever; the same whatever the number of `workers`."""
+    """Training batches from optimiser step `step` on, for ever; the same whatever the number of `workers`.
+
+    Raises LoaderLost for one of them that is killed; torch raises RuntimeError for most.
+    """
     loader = DataLoader(
         dataset,
         sampler=BucketSampler(dataset, batch_size, seed, step, rank, world),
@@ -97,7 +100,23 @@ def endless_batches(
         generator=torch.Generator().manual_seed(seed),  # else each start would move the global random state
         worker_init_fn=begin_loader_process,
     )
-    return iter(loader)
+    batches = iter(loader)
+    return batches if workers == 0 else _from_living_processes(batches)
+
+
+def _from_living_processes(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Raises LoaderLost for a process that was killed while it handed over a batch.
+
+    torch looks for lost processes too, and finds none that is still about to end.
+    """
+    while True:
+        try:
+            batch = next(batches)
+        except (ConnectionError, EOFError) as error:
+            if "in DataLoader worker process" in str(error):  # raised there, by a file that it read
+                raise
+            raise LoaderLost from error
+        yield batch
 
 
 def begin_loader_process(number: int) -> None:

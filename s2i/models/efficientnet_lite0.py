@@ -102,8 +102,9 @@ class EfficientNetLite0(nn.Module):
         """Maps at four strides.
 
         On a CPU, where images need a gradient, in float32 even under autocast: the gradient of a depthwise
-        convolution is slower in bfloat16 (tests/benchmarks/efficientnet_lite0.py). Otherwise in the precision
-        of the surrounding autocast.
+        convolution with a stride is many times slower in bfloat16, whose rounding also turns the gradient at
+        the images, by a cosine of .85 (times: tests/benchmarks/efficientnet_lite0.py). Otherwise in the
+        precision of the surrounding autocast.
 
         Args:
             images: (B, 3, H, W) floating, in [-1, 1], of any side from 1 px; not resized. Values beyond that

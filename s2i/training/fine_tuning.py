@@ -21,6 +21,7 @@ from s2i.config_files import config_to_dict
 from s2i.data.pack import Pack, read_pack_facts
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+from s2i.models.generator import StackedGenerator
 from s2i.progress import say
 from s2i.runs.checkpoint import BEST, LAST, read_checkpoint
 from s2i.runs.earlier_runs import earlier_runs
@@ -100,7 +101,10 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
         weights = state["nets"].get("ema" if name == "generator" else name)
         module = network.module if isinstance(network, AveragedModel) else network
         if name in GENERATORS and config.generator.prior == "flow" and weights is not None:
-            weights = _with_prior_of_this_size(module, weights)
+            on_top = _stages_on_top(module, weights)
+            if on_top and name == "generator":
+                say(f"generator: its last stages start anew, {config.start_from} has fewer")
+            weights = _with_prior_of_this_size(module, weights) | on_top
         _load(module, weights, name, config.start_from)
     if config.generator.prior == "flow" and _has_other_prior(networks["generator"], state["nets"]["ema"]):
         say(f"prior: starts anew, {config.start_from} has none of this size")
@@ -203,6 +207,19 @@ def _with_prior_of_this_size(
     of_prior = _prior_of(weights)
     others = {name: value for name, value in weights.items() if name not in of_prior}
     return others | _prior_of(generator.state_dict())
+
+
+def _stages_on_top(generator: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a stacked generator's stages beyond those of an earlier one's weights."""
+    if not isinstance(generator, StackedGenerator):
+        return {}
+    heads = sum(name.startswith("heads.") for name in weights)  # one a stage, without biases
+    later = tuple(
+        f"{module}.{number}."
+        for module, before in (("heads", heads), ("later", heads - 1))
+        for number in range(before, generator.config.stages)
+    )
+    return {name: value for name, value in generator.state_dict().items() if name.startswith(later)}
 
 
 def _load(network: nn.Module, weights: dict[str, torch.Tensor] | None, name: str, folder: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from s2i import cli
-from s2i.errors import BAD_INPUT, INTERRUPTED, READER_GONE, InputError, exit_on_input_error
+from s2i.errors import BAD_INPUT, INTERRUPTED, READER_GONE, InputError, LoaderLost, exit_on_input_error
 from s2i.files.atomic import append_json, json_line, read_json, read_json_lines, write_atomically
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
 
@@ -43,7 +43,6 @@ def status_of(raised: BaseException) -> int:
         ),
         (MemoryError(), "memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "data.workers"),
         (ValueError("embedded null byte"), "NUL"),
         (
             UnicodeEncodeError("utf-8", "caf\udce9.wav", 3, 4, "surrogates not allowed"),
@@ -56,6 +55,25 @@ def test_a_refusal_by_the_machine_is_reported_in_one_line(capsys, raised, messag
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("s2i: error: ") and message in lines[0]
     assert len(lines[0]) < 300
+
+
+@pytest.mark.parametrize(
+    "raised", [LoaderLost(), RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")]
+)
+def test_a_lost_loader_process_ends_the_command_at_once_in_one_line(capsys, monkeypatch, raised):
+    handler = signal.getsignal(signal.SIGCHLD)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    assert status_of(raised) == BAD_INPUT
+    signal.signal(signal.SIGCHLD, handler)
+    assert capsys.readouterr().err.startswith("s2i: error: expected every loader process to live")
+
+
+def test_a_mistake_within_a_loader_process_is_none_of_the_users(capsys):
+    def main() -> None:
+        raise RuntimeError("Caught RuntimeError in DataLoader worker process 0.")
+
+    with pytest.raises(RuntimeError):
+        exit_on_input_error(main)
 
 
 def test_an_interrupt_is_reported_in_one_line(capsys):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from data_prep import painted_birds
 from data_prep.voices.speak import in_pool
 from s2i.config_files import save_config
 from s2i.data.pack_builder import build_pack
-from s2i.data.sampler import begin_loader_process
-from s2i.errors import BAD_INPUT, INTERRUPTED, InputError
+from s2i.data.sampler import _from_living_processes, begin_loader_process
+from s2i.errors import BAD_INPUT, INTERRUPTED, InputError, LoaderLost
 from s2i.processes import in_processes
 from tests.fixtures.data import write_tiny_data
 from tests.fixtures.dying import die_at, die_at_image_3
@@ -84,6 +85,60 @@ def test_a_killed_loader_process_ends_the_training_in_one_line(training):
     for number in found:
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
+
+
+# Loads batches with two processes, of which one is killed while it holds a lock that all of them share.
+HOLDING_A_LOCK = """
+import os, signal, sys
+from pathlib import Path
+from s2i.data.dataset import CaptionedImages
+from s2i.data.pack import Pack
+from s2i.data.sampler import endless_batches
+from s2i.errors import exit_on_input_error
+
+def main():
+    pack = Pack(Path(sys.argv[1]))
+    dataset = CaptionedImages(pack, seed=7, image_size=16, modality="speech", same_class=True)
+    batches = endless_batches(dataset, 4, seed=1, workers=2)
+    next(batches)
+    loader = batches.gi_frame.f_locals["batches"]
+    loader._workers_done_event._cond.acquire()
+    print(*(worker.pid for worker in loader._workers), flush=True)
+    os.kill(loader._workers[0].pid, signal.SIGKILL)
+    while True:
+        next(batches)
+
+exit_on_input_error(main)
+"""
+
+
+def test_a_lock_of_a_killed_loader_process_is_not_waited_for(tmp_path):
+    config = tiny_training_config(tmp_path, tmp_path / "run")
+    write_tiny_data(tmp_path)
+    build_pack(config, ("train",))
+    command = [sys.executable, "-c", HOLDING_A_LOCK, str(tmp_path / "pack" / "train")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == BAD_INPUT and len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.startswith("s2i: error: expected every loader process to live")
+    for number in ended.stdout.split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(number), 0)
+
+
+def test_a_connection_cut_off_while_a_batch_is_handed_over_is_a_lost_loader():
+    def raising(error: Exception) -> Iterator[int]:
+        yield 1
+        raise error
+
+    for lost in (EOFError(), ConnectionResetError(104, "reset"), ConnectionRefusedError(111, "refused")):
+        batches = _from_living_processes(raising(lost))
+        assert next(batches) == 1
+        with pytest.raises(LoaderLost):
+            next(batches)
+    of_a_file = EOFError("Caught EOFError in DataLoader worker process 0.\nEOFError: no data left")
+    with pytest.raises(EOFError, match="no data left"):
+        list(_from_living_processes(raising(of_a_file)))
 
 
 def test_a_connection_that_the_training_cuts_off_prints_nothing_in_a_loader_process(monkeypatch, capsys):

@@ -316,6 +316,26 @@ def test_a_prior_of_another_size_starts_anew(
     assert ("prior: starts anew" in capsys.readouterr().err) is anew
 
 
+def test_a_stage_more_than_the_earlier_run_has_starts_anew(trained_encoders, tmp_path, monkeypatch, capsys):
+    config = make_config(trained_encoders, tmp_path / "run", steps=1)
+    config = replace(config, data=replace(config.data, packed_size=16))
+    still = replace(config.gan.generator, lr=0.0)
+    fewer = replace(config.generator, stages=config.generator.stages - 1)
+    shorter = replace(config, run=str(tmp_path / "earlier"), generator=fewer)
+    before = load_last(gan.train_gan(shorter) / "checkpoints")["nets"]["ema"]
+    config = replace(
+        config, start_from=shorter.run, gan=replace(config.gan, generator=still, discriminator=still)
+    )
+    monkeypatch.setattr(gan_step, "prior_step", lambda *rest: {})
+    after = load_last(gan.train_gan(config) / "checkpoints")["nets"]["ema"]
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) or "running_" in name or "num_" in name
+    last = config.generator.stages - 1
+    anew = {tuple(name.split(".")[:2]) for name in after.keys() - before.keys()}
+    assert anew == {("heads", f"{last}"), ("later", f"{last - 1}")}
+    assert "generator: its last stages start anew" in capsys.readouterr().err
+
+
 def test_all_of_a_batch_is_resampled_while_there_is_no_adversary(trained_encoders, tmp_path, monkeypatch):
     counts, reconstruct = [], gan_step.reconstruction_loss
 
