@@ -130,10 +130,10 @@ def test_an_adversary_that_starts_later_is_counted():
 def test_parts_take_less_memory():
     learnt = ("gan.reconstruction_weight=1", "generator.prior=flow", "generator.prior_dim=8")
     for words in ((), learnt):
-        whole, parts = (
+        whole, micro_batched = (
             count_gan_peak(sized("generator.base_size=64", f"micro_batch={n}", *words), 16) for n in (0, 4)
         )
-        assert whole > 2 * parts
+        assert whole > 2 * micro_batched
 
 
 # Choosing
