@@ -41,7 +41,7 @@ class Cast:
     `is_shared`: whether the captions of a family that isn't installed go to the others.
     """
 
-    parts: tuple[Part, ...]
+    families: tuple[Part, ...]
     languages: tuple[str, ...]
     is_shared: bool = False
 
@@ -81,10 +81,10 @@ class Cast:
 
     def _part(self, language: str, is_unseen: bool, key: str) -> Part | None:
         """The family that speaks a caption; None where none is for it."""
-        part = _pick(self.parts, language, is_unseen, f"{key}/family")
+        part = _pick(self.families, language, is_unseen, f"{key}/family")
         if part is not None and not part.is_installed and self.is_shared:
             # Drawn again, not shared out anew: the others' captions stay what they are.
-            there = [part for part in self.parts if part.is_installed]
+            there = [part for part in self.families if part.is_installed]
             part = _pick(there, language, is_unseen, f"{key}/instead")
         return part
 
