@@ -103,35 +103,38 @@ def _choose(attributes: dict[str, str], rng: random.Random) -> tuple[str, ...]:
 
 
 def _sentence(mentioned: dict[str, str], rng: random.Random) -> str:
-    parts = _parts(mentioned, rng)
+    body_parts = _parts(mentioned, rng)
     bird = "bird"
-    plain = [part for part in parts if part.name]
+    plain = [part for part in body_parts if part.name]
     if plain and rng.random() < 0.3:
         first = plain[0]
-        parts.remove(first)
+        body_parts.remove(first)
         bird = f"{first.qualities[0]}-{rng.choice(_COMPOUNDS[first.name])} {bird}"
     if "size" in mentioned:
         bird = f"{_word(mentioned['size'], rng)} {bird}"
-    parts = _share_colours(parts, rng)
+    body_parts = _share_colours(body_parts, rng)
     style = rng.choice(("has", "with", "with", "list", "list", "on", "verbless", "split"))
-    described = [part for part in parts if part.qualities]
-    if style == "verbless" and len(described) == len(parts):
+    described = [part for part in body_parts if part.qualities]
+    if style == "verbless" and len(described) == len(body_parts):
         opening = f"{_article(bird)}, " if bird != "bird" else ""
-        clauses = [parts[0].clause(rng.choice(("its", "the"))), *(part.verbless() for part in parts[1:])]
+        clauses = [
+            body_parts[0].clause(rng.choice(("its", "the"))),
+            *(part.verbless() for part in body_parts[1:]),
+        ]
         text = opening + _join(clauses, rng)
-    elif style == "split" and len(parts) > 1 and described:
+    elif style == "split" and len(body_parts) > 1 and described:
         last = described[-1]
-        rest = _join(_phrases([part for part in parts if part is not last], rng), rng)
+        rest = _join(_phrases([part for part in body_parts if part is not last], rng), rng)
         clause = last.clause(rng.choice(("its", "the")))
         text = f"{_article(bird)} with {rest}, {rng.choice(('', 'and '))}{clause}"
     elif style == "has":
-        text = f"{rng.choice(('this', 'the'))} {bird} has {_join(_phrases(parts, rng), rng)}"
+        text = f"{rng.choice(('this', 'the'))} {bird} has {_join(_phrases(body_parts, rng), rng)}"
     elif style == "on":
-        text = f"{_join(_phrases(parts, rng), rng)} on {_article(bird)}"
+        text = f"{_join(_phrases(body_parts, rng), rng)} on {_article(bird)}"
     elif style == "list":
-        text = f"{bird}, {', '.join(part.bare() for part in parts)}"
+        text = f"{bird}, {', '.join(part.bare() for part in body_parts)}"
     else:
-        text = f"{_article(bird)} with {_join(_phrases(parts, rng), rng)}"
+        text = f"{_article(bird)} with {_join(_phrases(body_parts, rng), rng)}"
     return f"{text}."
 
 
@@ -143,24 +146,24 @@ def _parts(mentioned: dict[str, str], rng: random.Random) -> list[_Part]:
     if mentioned.get("pattern") in _PATTERNED_PART:
         name, adjectives = _PATTERNED_PART[mentioned["pattern"]]
         qualities[name] = [rng.choice(adjectives)]
-    parts = []
+    body_parts = []
     for name in COLOURED_PARTS:
         others = qualities.get(name, [])
         colour = [_word(mentioned[name], rng)] if name in mentioned else []
         if others or colour:
             is_plain = not others
             noun = rng.choice(_NOUNS[name])
-            parts.append(_Part((noun,), (*others, *colour), name if is_plain else ""))
+            body_parts.append(_Part((noun,), (*others, *colour), name if is_plain else ""))
     if mentioned.get("pattern") == "eye-striped":
-        parts.append(_Part((rng.choice(_EYE_STRIPE),), (), ""))
-    rng.shuffle(parts)
-    return parts
+        body_parts.append(_Part((rng.choice(_EYE_STRIPE),), (), ""))
+    rng.shuffle(body_parts)
+    return body_parts
 
 
-def _share_colours(parts: list[_Part], rng: random.Random) -> list[_Part]:
+def _share_colours(body_parts: list[_Part], rng: random.Random) -> list[_Part]:
     """Say one colour once: "a red head and tail"."""
     merged: list[_Part] = []
-    for part in parts:
+    for part in body_parts:
         # A plural noun comes last, so that the article of the first fits both.
         twins = [other for other in merged if other.qualities == part.qualities and not other.is_plural]
         if part.name and twins and len(twins[0].nouns) == 1 and rng.random() < 0.7:
@@ -170,11 +173,11 @@ def _share_colours(parts: list[_Part], rng: random.Random) -> list[_Part]:
     return merged
 
 
-def _phrases(parts: list[_Part], rng: random.Random) -> list[str]:
+def _phrases(body_parts: list[_Part], rng: random.Random) -> list[str]:
     """With articles throughout, or without."""
     if rng.random() < 0.4:
-        return [part.with_article() for part in parts]
-    return [part.bare() for part in parts]
+        return [part.with_article() for part in body_parts]
+    return [part.bare() for part in body_parts]
 
 
 def _join(phrases: list[str], rng: random.Random) -> str:

@@ -70,8 +70,8 @@ def implausible_clip(text: str, rate: float, waveform: np.ndarray, sample_rate: 
     # A word takes 60 / rate s; where words are not written apart, a letter takes up to .1 s.
     expected = max(len(text.split()) * 60 / rate, 0.1 * len(text))
     if not _SHORTEST <= seconds <= 1 + 4 * expected or seconds < _least_seconds(text, rate):
-        found = f"{seconds:.2f} s" if seconds else "silence"
-        return f"expected about {expected:.1f} s of speech, found {found}"
+        duration = f"{seconds:.2f} s" if seconds else "silence"
+        return f"expected about {expected:.1f} s of speech, found {duration}"
     if not np.isfinite(waveform).all():
         return "expected a waveform of finite samples, found NaN or infinity"
     peak = np.abs(waveform).max()

@@ -115,8 +115,8 @@ class _Row:
     line: int
     words: list[str]  # after the id
 
-    def error(self, expected: str, found: str) -> InputError:
-        return InputError(f"{self.path}, line {self.line}: expected {expected}, found {found}: mend the row")
+    def error(self, expected: str, actual: str) -> InputError:
+        return InputError(f"{self.path}, line {self.line}: expected {expected}, found {actual}: mend the row")
 
     def whole_number(self) -> int:
         try:

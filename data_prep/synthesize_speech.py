@@ -270,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_sentence(given.output, given.text, *_sentence(family, given.text, voices))
             return
         cast = choose_cast(plan, families, given.languages)
-        if given.speakers == UNSEEN and not any(part.test_share for part in cast.parts):
+        if given.speakers == UNSEEN and not any(part.test_share for part in cast.families):
             raise InputError(
                 "expected voices that are kept for the test split for --speakers unseen, found none: leave it"
                 " out, or give test_voices in the plan"

@@ -89,9 +89,9 @@ def read_waveforms(path: str | Path) -> list[np.ndarray]:
                 stream.seek(0)
             return _waveforms(_Unpickler(stream, encoding="latin-1").load())
     except Exception as error:  # whatever a broken file makes of an unpickler
-        found = error.strerror if isinstance(error, OSError) else str(error) or type(error).__name__
+        reason = error.strerror if isinstance(error, OSError) else str(error) or type(error).__name__
         raise InputError(
-            f"expected waveforms of spoken captions in {path}, found: {found}: get it again from its authors"
+            f"expected waveforms of spoken captions in {path}, found: {reason}: get it again from its authors"
         ) from error
 
 

@@ -103,8 +103,8 @@ def generate(
     for given in filter(None, (speech, texts, image, *(interpolate or ()))):  # before anything is loaded
         # os.path takes what can't be a file's name, such as a sentence of 300 letters, for a missing file.
         if not os.path.exists(given) or (given.is_dir() and given != speech):
-            found = "a folder" if os.path.isdir(given) else "neither file nor folder"
-            raise InputError(f"expected a recording or sentences at {given}, found {found}: check the path")
+            kind = "a folder" if os.path.isdir(given) else "neither file nor folder"
+            raise InputError(f"expected a recording or sentences at {given}, found {kind}: check the path")
     if interpolate:
         given = options | {"root": root, "processes": processes}
         _only(

@@ -69,8 +69,8 @@ def check_together(config: Config, origin: str) -> None:
 
 def augments_recordings(config: Config) -> bool:
     """Whether a part of `data.augment` is on."""
-    parts = config.data.augment
-    return any(getattr(parts, item.name).probability for item in fields(parts))
+    augmentations = config.data.augment
+    return any(getattr(augmentations, item.name).probability for item in fields(augmentations))
 
 
 FEATURE_SCALES = 4  # of the frozen network

@@ -108,11 +108,11 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError):
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         where = " and ".join(name if len(name) <= 200 else f"{name[:60]}..." for name in names)
-        found = error.strerror or str(error) or type(error).__name__
-        return f"expected to read and write {where or 'all files'}, found: {found}: check path and disk"
+        reason = error.strerror or str(error) or type(error).__name__
+        return f"expected to read and write {where or 'all files'}, found: {reason}: check path and disk"
     if isinstance(error, UnicodeEncodeError):
-        found = error.object[max(0, error.start - 30) : error.start + 10]
-        return f"expected text and names in UTF-8, found {found!r}: change the text or rename the file"
+        excerpt = error.object[max(0, error.start - 30) : error.start + 10]
+        return f"expected text and names in UTF-8, found {excerpt!r}: change the text or rename the file"
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return "expected a path, found one with a NUL in it: change it"
     if (  # torch's exceptions by their words: the command line starts without it
@@ -120,8 +120,10 @@ def _describe(error: Exception) -> str:
         or type(error).__name__ == "OutOfMemoryError"
         or "DefaultCPUAllocator" in str(error)
     ):
-        found = str(error) or "none left"
-        return f"expected enough memory, found: {found}: lower batch sizes and widths, or use another machine"
+        reason = str(error) or "none left"
+        return (
+            f"expected enough memory, found: {reason}: lower batch sizes and widths, or use another machine"
+        )
     return ""
 
 

@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.processes < 1:
         raise InputError(f"expected --processes of 1 or more, found {given.processes}: change it")
     if not given.words or given.words[0] not in TRAININGS:
-        found = given.words[0] if given.words else "none"
+        command = given.words[0] if given.words else "none"
         raise InputError(
-            f"expected one of {', '.join(TRAININGS)} after --processes, found {found}: change it"
+            f"expected one of {', '.join(TRAININGS)} after --processes, found {command}: change it"
         )
     sys.exit(launch(given.processes, given.words))
 

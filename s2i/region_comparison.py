@@ -32,8 +32,8 @@ class RegionScores(torch.autograd.Function):
         segments = _Segments(sequence, mask)
         of_words, of_lengths, of_regions = torch.zeros_like(segments.words), 0, []
         with torch.autocast(regions.device.type, enabled=False):
-            parts = _parts(regions, mask)
-            for part, given in zip(parts, gradient.split(len(parts[0])), strict=True):
+            chunks = _parts(regions, mask)
+            for part, given in zip(chunks, gradient.split(len(chunks[0])), strict=True):
                 comparison = _Comparison(part, segments, *ctx.gammas)
                 of_part, of_products, lengths = comparison.gradients(given)
                 of_regions.append(of_part)

@@ -46,9 +46,9 @@ FLOORS = (
 def imports() -> dict[str, set[str]]:
     """{module: modules of s2i that it imports anywhere}, without the package itself."""
     paths = {_name(path): path for path in sorted(ROOT.rglob("*.py"))}
-    found: dict[str, set[str]] = {}
+    graph: dict[str, set[str]] = {}
     for module, path in paths.items():
-        found[module] = set()
+        graph[module] = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
             if isinstance(node, ast.Import):
@@ -57,13 +57,13 @@ def imports() -> dict[str, set[str]]:
                 assert not node.level, f"expected absolute imports, found a relative one in {path}"
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
                 names = [name if name in paths else node.module for name in names]
-            found[module] |= {name for name in names if name in paths} - {module, "s2i"}
-    return found
+            graph[module] |= {name for name in names if name in paths} - {module, "s2i"}
+    return graph
 
 
 def _name(path: Path) -> str:
-    parts = ("s2i", *path.relative_to(ROOT).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    names = ("s2i", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
@@ -71,7 +71,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     order: dict[str, int] = {}
     lowest: dict[str, int] = {}
     stack: list[str] = []
-    found: list[list[str]] = []
+    components: list[list[str]] = []
 
     def visit(module: str) -> None:
         order[module] = lowest[module] = len(order)
@@ -84,13 +84,13 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
         if lowest[module] == order[module]:
             start = stack.index(module)
             if len(stack) - start > 1:
-                found.append(sorted(stack[start:]))
+                components.append(sorted(stack[start:]))
             del stack[start:]
 
     for module in graph:
         if module not in order:
             visit(module)
-    return found
+    return components
 
 
 def floor(module: str) -> int:

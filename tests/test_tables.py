@@ -69,14 +69,14 @@ def test_a_terminal_sees_columns_aligned():
 
 
 def test_html_escapes_text_and_a_missing_cell_keeps_its_place():
-    found = html(["", "value", "n"], [Heading("a & b", ("how <it> went",)), *ROWS], "compact")
-    assert found.startswith(
+    markup = html(["", "value", "n"], [Heading("a & b", ("how <it> went",)), *ROWS], "compact")
+    assert markup.startswith(
         '<table class="compact"><thead><tr><th></th><th>value</th><th>n</th></tr></thead>'
     )
     assert (
-        '<th colspan="3"><details><summary>a &amp; b</summary><p>how &lt;it&gt; went</p></details>' in found
+        '<th colspan="3"><details><summary>a &amp; b</summary><p>how &lt;it&gt; went</p></details>' in markup
     )
-    rows = found.split("<tr>")[-2:]
+    rows = markup.split("<tr>")[-2:]
     assert rows[0].startswith(
         '<td data-column="">FID</td>'
         '<td data-column="value"><span>12.35<small>[11.00, 13.50]</small></span></td>'

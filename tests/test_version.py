@@ -26,21 +26,21 @@ def test_a_clone_tells_its_commit_and_whether_it_was_changed(tmp_path):
         )
         return done.stdout.strip()
 
-    def told() -> list[str]:
+    def commit_and_version() -> list[str]:
         command = [sys.executable, "-B", "-c", TELL]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout.strip().split("|")
 
-    assert told() == ["None", "None", s2i.__version__]
+    assert commit_and_version() == ["None", "None", s2i.__version__]
     git("init", "-q")
     git("add", ".")
     git("commit", "-q", "-m", "all")
     head = git("rev-parse", "HEAD")
-    assert told() == [head, "False", f"{s2i.__version__} (commit {head[:10]})"]
+    assert commit_and_version() == [head, "False", f"{s2i.__version__} (commit {head[:10]})"]
     (tmp_path / "bird.png").touch()
-    assert told()[1] == "False"  # somebody's image is no change of the code
+    assert commit_and_version()[1] == "False"  # somebody's image is no change of the code
     (package / "new.py").touch()
-    assert told() == [head, "True", f"{s2i.__version__} (commit {head[:10]}, with changes)"]
+    assert commit_and_version() == [head, "True", f"{s2i.__version__} (commit {head[:10]}, with changes)"]
 
 
 def test_another_projects_repository_is_not_taken_for_ours(tmp_path):

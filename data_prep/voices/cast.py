@@ -41,7 +41,7 @@ class Cast:
     `is_shared`: whether the captions of a family that isn't installed go to the others.
     """
 
-    parts: tuple[Part, ...]
+    families: tuple[Part, ...]
     languages: tuple[str, ...]
     is_shared: bool = False
 
@@ -81,18 +81,18 @@ class Cast:
 
     def _part(self, language: str, is_unseen: bool, key: str) -> Part | None:
         """The family that speaks a caption; None where none is for it."""
-        part = _pick(self.parts, language, is_unseen, f"{key}/family")
+        part = _pick(self.families, language, is_unseen, f"{key}/family")
         if part is not None and not part.is_installed and self.is_shared:
             # Drawn again, not shared out anew: the others' captions stay what they are.
-            there = [part for part in self.parts if part.is_installed]
+            there = [part for part in self.families if part.is_installed]
             part = _pick(there, language, is_unseen, f"{key}/instead")
         return part
 
 
-def _pick(parts: Sequence[Part], language: str, is_unseen: bool, key: str) -> Part | None:
+def _pick(members: Sequence[Part], language: str, is_unseen: bool, key: str) -> Part | None:
     candidates = [
         part
-        for part in parts
+        for part in members
         if (part.test_share if is_unseen else part.share)
         and (
             (part.test_voices if is_unseen else part.voices).get(language)
@@ -116,28 +116,28 @@ def choose_cast(plan: Plan, families: dict[str, Family], languages: Sequence[str
     Raises InputError for a family that is missing where the plan refuses that, for a voice that doesn't
     exist, and for a language that nobody speaks.
     """
-    parts = []
+    members = []
     for name, given in plan.families.items():
         if not given.share and given.test_share == 0:
             continue  # there for whoever asks for it by name
         family = families[name]
         remedy = family.missing([*(given.voices or ()), *(given.test_voices or ())])
         if remedy is None:
-            parts.append(_part_of(family, given, languages))
+            members.append(_part_of(family, given, languages))
             continue
         if plan.missing == REFUSE:
             raise InputError(f"expected {name}, found it missing: {remedy}, or set `missing` in the plan")
         others = "others speak its captions" if plan.missing == REDISTRIBUTE else "its captions stay unspoken"
         say(f"{name} is missing ({remedy}): {others}")
         test_share = given.test_share if given.test_share is not None else bool(given.test_voices)
-        parts.append(Part(name, given.share, float(test_share), {}, {}, (), False))
+        members.append(Part(name, given.share, float(test_share), {}, {}, (), False))
     for language in languages:
-        if not any(part.voices.get(language) or part.test_voices.get(language) for part in parts):
+        if not any(part.voices.get(language) or part.test_voices.get(language) for part in members):
             raise InputError(
                 f"expected a voice that speaks {language!r}, found none: change --languages or the voices"
                 + _languages(families)
             )
-    return Cast(tuple(parts), tuple(languages), plan.missing == REDISTRIBUTE)
+    return Cast(tuple(members), tuple(languages), plan.missing == REDISTRIBUTE)
 
 
 def _languages(families: dict[str, Family]) -> str:

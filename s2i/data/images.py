@@ -40,8 +40,8 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     """
     path = Path(path)
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no file"
-        raise InputError(f"expected an image, found {found} at {path}: check the path, or fetch it again")
+        kind = "a folder" if path.is_dir() else "no file"
+        raise InputError(f"expected an image, found {kind} at {path}: check the path, or fetch it again")
     if path.stat().st_size == 0:
         raise InputError(f"expected an image, found an empty file at {path}: fetch or make it again")
     try:
@@ -49,10 +49,10 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         with path.open("rb") as stream, Image.open(stream) as image:
             yield image
     except Exception as error:  # each of PIL's decoders has a family of its own
-        found, advice = " ".join(str(error).split()), "fetch or make it again"
+        problem, advice = " ".join(str(error).split()), "fetch or make it again"
         if isinstance(error, UnidentifiedImageError):
-            found, _, advice = (foreign(path.suffix) or f"something else: {advice}").partition(": ")
-        raise InputError(f"expected an image, found {found} in {path}: {advice}") from error
+            problem, _, advice = (foreign(path.suffix) or f"something else: {advice}").partition(": ")
+        raise InputError(f"expected an image, found {problem} in {path}: {advice}") from error
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:

@@ -322,10 +322,10 @@ def _check_keys(values: Any, where: str, required: tuple[str, ...], optional: tu
         )
 
 
-def _check(is_right: bool, name: str, expected: str, found: Any) -> None:
+def _check(is_right: bool, name: str, expected: str, actual: Any) -> None:
     if not is_right:
         raise ValueError(
-            f"expected {expected} for {name}, found {json.dumps(found, ensure_ascii=False)[:60]}"
+            f"expected {expected} for {name}, found {json.dumps(actual, ensure_ascii=False)[:60]}"
         )
 
 

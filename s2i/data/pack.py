@@ -215,9 +215,9 @@ def read_pack_facts(folder: Path) -> dict[str, Any]:
     try:
         facts = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        found = "no whole pack.json" if folder.is_dir() else in_place_of_folder(folder)
+        problem = "no whole pack.json" if folder.is_dir() else in_place_of_folder(folder)
         raise InputError(
-            f"expected a pack in {folder}, found {found}: check data.pack, or run data_prep/pack.py"
+            f"expected a pack in {folder}, found {problem}: check data.pack, or run data_prep/pack.py"
         ) from error
     if not isinstance(facts, dict) or facts.get("version") != VERSION:
         raise InputError(
@@ -272,7 +272,7 @@ def is_of_other_source(folder: Path, facts: dict[str, Any], source: str, front_e
     return known != source
 
 
-def _cut_short(folder: Path, expected: str, found: str) -> InputError:
+def _cut_short(folder: Path, expected: str, actual: str) -> InputError:
     return InputError(
-        f"expected {expected} in {folder}, found {found}: the pack is cut short, run data_prep/pack.py"
+        f"expected {expected} in {folder}, found {actual}: the pack is cut short, run data_prep/pack.py"
     )

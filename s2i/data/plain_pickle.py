@@ -28,7 +28,7 @@ def read_plain_pickle(path: str | Path) -> Any:
         with path.open("rb") as stream:
             return _PlainUnpickler(stream, encoding="utf-8", errors="replace").load()
     except Exception as error:  # whatever a broken file makes of an unpickler
-        found = str(error) if isinstance(error, InputError) else "one that is broken or cut short"
+        problem = str(error) if isinstance(error, InputError) else "one that is broken or cut short"
         raise InputError(
-            f"expected a pickle of plain containers in {path}, found {found}: get it again from its authors"
+            f"expected a pickle of plain containers in {path}, found {problem}: get it again from its authors"
         ) from error

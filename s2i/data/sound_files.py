@@ -132,10 +132,10 @@ def _decoder(source: Any, path: Path) -> soundfile.SoundFile:
         return soundfile.SoundFile(source, closefd=False)
     except soundfile.SoundFileError as error:
         explanation = foreign(path.suffix) or "something else: convert it to FLAC or WAV"
-        found, _, advice = explanation.partition(": ")
-        found += "," if "," in found else ""  # ends a clause
+        description, _, advice = explanation.partition(": ")
+        description += "," if "," in description else ""  # ends a clause
         raise InputError(
-            f"expected a recording (WAV, FLAC, OGG, MP3 or AIFF), found {found} in {path}: {advice}"
+            f"expected a recording (WAV, FLAC, OGG, MP3 or AIFF), found {description} in {path}: {advice}"
         ) from error
 
 

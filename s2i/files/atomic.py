@@ -42,9 +42,10 @@ def write_atomically(path: str | Path, mode: str = "w", to_disk: bool = True) ->
             f"expected to write {path}, found: {error.strerror or error}: check path and disk"
         ) from error
     except UnicodeEncodeError as error:
-        found = error.object[max(0, error.start - 30) : error.start + 10]
+        excerpt = error.object[max(0, error.start - 30) : error.start + 10]
         raise InputError(
-            f"expected text and names in UTF-8 for {path}, found {found!r}: mend the text or rename the file"
+            f"expected text and names in UTF-8 for {path}, found {excerpt!r}: mend the text or rename the"
+            " file"
         ) from error
 
 

@@ -43,9 +43,9 @@ class PackagedFile:
             ) from error
         if not path.is_file():
             raise InputError(f"expected {self.what} in {self.package}, found no file at {path}: {again}")
-        if (found := sha256_of(path)) != self.sha256:
+        if (digest := sha256_of(path)) != self.sha256:
             raise InputError(
-                f"expected SHA-256 {self.sha256[:8]}... of {self.what}, found {found[:8]}... in {path}:"
+                f"expected SHA-256 {self.sha256[:8]}... of {self.what}, found {digest[:8]}... in {path}:"
                 f" {again}"
             )
         return path

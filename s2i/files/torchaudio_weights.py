@@ -39,9 +39,9 @@ def load_network(get: Callable[..., nn.Module], what: str, file: str | Path = ""
             " network and give the file"
         ) from error
     except Exception as error:  # whatever a wrong or torn file makes of torch.load and load_state_dict
-        found = " ".join(str(error).split())[:160]
+        reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"expected the weights of {what} in {file or 'the file that torch.hub keeps'}, found: {found}:"
+            f"expected the weights of {what} in {file or 'the file that torch.hub keeps'}, found: {reason}:"
             " get them again"
         ) from error
 

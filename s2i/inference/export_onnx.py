@@ -88,9 +88,9 @@ def _traced(network: SpeechToImage, path: GenerationPath, model: str | Path) -> 
                 verbose=False,
             )
     except Exception as error:  # the exporter has many, for what a network of another package does
-        found = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        messages = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"expected networks that ONNX has the operations of in {model}, found: {found[0][:160]}:"
+            f"expected networks that ONNX has the operations of in {model}, found: {messages[0][:160]}:"
             " this model can't be exported"
         ) from error
     program.model.metadata_props.update(
@@ -117,9 +117,9 @@ def _difference(session: Any, path: GenerationPath, seconds: float, count: int) 
     try:
         (images,) = session.run(None, {name: value.numpy() for name, value in given})
     except Exception as error:  # onnxruntime's own, of shapes that it was not given
-        found = str(error).strip().splitlines()[0][:160]
+        reason = str(error).strip().splitlines()[0][:160]
         raise InputError(
-            f"expected a file for recordings of any length, found: {found}: this model can't be exported"
+            f"expected a file for recordings of any length, found: {reason}: this model can't be exported"
         ) from error
     encoding = path.encode_speech(list(inputs[0])).repeat(count)
     return float(np.abs(images - path.generator(encoding, *inputs[1:]).images[-1].numpy()).max())

@@ -67,8 +67,8 @@ def _download(model: str, revision: str | None) -> Path:
             " give a model's folder"
         ) from error
     except Exception as error:  # whatever else a network, a proxy or a server answers
-        found = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise InputError(f"expected to fetch {where}, found: {found}: try again later") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise InputError(f"expected to fetch {where}, found: {reason}: try again later") from error
     if not (folder / "config.json").is_file():
         raise InputError(
             f"expected a model of `s2i export` at {where}, found no config.json there: name another"

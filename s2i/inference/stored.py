@@ -69,9 +69,9 @@ def read_model(folder: Path, only: str = "") -> list[StoredPath]:
         return _read_exported(folder, only)
     if (folder / "checkpoints" / LAST).is_file():
         return _read_run(folder)
-    found = f"neither config.json nor checkpoints/{LAST}" if folder.is_dir() else in_place_of_folder(folder)
+    problem = f"neither config.json nor checkpoints/{LAST}" if folder.is_dir() else in_place_of_folder(folder)
     raise InputError(
-        f"expected a model in {folder}, found {found}:"
+        f"expected a model in {folder}, found {problem}:"
         " give the folder of an exported model, or of the run of s2i train-gan"
     )
 
@@ -203,10 +203,10 @@ def _is_of_words(value: Any) -> bool:
 
 def cut_short(path: Path, expected: str, error: Exception) -> InputError:
     """The error for an unreadable file of a model; the reader's message is shortened."""
-    found = " ".join(str(error).split())
-    if len(found) > 160:
-        found = f"{found[:160]}..."
+    reason = " ".join(str(error).split())
+    if len(reason) > 160:
+        reason = f"{reason[:160]}..."
     return InputError(
-        f"expected {expected} in {path}, found: {found}:"
+        f"expected {expected} in {path}, found: {reason}:"
         " the model is cut short or changed, copy or export it again"
     )

@@ -37,8 +37,8 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         scale = tensors.pop(name + _SCALE, None)
         if scale is None or scale.shape != value.shape[:1]:
-            found = "none" if scale is None else f"{tuple(scale.shape)}"
-            raise ValueError(f"{name} has {len(value)} rows, and numbers that scale them {found}")
+            shape = "none" if scale is None else f"{tuple(scale.shape)}"
+            raise ValueError(f"{name} has {len(value)} rows, and numbers that scale them {shape}")
         tensors[name] = value.float() * _per_row(scale, value)
     return tensors
 

@@ -83,9 +83,9 @@ def read_attngan(files: Sequence[Path]) -> GenerationPath:
         "attngan", [path for path in files if path not in lists], [TEXT_ENCODER, IMAGE_ENCODER]
     )
     if TEXT_ENCODER not in networks or len(lists) != 1:
-        found = "no text encoder" if TEXT_ENCODER not in networks else f"{len(lists)} vocabularies"
+        problem = "no text encoder" if TEXT_ENCODER not in networks else f"{len(lists)} vocabularies"
         raise InputError(
-            f"expected AttnGAN's generator, text encoder and one vocabulary, found {found}"
+            f"expected AttnGAN's generator, text encoder and one vocabulary, found {problem}"
             f" beside {networks['generator'].origin}: give .pth files and captions.pickle or a .txt file"
         )
     encoder = read_text_encoder(networks[TEXT_ENCODER])

@@ -52,14 +52,14 @@ def read_weights(path: str | Path) -> Weights:
             values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a broken file makes of an unpickler
         called = re.search(r"GLOBAL (\S+)", str(error))
-        found = f"a pickle that would call {called[1]}" if called else "something else, or a file cut short"
+        content = f"a pickle that would call {called[1]}" if called else "something else, or a file cut short"
         raise InputError(
-            f"expected weights alone in {path}, found {found}:"
+            f"expected weights alone in {path}, found {content}:"
             " get it again, or save its network's state_dict() where it was made"
         ) from error
     if not isinstance(values, dict) or not values:
-        found = "no tensor at all" if isinstance(values, dict) else f"a {type(values).__name__} alone"
-        raise InputError(f"expected tensors by name in {path}, found {found}: give a state dict")
+        content = "no tensor at all" if isinstance(values, dict) else f"a {type(values).__name__} alone"
+        raise InputError(f"expected tensors by name in {path}, found {content}: give a state dict")
     for key, value in values.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise InputError(
@@ -87,9 +87,9 @@ def read_networks(system: str, files: Sequence[Path], others: Sequence[str]) -> 
         kind = kind_of(weights)
         name = "generator" if kind in (generator, ONE_STAGE) else kind
         if name != "generator" and name not in others:
-            found = kind or f"weights such as {next(iter(weights))}"
+            content = kind or f"weights such as {next(iter(weights))}"
             raise InputError(
-                f"expected {' or '.join([generator, *others])} in {path}, found {found}: {_advice(kind)}"
+                f"expected {' or '.join([generator, *others])} in {path}, found {content}: {_advice(kind)}"
             )
         if name in networks:
             raise InputError(

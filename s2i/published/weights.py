@@ -83,8 +83,8 @@ class Weights:
             raise self._foreign(" ".join(str(error).split())[:200]) from error
         return network.float().requires_grad_(False).eval()
 
-    def _foreign(self, found: str) -> InputError:
+    def _foreign(self, mismatch: str) -> InputError:
         return InputError(
-            f"expected published weights in {self.origin}, found {found}:"
+            f"expected published weights in {self.origin}, found {mismatch}:"
             " they are of another system or another version of it, or cut short"
         )

@@ -53,8 +53,8 @@ def read_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
             " delete it, and give an older one its name if there is one"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, dict) else type(state).__name__
-        raise InputError(f"expected a checkpoint of format {FORMAT}, found {found} in {path}")
+        file_format = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise InputError(f"expected a checkpoint of format {FORMAT}, found {file_format} in {path}")
     return state
 
 

@@ -179,9 +179,9 @@ def _fill(network: nn.Module, values: dict[str, Tensor], what: str, file: str) -
 
 
 def _another_network(what: str, file: str, error: Exception) -> InputError:
-    found = " ".join(str(error).split())[:160]
+    mismatch = " ".join(str(error).split())[:160]
     return InputError(
-        f"expected weights of {what} in {file or 'its published weights'}, found {found}:"
+        f"expected weights of {what} in {file or 'its published weights'}, found {mismatch}:"
         " they are of another network"
     )
 

@@ -164,8 +164,8 @@ def begun_config(config: Config) -> Config | None:
 def check_run(folder: Path) -> None:
     """Raises InputError for a folder that is no run of a training."""
     if not (folder / "config.yaml").is_file():
-        found = "no config.yaml there" if folder.is_dir() else in_place_of_folder(folder)
-        raise InputError(f"expected the run of a training in {folder}, found {found}: check the path")
+        problem = "no config.yaml there" if folder.is_dir() else in_place_of_folder(folder)
+        raise InputError(f"expected the run of a training in {folder}, found {problem}: check the path")
 
 
 def open_run(config: Config, kind: str = "", writes: bool = True) -> Run:

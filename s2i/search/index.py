@@ -75,9 +75,9 @@ class Index:
         folder = Path(folder)
         path = folder / "index.json"
         if not path.is_file():
-            found = "no index.json" if folder.is_dir() else in_place_of_folder(folder)
+            problem = "no index.json" if folder.is_dir() else in_place_of_folder(folder)
             raise InputError(
-                f"expected an index in {folder}, found {found}: make one with s2i index --output {folder}"
+                f"expected an index in {folder}, found {problem}: make one with s2i index --output {folder}"
             )
         try:
             description = parse_json(path.read_bytes())

@@ -48,7 +48,7 @@ class _InParts:
         return _joined(
             [
                 self._part([_rows(each, part) for each in inputs], options, is_first=part.start == 0)
-                for part in parts(count, self._rows)
+                for part in micro_batches(count, self._rows)
             ]
         )
 
@@ -67,7 +67,7 @@ class _InParts:
         )
 
 
-def parts(count: int, rows: int) -> Iterator[slice]:
+def micro_batches(count: int, rows: int) -> Iterator[slice]:
     """Even parts of at most `rows` of `count` rows, or of a little more lest one has fewer than two."""
     number = max(1, min(-(-count // rows), count // LEAST_ROWS))
     for part in range(number):

@@ -160,9 +160,9 @@ def weakest(evidence: Sequence[Evidence]) -> Evidence:
     )
 
 
-def first_failure(parts: Iterator[Part], device: torch.device) -> str:
+def first_failure(networks: Iterator[Part], device: torch.device) -> str:
     """The first part that doesn't run in bf16, with what torch said; empty where all do."""
-    for name, net, inputs in parts:
+    for name, net, inputs in networks:
         try:
             _step(net.to(device), tuple(value.to(device) for value in inputs), bf16=True)
         except RuntimeError as error:

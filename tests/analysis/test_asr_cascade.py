@@ -124,9 +124,12 @@ def test_pocketsphinx_reads_speech_with_the_model_in_its_wheel():
 
 def test_pocketsphinx_reads_captions_better_with_a_language_model_of_captions():
     pytest.importorskip("pocketsphinx")
-    colours, parts = ("red", "blue", "grey", "yellow"), ("wings", "back", "tail", "belly")
+    colours, body_parts = ("red", "blue", "grey", "yellow"), ("wings", "back", "tail", "belly")
     sentences = [
-        f"A {colour} bird, with {other} {part}." for colour in colours for other in colours for part in parts
+        f"A {colour} bird, with {other} {part}."
+        for colour in colours
+        for other in colours
+        for part in body_parts
     ]
     held, taught = "a blue bird with yellow wings", [*sentences, "a zygodactyl bird", ""]
     taught = [sentence for sentence in taught if as_words(sentence) != held]
@@ -170,9 +173,9 @@ def test_a_folder_is_given_to_faster_whisper_which_may_download_nothing(tmp_path
     monkeypatch.setitem(sys.modules, "faster_whisper", types.SimpleNamespace(WhisperModel=WhisperModel))
     monkeypatch.setattr(recognisers, "version", lambda package: "1.0")
     (tmp_path / "model.bin").write_bytes(b"whisper")
-    found = load_recogniser(tmp_path)
-    assert isinstance(found, WhisperRecogniser) and found.transcribe(torch.zeros(9)) == "a red bird"
-    assert found.name == f"faster-whisper 1.0 {tmp_path.name}"
+    recogniser = load_recogniser(tmp_path)
+    assert isinstance(recogniser, WhisperRecogniser) and recogniser.transcribe(torch.zeros(9)) == "a red bird"
+    assert recogniser.name == f"faster-whisper 1.0 {tmp_path.name}"
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(InputError, match="found: File model.bin is incomplete: convert or copy it again"):
         load_recogniser(tmp_path)
@@ -183,7 +186,7 @@ def test_words_are_written_without_signs():
 
 
 def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkeypatch):
-    found = banks(world)
+    feature_banks = banks(world)
     text = {
         (line["metric"], line["of"]): line["value"]
         for line in evaluate(world["text"], ["attribute_accuracy"])
@@ -193,7 +196,9 @@ def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkey
         "_transcribe",
         lambda bank, captions, _: [bank.pack.caption(int(i)).text for i in captions],
     )
-    numbers = measure_cascade(found["speech"], found["text"], CtcRecogniser(torch.nn.Identity(), (), 16000))
+    numbers = measure_cascade(
+        feature_banks["speech"], feature_banks["text"], CtcRecogniser(torch.nn.Identity(), (), 16000)
+    )
     counts = {"captions": 60, "unread": 0, "read_in_part": 0}
     assert numbers["word_error_rate"] == 0 and numbers["counts"] == counts
     for columns in numbers["metrics"].values():
@@ -205,20 +210,24 @@ def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkey
 
 
 def test_captions_of_which_nothing_is_recognised_are_counted(world, monkeypatch):
-    found = banks(world)
+    feature_banks = banks(world)
     monkeypatch.setattr(asr_cascade, "_transcribe", lambda bank, captions, _: ["" for _ in captions])
-    numbers = measure_cascade(found["speech"], found["text"], CtcRecogniser(torch.nn.Identity(), (), 16000))
+    numbers = measure_cascade(
+        feature_banks["speech"], feature_banks["text"], CtcRecogniser(torch.nn.Identity(), (), 16000)
+    )
     assert numbers["word_error_rate"] == 1 and numbers["counts"]["unread"] == 60
     assert numbers["counts"]["read_in_part"] == 0
 
 
 def test_sentences_that_the_text_run_reads_in_part_are_counted(world, monkeypatch):
-    found = banks(world)
+    feature_banks = banks(world)
     heard = ["a red zebra bird", "a red bird"]
     monkeypatch.setattr(
         asr_cascade, "_transcribe", lambda bank, captions, _: [heard[n % 2] for n in range(60)]
     )
-    numbers = measure_cascade(found["speech"], found["text"], CtcRecogniser(torch.nn.Identity(), (), 16000))
+    numbers = measure_cascade(
+        feature_banks["speech"], feature_banks["text"], CtcRecogniser(torch.nn.Identity(), (), 16000)
+    )
     assert numbers["counts"] == {"captions": 60, "unread": 0, "read_in_part": 30}
 
 

@@ -38,11 +38,11 @@ def world(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def banks(world) -> dict[str, FeatureBank]:
-    found = {}
+    feature_banks = {}
     for side in ("speech", "text"):
         path = load(world[side], "cpu").path(side)
-        found[side] = FeatureBank(path, replace(path.config.evaluation, captions=1))
-    return found
+        feature_banks[side] = FeatureBank(path, replace(path.config.evaluation, captions=1))
+    return feature_banks
 
 
 # Memorisation
@@ -123,11 +123,11 @@ def test_one_image_a_caption_has_no_diversity(banks, monkeypatch):
     mute = measure_diversity(bank)
     assert mute.numbers["within"] == pytest.approx(0, abs=1e-6) and mute.numbers["ratio"] < 1e-4
     for index, images in mute.images.items():  # the image that the report shows of the caption
-        own = bank.path.generate(
+        expected = bank.path.generate(
             bank.path.encode_text([bank.pack.caption(index).text]),
             [f"0 {caption_key(bank.pack, index)}"],
         )
-        assert abs(images[3].astype(int) - to_uint8(own.images[-1])[0]).max() <= 1
+        assert abs(images[3].astype(int) - to_uint8(expected.images[-1])[0]).max() <= 1
 
 
 def test_the_mean_distance_of_pairs_is_the_written_out_one():
@@ -195,10 +195,10 @@ def test_word_swaps_count_what_the_classifier_predicts(banks, side):
     bank.networks.classifier = classifier
     if side == "text":  # what it predicts for the captions' own images
         rows = np.searchsorted(bank.captions.generated, [swap.caption for swap in swaps])
-        own = {name: np.zeros((30, len(values))) for name, values in classifier.heads.items()}
+        probabilities = {name: np.zeros((30, len(values))) for name, values in classifier.heads.items()}
         for name, scores in classifier.predict(6, False).probabilities.items():
-            own[name][rows] = scores
-        bank.predictions_of_generated = Predictions(np.zeros((30, 1)), own)
+            probabilities[name][rows] = scores
+        bank.predictions_of_generated = Predictions(np.zeros((30, 1)), probabilities)
     measured = measure_word_swaps(bank, swaps, [1, 4])
     numbers = measured.numbers
     assert numbers["swap_accuracy"]["value"] == pytest.approx(4 / 6)
@@ -221,8 +221,8 @@ def test_the_image_before_a_swap_of_text_is_the_captions_own(banks):
     measured = measure_word_swaps(bank, swaps, [0, 2])
     for place in (0, 2):
         key = caption_key(bank.pack, swaps[place].caption)
-        own = bank.path.generate(bank.path.encode_text([swaps[place].text]), [key], bank.settings.seed)
-        assert abs(measured.examples[place][0].astype(int) - to_uint8(own.images[-1])[0]).max() <= 1
+        expected = bank.path.generate(bank.path.encode_text([swaps[place].text]), [key], bank.settings.seed)
+        assert abs(measured.examples[place][0].astype(int) - to_uint8(expected.images[-1])[0]).max() <= 1
 
 
 def test_a_caption_without_words_or_a_classifier_is_not_swapped(banks):
@@ -252,9 +252,9 @@ def encoding(length: int, seed: int) -> CaptionEncoding:
 def test_a_mixture_ends_at_the_captions_and_moves_evenly():
     first, second = encoding(3, 0), encoding(7, 1)
     for part, end in ((0.0, first), (1.0, second)):
-        found = between(first, second, part)
-        assert torch.equal(found.sequence, end.sequence) and torch.equal(found.mask, end.mask)
-        assert torch.allclose(found.sentence, end.sentence)
+        mixture = between(first, second, part)
+        assert torch.equal(mixture.sequence, end.sequence) and torch.equal(mixture.mask, end.mask)
+        assert torch.allclose(mixture.sentence, end.sentence)
     half = between(first, second, 0.5)
     middle = first.sentence + second.sentence
     length = (first.sentence.norm() + second.sentence.norm()) / 2  # as `generate --interpolate` keeps it

@@ -37,8 +37,8 @@ def test_noise_is_as_loud_as_the_ratio_says_and_goes_around():
     noise = torch.randn(300, generator=torch.Generator().manual_seed(0))
     for ratio in (20, 0):
         added = add_noise(speech, noise, ratio, 250) - speech
-        found = 10 * torch.log10(speech.square().mean() / added.square().mean())
-        assert found.item() == pytest.approx(ratio, abs=1e-3)
+        measured_ratio = 10 * torch.log10(speech.square().mean() / added.square().mean())
+        assert measured_ratio.item() == pytest.approx(ratio, abs=1e-3)
     assert torch.allclose(added[:10] / added[0], noise[250:260] / noise[250], atol=1e-4)
     assert torch.allclose(added[50:60], added[350:360], atol=1e-6)  # around after 300 samples
 
@@ -98,17 +98,18 @@ def test_every_condition_is_measured_and_the_clean_one_is_that_of_evaluate(
         "seen speakers",
         "unseen speakers",
     ]
-    told = {
+    accuracies = {
         (line["metric"], line["of"]): line["value"]
         for line in evaluate(world["speech"], ["attribute_accuracy"])
     }
     clean = rows["clean"]["attribute_accuracy"]
-    assert clean["value"] == pytest.approx(told["attribute_accuracy", "run"], abs=0.02)  # float16 in the pack
+    # float16 in the pack
+    assert clean["value"] == pytest.approx(accuracies["attribute_accuracy", "run"], abs=0.02)
     assert "difference" not in clean and rows["voice de"]["reference"] == "resynthesised"
     for name in ("noise at 0 dB", "room", "speed 1.2"):
-        found = rows[name]["recall@1"]
-        change = found["value"] - rows["clean"]["recall@1"]["value"]
-        assert found["difference"]["value"] == pytest.approx(change) and rows[name]["captions"] == 60
+        recall = rows[name]["recall@1"]
+        change = recall["value"] - rows["clean"]["recall@1"]["value"]
+        assert recall["difference"]["value"] == pytest.approx(change) and rows[name]["captions"] == 60
     assert rows["seen speakers"]["captions"] == rows["unseen speakers"]["captions"] == 30
     assert (table.parent / "chart.svg").read_text().count("<circle") == 9
     told_by = json.loads((table.parent / "results.json").read_text())
@@ -138,9 +139,9 @@ def test_an_exported_model_is_measured_on_data_that_it_is_given_as_it_hears(worl
     words += ["evaluation.captions=2", f"evaluation.cache={tmp_path / 'features'}"]
     of_run = measure_robustness(world["speech"], overrides=["evaluation.captions=2"])
     of_model = measure_robustness(model, overrides=words)
-    for own, same in zip(of_run["rows"], of_model["rows"], strict=True):
-        assert own["name"] == same["name"] and own["captions"] == same["captions"]
-        expected = own["attribute_accuracy"]["value"]
+    for run_row, same in zip(of_run["rows"], of_model["rows"], strict=True):
+        assert run_row["name"] == same["name"] and run_row["captions"] == same["captions"]
+        expected = run_row["attribute_accuracy"]["value"]
         assert same["attribute_accuracy"]["value"] == pytest.approx(expected, abs=1e-4)
 
     manifest = tmp_path / "words.jsonl"
@@ -182,11 +183,12 @@ def test_photographs_without_attributes_are_measured_by_their_classes(tmp_path, 
     runs = write_world(tmp_path, classifier_steps=5, attributes=False)
     table = report_robustness(runs["speech"])
     rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
-    told = {
+    metrics = {
         (line["metric"], line["of"]): line["value"]
         for line in evaluate(runs["speech"], ["class_retrieval_by_generated"])
     }
-    assert rows["clean"]["mAP"]["value"] == pytest.approx(told["mAP", "run"], abs=0.03)  # float16 in the pack
+    # float16 in the pack
+    assert rows["clean"]["mAP"]["value"] == pytest.approx(metrics["mAP", "run"], abs=0.03)
     assert "attribute_accuracy" not in rows["clean"] and "difference" in rows["resynthesised"]["mAP"]
     assert (
         "| condition | Recall@1 | change of Recall@1 | mAP | change of mAP | captions |" in table.read_text()
@@ -208,9 +210,9 @@ def test_recorded_captions_are_held_against_the_same_captions(world, tmp_path, m
     write_manifest(tmp_path / "recorded.jsonl", recorded)
     table = report_robustness(world["speech"], tmp_path / "out", recordings=tmp_path / "recorded.jsonl")
     rows = {row["name"]: row for row in json.loads((table.parent / "results.json").read_text())["rows"]}
-    found = rows["recorded"]
-    assert found["captions"] == len(tests) // 2 and found["reference"] == "clean"
-    assert rows["clean"]["captions"] > found["captions"]
+    recorded_row = rows["recorded"]
+    assert recorded_row["captions"] == len(tests) // 2 and recorded_row["reference"] == "clean"
+    assert rows["clean"]["captions"] > recorded_row["captions"]
 
     write_manifest(tmp_path / "same.jsonl", tests)  # the data's own recordings are nobody's
     with pytest.raises(InputError, match="found none in .*same.jsonl"):
@@ -265,7 +267,7 @@ def test_word_swaps_are_measured_in_each_familys_voices(world, tmp_path, monkeyp
         monkeypatch.setattr(robustness, name, ())
     root = world["speech"].parents[1] / "birds"
     tests = [each for each in read_manifest(root / "manifest.jsonl") if each.split == "test"]
-    own = {image.id: image.captions for image in tests}
+    captions_by_image = {image.id: image.captions for image in tests}
     spoken = [
         replace(image, captions=tuple(replace(each, speaker="piper/a") for each in image.captions))
         for image in tests
@@ -277,7 +279,7 @@ def test_word_swaps_are_measured_in_each_familys_voices(world, tmp_path, monkeyp
     for place, image in enumerate(unspoken):
         captions = list(image.captions)
         for number, caption in enumerate(captions):
-            before = own[image.id][number]
+            before = captions_by_image[image.id][number]
             if caption.audio is not None:
                 assert caption == before
                 continue

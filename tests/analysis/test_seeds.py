@@ -36,10 +36,10 @@ def runs() -> dict[str, list[Score]]:
 
 def test_the_exchange_of_pairs_is_scipys():
     values = np.random.default_rng(0).normal(0.3, 1.0, 11)
-    found = stats.permutation_test(
+    scipy_test = stats.permutation_test(
         (values, np.zeros(11)), lambda a, b: np.mean(a - b), permutation_type="samples", n_resamples=np.inf
     )
-    assert exchange_test(values, np.arange(11)) == pytest.approx(found.pvalue)
+    assert exchange_test(values, np.arange(11)) == pytest.approx(scipy_test.pvalue)
     assert exchange_test(np.abs(values), np.arange(11)) == pytest.approx(2 / 2**11)
     assert exchange_test(np.zeros(5), np.arange(5)) == 1.0
 
@@ -61,32 +61,32 @@ def test_many_classes_are_sampled_near_the_exact_p():
 
 def test_the_exchange_of_runs_is_scipys():
     first, second = [0.5, 0.52, 0.49], [0.55, 0.56, 0.51, 0.6]
-    found = stats.permutation_test(
+    scipy_test = stats.permutation_test(
         (first, second), lambda a, b: abs(np.mean(a) - np.mean(b)), alternative="greater"
     )
-    assert label_test(first, second) == pytest.approx(found.pvalue)
+    assert label_test(first, second) == pytest.approx(scipy_test.pvalue)
     assert label_test([1, 2, 3], [4, 5, 6]) == pytest.approx(0.1)  # the least that three and three can give
 
 
 def test_one_run_a_side_is_the_paired_difference(runs):
     speech, text = runs["speech"][0], runs["text"][0]
-    found = difference([speech], [text], CLASSES)
+    comparison = difference([speech], [text], CLASSES)
     expected = paired_difference(speech.values, text.values, speech.clusters, speech.weights)
-    assert found["speech_minus_text"] == pytest.approx(expected.value)
-    assert found["interval95"] == pytest.approx(list(expected.interval95))
-    assert found["n"] == expected.n == CLASSES * EACH
-    assert found["permutation_p"] < 0.05 and "permutation_p_runs" not in found
+    assert comparison["speech_minus_text"] == pytest.approx(expected.value)
+    assert comparison["interval95"] == pytest.approx(list(expected.interval95))
+    assert comparison["n"] == expected.n == CLASSES * EACH
+    assert comparison["permutation_p"] < 0.05 and "permutation_p_runs" not in comparison
 
 
 def test_several_runs_widen_the_interval_by_their_own_luck(runs):
-    means = {side: np.mean([run.values for run in found], 0) for side, found in runs.items()}
+    means = {side: np.mean([run.values for run in scores], 0) for side, scores in runs.items()}
     first = runs["speech"][0]
     narrow = paired_difference(means["speech"], means["text"], first.clusters, first.weights)
-    found = difference(runs["speech"], runs["text"], CLASSES)
-    assert found["speech_minus_text"] == pytest.approx(narrow.value)
-    low, high = found["interval95"]
+    comparison = difference(runs["speech"], runs["text"], CLASSES)
+    assert comparison["speech_minus_text"] == pytest.approx(narrow.value)
+    low, high = comparison["interval95"]
     assert low < narrow.interval95[0] and narrow.interval95[1] < high < 0
-    assert found["permutation_p_runs"] == label_test(
+    assert comparison["permutation_p_runs"] == label_test(
         [run.value for run in runs["speech"]], [run.value for run in runs["text"]]
     )
 
@@ -94,11 +94,11 @@ def test_several_runs_widen_the_interval_by_their_own_luck(runs):
 def test_pooled_scores_are_means_and_name_their_runs(runs):
     sides = [{"accuracy": [run, Score("accuracy", 0.1, {}, of="chance")]} for run in runs["speech"]]
     assert pool(sides[:1], CLASSES) is sides[0]
-    found, chance = pool(sides, CLASSES)["accuracy"]
-    assert found.value == pytest.approx(np.mean([run.value for run in runs["speech"]]))
-    assert found.values == pytest.approx(np.mean([run.values for run in runs["speech"]], 0))
-    assert found.interval95[0] < found.value < found.interval95[1]
-    assert found.note.startswith("mean of 3 runs: ") and f"{runs['speech'][1].value:.3f}" in found.note
+    pooled, chance = pool(sides, CLASSES)["accuracy"]
+    assert pooled.value == pytest.approx(np.mean([run.value for run in runs["speech"]]))
+    assert pooled.values == pytest.approx(np.mean([run.values for run in runs["speech"]], 0))
+    assert pooled.interval95[0] < pooled.value < pooled.interval95[1]
+    assert pooled.note.startswith("mean of 3 runs: ") and f"{runs['speech'][1].value:.3f}" in pooled.note
     assert (chance.value, chance.of, chance.note) == (0.1, "chance", "")
 
 
@@ -109,10 +109,10 @@ def test_a_distance_has_its_interval_through_its_statistic():
 
         return Score("kid", scale * 4.0, {"generated": 45}, interval95=(0.0, 1.0), statistic=statistic)
 
-    found = difference([made(2.0), made(2.0)], [made(1.0)], CLASSES)
-    assert found["speech_minus_text"] == pytest.approx(4.0) and found["n"] == 45
-    low, high = found["interval95"]
-    assert 0 < low < 4 < high and "permutation_p" not in found
+    comparison = difference([made(2.0), made(2.0)], [made(1.0)], CLASSES)
+    assert comparison["speech_minus_text"] == pytest.approx(4.0) and comparison["n"] == 45
+    low, high = comparison["interval95"]
+    assert 0 < low < 4 < high and "permutation_p" not in comparison
     assert (
         difference([Score("fid", 3.0, {"generated": 4})], [Score("fid", 2.0, {"generated": 4})], CLASSES)
         is None

@@ -110,9 +110,9 @@ def test_next_seeds_follow_the_largest():
 
 def test_each_seed_gives_the_image_of_the_generate_command(model, answer, speech, tmp_path):
     for side, given in zip(answer.modalities, ("--speech", "--text"), strict=True):
-        told = str(speech) if given == "--speech" else SENTENCES[0]
+        argument = str(speech) if given == "--speech" else SENTENCES[0]
         for generated, seed in zip(side.generated_images, (4, 1), strict=True):
-            words = ["--model", str(model.origin), given, told, "--seed", str(seed), "--device", "cpu"]
+            words = ["--model", str(model.origin), given, argument, "--seed", str(seed), "--device", "cpu"]
             cli.main(["generate", *words, "--output", str(tmp_path / "x.png")])
             assert generated.seed == seed
             assert np.array_equal(generated.stages[-1], np.asarray(Image.open(tmp_path / "x.png")))
@@ -287,9 +287,9 @@ def test_the_archive_holds_every_image_and_generates_it_again(model, answer, fol
     settings = json.loads((tmp_path / "settings.json").read_text())
     assert settings["seeds"] == [4, 1] and settings["text"] == SENTENCES[0] and settings["model"] == "model"
     assert settings["steps"] == {"speech": 7, "text": 7} and len(settings["images"]) == 2 * 2 * 3
-    for told in settings["images"]:
-        image = np.asarray(Image.open(tmp_path / told["file"]))
-        assert image.shape == (told["pixels"], told["pixels"], 3)
+    for image_entry in settings["images"]:
+        image = np.asarray(Image.open(tmp_path / image_entry["file"]))
+        assert image.shape == (image_entry["pixels"], image_entry["pixels"], 3)
     monkeypatch.chdir(tmp_path)
     for command, side in zip(settings["commands"][::2], answer.modalities, strict=True):
         _, *words = shlex.split(command)
@@ -345,8 +345,8 @@ def test_a_port_that_is_taken_is_refused(monkeypatch, folder):
 
 
 def test_sentences_name_no_file_of_the_server():
-    told = "/tmp/a/x.wav: expected speech, found silence in /tmp/a/x.wav: record it again"
-    assert as_sentence(told, "/tmp/a/x.wav") == (
+    message = "/tmp/a/x.wav: expected speech, found silence in /tmp/a/x.wav: record it again"
+    assert as_sentence(message, "/tmp/a/x.wav") == (
         "Expected speech, found silence in the recording: record it again."
     )
     assert as_sentence("expected words!", None) == "Expected words!"

@@ -125,9 +125,9 @@ def nothing_came_from_elsewhere(page):
     for entry in page.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":
-            found = urlsplit(message["params"]["request"]["url"])
-            if found.scheme not in ("data", "blob", "chrome"):
-                hosts.add(found.hostname)
+            url = urlsplit(message["params"]["request"]["url"])
+            if url.scheme not in ("data", "blob", "chrome"):
+                hosts.add(url.hostname)
     assert hosts == {"127.0.0.1"}
     assert not [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
 

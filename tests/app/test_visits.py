@@ -78,13 +78,15 @@ def test_examples_are_those_of_the_model_or_beside_all_models(examples, folder, 
         ("one", SENTENCES[0], "voice one"),
         ("two", SENTENCES[0], "voice two"),
     ]
-    own = tmp_path / "mine" / "examples"
-    own.mkdir(parents=True)
-    soundfile.write(own / "a.wav", np.zeros(900), 8000)
-    (own / "examples.jsonl").write_text('{"audio": "a.wav", "text": null}\n\n' * (MOST + 2))
-    found = find_examples(tmp_path / "mine")
-    assert {(each.name, each.text, each.rate, len(each.samples)) for each in found} == {("a", "", 8000, 900)}
-    assert len(found) <= MOST and find_examples(tmp_path) == []
+    examples_folder = tmp_path / "mine" / "examples"
+    examples_folder.mkdir(parents=True)
+    soundfile.write(examples_folder / "a.wav", np.zeros(900), 8000)
+    (examples_folder / "examples.jsonl").write_text('{"audio": "a.wav", "text": null}\n\n' * (MOST + 2))
+    model_examples = find_examples(tmp_path / "mine")
+    assert {(each.name, each.text, each.rate, len(each.samples)) for each in model_examples} == {
+        ("a", "", 8000, 900)
+    }
+    assert len(model_examples) <= MOST and find_examples(tmp_path) == []
 
 
 def test_a_broken_list_of_examples_is_one_line(tmp_path):
@@ -128,10 +130,10 @@ def test_nothing_stale_stays_under_an_error(visits, wrong):
         assert "s2i-failure" in status and shown == "" and archive == gradio.update(visible=False)
 
 
-@pytest.mark.parametrize(("typed", "told"), [("", "empty text"), ("...", "'...'")])
-def test_nothing_stale_stays_under_words_that_can_not_be_spoken(visits, typed, told):
+@pytest.mark.parametrize(("typed", "message"), [("", "empty text"), ("...", "'...'")])
+def test_nothing_stale_stays_under_words_that_can_not_be_spoken(visits, typed, message):
     status, shown, archive, sound = visits.speak(typed)
-    assert "s2i-failure" in status and told in unescape(status) and shown == ""
+    assert "s2i-failure" in status and message in unescape(status) and shown == ""
     assert archive == gradio.update(visible=False) and sound == gradio.skip()
     status, shown, archive, (rate, samples) = visits.speak("a red bird")
     assert (status, shown, archive) == ("", gradio.skip(), gradio.skip()) and len(samples) > rate // 2
@@ -264,12 +266,12 @@ def test_the_address_forgets_all_that_an_earlier_answer_put_there():
 def test_commands_work_from_the_repositorys_root(model, tmp_path, monkeypatch):
     """Those of a shipped model name it from there, those of another its whole path."""
     request = Request(None, SENTENCES[0], (4,))
-    (told,) = commands(request, ["text"], ROOT / "checkpoints" / "painted_birds")
-    assert shlex.split(told)[:4] == ["s2i", "generate", "--model", "checkpoints/painted_birds"]
+    (command,) = commands(request, ["text"], ROOT / "checkpoints" / "painted_birds")
+    assert shlex.split(command)[:4] == ["s2i", "generate", "--model", "checkpoints/painted_birds"]
     assert from_root(ROOT / "checkpoints" / "examples" / "piper.flac") == "checkpoints/examples/piper.flac"
-    (told,) = commands(request, ["text"], model.origin)
+    (command,) = commands(request, ["text"], model.origin)
     monkeypatch.chdir(tmp_path)
-    _, *words = shlex.split(told)
+    _, *words = shlex.split(command)
     words.remove("--stages")
     cli.main([*words, "--device", "cpu"])
     (side,) = Studio(model).answer(request).modalities
@@ -319,6 +321,6 @@ def test_the_model_says_what_it_knows(model):
         name: replace(path, config=replace(path.config, data=replace(path.config.data, subject="<birds>")))
         for name, path in model.paths.items()
     }
-    told = heading(replace(model, paths=paths))
-    assert "It knows &lt;birds&gt;, and nothing else." in told
+    page_heading = heading(replace(model, paths=paths))
+    assert "It knows &lt;birds&gt;, and nothing else." in page_heading
     assert "Click an example" in welcome(model, True) and "Click" not in welcome(model, False)

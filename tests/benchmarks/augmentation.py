@@ -31,9 +31,9 @@ from s2i.data.sampler import BucketSampler  # noqa: E402
 BATCH, BATCHES = 64, 4
 
 
-def load(pack: Pack, parts: AugmentConfig | None, rounds: int) -> tuple[float, float]:
+def load(pack: Pack, config: AugmentConfig | None, rounds: int) -> tuple[float, float]:
     """Milliseconds and frames of one caption that is loaded with its image."""
-    augmentation = None if parts is None else SpeechAugmentation(parts, AudioConfig())
+    augmentation = None if config is None else SpeechAugmentation(config, AudioConfig())
     dataset = CaptionedImages(pack, 0, pack.packed_size, "speech", augmentation=augmentation)
     seconds = frames = 0.0
     for key in islice(BucketSampler(dataset, BATCH, seed=0), BATCHES):
@@ -49,8 +49,8 @@ def load(pack: Pack, parts: AugmentConfig | None, rounds: int) -> tuple[float, f
 
 def always(*names: str) -> AugmentConfig:
     """Each of these parts in every recording."""
-    parts = AugmentConfig()
-    return replace(parts, **{name: replace(getattr(parts, name), probability=1.0) for name in names})
+    config = AugmentConfig()
+    return replace(config, **{name: replace(getattr(config, name), probability=1.0) for name in names})
 
 
 def main() -> None:
@@ -61,9 +61,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="of which the fastest counts (default: 10)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    pack, parts = Pack(given.pack), AugmentConfig()
-    names = [item.name for item in fields(parts)]
-    settings = {"normalised anew, no part": parts} | {name: always(name) for name in names}
+    pack, config = Pack(given.pack), AugmentConfig()
+    names = [item.name for item in fields(config)]
+    settings = {"normalised anew, no part": config} | {name: always(name) for name in names}
     settings["all parts, always"] = always(*names)
     if given.config:
         settings[given.config] = load_config(given.config).data.augment

@@ -125,7 +125,7 @@ def benchmark(config: Config, steps: int, rounds: int) -> None:
         folder = Path(name)
         config = prepared(config, folder, steps)
         encoder = folder / "speech encoder fp32 0"  # the GAN's, in both precisions
-        parts: dict[str, tuple[Callable[[Config], Path], Config]] = {
+        trainings: dict[str, tuple[Callable[[Config], Path], Config]] = {
             "speech encoder": (train_encoder, replace(config, modality="speech")),
             "text encoder": (train_encoder, replace(config, modality="text")),
             "classifier": (train_classifier, config),
@@ -134,7 +134,7 @@ def benchmark(config: Config, steps: int, rounds: int) -> None:
                 replace(config, modality="speech", gan=replace(config.gan, encoder=str(encoder))),
             ),
         }
-        for part, (train, of) in parts.items():
+        for part, (train, of) in trainings.items():
             best = dict.fromkeys(PRECISIONS, (math.inf, math.inf))
             for number in range(rounds):
                 for kind in PRECISIONS:

@@ -38,14 +38,14 @@ COMMANDS = (
 @pytest.fixture
 def calls(monkeypatch) -> list:
     """Stands in for what the commands call; holds (name, arguments, options) of each call."""
-    found: list = []
+    recorded_calls: list = []
     known = {"by_class": types.SimpleNamespace(procedure="how by_class is done")}
     # Before the fakes below: it imports what they replace.
     monkeypatch.setattr("s2i.evaluation.protocols.registry.PROTOCOLS", known)
 
     def stand_in(module: str, name: str, result=None, **others) -> None:
         def call(*arguments, **options):
-            found.append((name, arguments, options))
+            recorded_calls.append((name, arguments, options))
             return result
 
         fake = types.ModuleType(module)
@@ -78,7 +78,7 @@ def calls(monkeypatch) -> list:
     )
     stand_in("s2i.reports.compare", "compare")
     stand_in("s2i.reports.export", "export")
-    return found
+    return recorded_calls
 
 
 @pytest.fixture
@@ -288,10 +288,10 @@ def test_the_version_is_the_packages_own(capsys):
     assert capsys.readouterr().out.startswith(f"s2i {s2i.__version__}")
     setup = Path(s2i.__file__).parents[1] / "setup.py"
     if setup.is_file():
-        told = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, setup, "--version"], cwd=setup.parent, capture_output=True, text=True, check=True
         )
-        assert told.stdout.split()[-1] == s2i.__version__
+        assert completed.stdout.split()[-1] == s2i.__version__
 
 
 def test_a_shell_completes_verbs_options_and_files(capsys, tmp_path, monkeypatch):

@@ -76,13 +76,13 @@ def children(process: subprocess.Popen) -> list[int]:
 
 
 def test_a_killed_loader_process_ends_the_training_in_one_line(training):
-    found = children(training)
-    os.kill(found[0], signal.SIGKILL)
+    process_ids = children(training)
+    os.kill(process_ids[0], signal.SIGKILL)
     _, output = training.communicate(timeout=60)
     *_, last = output.decode().splitlines()
     assert training.returncode == BAD_INPUT and "Traceback" not in output.decode()
     assert last.startswith("s2i: error: expected every loader process to live")
-    for number in found:
+    for number in process_ids:
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
 

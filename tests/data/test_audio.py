@@ -208,9 +208,9 @@ def test_an_offset_is_removed_before_the_rate_changes(tmp_path, rate):
     voice = 0.1 * np.sin(2 * np.pi * 300 * np.arange(rate) / rate)
     soundfile.write(tmp_path / "clean.wav", voice, rate, subtype="FLOAT")
     soundfile.write(tmp_path / "offset.wav", voice + 0.3, rate, subtype="FLOAT")
-    clean, found = (load_waveform(tmp_path / f"{name}.wav", CONFIG) for name in ("clean", "offset"))
-    assert (clean - found).abs().max() < 1e-5
-    assert (features(clean, CONFIG) - features(found, CONFIG)).abs().max() < 0.02
+    clean, with_offset = (load_waveform(tmp_path / f"{name}.wav", CONFIG) for name in ("clean", "offset"))
+    assert (clean - with_offset).abs().max() < 1e-5
+    assert (features(clean, CONFIG) - features(with_offset, CONFIG)).abs().max() < 0.02
 
 
 def test_a_small_offset_keeps_its_bits(tmp_path):
@@ -241,8 +241,8 @@ def test_channels_in_opposite_phase_are_heard_by_the_loudest(tmp_path, capsys, w
     voice, random = 0.4 * speech_like(9000).numpy(), np.random.default_rng(0)
     channels = np.stack([weight * voice + 2e-3 * random.normal(size=9000) for weight in weights], axis=1)
     soundfile.write(tmp_path / "stereo.wav", channels + offset, 22050, subtype="FLOAT")
-    found = load_waveform(tmp_path / "stereo.wav", CONFIG).numpy()
-    assert abs(np.corrcoef(found, voice)[0, 1]) > 0.99 and found.std() > 0.9 * voice.std()
+    waveform = load_waveform(tmp_path / "stereo.wav", CONFIG).numpy()
+    assert abs(np.corrcoef(waveform, voice)[0, 1]) > 0.99 and waveform.std() > 0.9 * voice.std()
     said = capsys.readouterr().err
     assert "cancel each other out" in said and "stereo.wav" in said and said.count("\n") == 1
 
@@ -251,6 +251,6 @@ def test_channels_that_agree_or_differ_are_mixed_without_a_word(tmp_path, capsys
     voice, random = loud_enough(speech_like(9000).numpy(), 0.12), np.random.default_rng(0)
     for other in (voice, 0 * voice, 0.3 * voice, 0.1 * random.normal(size=9000)):
         soundfile.write(tmp_path / "a.wav", np.stack([voice, other], axis=1), 22050, subtype="FLOAT")
-        found = load_waveform(tmp_path / "a.wav", CONFIG).numpy()
-        assert np.abs(found - (voice + other) / 2).max() < 1e-3
+        waveform = load_waveform(tmp_path / "a.wav", CONFIG).numpy()
+        assert np.abs(waveform - (voice + other) / 2).max() < 1e-3
     assert capsys.readouterr().err == ""

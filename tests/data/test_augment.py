@@ -36,8 +36,8 @@ NO_TIMING = Timing(np.float64(1), np.int64(0), np.int64(0), np.int64(0))
 
 def with_parts(*names: str) -> AugmentConfig:
     """Each of these parts always."""
-    parts = AugmentConfig()
-    return replace(parts, **{name: replace(getattr(parts, name), probability=1.0) for name in names})
+    config = AugmentConfig()
+    return replace(config, **{name: replace(getattr(config, name), probability=1.0) for name in names})
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def difference(power: np.ndarray, waveform: torch.Tensor) -> tuple[float, float]
     return float(apart.mean()), float(np.sqrt((apart**2).mean()))
 
 
-def augment(parts: AugmentConfig, log_mels: np.ndarray, seed: int = 0, least: int = 1) -> torch.Tensor:
-    made = SpeechAugmentation(parts, AUDIO, least)
+def augment(config: AugmentConfig, log_mels: np.ndarray, seed: int = 0, least: int = 1) -> torch.Tensor:
+    made = SpeechAugmentation(config, AUDIO, least)
     timing = made.sample_timing(np.random.default_rng(seed), 1).of(0)
     return made(log_mels, timing, np.random.default_rng(seed), lambda random: log_mels[::-1])
 
@@ -216,11 +216,11 @@ def test_gain_matters_only_where_the_floor_is(spoken):
 
 @pytest.mark.parametrize("frames", [1, 2, 30])
 def test_anything_can_be_augmented_and_stays_long_enough(frames):
-    parts = with_parts(*PARTS)
+    config = with_parts(*PARTS)
     silent = np.full((frames, 40), np.log(FLOOR), np.float32)
     for seed in range(5):
         for mel in (silent, np.random.default_rng(seed).standard_normal((frames, 40)).astype(np.float32)):
-            made = augment(parts, mel, seed, least=20)
+            made = augment(config, mel, seed, least=20)
             assert torch.isfinite(made).all() and len(made) >= min(frames, 20)
 
 
@@ -303,6 +303,6 @@ def test_strengths_are_kept_where_only_a_probability_is_given(tmp_path):
     file.write_text(
         "data: {augment: {rate: {probability: 0.5}, noise: {probability: 0.2, least_ratio: 0}}}\n"
     )
-    parts = load_config(file).data.augment
-    assert parts.rate == AugmentPart(0.5, AugmentConfig().rate.strength)
-    assert parts.noise == NoisePart(0.2, 0.0)
+    config = load_config(file).data.augment
+    assert config.rate == AugmentPart(0.5, AugmentConfig().rate.strength)
+    assert config.noise == NoisePart(0.2, 0.0)

@@ -76,7 +76,7 @@ def test_images_are_crops_of_the_packed_image_mirrored_or_not(pack):
     for batch in islice(endless_batches(speech(pack), batch_size=13, seed=1), 6):
         for image, index in zip(batch.images, batch.image_ids, strict=True):
             whole = to_tensor(torch.from_numpy(np.array(pack.images[int(index)])))
-            found = [
+            crops = [
                 (top, left, flipped)
                 for top in range(4)
                 for left in range(4)
@@ -85,8 +85,8 @@ def test_images_are_crops_of_the_packed_image_mirrored_or_not(pack):
                     image, (whole.flip(-1) if flipped else whole)[:, top : top + 16, left : left + 16]
                 )
             ]
-            assert len(found) == 1
-            seen.update(found)
+            assert len(crops) == 1
+            seen.update(crops)
     assert len(seen) > 20  # of 32 ways
 
 
@@ -177,8 +177,8 @@ def test_batches_of_several_processes_make_up_the_batch_of_one(pack):
     one = islice(endless_batches(speech(pack), batch_size=6, seed=1), 9)
     ranks = [endless_batches(speech(pack), batch_size=3, seed=1, rank=rank, world=2) for rank in (0, 1)]
     for batch in one:
-        parts = [next(rank) for rank in ranks]
-        assert sorted(torch.cat([part.captions for part in parts]).tolist()) == sorted(
+        rank_batches = [next(rank) for rank in ranks]
+        assert sorted(torch.cat([part.captions for part in rank_batches]).tolist()) == sorted(
             batch.captions.tolist()
         )
 

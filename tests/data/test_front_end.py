@@ -98,9 +98,14 @@ def tone(samples: int) -> torch.Tensor:
 
 def test_settings_become_those_of_the_network(tmp_path):
     (tmp_path / "a.yaml").write_text("audio: {front_end: WAV2VEC2_XLSR53, layer: 9, sample_rate: 8000}")
-    found = load_config(tmp_path / "a.yaml").audio
-    assert (found.sample_rate, found.mel_bins, found.window, found.hop) == (16000, 1024, 0.025, 0.02)
-    assert found.layer == 9 and with_front_end(found) == found
+    audio_config = load_config(tmp_path / "a.yaml").audio
+    assert (audio_config.sample_rate, audio_config.mel_bins, audio_config.window, audio_config.hop) == (
+        16000,
+        1024,
+        0.025,
+        0.02,
+    )
+    assert audio_config.layer == 9 and with_front_end(audio_config) == audio_config
     assert with_front_end(AudioConfig()) == AudioConfig()
 
 
@@ -135,13 +140,13 @@ def test_features_are_those_of_the_chosen_layer(weights, name, make, settings):
     assert layers[1].shape == (1, frames, 16)
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    found = features(waveform, config)
-    assert torch.equal(torch.get_rng_state(), state) and not found.requires_grad
-    assert torch.allclose(found, layers[1][0], atol=1e-5)
+    activations = features(waveform, config)
+    assert torch.equal(torch.get_rng_state(), state) and not activations.requires_grad
+    assert torch.allclose(activations, layers[1][0], atol=1e-5)
     last = features(waveform, replace(config, layer=0))
-    assert torch.allclose(last, layers[2][0], atol=1e-5) and not torch.allclose(last, found, atol=1e-2)
+    assert torch.allclose(last, layers[2][0], atol=1e-5) and not torch.allclose(last, activations, atol=1e-2)
     both = features(torch.stack([waveform, waveform.flip(0)]), config)
-    assert torch.equal(both[0], found)
+    assert torch.equal(both[0], activations)
     assert features(waveform, replace(config, cmvn=True)).mean(0).abs().max() < 1e-5
 
 
@@ -390,9 +395,11 @@ def test_a_class_of_another_package_gives_features_and_settings(tmp_path):
     audio = load_config(tmp_path / "a.yaml").audio
     assert (audio.sample_rate, audio.mel_bins, audio.window, audio.hop) == (8000, 2, 0.02, 0.01)
     level = torch.cat([torch.full((800,), 0.1), torch.full((800,), -0.3)])
-    found = features(level, audio)
-    assert found.shape == (19, 2)
-    assert torch.allclose(found[:9], torch.tensor(0.1)) and torch.allclose(found[10:], torch.tensor(0.3))
+    envelope = features(level, audio)
+    assert envelope.shape == (19, 2)
+    assert torch.allclose(envelope[:9], torch.tensor(0.1)) and torch.allclose(
+        envelope[10:], torch.tensor(0.3)
+    )
     with pytest.raises(InputError, match="one window of speech .160 samples., found 100"):
         features(level[:100], audio)
 

@@ -101,8 +101,8 @@ DEEP = {
 )
 def test_an_image_of_more_than_8_bits_keeps_its_greys(tmp_path, name, order):
     (tmp_path / "deep.tif").write_bytes(tiff(*DEEP[name], order))
-    found = np.asarray(load_image(tmp_path / "deep.tif"))
-    assert (found == ramp()[:, :, None]).all()
+    pixels = np.asarray(load_image(tmp_path / "deep.tif"))
+    assert (pixels == ramp()[:, :, None]).all()
 
 
 @pytest.mark.parametrize(("name", "order"), [("uint16", "<"), ("float", "<"), ("float", ">")])
@@ -210,9 +210,9 @@ def test_what_is_transparent_lies_on_white(tmp_path, form):
     else:
         options |= {"exact": True} if suffix == "webp" else {}
     image.save(path, **options)
-    found = np.asarray(load_image(path))
-    assert (found[0, 0] == 255).all() and (
-        found[5, 5] == ((23, 23, 23) if mode == "LA" else (0, 0, 200))
+    loaded_pixels = np.asarray(load_image(path))
+    assert (loaded_pixels[0, 0] == 255).all() and (
+        loaded_pixels[5, 5] == ((23, 23, 23) if mode == "LA" else (0, 0, 200))
     ).all()
 
 

@@ -92,7 +92,7 @@ def test_a_manifest_that_cannot_be_made_leaves_the_old_one(tmp_path):
 
     with pytest.raises(RuntimeError):
         write_manifest(tmp_path / "m.jsonl", broken())
-    assert [found.id for found in read_manifest(tmp_path / "m.jsonl")] == ["1"]
+    assert [record.id for record in read_manifest(tmp_path / "m.jsonl")] == ["1"]
     assert [file.name for file in tmp_path.iterdir()] == ["m.jsonl"]
 
 

@@ -33,8 +33,8 @@ def test_every_line_comes_back_letter_by_letter(tmp_path_factory, lines, end):
 def test_numbers_of_sentences_are_those_of_their_lines(tmp_path):
     sentences = [f"a red{separator}bird" for separator in SEPARATORS] + ["a green bird"]
     (tmp_path / "a.txt").write_bytes("\r\n".join([*sentences, ""]).encode())
-    found = generate_many._read(tmp_path / "a.txt", tmp_path, {"text"})
-    assert [(sentence.name, sentence.text) for sentence in found] == [
+    parsed_sentences = generate_many._read(tmp_path / "a.txt", tmp_path, {"text"})
+    assert [(sentence.name, sentence.text) for sentence in parsed_sentences] == [
         (str(number), text) for number, text in enumerate(sentences, 1)
     ]
 

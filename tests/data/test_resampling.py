@@ -24,18 +24,18 @@ def test_the_filter_worked_out_anew_is_torchaudios(monkeypatch, rate, wanted):
     monkeypatch.setattr(resampling, "LARGEST_KERNEL", 0)
     waveform = torch.rand(12345, generator=torch.Generator().manual_seed(0)) - 0.5
     expected = published(waveform, rate, wanted)
-    found = resample(waveform, rate, wanted)
-    assert found.shape == expected.shape and (found - expected).abs().max() < 2e-5
+    resampled = resample(waveform, rate, wanted)
+    assert resampled.shape == expected.shape and (resampled - expected).abs().max() < 2e-5
 
 
 @pytest.mark.parametrize("rate", [7919, 16001, 22049, 22051, 44101, 88201, 176_401, 767_999, 1_000_003])
 def test_a_tone_keeps_its_pitch_and_its_place_at_any_rate(rate):
     seconds = 3
     tone = torch.sin(2 * torch.pi * 440 * torch.arange(seconds * rate, dtype=torch.float64) / rate)
-    found = resample(tone.float(), rate, 22050)
+    resampled = resample(tone.float(), rate, 22050)
     expected = torch.sin(2 * torch.pi * 440 * torch.arange(seconds * 22050, dtype=torch.float64) / 22050)
-    assert len(found) == seconds * 22050
-    assert (found - expected)[100:-100].abs().max() < 2e-3
+    assert len(resampled) == seconds * 22050
+    assert (resampled - expected)[100:-100].abs().max() < 2e-3
 
 
 @pytest.mark.parametrize("rate", [29_989, 96_001, 999_983])

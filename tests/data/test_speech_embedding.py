@@ -65,18 +65,18 @@ def test_each_step_is_what_the_unchanged_files_give_for_its_window(files, sample
         onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]) for file in files
     )
     waveform = syllables(samples)
-    found = features(waveform, AUDIO)
-    assert found.shape == (1 + samples // STEP, 96) and found.dtype == torch.float32
+    embeddings = features(waveform, AUDIO)
+    assert embeddings.shape == (1 + samples // STEP, 96) and embeddings.dtype == torch.float32
     silence = np.zeros(SAMPLES // 2, np.float32)
     padded = np.concatenate([silence, 32767 * waveform.numpy(), silence])
     (decibels,) = spectrum.run(None, {"input": padded[None]})
     mel = decibels[0, 0] / 10 + 2
-    for step, row in enumerate(found):
+    for step, row in enumerate(embeddings):
         (expected,) = embedding.run(None, {"input_1": mel[None, 8 * step : 8 * step + 76, :, None]})
         assert np.allclose(row, expected.ravel(), atol=1e-3)
-    assert found.std() > 1
+    assert embeddings.std() > 1
     both = features(torch.stack([waveform, waveform.flip(0)]), AUDIO)
-    assert torch.equal(both[0], found)
+    assert torch.equal(both[0], embeddings)
 
 
 def test_a_step_hears_its_own_window_and_nothing_else(files):

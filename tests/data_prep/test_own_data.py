@@ -222,11 +222,11 @@ def test_recordings_without_text_go_all_the_way_to_a_report(tmp_path):
     lines = evaluate(made / "gan")
     assert {line["modality"] for line in lines} == {"speech"}
     main(["report", str(made / "gan"), "--output", str(made / "report")])
-    found = json.loads((made / "report" / "results.json").read_text())
+    report_content = json.loads((made / "report" / "results.json").read_text())
     values = {(line["protocol"], line["metric"], line["of"]): line["value"] for line in lines}
-    assert {(x["protocol"], x["metric"], x["of"]): x["value"] for x in found["records"]} == values
-    assert set(found["protocols"]) == {"interpolation"} | {line["protocol"] for line in lines}
-    assert found["data"]["generated_captions"] == 4 and found["data"]["left_out"] == {}
+    assert {(x["protocol"], x["metric"], x["of"]): x["value"] for x in report_content["records"]} == values
+    assert set(report_content["protocols"]) == {"interpolation"} | {line["protocol"] for line in lines}
+    assert report_content["data"]["generated_captions"] == 4 and report_content["data"]["left_out"] == {}
     page = (made / "report" / "index.html").read_text()
     assert page.count("<article") == 4 and page.count("<audio") == 2 * 4  # at the top, and a card each
     titles = r"<h3[^>]*>(?:\d\. )?Unwritten caption of \w+"

@@ -157,11 +157,11 @@ def test_captions_tell_the_truth_and_exactly_what_they_mention():
         assert colours == {attributes[name] for name in mentioned}, text
         heard = {ADJECTIVES[word] for word in words if word in ADJECTIVES}
         assert heard == {(name, attributes[name]) for name in mentions if name not in COLOURED_PARTS}, text
-        parts = {name for name, nouns in HEARD.items() if nouns & set(words)}
+        body_parts = {name for name, nouns in HEARD.items() if nouns & set(words)}
         implied = {"bill"} if "bill_shape" in mentions else set()
         if "pattern" in mentions:
             implied |= {"spotted": {"belly"}, "wing-barred": {"wing"}}.get(attributes["pattern"], set())
-        assert parts == set(mentioned) | implied, text
+        assert body_parts == set(mentioned) | implied, text
         assert 4 <= len(mentions) <= 6 and len(words) <= LONGEST, text
         assert " a a" not in text and " a e" not in text and " a o" not in text, text
 
@@ -273,7 +273,7 @@ def test_independent_images_have_no_species_and_no_captions(tmp_path):
     assert len({tuple(image.attributes.values()) for image in images}) == 40
     classifier, birds = contents(tmp_path / "classifier"), contents(tmp_path / "birds")
     generated = [
-        {content for name, content in found.items() if name.endswith("png")} for found in (classifier, birds)
+        {content for name, content in files.items() if name.endswith("png")} for files in (classifier, birds)
     ]
     assert len(generated[0]) == 40 and not generated[0] & generated[1]
 

@@ -218,8 +218,8 @@ def test_released_waveforms_become_clips(tmp_path, name, lengths):
     release(tmp_path, name, spoken)
     (made,) = run(tmp_path, "s2igan", image("a", 2))
     for caption, expected in zip(made.captions, spoken, strict=True):
-        found, sample_rate = soundfile.read(tmp_path / caption.audio)
-        assert sample_rate == 22050 and np.abs(found - expected).max() <= 2 / 32768 + 1e-6
+        clip, sample_rate = soundfile.read(tmp_path / caption.audio)
+        assert sample_rate == 22050 and np.abs(clip - expected).max() <= 2 / 32768 + 1e-6
         assert caption.speaker == "LJ Speech (S2IGAN)" and caption.language == "en"
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.flac")}
     run(tmp_path, "s2igan", image("a", 2))
@@ -237,9 +237,9 @@ def test_arrays_of_python_2_and_of_other_kinds_are_read(tmp_path):
     # What numpy 1 under Python 2 writes: protocol 2, and bytes as Latin-1 letters.
     spoken = waveforms(30, 40)
     path = release(tmp_path, "a.pickle", [(spoken[0] * 32767).astype(np.int16), spoken[1].astype(">f8")])
-    found = read_waveforms(path)
-    assert [item.dtype for item in found] == [np.float32] * 2
-    assert np.abs(found[0] - spoken[0]).max() < 1e-3 and np.array_equal(found[1], spoken[1])
+    arrays = read_waveforms(path)
+    assert [item.dtype for item in arrays] == [np.float32] * 2
+    assert np.abs(arrays[0] - spoken[0]).max() < 1e-3 and np.array_equal(arrays[1], spoken[1])
 
 
 class Touch:

@@ -114,11 +114,11 @@ def test_manifest_gets_audio_speaker_and_language_and_keeps_the_rest(tmp_path):
 def test_half_of_test_captions_have_voices_that_no_other_split_has(espeak):
     cast = espeak_cast(espeak)
     voices = {"train": [], "val": [], "test": []}
-    for split, found in voices.items():
+    for split, split_voices in voices.items():
         for number in range(60):
             ten = image(f"{split}{number}", split, *[TEXT] * 10)
             chosen = cast.choose(ten, 0)
-            found += [utterance.voice for utterance in chosen.values()]
+            split_voices += [utterance.voice for utterance in chosen.values()]
     unseen = set(voices["test"]) - set(voices["train"])
     assert len(set(voices["train"])) == 32 and set(voices["val"]) == set(voices["train"])
     assert len(unseen) == 12 and sum(voice in unseen for voice in voices["test"]) == 300
@@ -236,10 +236,10 @@ def test_captions_in_two_languages_are_spoken_each_in_its_own(tmp_path):
     assert french.audio is None and french.language == "fr"
 
 
-@pytest.mark.parametrize("samples, found", [(0, "silence"), (1000, "0.05 s"), (22050 * 30, "30.00 s")])
-def test_bad_clip_is_refused_by_image_and_text(tmp_path, monkeypatch, samples, found):
+@pytest.mark.parametrize("samples, length", [(0, "silence"), (1000, "0.05 s"), (22050 * 30, "30.00 s")])
+def test_bad_clip_is_refused_by_image_and_text(tmp_path, monkeypatch, samples, length):
     monkeypatch.setattr(Espeak, "speak", lambda *request: (np.ones(samples, np.float32), 22050))
-    with pytest.raises(InputError, match=f"found {found} for caption 0 of image p7.*{TEXT}"):
+    with pytest.raises(InputError, match=f"found {length} for caption 0 of image p7.*{TEXT}"):
         run(tmp_path, image("p7", "train", TEXT))
     assert not clips(tmp_path) and not (tmp_path / "out.jsonl").exists()
 

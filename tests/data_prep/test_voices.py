@@ -488,9 +488,9 @@ def test_captions_in_other_languages_go_to_the_families_that_speak_them(tmp_path
 
 def test_the_plans_of_the_recipes_are_plans():
     root = Path(synthesize_speech.__file__).parents[1] / "recipes"
-    found = [*root.glob("*/voices.yaml"), *root.glob("*/voices/*.yaml")]
-    assert len(found) == 4
-    for path in found:
+    plan_files = [*root.glob("*/voices.yaml"), *root.glob("*/voices/*.yaml")]
+    assert len(plan_files) == 4
+    for path in plan_files:
         plan = read_plan(path, find_family)
         assert plan.families["espeak-ng"].share > sum(f.share for f in plan.families.values()) / 2
         assert bool(plan.families.get("piper", FamilyPlan(0)).share) == (path.name == "all.yaml")

@@ -89,9 +89,9 @@ def test_sentences_are_altered_without_moving_their_words(monkeypatch):
     monkeypatch.setattr(word_detector, "train_word_detector", train)
     teach([(mel, [0.36])] * 8, [(mel, [0.36])])
     assert given["boundaries"] == ([0.36],) * 16
-    for found in given["mels"]:
-        loudness = found[: len(mel)].mean(1)
-        assert len(found) >= len(mel) and loudness[40:90].mean() > loudness[:34].mean()
+    for altered_mel in given["mels"]:
+        loudness = altered_mel[: len(mel)].mean(1)
+        assert len(altered_mel) >= len(mel) and loudness[40:90].mean() > loudness[:34].mean()
     assert torch.equal(given["mels"][0], normalise(mel)) and not torch.equal(*given["mels"][8:10])
 
 
@@ -101,8 +101,8 @@ def test_a_detector_finds_words_of_other_sentences_and_is_written(tmp_path, caps
     word_detector.main(words)
     assert torch.equal(torch.get_rng_state(), state)
     printed = capsys.readouterr().out
-    [found] = re.findall(r"espeak-ng, taught: 8 sentences, .* detector [\d.]+, ([\d.]+); spectral", printed)
-    assert float(found) > 0.7 and (tmp_path / "x.safetensors").stat().st_size < 100_000
+    [score] = re.findall(r"espeak-ng, taught: 8 sentences, .* detector [\d.]+, ([\d.]+); spectral", printed)
+    assert float(score) > 0.7 and (tmp_path / "x.safetensors").stat().st_size < 100_000
     spoken = spoken_words(["espeak-ng"], 12, seed=1)["espeak-ng"]
     uniform = [uniform_boundaries(len(mel) * CONFIG.hop, 0.3) for mel, _ in spoken]
     assert score_boundaries([begins for _, begins in spoken], uniform, 0.05).f1 < 0.5

@@ -148,13 +148,13 @@ def test_who_asks_for_some_images_looks_at_no_others(world, tmp_path):
     bank.networks.extractors["imagenet"] = fake
     scores = measure(bank, ["attribute_accuracy", "s2igan_mean_average_precision"])
     assert len(bank.generated("classifier")[FEATURES]) == 60
-    found = scores["s2igan_mean_average_precision"][0]
-    assert found.counts == {"queries": 10, "gallery": 30, "classes": 5}
+    score = scores["s2igan_mean_average_precision"][0]
+    assert score.counts == {"queries": 10, "gallery": 30, "classes": 5}
     assert sum(seen) == 40  # 30 generated and 10 real ones
-    own = bank.real("imagenet")[FEATURES]  # those of all images are others
+    real_features = bank.real("imagenet")[FEATURES]  # those of all images are others
     asking = np.unique(bank.pack.caption_image[bank.captions.s2igan])
-    assert len(own) == 30 and sum(seen) == 70
-    assert np.array_equal(bank.real("imagenet", images=asking)[FEATURES], own[asking])
+    assert len(real_features) == 30 and sum(seen) == 70
+    assert np.array_equal(bank.real("imagenet", images=asking)[FEATURES], real_features[asking])
 
 
 def test_real_images_are_brought_to_the_generated_ones_size(world, tmp_path):
@@ -246,7 +246,7 @@ def test_captions_of_a_image_share_its_noise_in_s2igans_way_alone(world, tmp_pat
         batches = generate_captions(bank.captions, bank.captions.s2igan, share)
         places = np.concatenate([batch.places for batch in batches])
         order = np.argsort(places)
-        seen[share] = [torch.cat(parts)[order] for parts in zip(*inputs, strict=True)]
+        seen[share] = [torch.cat(noise)[order] for noise in zip(*inputs, strict=True)]
         handle.remove()
     assert torch.equal(seen[True][0][0], seen[True][0][2])  # of one image
     assert not torch.equal(seen[True][0][0], seen[True][0][3])

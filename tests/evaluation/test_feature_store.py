@@ -28,8 +28,8 @@ def test_rows_come_back_in_place_whatever_the_order(tmp_path):
         store.write(np.array(rows), values(rows))
     store.flush()
     assert len(store.missing) == 0
-    for name, found in store.read().items():
-        assert np.array_equal(found, values([0, 1, 2, 3, 4])[name])
+    for name, stored in store.read().items():
+        assert np.array_equal(stored, values([0, 1, 2, 3, 4])[name])
 
 
 def test_another_process_finds_what_was_flushed_and_does_the_rest(tmp_path):
@@ -49,9 +49,9 @@ def test_what_is_read_is_mapped_and_writing_into_it_changes_no_file(tmp_path):
     store = store_in(tmp_path)
     store.write(np.arange(5), values([0, 1, 2, 3, 4]))
     store.flush()
-    found = store.read()["features"]
-    assert isinstance(found, np.memmap)
-    found[:] = -1
+    features = store.read()["features"]
+    assert isinstance(features, np.memmap)
+    features[:] = -1
     assert store.read()["features"].min() == 0
 
 

@@ -115,9 +115,9 @@ def test_scores_of_generated_speech_are_those_by_hand(judged):
 def test_evaluate_measures_speech_and_images_of_one_run(judged, capsys):
     main(["evaluate", str(judged / "paths"), "--json"])
     records = json.loads(capsys.readouterr().out)
-    found = {(record["protocol"], record["of"]) for record in records}
-    assert {("speech_class_accuracy", of) for of in ("run", "real", "chance")} <= found
-    assert ("speech_class_accuracy_of_the_cycle", "run") in found
+    measured = {(record["protocol"], record["of"]) for record in records}
+    assert {("speech_class_accuracy", of) for of in ("run", "real", "chance")} <= measured
+    assert ("speech_class_accuracy_of_the_cycle", "run") in measured
     lines = Run(judged / "paths").read_metrics()
     assert {line["classifier"] for line in lines if line["protocol"] == "speech_class_accuracy"} != {None}
 

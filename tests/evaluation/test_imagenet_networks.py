@@ -65,9 +65,9 @@ def test_lite0_sees_what_it_sees_of_the_enlarged_image():
     for size in ((1, 1), (20, 31), (SIDE, SIDE)):
         images = 2 * torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1)) - 1
         larger = F.interpolate(images, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)
-        found = extractor.extract(images)
-        assert {name: value.shape[1] for name, value in found.items()} == extractor.outputs
-        torch.testing.assert_close(found[LOGITS], network(larger), rtol=1e-3, atol=1e-3)
+        outputs = extractor.extract(images)
+        assert {name: value.shape[1] for name, value in outputs.items()} == extractor.outputs
+        torch.testing.assert_close(outputs[LOGITS], network(larger), rtol=1e-3, atol=1e-3)
     assert extractor.weights == {LITE0: "efficientnet_lite0"}
 
 
@@ -100,10 +100,10 @@ def test_bird_share_and_distances_by_hand(world, tmp_path, name):
     assert shares["run"].value == pytest.approx((generated.mean(1) > 0).mean())
     assert shares["real"].value == pytest.approx((real.mean(1) > 0).mean())
     assert shares["chance"].value == 0.059 and shares["run"].counts == {"images": len(generated)}
-    found = {(s.metric, s.of): s.value for s in PROTOCOLS[f"{name}_distances"](bank)}
-    assert found["fid", "run"] == pytest.approx(frechet_distance(generated, real))
-    assert found["kid", "run"] == pytest.approx(kernel_distance(generated, real))
-    assert set(found) == {(m, of) for m in ("fid", "kid", "precision", "recall") for of in ("run", "real")}
+    metrics = {(s.metric, s.of): s.value for s in PROTOCOLS[f"{name}_distances"](bank)}
+    assert metrics["fid", "run"] == pytest.approx(frechet_distance(generated, real))
+    assert metrics["kid", "run"] == pytest.approx(kernel_distance(generated, real))
+    assert set(metrics) == {(m, of) for m in ("fid", "kid", "precision", "recall") for of in ("run", "real")}
     scores = PROTOCOLS[f"class_retrieval_by_{name}"](bank)
     assert {score.of for score in scores} == {"run", "real", "chance"}
 
@@ -153,8 +153,8 @@ def test_a_model_that_lite0_trained_is_not_measured_by_lite0(world, mobilenet, t
         assert "shares the weights" in message and "efficientnet_lite0 in a discriminator" in message
         assert message.endswith("measure by mobilenet_v2 (evaluation.mobilenet_weights) or by the classifier")
     bank = FeatureBank(load(run, "cpu").path("text"), replace(settings, efficientnet_lite0=True))
-    found = measure(bank, [NAMES[0], "classifier_distances"])
-    assert found[NAMES[0]] == [] and found["classifier_distances"]
+    scores = measure(bank, [NAMES[0], "classifier_distances"])
+    assert scores[NAMES[0]] == [] and scores["classifier_distances"]
     assert f"{NAMES[0]} is left out: expected a scoring network efficientnet_lite0" in capsys.readouterr().err
     other = FeatureBank(bank.path, replace(settings, mobilenet_weights=str(mobilenet)))
     assert other.extractor("mobilenet_v2").weights.keys().isdisjoint(bank.networks.trained_by)

@@ -105,10 +105,10 @@ def test_torch_fidelitys_network_is_read_from_a_file_and_sees_each_image_alone(w
 
     theirs = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path))
     expected = theirs(torch.from_numpy(to_uint8(images)).permute(0, 3, 1, 2))
-    found = extractor.extract(images)
-    assert torch.allclose(found[FEATURES], expected[0], atol=1e-5)
-    assert torch.allclose(found[LOGITS], expected[1], atol=1e-5)
-    assert torch.allclose(extractor.extract(images[1:])[FEATURES], found[FEATURES][1:], atol=1e-4)
+    outputs = extractor.extract(images)
+    assert torch.allclose(outputs[FEATURES], expected[0], atol=1e-5)
+    assert torch.allclose(outputs[LOGITS], expected[1], atol=1e-5)
+    assert torch.allclose(extractor.extract(images[1:])[FEATURES], outputs[FEATURES][1:], atol=1e-4)
 
 
 def test_clean_fids_network_sees_what_clean_fid_shows_it(weights, images, tmp_path):
@@ -182,12 +182,12 @@ def test_offline_is_one_line_and_the_classifiers_forms_still_run(world, tmp_path
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     arguments = ["evaluate", str(world["text"]), f"evaluation.cache={tmp_path}"]
     cli.main([*arguments, "--inception-weights", "download"])
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     for name in ("inception_distances", "clean_distances", "s2igan_mean_average_precision"):
-        [line] = [line for line in told.err.splitlines() if line.startswith(f"{name} is left out")]
+        [line] = [line for line in output.err.splitlines() if line.startswith(f"{name} is left out")]
         assert "no route to host" in line and "--inception-weights PATH" in line
-        assert f"# {name}:" not in told.out
-    assert "# classifier_distances: Classifier-based:" in told.out and "\nKID  " in told.out
+        assert f"# {name}:" not in output.out
+    assert "# classifier_distances: Classifier-based:" in output.out and "\nKID  " in output.out
     before = (world["text"] / "metrics.jsonl").read_text()
     with pytest.raises(SystemExit) as caught:
         cli.main([*arguments, "--protocol", "classifier_distances", "--protocol", "inception_distances"])
@@ -213,11 +213,11 @@ def test_torch_fidelity_and_ours_agree_on_a_fake_extractor(world, tmp_path):
     bank = bank_with(world, tmp_path, "inception")
     scores = PROTOCOLS["inception_distances"](bank)
     generated, real = bank.generated("inception"), bank.real("inception")
-    found = values(scores)
-    assert found["fid"] == pytest.approx(frechet_distance(generated[FEATURES], real[FEATURES]), rel=1e-5)
+    metrics = values(scores)
+    assert metrics["fid"] == pytest.approx(frechet_distance(generated[FEATURES], real[FEATURES]), rel=1e-5)
     precise, recalled = precision_and_recall(generated[FEATURES], real[FEATURES])
-    assert found["precision"] == pytest.approx(precise.mean())
-    assert found["recall"] == pytest.approx(recalled.mean())
+    assert metrics["precision"] == pytest.approx(precise.mean())
+    assert metrics["recall"] == pytest.approx(recalled.mean())
     # Of 30 images a subset is all of the real ones, and half of the 60 generated ones at a time.
     ours = kernel_distance(generated[FEATURES], real[FEATURES])
     [kid] = [score for score in scores if score.metric == "kid" and score.of == "run"]
@@ -225,7 +225,7 @@ def test_torch_fidelity_and_ours_agree_on_a_fake_extractor(world, tmp_path):
     probabilities = np.exp(generated[LOGITS]) / np.exp(generated[LOGITS]).sum(1, keepdims=True)
     order = np.random.RandomState(2020).permutation(60)
     splits = [float(inception_score(probabilities[part])[0]) for part in np.array_split(order, 10)]
-    assert found["inception_score"] == pytest.approx(np.mean(splits), rel=1e-5)
+    assert metrics["inception_score"] == pytest.approx(np.mean(splits), rel=1e-5)
     [score] = [score for score in scores if score.metric == "inception_score" and score.of == "run"]
     assert score.spread == pytest.approx(np.std(splits), rel=1e-4)
 

@@ -76,14 +76,14 @@ def test_evaluate_writes_every_number_with_its_protocol(world):
 
 def test_measuring_is_repeatable_and_leaves_the_random_state(world, tmp_path):
     path = load(world["text"], "cpu").path("text")
-    found = []
+    evaluations = []
     for name in ("one", "other"):  # generated anew each time
         settings = replace(path.config.evaluation, cache=str(tmp_path / name))
         torch.manual_seed(9)
         before = torch.get_rng_state()
-        found.append(evaluate(world["text"], ["attribute_accuracy", "classifier_distances"], settings))
+        evaluations.append(evaluate(world["text"], ["attribute_accuracy", "classifier_distances"], settings))
         assert torch.equal(torch.get_rng_state(), before)
-    assert found[0] == found[1]
+    assert evaluations[0] == evaluations[1]
 
 
 def test_an_unknown_protocol_is_refused(world):
@@ -97,8 +97,8 @@ def test_every_protocol_says_how(world):
 
 def test_a_protocol_that_needs_a_classifier_is_absent_or_refused_without_one(world):
     alone = bank_of(world, classifier="")
-    found = measure(alone, list(PROTOCOLS))
-    assert [name for name, scores in found.items() if scores] == [
+    scores_by_protocol = measure(alone, list(PROTOCOLS))
+    assert [name for name, scores in scores_by_protocol.items() if scores] == [
         name for name in PROTOCOLS if name.startswith("retrieval")
     ]
     path = world["text"].with_name("no-classifier")
@@ -140,11 +140,13 @@ def test_a_classifier_of_other_values_is_refused(world):
 
 def test_retrieval_asks_with_every_caption_and_by_voice_with_each_once(bank):
     whole = PROTOCOLS["retrieval_by_caption"](bank)
-    parts = [PROTOCOLS[f"retrieval_by_caption_{which}_speakers"](bank) for which in ("seen", "unseen")]
-    counts = [scores[0].counts["captions"] for scores in (whole, *parts)]
+    speaker_scores = [
+        PROTOCOLS[f"retrieval_by_caption_{which}_speakers"](bank) for which in ("seen", "unseen")
+    ]
+    counts = [scores[0].counts["captions"] for scores in (whole, *speaker_scores)]
     assert counts == [90, 60, 30]
     assert whole[0].counts["gallery"] == 30 and whole[0].counts["classes"] == 5
-    total, seen, unseen = (values(scores)["mAP"] for scores in (whole, *parts))
+    total, seen, unseen = (values(scores)["mAP"] for scores in (whole, *speaker_scores))
     assert total == pytest.approx((60 * seen + 30 * unseen) / 90)
 
 
@@ -152,13 +154,13 @@ def test_captions_that_name_their_class_retrieve_perfectly(world):
     bank = bank_of(world)
     classes = torch.eye(5)[torch.from_numpy(bank.captions.labels(bank.captions.readable))]
     bank.caption_embeddings, bank.image_embeddings = classes, torch.eye(5)[torch.from_numpy(bank.pack.labels)]
-    found = PROTOCOLS["retrieval_by_caption"](bank)
-    assert values(found) == dict.fromkeys(("recall@1", "recall@5", "recall@10", "mAP", "median_rank"), 1.0)
-    assert values(found, "chance")["recall@1"] == pytest.approx(0.2)
+    scores = PROTOCOLS["retrieval_by_caption"](bank)
+    assert values(scores) == dict.fromkeys(("recall@1", "recall@5", "recall@10", "mAP", "median_rank"), 1.0)
+    assert values(scores, "chance")["recall@1"] == pytest.approx(0.2)
 
 
 def test_attribute_accuracy_counts_mentions(bank):
-    found = PROTOCOLS["attribute_accuracy"](bank)
+    scores = PROTOCOLS["attribute_accuracy"](bank)
     right, mentions, majority = 0, 0, {name: [] for name in SCHEMA}
     for row, index in enumerate(bank.captions.generated):
         image = bank.pack.records[bank.pack.caption_image[index]]
@@ -166,25 +168,25 @@ def test_attribute_accuracy_counts_mentions(bank):
             answer = SCHEMA[name][bank.predictions_of_generated.answers(name)[row]]
             right, mentions = right + (answer == image.attributes[name]), mentions + 1
             majority[name].append(image.attributes[name])
-    assert found[0].counts == {"captions": 60, "mentions": mentions} and mentions == 120
-    assert values(found)["attribute_accuracy"] == pytest.approx(right / mentions)
-    chance = sum(len(told) / len(SCHEMA[name]) for name, told in majority.items()) / mentions
-    assert values(found, "chance")["attribute_accuracy"] == pytest.approx(chance)
-    most = sum(max(map(told.count, told)) for told in majority.values()) / mentions
-    assert values(found, "majority")["attribute_accuracy"] == pytest.approx(most)
-    assert values(found, "majority")["attribute_accuracy"] >= chance
-    low, high = found[0].interval95
-    assert low <= found[0].value <= high
+    assert scores[0].counts == {"captions": 60, "mentions": mentions} and mentions == 120
+    assert values(scores)["attribute_accuracy"] == pytest.approx(right / mentions)
+    chance = sum(len(ground_truth) / len(SCHEMA[name]) for name, ground_truth in majority.items()) / mentions
+    assert values(scores, "chance")["attribute_accuracy"] == pytest.approx(chance)
+    most = sum(max(map(ground_truth.count, ground_truth)) for ground_truth in majority.values()) / mentions
+    assert values(scores, "majority")["attribute_accuracy"] == pytest.approx(most)
+    assert values(scores, "majority")["attribute_accuracy"] >= chance
+    low, high = scores[0].interval95
+    assert low <= scores[0].value <= high
 
 
 def test_attributes_of_one_list_of_colours_are_told_together(bank):
-    found = values(PROTOCOLS["attribute_accuracy"](bank))
-    assert set(found) == {"attribute_accuracy"} | {
+    accuracies = values(PROTOCOLS["attribute_accuracy"](bank))
+    assert set(accuracies) == {"attribute_accuracy"} | {
         f"attribute_accuracy/{name}" for name in (*SCHEMA, "colours")
     }
     # 60 captions mention the wing, 30 the belly
-    together = (60 * found["attribute_accuracy/wing"] + 30 * found["attribute_accuracy/belly"]) / 90
-    assert found["attribute_accuracy/colours"] == pytest.approx(together)
+    together = (60 * accuracies["attribute_accuracy/wing"] + 30 * accuracies["attribute_accuracy/belly"]) / 90
+    assert accuracies["attribute_accuracy/colours"] == pytest.approx(together)
 
 
 def test_images_that_are_right_score_as_real_ones(world):
@@ -268,11 +270,11 @@ def test_captions_of_which_words_are_passed_over_are_counted(world, capsys):
     path = load(world["text"], "cpu").path("text")
     short = replace(path.config, text_encoder=replace(path.config.text_encoder, max_words=2))
     bank = FeatureBank(replace(path, config=short))
-    told = {"of more than 2 words": sum(len(text.split()) > 2 for text in bank.pack.texts())}
-    assert bank.captions.read_in_part == told and told["of more than 2 words"]
+    truncated = {"of more than 2 words": sum(len(text.split()) > 2 for text in bank.pack.texts())}
+    assert bank.captions.read_in_part == truncated and truncated["of more than 2 words"]
     assert "captions of more than 2 words are read in part" in capsys.readouterr().err
     (score, *_) = measure(bank, ["retrieval_by_caption"])["retrieval_by_caption"]
-    assert as_record(bank, "retrieval_by_caption", score)["read_in_part"] == told
+    assert as_record(bank, "retrieval_by_caption", score)["read_in_part"] == truncated
     assert "read_in_part" not in evaluate(world["text"], ["retrieval_by_caption"])[0]
 
 

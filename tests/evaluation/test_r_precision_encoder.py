@@ -153,11 +153,11 @@ def test_mismatches_are_of_other_classes_other_words_and_no_batch(world, tmp_pat
     known = bank.captions.readable
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("s2i.evaluation.protocols.semantics.CANDIDATES", 20)
-        found = _mismatches(bank.captions, bank.captions.generated, known)
+        mismatches = _mismatches(bank.captions, bank.captions.generated, known)
         some = _mismatches(bank.captions, bank.captions.generated[5:9], known)
-    assert found.shape == (60, 19) and np.array_equal(found[5:9], some)
+    assert mismatches.shape == (60, 19) and np.array_equal(mismatches[5:9], some)
     for row, index in enumerate(bank.captions.generated):
-        others = known[found[row]]
+        others = known[mismatches[row]]
         assert len(set(others)) == 19
         assert not np.isin(bank.captions.labels(others), bank.captions.labels(np.array([index]))).any()
         text = bank.pack.caption(int(index)).text
@@ -168,18 +168,18 @@ def test_mismatches_are_of_other_classes_other_words_and_no_batch(world, tmp_pat
 def test_r_precision_by_hand():
     captions = torch.eye(4)
     images = torch.tensor([[3.0, 1, 0, 0], [0, 1, 2, 0], [0, 0, 1, 1], [0, 0, 0, 0.1]])
-    own, others = torch.arange(4), torch.tensor([[1, 2], [0, 2], [0, 3], [1, 2]])
+    matches, others = torch.arange(4), torch.tensor([[1, 2], [0, 2], [0, 3], [1, 2]])
     # The second prefers a mismatch, the third can't decide, and that is a miss.
-    assert r_precision(images, captions, own, others).tolist() == [1, 0, 0, 1]
+    assert r_precision(images, captions, matches, others).tolist() == [1, 0, 0, 1]
 
 
 def test_r_precision_of_no_knowledge_is_chance():
     random = torch.Generator().manual_seed(0)
     captions = torch.randn(500, 8, generator=random)
     others = torch.stack([torch.randperm(499, generator=random)[:99] for _ in range(4000)])
-    own = torch.full((4000,), 499)
-    found = r_precision(torch.randn(4000, 8, generator=random), captions, own, others).mean().item()
-    assert found == pytest.approx(0.01, abs=4 * (0.01 * 0.99 / 4000) ** 0.5)
+    matches = torch.full((4000,), 499)
+    precision = r_precision(torch.randn(4000, 8, generator=random), captions, matches, others).mean().item()
+    assert precision == pytest.approx(0.01, abs=4 * (0.01 * 0.99 / 4000) ** 0.5)
 
 
 def test_s2igans_measure_is_scikit_learns_average_precision(world, tmp_path):
@@ -193,11 +193,11 @@ def test_s2igans_measure_is_scikit_learns_average_precision(world, tmp_path):
     real = np.asarray(bank.real("classifier")[FEATURES][asking], np.float64)
     generated, real = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in (generated, real))
     labels, shelved = bank.pack.labels[asking], bank.captions.labels(captions)
-    found = [
+    average_precisions = [
         metrics.average_precision_score(shelved == label, generated @ query)
         for label, query in zip(labels, real, strict=True)
     ]
-    assert scores[0].value == pytest.approx(np.mean(found), abs=1e-6)
+    assert scores[0].value == pytest.approx(np.mean(average_precisions), abs=1e-6)
     assert scores[1].of == "chance" and 0.2 < scores[1].value < 0.35  # prevalence is 1/5
 
 
@@ -210,9 +210,9 @@ def test_s2igans_queries_are_two_images_a_class_with_ten_captions_each(world, tm
         caption_image = np.repeat(np.arange(150), 12)
 
     bank.captions.pack, bank.captions.readable = Test(), np.arange(1800)
-    found = bank.captions.s2igan
-    assert len(found) == 1000
-    images, counts = np.unique(Test.caption_image[found], return_counts=True)
+    captions = bank.captions.s2igan
+    assert len(captions) == 1000
+    images, counts = np.unique(Test.caption_image[captions], return_counts=True)
     assert len(images) == 100 and set(counts) == {10}
     assert set(np.bincount(Test.labels[images])) == {2}
     for label in range(50):
@@ -233,25 +233,25 @@ def test_a_comparison_scores_both_sides_by_one_r_precision_encoder(world, tmp_pa
         )
         for side in ("speech", "text")
     }
-    found = results(scores, {}, {}, differences({side: [given] for side, given in scores.items()}, 5))
-    values = {side: found["generation"][side]["r_precision"] for side in ("speech", "text", "real")}
-    assert found["generation"]["chance"]["r_precision"] == pytest.approx(1 / 6)
-    difference = found["difference"]["r_precision"]["speech_minus_text"]
+    comparison = results(scores, {}, {}, differences({side: [given] for side, given in scores.items()}, 5))
+    values = {side: comparison["generation"][side]["r_precision"] for side in ("speech", "text", "real")}
+    assert comparison["generation"]["chance"]["r_precision"] == pytest.approx(1 / 6)
+    difference = comparison["difference"]["r_precision"]["speech_minus_text"]
     assert difference == pytest.approx(values["speech"] - values["text"])
-    parts = {"by_image", "exact_image", "exact_captions", "seen_speakers", "unseen_speakers"}
-    assert parts <= set(found["retrieval"]["speech"])
-    assert set(found["retrieval"]["text"]) & parts == {"by_image", "exact_image", "exact_captions"}
-    assert found["generation"]["text"]["s2igan_by_classifier"].keys() == {"mAP"}
+    variants = {"by_image", "exact_image", "exact_captions", "seen_speakers", "unseen_speakers"}
+    assert variants <= set(comparison["retrieval"]["speech"])
+    assert set(comparison["retrieval"]["text"]) & variants == {"by_image", "exact_image", "exact_captions"}
+    assert comparison["generation"]["text"]["s2igan_by_classifier"].keys() == {"mAP"}
 
 
 def test_settings_of_a_run_change_by_words_of_their_own_section_alone(world):
-    found = settings_of(world["text"], ["evaluation.captions=3", "evaluation.r_precision_encoder=there"])
-    settings = found.pop("evaluation")
+    sections = settings_of(world["text"], ["evaluation.captions=3", "evaluation.r_precision_encoder=there"])
+    settings = sections.pop("evaluation")
     assert (settings.captions, settings.r_precision_encoder, settings.batch_size) == (
         3,
         "there",
         8,
-    ) and not found
+    ) and not sections
     with pytest.raises(InputError, match="expected evaluation.key=value, found 'seed=3'"):
         settings_of(world["text"], ["seed=3"])
     with pytest.raises(InputError, match="evaluation.caption"):

@@ -31,7 +31,7 @@ def parsers(monkeypatch) -> dict[str, argparse.ArgumentParser]:
     """Every command's and every script's."""
     actions = cli.build_parser()._actions
     (verbs,) = (action for action in actions if isinstance(action, argparse._SubParsersAction))
-    found = dict(verbs.choices)
+    command_parsers = dict(verbs.choices)
 
     def keep(parser, *_, **__):
         raise _Kept(parser)
@@ -41,9 +41,9 @@ def parsers(monkeypatch) -> dict[str, argparse.ArgumentParser]:
     for script in SCRIPTS:
         with pytest.raises(_Kept) as kept:
             importlib.import_module(f"data_prep.{script}").main([])
-        found[script] = kept.value.parser
+        command_parsers[script] = kept.value.parser
     monkeypatch.undo()
-    return found
+    return command_parsers
 
 
 class _Kept(Exception):
@@ -96,10 +96,10 @@ def test_paths_of_a_configuration(tmp_path, key):
         for depth, part in enumerate(key.split(".")):
             lines.append(f"{'  ' * depth}{part}:")
         path.write_text("\n".join(lines) + f" '{word}'\n" if by_file else "")
-        found = load_config(path, [] if by_file else [f"{key}={word}"])
+        node = load_config(path, [] if by_file else [f"{key}={word}"])
         for part in key.split("."):
-            found = getattr(found, part)
-        return found
+            node = getattr(node, part)
+        return node
 
     for by_file in (False, True):
         assert read("~/birds", by_file) == str(Path.home() / "birds")

@@ -40,15 +40,15 @@ def names(folder) -> list[str]:
 
 
 def test_the_parts_of_a_living_process_stay_and_those_of_a_killed_one_go(writing, tmp_path):
-    parts = names(tmp_path)
-    assert len(parts) == 3 and all(name.endswith(PART) for name in parts)
+    part_names = names(tmp_path)
+    assert len(part_names) == 3 and all(name.endswith(PART) for name in part_names)
     sweep(tmp_path)
-    assert names(tmp_path) == parts
+    assert names(tmp_path) == part_names
     os.kill(writing.pid, signal.SIGKILL)
     writing.wait()
-    assert names(tmp_path) == parts
+    assert names(tmp_path) == part_names
     sweep(tmp_path, "other")
-    assert names(tmp_path) == parts
+    assert names(tmp_path) == part_names
     sweep(tmp_path, "file.txt")
     assert len(names(tmp_path)) == 2
     sweep(tmp_path)

@@ -29,13 +29,13 @@ def put(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"x")
 
 
-def found(folder: Path, *endings: str) -> list[str]:
+def relative_paths(folder: Path, *endings: str) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in walk(folder, endings or (".jpg",))]
 
 
 def test_files_come_in_order_of_their_paths_whatever_the_case_of_their_endings(tmp_path, capsys):
     put(tmp_path, "b/2.jpg", "a.JPG", "b/1.Jpg", "b/1.txt", "c.jpg/d.jpg", "jpg")
-    assert found(tmp_path) == ["a.JPG", "b/1.Jpg", "b/2.jpg", "c.jpg/d.jpg"]
+    assert relative_paths(tmp_path) == ["a.JPG", "b/1.Jpg", "b/2.jpg", "c.jpg/d.jpg"]
     assert capsys.readouterr().err == ""
 
 
@@ -47,7 +47,7 @@ def test_links_to_folders_and_files_are_followed(tmp_path, capsys):
     (images / "heron" / "5.jpg").symlink_to("../../store/3.jpg")
     (tmp_path / "linked").symlink_to(images)
     expected = ["heron/4.jpg", "heron/5.jpg", "wren/1.jpg", "wren/young/2.jpg"]
-    assert found(images) == found(tmp_path / "linked") == expected
+    assert relative_paths(images) == relative_paths(tmp_path / "linked") == expected
     assert capsys.readouterr().err == ""
 
 
@@ -55,7 +55,7 @@ def test_loops_end_and_each_folder_is_read_once_by_its_own_path(tmp_path, capsys
     put(tmp_path / "images", "b/1.jpg", "c/2.jpg")
     for link, target in (("a", "b"), ("b/self", "."), ("b/up", ".."), ("c/b", "../b"), ("far", "/")):
         (tmp_path / "images" / link).symlink_to(target)
-    assert found(tmp_path / "images") == ["b/1.jpg", "c/2.jpg"]
+    assert relative_paths(tmp_path / "images") == ["b/1.jpg", "c/2.jpg"]
     said = capsys.readouterr().err
     assert "passed over 5 repeated folders (a, b/self, b/up, c/b, far)" in said
 
@@ -67,7 +67,7 @@ def test_any_web_of_links_gives_each_file_once(tmp_path_factory, links):
     put(folder, *(f"{number}/{number}.jpg" for number in range(5)))
     for count, (place, target) in enumerate(links):
         (folder / str(place) / f"link{count}").symlink_to(f"../{target}")
-    assert found(folder) == [f"{number}/{number}.jpg" for number in range(5)]
+    assert relative_paths(folder) == [f"{number}/{number}.jpg" for number in range(5)]
 
 
 def test_what_is_hidden_or_broken_is_passed_over_and_said(tmp_path, capsys):
@@ -75,7 +75,7 @@ def test_what_is_hidden_or_broken_is_passed_over_and_said(tmp_path, capsys):
     (tmp_path / "a" / "gone").symlink_to("nowhere")
     (tmp_path / "gone.jpg").symlink_to("gone.jpg")
     (tmp_path / ".#1.jpg").symlink_to("me@here")
-    assert found(tmp_path) == ["1.jpg"]
+    assert relative_paths(tmp_path) == ["1.jpg"]
     assert capsys.readouterr().err == (
         f"{tmp_path}: passed over 2 broken links (a/gone, gone.jpg), 2 hidden files (._1.jpg, a/.2.jpg),"
         " 1 hidden folder (.ipynb_checkpoints)\n"
@@ -84,7 +84,7 @@ def test_what_is_hidden_or_broken_is_passed_over_and_said(tmp_path, capsys):
 
 def test_a_hidden_folder_that_is_named_is_read(tmp_path):
     put(tmp_path / ".cache" / "birds", "a/1.jpg")
-    assert found(tmp_path / ".cache" / "birds") == ["a/1.jpg"]
+    assert relative_paths(tmp_path / ".cache" / "birds") == ["a/1.jpg"]
 
 
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path, monkeypatch):

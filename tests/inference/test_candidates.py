@@ -92,8 +92,8 @@ def test_candidates_are_refused_where_no_choice_can_be_made(model):
         ({"config": autoencoding}, "encoders of captions and images that were matched"),
         ({"generator": without_noise}, "a generator with noise"),
     ):
-        told = f"expected {missing} for candidates, found none in .*model: leave candidates out"
-        with pytest.raises(InputError, match=told):
+        message = f"expected {missing} for candidates, found none in .*model: leave candidates out"
+        with pytest.raises(InputError, match=message):
             replace(path, **changed).choosing_among(2)
         assert replace(path, **changed).choosing_among(1).candidates == 1
 
@@ -115,8 +115,8 @@ def test_the_command_generates_candidates_and_the_image_tells(model, tmp_path, m
     cli.main(["about", "--json", "a.png"])
     assert json.loads(capsys.readouterr().out)["candidates"] == 5
     cli.main(["about", "a.png"])
-    told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    again = shlex.split(told["again"])
+    printed_facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    again = shlex.split(printed_facts["again"])
     again[again.index("--model") + 1] = str(model)
     cli.main(again[1:])
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "a.png").read_bytes()
@@ -142,8 +142,8 @@ def test_what_was_chosen_among_candidates_is_measured_as_that(world, tmp_path):
         for bank in (plain, chosen)
     ]
     assert len(rows(records)) == 2  # of which a model's card prints both
-    told = [line for line in lines(records, {"attribute_accuracy": "counted"}) if "Sampled" in line]
-    assert told == ["# Sampled otherwise: of 4 candidates each the best."]
+    notes = [line for line in lines(records, {"attribute_accuracy": "counted"}) if "Sampled" in line]
+    assert notes == ["# Sampled otherwise: of 4 candidates each the best."]
     captions = chosen.captions.generated
     images = {
         bank: torch.stack([each.images[-1] for each in bank.outputs(captions).values()])
@@ -164,9 +164,9 @@ def test_a_comparison_of_candidates_has_no_swaps_of_one_noise(world, tmp_path, c
     compare(world["speech"], world["text"], tmp_path / "report", overrides=words)
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     assert "diversity" in results["analyses"] and "word_swap" not in results["analyses"]
-    told = capsys.readouterr().err
-    assert "swaps and interpolations are left out" in told
-    assert "s2igan_mean_average_precision_by_classifier is left out" in told
+    messages = capsys.readouterr().err
+    assert "swaps and interpolations are left out" in messages
+    assert "s2igan_mean_average_precision_by_classifier is left out" in messages
     assert not any("s2igan" in metric for metric in results["generation"]["speech"])
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Sampled otherwise: of 2 candidates each the best." in page

@@ -34,9 +34,9 @@ def recordings(tmp_path_factory):
 
 def test_each_recording_of_a_folder_gives_the_same_image_as_alone(model, recordings, tmp_path):
     options = {"count": 2, "seed": 5, "stages": True}
-    found = generate_many(model, recordings, tmp_path / "out", attention=tmp_path / "where", **options)
+    files = generate_many(model, recordings, tmp_path / "out", attention=tmp_path / "where", **options)
     names = ("a", "b", "deep/c")
-    assert list(found) == [tmp_path / "out" / f"{name}.png" for name in names]
+    assert list(files) == [tmp_path / "out" / f"{name}.png" for name in names]
     for name in names:
         alone = tmp_path / "alone.png", tmp_path / "alone-where.png"
         generate(model, recordings / f"{name}.wav", None, alone[0], attention=alone[1], **options)
@@ -57,8 +57,8 @@ def test_several_processes_give_the_images_and_lines_of_one(model, tmp_path, cap
         assert "left out: lines.txt, line 2: " in capsys.readouterr().err
         return made
 
-    found = images(2)
-    assert [name for name, _ in found] == ["1.png", "3.png", "4.png"] and found == images(1)
+    named_images = images(2)
+    assert [name for name, _ in named_images] == ["1.png", "3.png", "4.png"] and named_images == images(1)
 
 
 def test_photographs_beside_the_recordings_are_never_written_over(model, recordings, tmp_path):
@@ -132,10 +132,10 @@ def _manifest(folder, *captions):
 def test_a_manifest_is_generated_caption_by_caption(model, recordings, tmp_path):
     spoken = [Caption(None, name, None, None) for name in ("a.wav", "b.wav")]
     manifest = _manifest(tmp_path, Caption(SENTENCES[0], None, None, "en"), *spoken)
-    found = list(generate_many(model, manifest, tmp_path / "out", root=recordings))
-    assert [file.name for file in found] == ["x_1-1.png", "x_1-2.png"]
+    files = list(generate_many(model, manifest, tmp_path / "out", root=recordings))
+    assert [file.name for file in files] == ["x_1-1.png", "x_1-2.png"]
     generate(model, recordings / "b.wav", None, tmp_path / "b.png")
-    assert found[1].read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert files[1].read_bytes() == (tmp_path / "b.png").read_bytes()
     written = _manifest(tmp_path, Caption(SENTENCES[0], None, None, "en"))
     [generated] = generate_many(model, written, tmp_path / "texts")
     generate(model, None, SENTENCES[0], tmp_path / "t.png")
@@ -153,8 +153,8 @@ def test_names_of_any_bytes_and_ids_of_any_length_are_generated(model, recording
     ids = ["x" * 400, "x" * 401, "\u00fc" * 130]
     images = [ImageRecord(each, "x.png", None, 0, "x", "test", spoken) for each in ids]
     write_manifest(tmp_path / "m.jsonl", images)
-    found = list(generate_many(model, tmp_path / "m.jsonl", tmp_path / "many", root=recordings))
-    assert len({file.name for file in found}) == 3 and all(file.is_file() for file in found)
+    files = list(generate_many(model, tmp_path / "m.jsonl", tmp_path / "many", root=recordings))
+    assert len({file.name for file in files}) == 3 and all(file.is_file() for file in files)
 
 
 def test_what_can_not_be_used_is_named_and_the_rest_is_generated(model, recordings, tmp_path, capsys):

@@ -44,9 +44,9 @@ def test_an_image_tells_what_made_it_and_how_to_make_it_again(model, tmp_path, c
         assert image.info["Description"] == sentence and image.info["Software"] == f"s2i {s2i.__version__}"
     capsys.readouterr()
     cli.main(["about", "a.png"])
-    told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    assert told["sentence"] == sentence and told["seed"] == "5"
-    again = shlex.split(told["again"])
+    printed_facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert printed_facts["sentence"] == sentence and printed_facts["seed"] == "5"
+    again = shlex.split(printed_facts["again"])
     again[again.index("--model") + 1] = str(model)
     cli.main(again[1:])
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "a.png").read_bytes()

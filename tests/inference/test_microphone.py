@@ -69,14 +69,14 @@ def test_a_recording_ends_when_nobody_speaks_any_more(monkeypatch, capsys):
     samples, rate = record(20)
     assert rate == RATE and samples.dtype == np.float32 and samples.shape[1] == 1
     assert len(samples) / RATE == pytest.approx(3.4 + SILENCE, abs=2 * BLOCK)
-    told = capsys.readouterr().err.splitlines()
-    assert told[:4] == [
+    messages = capsys.readouterr().err.splitlines()
+    assert messages[:4] == [
         "speak in 3 s",
         "speak in 2 s",
         "speak in 1 s",
         "recording, at most 20 s, until you fall silent",
     ]
-    assert told[-1] == f"recorded {len(samples) / RATE:.1f} s"
+    assert messages[-1] == f"recorded {len(samples) / RATE:.1f} s"
 
 
 @pytest.mark.parametrize("kind", ["hiss", "speech", "clicks"])

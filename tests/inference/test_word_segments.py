@@ -23,7 +23,7 @@ def spoken() -> list[tuple[np.ndarray, int, np.ndarray]]:
 
 @pytest.mark.parametrize("rate", [22050, 16000])
 def test_segments_cover_what_is_said_and_follow_its_words(spoken, rate):
-    true, found, uniform = [], [], []
+    true, predicted, uniform = [], [], []
     config = AudioConfig(sample_rate=rate, mel_bins=20, cmvn=False)  # of a model, which it doesn't matter to
     state = torch.get_rng_state()
     for samples, hertz, begins in spoken:
@@ -34,10 +34,10 @@ def test_segments_cover_what_is_said_and_follow_its_words(spoken, rate):
         assert all(one[1] == other[0] for one, other in zip(segments, segments[1:], strict=False))
         assert min(end - start for start, end in segments) >= LEAST
         true.append(begins[1:] + 1 - heard.seconds_before)
-        found.append([start for start, _ in segments[1:]])
+        predicted.append([start for start, _ in segments[1:]])
         uniform.append(uniform_boundaries(seconds, 0.32))
     assert torch.equal(torch.get_rng_state(), state)
-    assert score_boundaries(true, found, 0.05).f1 > 0.65
+    assert score_boundaries(true, predicted, 0.05).f1 > 0.65
     assert score_boundaries(true, uniform, 0.05).f1 < 0.5
 
 
@@ -49,9 +49,9 @@ def test_a_recording_as_short_as_can_be_is_one_segment():
 
 def test_attention_during_words_by_hand():
     attention = torch.tensor([0.5, 0.3, 0.2]).view(3, 1, 1)
-    found = attention_during(attention, 0.4, [(0.0, 0.5), (0.5, 1.0)])  # the last step ends at 1.0
+    word_attention = attention_during(attention, 0.4, [(0.0, 0.5), (0.5, 1.0)])  # the last step ends at 1.0
     means = [(0.4 * 0.5 + 0.1 * 0.3) / 0.5, (0.3 * 0.3 + 0.2 * 0.2) / 0.5]
-    assert found.flatten().tolist() == pytest.approx([1.5 * mean for mean in means])
+    assert word_attention.flatten().tolist() == pytest.approx([1.5 * mean for mean in means])
     steps = [(0.0, 0.4), (0.4, 0.8), (0.8, 1.0)]
     assert torch.allclose(attention_during(attention, 0.4, steps), attention)
 

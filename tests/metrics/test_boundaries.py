@@ -35,14 +35,14 @@ def test_a_boundary_is_matched_once():
 def test_the_matching_is_the_largest_of_all():
     random = np.random.default_rng(0)
     for _ in range(60):
-        true, found = (np.sort(random.uniform(0, 0.4, random.integers(1, 5))) for _ in range(2))
-        fewer, more = sorted((true, found), key=len)
+        true, predicted = (np.sort(random.uniform(0, 0.4, random.integers(1, 5))) for _ in range(2))
+        fewer, more = sorted((true, predicted), key=len)
         best = max(
             sum(abs(a - b) <= 0.05 for a, b in zip(fewer, order, strict=True))
             for chosen in combinations(more, len(fewer))
             for order in permutations(chosen)
         )
-        assert count_matches(true, found, 0.05) == best
+        assert count_matches(true, predicted, 0.05) == best
 
 
 def test_scores_are_those_by_hand():
@@ -64,6 +64,6 @@ def test_more_boundaries_than_there_are_lower_the_r_value_though_not_the_recall(
 def test_baselines_lie_inside_of_the_utterance():
     assert uniform_boundaries(1.0, 0.25).tolist() == pytest.approx([0.25, 0.5, 0.75])
     assert uniform_boundaries(0.2, 0.25).tolist() == []
-    found = random_boundaries(2.0, 7, 1)
-    assert len(found) == 7 and (np.diff(found) >= 0).all() and 0 <= found[0] and found[-1] <= 2
-    assert np.array_equal(found, random_boundaries(2.0, 7, 1))
+    times = random_boundaries(2.0, 7, 1)
+    assert len(times) == 7 and (np.diff(times) >= 0).all() and 0 <= times[0] and times[-1] <= 2
+    assert np.array_equal(times, random_boundaries(2.0, 7, 1))

@@ -28,14 +28,14 @@ def kernel_by_loop(first: np.ndarray, second: np.ndarray) -> float:
         return (x @ y / len(x) + 1) ** 3
 
     n, m = len(first), len(second)
-    own = sum(kernel(first[i], first[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    within = sum(kernel(first[i], first[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
     other = sum(kernel(second[i], second[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
-    return own + other - 2 * sum(kernel(x, y) for x in first for y in second) / (n * m)
+    return within + other - 2 * sum(kernel(x, y) for x in first for y in second) / (n * m)
 
 
 def test_gaussians_of_diagonal_covariance_by_hand():
-    found = gaussian_distance(np.zeros(2), np.diag([1.0, 4.0]), np.array([3.0, 0.0]), np.diag([4.0, 9.0]))
-    assert found == pytest.approx(9 + (1 - 2) ** 2 + (2 - 3) ** 2)
+    distance = gaussian_distance(np.zeros(2), np.diag([1.0, 4.0]), np.array([3.0, 0.0]), np.diag([4.0, 9.0]))
+    assert distance == pytest.approx(9 + (1 - 2) ** 2 + (2 - 3) ** 2)
 
 
 def test_frechet_distance_is_the_one_with_scipys_square_root(sets):
@@ -69,9 +69,9 @@ def test_resampled_clusters_are_not_paired_with_their_own_copies(sets):
     first, second = sets[0][:5], sets[1][:4]
     distance = resampled_kernel_distance(first, second, np.array([0, 0, 1, 1, 1]), np.array([0, 0, 1, 1]))
     assert distance(np.array([[1.0, 1.0]]))[0] == pytest.approx(kernel_by_loop(first, second))
-    own = kernel_by_loop(first[2:], second[2:])
+    expected = kernel_by_loop(first[2:], second[2:])
     # Two copies of cluster 1 hold what one copy holds: no pair of twins, no pair across the copies.
-    assert distance(np.array([[0.0, 1.0], [0.0, 2.0]])) == pytest.approx([own, own])
+    assert distance(np.array([[0.0, 1.0], [0.0, 2.0]])) == pytest.approx([expected, expected])
 
 
 def test_the_interval_of_tight_classes_lies_about_the_kernel_distance():

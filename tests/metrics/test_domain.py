@@ -17,25 +17,25 @@ def test_a_distance_is_mahalanobis_in_units_of_the_threshold(monkeypatch):
     monkeypatch.setattr(domain_module, "SHRINKAGE", 0.0)
     monkeypatch.setattr(domain_module, "LEAST_VARIANCE", 0.0)
     values = normal(500) @ torch.tensor([[3.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0.1, 0.05], [0, 0, 0, 2]]) + 5
-    found = fit_domain(values, [""] * 500)
+    domain = fit_domain(values, [""] * 500)
     some = values[:7].double()
     centred = some - values.double().mean(0)
     squared = (centred @ torch.linalg.inv(torch.cov(values.double().T)) * centred).sum(1)
-    expected = squared.sqrt() / found.threshold
-    torch.testing.assert_close(found.distance(values[:7]).double(), expected, rtol=1e-3, atol=1e-4)
+    expected = squared.sqrt() / domain.threshold
+    torch.testing.assert_close(domain.distance(values[:7]).double(), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_about_one_in_a_hundred_of_the_same_kind_is_out_and_all_of_another_kind_are():
     speakers = [f"speaker {number % 16}" for number in range(4000)]
-    found = fit_domain(normal(4000), speakers)
-    assert 0.003 < float((found.distance(normal(4000, seed=1)) > 1).float().mean()) < 0.02
-    assert (found.distance(normal(200, seed=2) + 6) > 1).all()
+    domain = fit_domain(normal(4000), speakers)
+    assert 0.003 < float((domain.distance(normal(4000, seed=1)) > 1).float().mean()) < 0.02
+    assert (domain.distance(normal(200, seed=2) + 6) > 1).all()
 
 
 def test_the_threshold_allows_for_speakers_that_were_not_heard():
-    own = torch.randn(8, 4, generator=torch.Generator().manual_seed(3)) * 3  # where each speaker lies
+    centres = torch.randn(8, 4, generator=torch.Generator().manual_seed(3)) * 3  # where each speaker lies
     numbers = torch.arange(1600) // 200
-    values = normal(1600) * 0.3 + own[numbers]
+    values = normal(1600) * 0.3 + centres[numbers]
     apart = fit_domain(values, [f"speaker {number}" for number in numbers.tolist()])
     alike = fit_domain(values, [""] * 1600)
     assert apart.threshold > 1.2 * alike.threshold
@@ -43,19 +43,19 @@ def test_the_threshold_allows_for_speakers_that_were_not_heard():
 
 def test_too_few_embeddings_have_no_domain_and_its_tensors_are_the_whole_of_it():
     assert fit_domain(normal(7), [""] * 7) is None
-    found = fit_domain(normal(100), ["a", "b"] * 50)
-    again = Domain.from_tensors(found.tensors())
-    assert torch.equal(again.distance(normal(5)), found.distance(normal(5)))
-    assert found.distance(normal(5).half()).dtype == torch.float32
+    domain = fit_domain(normal(100), ["a", "b"] * 50)
+    again = Domain.from_tensors(domain.tensors())
+    assert torch.equal(again.distance(normal(5)), domain.distance(normal(5)))
+    assert domain.distance(normal(5).half()).dtype == torch.float32
 
 
 def test_a_direction_that_no_embedding_uses_is_out_of_domain():
     values = normal(400)
     values[:, 2] = 1.0
-    found = fit_domain(values, [""] * 400)
+    domain = fit_domain(values, [""] * 400)
     odd = values[:3].clone()
     odd[:, 2] = 2.0
-    assert (found.distance(odd) > 5).all() and found.distance(values).max() == pytest.approx(1, abs=0.7)
+    assert (domain.distance(odd) > 5).all() and domain.distance(values).max() == pytest.approx(1, abs=0.7)
 
 
 def test_neighbours_tell_what_lies_within_the_gaussian_but_beside_the_sample():

@@ -42,14 +42,14 @@ def scores_of_order(order: tuple[int, ...], wanted: int) -> dict[str, float]:
     ],
 )
 def test_average_precision_by_hand(relevant, expected):
-    found = average_precision(torch.tensor([relevant], dtype=torch.bool))
-    assert found.item() == pytest.approx(expected)
+    precisions = average_precision(torch.tensor([relevant], dtype=torch.bool))
+    assert precisions.item() == pytest.approx(expected)
     assert precision_by_definition([bool(hit) for hit in relevant]) == pytest.approx(expected)
 
 
 def test_without_anything_relevant_there_is_no_average_precision():
-    found = average_precision(torch.tensor([[False, False], [True, False]]))
-    assert found[0].isnan() and found[1] == 1
+    precisions = average_precision(torch.tensor([[False, False], [True, False]]))
+    assert precisions[0].isnan() and precisions[1] == 1
 
 
 def test_rankings_fall_by_cosine_whatever_the_lengths_and_the_chunks():
@@ -59,9 +59,9 @@ def test_rankings_fall_by_cosine_whatever_the_lengths_and_the_chunks():
     expected = expected.argsort(1, descending=True)
     for chunk in (1, 3, 100):
         lengths = torch.rand(9, 1, generator=random) + 0.1
-        parts = list(rankings(3 * queries, lengths * gallery, chunk))
-        assert torch.equal(torch.cat([order for _, order in parts]), expected)
-        assert [part.start for part, _ in parts] == list(range(0, 7, chunk))
+        ranked_chunks = list(rankings(3 * queries, lengths * gallery, chunk))
+        assert torch.equal(torch.cat([order for _, order in ranked_chunks]), expected)
+        assert [part.start for part, _ in ranked_chunks] == list(range(0, 7, chunk))
 
 
 def test_equal_cosines_stay_in_gallery_order():
@@ -76,20 +76,20 @@ def test_retrieval_by_hand():
     gallery = torch.stack((angles.cos(), angles.sin()), 1)
     gallery_classes = torch.tensor([5, 5, 7, 7, 7, 9, 5, 5, 5, 5, 5, 8])
     queries = torch.tensor([[2.0, 0.0]]).expand(4, 2)
-    found = retrieve_by_class(queries, gallery, torch.tensor([5, 7, 9, 8]), gallery_classes)
-    assert found["recall@1"].tolist() == [1, 0, 0, 0]
-    assert found["recall@5"].tolist() == [1, 1, 0, 0]
-    assert found["recall@10"].tolist() == [1, 1, 1, 0]
-    assert found["mAP"][1].item() == pytest.approx((1 / 3 + 2 / 4 + 3 / 5) / 3)
-    assert found["mAP"][2].item() == pytest.approx(1 / 6)
-    assert found["mAP"][3].item() == pytest.approx(1 / 12)
+    scores = retrieve_by_class(queries, gallery, torch.tensor([5, 7, 9, 8]), gallery_classes)
+    assert scores["recall@1"].tolist() == [1, 0, 0, 0]
+    assert scores["recall@5"].tolist() == [1, 1, 0, 0]
+    assert scores["recall@10"].tolist() == [1, 1, 1, 0]
+    assert scores["mAP"][1].item() == pytest.approx((1 / 3 + 2 / 4 + 3 / 5) / 3)
+    assert scores["mAP"][2].item() == pytest.approx(1 / 6)
+    assert scores["mAP"][3].item() == pytest.approx(1 / 12)
 
 
 def test_recall_is_a_hit_or_none_and_never_a_share_of_k():
     """Divided by k it would be a precision: five relevant of the first five count one."""
     gallery = torch.eye(6)
-    found = retrieve_by_class(gallery[:1], gallery, torch.tensor([1]), torch.ones(6, dtype=torch.int64))
-    assert all(found[name].item() == 1 for name in ("recall@1", "recall@5", "recall@10", "mAP"))
+    scores = retrieve_by_class(gallery[:1], gallery, torch.tensor([1]), torch.ones(6, dtype=torch.int64))
+    assert all(scores[name].item() == 1 for name in ("recall@1", "recall@5", "recall@10", "mAP"))
 
 
 @pytest.mark.parametrize("classes", [(0, 1, 1, 2), (0, 0, 0, 1, 2, 2), (0, 1, 1, 1, 1, 1, 1)])
@@ -105,8 +105,8 @@ def test_chance_of_average_precision_equals_the_mean_over_every_place_of_the_rel
     for relevant in (1, 2, 4, 5):
         orders = list(set(permutations([True] * relevant + [False] * (5 - relevant))))
         expected = mean(precision_by_definition(list(order)) for order in orders)
-        found = random_average_precision(torch.tensor([relevant]), 5)
-        assert found.item() == pytest.approx(expected, rel=1e-9)
+        chance = random_average_precision(torch.tensor([relevant]), 5)
+        assert chance.item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_chance_agrees_with_random_vectors_on_a_larger_gallery():
@@ -119,9 +119,9 @@ def test_chance_agrees_with_random_vectors_on_a_larger_gallery():
         for _ in range(50)
     ]
     for name, value in chance_by_class(classes, classes).items():
-        found = torch.cat([score[name] for score in scores])
+        pooled = torch.cat([score[name] for score in scores])
         # Queries of one gallery hang together: many times a lone query's standard error.
-        assert found.mean().item() == pytest.approx(value, abs=6 * found.std().item() / 2000**0.5), name
+        assert pooled.mean().item() == pytest.approx(value, abs=6 * pooled.std().item() / 2000**0.5), name
 
 
 def test_first_ranks_and_their_median_by_hand():
@@ -149,8 +149,8 @@ def test_average_precision_is_scikit_learns():
     random = torch.Generator().manual_seed(0)
     queries, gallery = torch.randn(30, 5, generator=random), torch.randn(50, 5, generator=random)
     asked, shelved = torch.arange(30) % 4, torch.arange(50) % 4
-    found = retrieve_by_class(queries, gallery, asked, shelved)["mAP"]
+    precisions = retrieve_by_class(queries, gallery, asked, shelved)["mAP"]
     cosines = torch.nn.functional.cosine_similarity(queries[:, None], gallery[None], dim=2).numpy()
     for row, label in enumerate(asked.tolist()):
         expected = metrics.average_precision_score((shelved == label).numpy(), cosines[row])
-        assert found[row].item() == pytest.approx(expected, abs=1e-6)
+        assert precisions[row].item() == pytest.approx(expected, abs=1e-6)

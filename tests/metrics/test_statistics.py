@@ -25,15 +25,15 @@ MEANS = {  # of clusters, (R, C), and the true mean: what accuracies and average
 
 
 def test_a_weighted_mean_by_hand():
-    found = weighted_mean(np.array([1.0, 0.0, 0.5]), np.array([0, 1, 1]), np.array([1, 3, 0]))
-    assert found.value == pytest.approx(0.25)
-    assert (found.n, found.clusters) == (2, 2)  # what has no weight does not count
-    assert found.interval95 == pytest.approx((0, 1), abs=0.01)  # two clusters say hardly anything
+    estimate = weighted_mean(np.array([1.0, 0.0, 0.5]), np.array([0, 1, 1]), np.array([1, 3, 0]))
+    assert estimate.value == pytest.approx(0.25)
+    assert (estimate.n, estimate.clusters) == (2, 2)  # what has no weight does not count
+    assert estimate.interval95 == pytest.approx((0, 1), abs=0.01)  # two clusters say hardly anything
 
 
 def test_without_weights_each_observation_counts_once():
-    found = weighted_mean(np.array([1.0, 0.0, 1.0, 1.0]), np.arange(4))
-    assert found.value == 0.75 and found.n == found.clusters == 4
+    estimate = weighted_mean(np.array([1.0, 0.0, 1.0, 1.0]), np.arange(4))
+    assert estimate.value == 0.75 and estimate.n == estimate.clusters == 4
 
 
 def test_values_that_never_differ_have_no_width():
@@ -95,9 +95,9 @@ def test_observations_that_resemble_their_cluster_widen_the_interval():
 def test_a_paired_difference_has_no_variance_where_pairs_differ_by_a_constant():
     random = np.random.default_rng(0)
     shared = random.normal(size=100)
-    found = paired_difference(shared + 0.1, shared, np.arange(100))
-    assert found.value == pytest.approx(0.1)
-    assert found.interval95 == pytest.approx((0.1, 0.1))
+    difference = paired_difference(shared + 0.1, shared, np.arange(100))
+    assert difference.value == pytest.approx(0.1)
+    assert difference.interval95 == pytest.approx((0.1, 0.1))
     with pytest.raises(ValueError, match="expected pairs"):
         paired_difference(shared, shared[:5], np.arange(100))
 
@@ -113,9 +113,9 @@ def test_an_interval_is_the_same_each_time_and_leaves_the_global_generator():
 
 def test_a_mean_of_equal_clusters_has_students_interval():
     values = np.random.default_rng(2).normal(size=9)
-    found = weighted_mean(values, np.arange(9), bounds=None)
+    estimate = weighted_mean(values, np.arange(9), bounds=None)
     expected = stats.t.interval(0.95, 8, values.mean(), stats.sem(values))
-    assert found.interval95 == pytest.approx(expected)
+    assert estimate.interval95 == pytest.approx(expected)
     value, variance = jackknife(lambda counts: (counts @ values) / counts.sum(1), 9)
     assert (value, variance) == pytest.approx((values.mean(), stats.sem(values) ** 2))
 
@@ -146,16 +146,16 @@ def coverage(generate, true: float, clusters: int, interval, times: int = 3000) 
 @pytest.mark.parametrize("kind", MEANS)
 def test_intervals_of_shares_cover(kind, clusters):
     generate, true = MEANS[kind]
-    found = coverage(
+    coverage_rate = coverage(
         generate, true, clusters, lambda each: weighted_mean(each, np.arange(clusters)).interval95
     )
-    assert found > 0.915
+    assert coverage_rate > 0.915
 
 
 def test_the_percentile_bootstrap_would_not():
     def percentile(means: np.ndarray) -> tuple[float, float]:
-        found = stats.bootstrap((means,), np.mean, n_resamples=500, method="percentile", rng=0)
-        return tuple(found.confidence_interval)
+        bootstrap = stats.bootstrap((means,), np.mean, n_resamples=500, method="percentile", rng=0)
+        return tuple(bootstrap.confidence_interval)
 
     for kind in ("accuracies near 1", "precisions near 0"):
         assert coverage(*MEANS[kind], 12, percentile, times=400) < 0.905
@@ -168,10 +168,10 @@ def test_intervals_of_differences_cover(clusters):
         counted = random.binomial(8, likely), random.binomial(8, likely * random.beta(20, 1, size))
         return np.stack(counted, -1) / 8
 
-    found = coverage(
+    coverage_rate = coverage(
         generate, 0.9 / 21, clusters, lambda pair: paired_difference(*pair.T, np.arange(clusters)).interval95
     )
-    assert found > 0.925
+    assert coverage_rate > 0.925
 
 
 @pytest.mark.parametrize("clusters", [5, 12])
@@ -181,7 +181,7 @@ def test_intervals_of_medians_cover(clusters):
 
     true = np.median(generate(np.random.default_rng(0), (200, 200)))
     labels = np.arange(clusters).repeat(20)
-    found = coverage(
+    coverage_rate = coverage(
         generate, true, clusters, lambda ranks: median(ranks.ravel(), labels).interval95, times=300
     )
-    assert found > 0.93
+    assert coverage_rate > 0.93

@@ -91,10 +91,10 @@ def test_efficientnet_classifies_two_photographs_correctly(network):
 )
 def test_maps_at_four_strides_of_images_of_any_side(network, size, places):
     maps = network.features(noise(2, 3, *size))
-    assert [tuple(found.shape) for found in maps] == [
+    assert [tuple(feature_map.shape) for feature_map in maps] == [
         (2, channels, *place) for channels, place in zip(FEATURE_CHANNELS, places, strict=True)
     ]
-    assert all(found.isfinite().all() and found.std() > 0 for found in maps)
+    assert all(feature_map.isfinite().all() and feature_map.std() > 0 for feature_map in maps)
 
 
 def test_an_image_does_not_depend_on_its_batch(network):
@@ -105,7 +105,7 @@ def test_an_image_does_not_depend_on_its_batch(network):
 def test_weights_stay_and_gradients_reach_the_images(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = noise(2, 3, 32, 32).requires_grad_()
-    sum(found.square().mean() for found in network.train().features(images)).backward()
+    sum(feature_map.square().mean() for feature_map in network.train().features(images)).backward()
     assert not any(weight.requires_grad for weight in network.parameters())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     # The gradient against a difference of the loss along it, in double precision.
@@ -114,7 +114,7 @@ def test_weights_stay_and_gradients_reach_the_images(network):
     at = images.detach().double().requires_grad_()
 
     def loss(x: Tensor) -> Tensor:
-        return sum(found.square().mean() for found in double.features(x))
+        return sum(feature_map.square().mean() for feature_map in double.features(x))
 
     (gradient,) = torch.autograd.grad(loss(at), at)
     step = 1e-6 * gradient / gradient.norm()

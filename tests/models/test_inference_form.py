@@ -56,9 +56,9 @@ def test_the_same_images(choices, memory_format):
     generator = generator_of(**choices).to(memory_format=memory_format)
     before = {name: value.clone() for name, value in generator.state_dict().items()}
     quick = for_inference(generator)
-    expected, found = (each(*inputs(generator)) for each in (generator, quick))
+    expected, output = (each(*inputs(generator)) for each in (generator, quick))
     for name in ("images", "attention"):
-        for one, other in zip(getattr(expected, name), getattr(found, name), strict=True):
+        for one, other in zip(getattr(expected, name), getattr(output, name), strict=True):
             torch.testing.assert_close(other, one, rtol=0, atol=2e-5)
     assert expected.images[-1].std() > 0.05  # not grey alone
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())

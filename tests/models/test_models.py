@@ -70,14 +70,14 @@ def mels(*lengths: int) -> list[Tensor]:
     return [torch.randn(length, MELS) for length in lengths]
 
 
-def padded(parts: list[Tensor], value: float = 0.0) -> tuple[Tensor, Tensor]:
+def padded(sequences: list[Tensor], value: float = 0.0) -> tuple[Tensor, Tensor]:
     """Parts (T, ...) -> one batch (B, T, ...) filled with `value`, and the lengths."""
-    lengths = torch.tensor([len(part) for part in parts])
-    return pad_sequence(parts, batch_first=True, padding_value=value), lengths
+    lengths = torch.tensor([len(part) for part in sequences])
+    return pad_sequence(sequences, batch_first=True, padding_value=value), lengths
 
 
-def encode_mels(encoder: SpeechEncoder, parts: list[Tensor], value: float = 0.0) -> CaptionEncoding:
-    batch, lengths = padded(parts, value)
+def encode_mels(encoder: SpeechEncoder, spectrograms: list[Tensor], value: float = 0.0) -> CaptionEncoding:
+    batch, lengths = padded(spectrograms, value)
     return encoder(batch.transpose(1, 2), lengths)
 
 
@@ -120,13 +120,13 @@ def test_a_spoken_caption_has_the_same_embedding_alone_and_in_any_padded_batch(
         replace(SPEECH, pooling=pooling, activation=activation, pool=pool, segment=segment), AudioConfig()
     ).eval()
     shake_norms(encoder)
-    parts = mels(encoder.shortest(), 21, 64, 35, 128)
+    spectrograms = mels(encoder.shortest(), 21, 64, 35, 128)
     for order in ([0, 1, 2, 3, 4], [4, 0, 2], [3, 1]):
         # What fills the padding must not matter: 0 is a bin's mean, and anything else is no better.
         for value in (0.0, 50.0):
-            batch = encode_mels(encoder, [parts[i] for i in order], value)
+            batch = encode_mels(encoder, [spectrograms[i] for i in order], value)
             for row, i in enumerate(order):
-                assert_same_encoding(batch, row, encode_mels(encoder, [parts[i]]))
+                assert_same_encoding(batch, row, encode_mels(encoder, [spectrograms[i]]))
 
 
 def test_kernels_strides_and_poolings_of_a_padded_encoder_see_nothing_of_the_padding():
@@ -147,10 +147,10 @@ def test_kernels_strides_and_poolings_of_a_padded_encoder_see_nothing_of_the_pad
     assert isinstance(encoder.recurrent.onward[0], nn.LSTM) and encoder.shortest() == 1
     lengths = torch.tensor([1, 16, 17, 33, 64])
     assert encoder.steps(lengths).tolist() == [1, 1, 2, 3, 4]  # 16 frames a step, a part of one counts
-    parts = mels(*lengths.tolist())
+    spectrograms = mels(*lengths.tolist())
     for value in (0.0, 50.0):
-        batch = encode_mels(encoder, parts, value)
-        for row, part in enumerate(parts):
+        batch = encode_mels(encoder, spectrograms, value)
+        for row, part in enumerate(spectrograms):
             assert_same_encoding(batch, row, encode_mels(encoder, [part]))
 
 
@@ -170,16 +170,16 @@ def test_kernels_for_other_convolutions_are_refused():
 
 
 def test_statistics_of_batch_norm_in_training_leave_padding_out():
-    parts = [torch.randn(length, 5) * 3 + 1 for length in (4, 9, 2)]
-    batch, lengths = padded(parts, value=100.0)
+    sequences = [torch.randn(length, 5) * 3 + 1 for length in (4, 9, 2)]
+    batch, lengths = padded(sequences, value=100.0)
     mask = length_mask(lengths, 9)
     masked, plain = MaskedBatchNorm1d(5), nn.BatchNorm1d(5)
     for norm in (masked, plain):
         nn.init.uniform_(norm.weight), nn.init.uniform_(norm.bias)
     plain.load_state_dict(masked.state_dict())  # the same keys
-    found = masked(batch.transpose(1, 2), mask).transpose(1, 2)
-    torch.testing.assert_close(found[mask], plain(torch.cat(parts)), atol=1e-5, rtol=0)
-    assert not found[~mask].any()
+    normalised = masked(batch.transpose(1, 2), mask).transpose(1, 2)
+    torch.testing.assert_close(normalised[mask], plain(torch.cat(sequences)), atol=1e-5, rtol=0)
+    assert not normalised[~mask].any()
     assert not masked.eval()(batch.transpose(1, 2), mask).transpose(1, 2)[~mask].any()
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(masked.state_dict()[name], value, atol=1e-5, rtol=1e-5)
@@ -238,19 +238,19 @@ def test_the_speech_encoders_shapes_are_as_promised():
 
 @pytest.mark.parametrize("modality", ["speech", "text"])
 def test_the_sentence_vector_has_the_configured_length_and_direction(modality):
-    found = {}
+    vectors = {}
     for normalize in ("none", "l2", "l2_sqrt_dim"):
         torch.manual_seed(0)
         if modality == "speech":
             encoder = SpeechEncoder(replace(SPEECH, normalize=normalize), AudioConfig()).eval()
-            found[normalize] = encode_mels(encoder, mels(100, 60)).sentence
+            vectors[normalize] = encode_mels(encoder, mels(100, 60)).sentence
         else:
             encoder = TextEncoder(replace(TEXT, normalize=normalize), 30).eval()
-            found[normalize] = encoder(torch.tensor([[3, 4], [5, 6]]), torch.tensor([2, 2])).sentence
-    unit = F.normalize(found["none"], dim=1)
-    assert not torch.allclose(found["none"], unit)
-    torch.testing.assert_close(found["l2"], unit)
-    torch.testing.assert_close(found["l2_sqrt_dim"], 4 * unit)  # sqrt(2 * 8)
+            vectors[normalize] = encoder(torch.tensor([[3, 4], [5, 6]]), torch.tensor([2, 2])).sentence
+    unit = F.normalize(vectors["none"], dim=1)
+    assert not torch.allclose(vectors["none"], unit)
+    torch.testing.assert_close(vectors["l2"], unit)
+    torch.testing.assert_close(vectors["l2_sqrt_dim"], 4 * unit)  # sqrt(2 * 8)
 
 
 def test_the_published_encoder_has_no_non_linearity_between_its_convolutions():
@@ -272,25 +272,25 @@ def test_the_published_encoder_has_no_non_linearity_between_its_convolutions():
 
 def test_a_speech_encoder_runs_and_learns_in_bf16():
     encoder = SpeechEncoder(SPEECH, AudioConfig())
-    parts = mels(300, 64, 35)
-    exact = encode_mels(encoder, parts)
+    spectrograms = mels(300, 64, 35)
+    exact = encode_mels(encoder, spectrograms)
     kept = {name: value.clone() for name, value in encoder.named_buffers()}
     for part in encoder.modules():
         if isinstance(part, MaskedBatchNorm1d):
             part.reset_running_stats()
     with torch.autocast("cpu", torch.bfloat16):
-        found = encode_mels(encoder, parts)
-    torch.testing.assert_close(found.sentence.float(), exact.sentence, atol=0.05, rtol=0)
+        low_precision = encode_mels(encoder, spectrograms)
+    torch.testing.assert_close(low_precision.sentence.float(), exact.sentence, atol=0.05, rtol=0)
     for name, value in encoder.named_buffers():
         torch.testing.assert_close(value, kept[name], atol=0.01, rtol=0.02)
-    found.sentence.float().sum().backward()
+    low_precision.sentence.float().sum().backward()
     assert all(torch.isfinite(weight.grad).all() for weight in encoder.parameters())
 
 
 def test_neighbouring_steps_are_averaged_over_valid_ones_alone():
     sequence = torch.tensor([[[1.0, 3.0, 5.0, 7.0, 9.0]], [[2.0, 4.0, 6.0, 100.0, 100.0]]])
-    found, lengths = average_steps(sequence, torch.tensor([5, 3]), 2)
-    assert found.tolist() == [[[2.0, 6.0, 9.0]], [[3.0, 6.0, 0.0]]]
+    averages, lengths = average_steps(sequence, torch.tensor([5, 3]), 2)
+    assert averages.tolist() == [[[2.0, 6.0, 9.0]], [[3.0, 6.0, 0.0]]]
     assert lengths.tolist() == [3, 2]
 
 
@@ -301,12 +301,12 @@ def test_neighbouring_steps_are_averaged_over_valid_ones_alone():
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_written_caption_has_the_same_embedding_alone_and_in_any_padded_batch(pooling, layers):
     encoder = TextEncoder(replace(TEXT, pooling=pooling, layers=layers), 30).eval()
-    parts = [torch.randint(1, 30, (length,)) for length in (1, 4, 9, 6)]
+    captions = [torch.randint(1, 30, (length,)) for length in (1, 4, 9, 6)]
     for order in ([0, 1, 2, 3], [2, 0], [3, 1]):
         for value in (0, 7):  # whatever token fills the padding
-            batch = encoder(*padded([parts[i] for i in order], value))
+            batch = encoder(*padded([captions[i] for i in order], value))
             for row, i in enumerate(order):
-                assert_same_encoding(batch, row, encoder(*padded([parts[i]])))
+                assert_same_encoding(batch, row, encoder(*padded([captions[i]])))
 
 
 def test_the_text_encoder_gives_a_state_a_word_and_the_last_ones_as_sentence():
@@ -356,14 +356,14 @@ def test_two_way_recurrence_equals_torchs_on_packed_sequences(kind, layers):
 def test_attention_pooling_is_a_softmax_over_time_in_each_channel():
     pooling = Pooling("attention", 4, 3, "none")
     states, mask = torch.randn(2, 5, 4), length_mask(torch.tensor([5, 2]), 5)
-    found = pooling(states, torch.zeros(2, 4), mask)
+    pooled = pooling(states, torch.zeros(2, 4), mask)
     layer = pooling.attention
     for row, length in enumerate((5, 2)):
         scores = layer.out(torch.tanh(layer.hidden(states[row, :length])))
         for channel in range(4):
             weights = torch.exp(scores[:, channel]) / torch.exp(scores[:, channel]).sum()
             expected = (weights * states[row, :length, channel]).sum()
-            assert found[row, channel].item() == pytest.approx(expected.item(), abs=1e-6)
+            assert pooled[row, channel].item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_a_mean_is_over_valid_steps():
@@ -507,8 +507,8 @@ def test_images_and_the_condition_are_float32_in_bf16_too():
     generator = StackedGenerator(replace(GENERATOR, **LAYOUTS["ours"]), 16)
     with torch.autocast("cpu", torch.bfloat16):
         output = generator(some_encoding(2), *noises(2))
-    parts = (*output.images, output.mu, output.logvar)
-    assert {part.dtype for part in parts} == {torch.float32}
+    tensors = (*output.images, output.mu, output.logvar)
+    assert {part.dtype for part in tensors} == {torch.float32}
 
 
 def test_without_condition_noise_the_condition_is_mu_and_else_mu_plus_sigma_noise():
@@ -659,8 +659,8 @@ def test_the_unconditional_head_sees_no_condition_and_the_conditional_one_does()
 def test_published_discriminators_have_the_published_widths_and_no_norm_after_the_first(size, convolutions):
     with torch.device("meta"):
         network = Discriminator(DiscriminatorConfig(), size, 128)
-    found = [part for part in network.backbone if isinstance(part, nn.Conv2d)]
-    assert [part.out_channels for part in found] == convolutions
+    layers = [part for part in network.backbone if isinstance(part, nn.Conv2d)]
+    assert [part.out_channels for part in layers] == convolutions
     assert isinstance(network.backbone[1], nn.LeakyReLU) and isinstance(network.backbone[3], nn.BatchNorm2d)
     assert network.joint[0].weight.shape[:2] == (512, 512 + 128)
 

@@ -99,10 +99,10 @@ def test_a_front_end_from_outside_is_heard_through(outside, tmp_path):
     words = [f"audio.front_end={outside}.front_ends:Filters", f"audio.weights={tmp_path / 'filters.pth'}"]
     (tmp_path / "a.yaml").write_text("audio: {cmvn: false}")
     audio = load_config(tmp_path / "a.yaml", words).audio
-    found = features(waveform, audio)
-    assert found.shape == (98, 32)
+    frames = features(waveform, audio)
+    assert frames.shape == (98, 32)
     expected = (waveform[160 * 7 : 160 * 7 + 400] @ filters.T).abs().add(1e-3).log()
-    assert torch.allclose(found[7], expected, atol=1e-3)
+    assert torch.allclose(frames[7], expected, atol=1e-3)
 
 
 def write_image(path, number):

@@ -108,9 +108,9 @@ def test_a_backbone_is_the_whole_network_up_to_its_classifier(kind):
     last = "classifier" if hasattr(whole, "classifier") else "fc"
     setattr(whole, last, torch.nn.Identity())
     with torch.no_grad():
-        for found, expected in zip(backbone(images), (whole(images), *regions), strict=True):
+        for features, expected in zip(backbone(images), (whole(images), *regions), strict=True):
             assert expected.std() > 1e-6
-            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
+            torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
 
 
 @pytest.mark.parametrize(("kind", "size", "places"), [("inception_v3", 299, 289), ("resnet50", 224, 196)])
@@ -170,14 +170,18 @@ def test_weights_come_from_safetensors_or_from_a_state_dict_named_by_its_hash(we
     torch.save(values, path)
     digits = hashlib.sha256(path.read_bytes()).hexdigest()
     named = path.rename(tmp_path / f"mobilenet_v2-{digits[:8]}.pth")
-    found = []
+    fingerprints = []
     for file, sha256 in ((weights, ""), (named, digits), (named, digits[:10].upper())):
         encoder = make_encoder(
             ImageEncoderConfig(kind="mobilenet_v2", input_size=32, weights=str(file), sha256=sha256)
         )
         require_backbone(encoder)
-        found.append(encoder.fingerprint)
-    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2]) and found[0].any()
+        fingerprints.append(encoder.fingerprint)
+    assert (
+        torch.equal(fingerprints[0], fingerprints[1])
+        and torch.equal(fingerprints[0], fingerprints[2])
+        and fingerprints[0].any()
+    )
 
 
 def test_without_a_file_torchvision_downloads_and_checks_the_hash(weights, monkeypatch):
@@ -283,8 +287,8 @@ def test_cached_features_are_those_of_the_crop_and_are_computed_once(world, weig
     assert feature_cache.crops == 2
     images = np.array([5, 0, 2])
     seen = encoder.look(read_images(pack, images, centre_crops(pack, 3), 32))
-    for found, expected in zip(feature_cache.read(images, np.zeros(3, dtype=int)), seen, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+    for cached, expected in zip(feature_cache.read(images, np.zeros(3, dtype=int)), seen, strict=True):
+        torch.testing.assert_close(cached, expected, rtol=1e-2, atol=1e-2)
     assert not torch.allclose(
         feature_cache.read(images, np.ones(3, dtype=int))[0], seen[0], rtol=1e-3, atol=1e-3
     )
@@ -363,8 +367,8 @@ def test_an_exported_model_generates_without_the_network_and_compares_images_wit
             load_r_precision_encoder(world / "text-encoder", path)
     moved.unlink()
     assert str(tmp_path) not in (model / "config.json").read_text()
-    found = load(model).path("speech").image_encoder(images)[0]
-    torch.testing.assert_close(found, expected, rtol=2e-2, atol=1e-5 if bits == 32 else 2e-2)
+    embeddings = load(model).path("speech").image_encoder(images)[0]
+    torch.testing.assert_close(embeddings, expected, rtol=2e-2, atol=1e-5 if bits == 32 else 2e-2)
     (model / IMAGE_NETWORK).unlink()
     path = load(model).path("text")
     generated = path.generate(path.encode_text(["a bird that is red"]), ["key"]).images[-1]

@@ -52,9 +52,9 @@ def test_the_augmentation_is_rectified():
     augmentation = RectifiedAugmentation(6, 4)
     sentence = torch.randn(3, 6)
     mu, logvar = augmentation(sentence)
-    found = sentence @ augmentation.linear.weight.T + augmentation.linear.bias
-    torch.testing.assert_close(mu, found[:, :4].clamp(min=0))
-    torch.testing.assert_close(logvar, found[:, 4:].clamp(min=0))
+    unrectified = sentence @ augmentation.linear.weight.T + augmentation.linear.bias
+    torch.testing.assert_close(mu, unrectified[:, :4].clamp(min=0))
+    torch.testing.assert_close(logvar, unrectified[:, 4:].clamp(min=0))
 
 
 def test_stage_one_is_frozen_in_evaluation_mode_and_gets_no_gradient():

@@ -141,13 +141,13 @@ def class_map(part: Part) -> Pairs:
     """One query a class, its first utterance. The official code calls first what an unstable sort of the
     class ids puts first, which is another than the true first now and then: one of them has to agree."""
     classes, theirs = part["class_ids"], part["mean_average_precision"]
-    found = []
+    precisions = []
     for stable in (True, False):
         ordered, order = classes.sort(stable=stable)
         first = order[torch.cat((torch.tensor([True]), ordered[1:] != ordered[:-1]))]
         scores = retrieve_by_class(part["speech"][first], part["image"], classes[first], classes)
-        found.append(float(scores["mAP"].mean()))
-    yield min(found, key=lambda ours: abs(ours - theirs)), theirs
+        precisions.append(float(scores["mAP"].mean()))
+    yield min(precisions, key=lambda ours: abs(ours - theirs)), theirs
 
 
 def log_mels(part: Part) -> Pairs:

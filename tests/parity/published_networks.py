@@ -26,8 +26,8 @@ def _norm(state: State, name: str, width: int) -> None:
 
 
 def _normed(state: State, name: str, hidden: Tensor) -> Tensor:
-    parts = [state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-    return F.batch_norm(hidden, *parts)
+    norm_state = [state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+    return F.batch_norm(hidden, *norm_state)
 
 
 def generator_state(

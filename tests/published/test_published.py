@@ -70,8 +70,8 @@ def discriminator_part(system: str, further: int) -> dict:
     return {"state": state, "images": images, "condition": condition, **dict(zip(names, both, strict=True))}
 
 
-def fixture(tmp_path: Path, **parts) -> str:
-    torch.save({"meta": {}, **parts}, tmp_path / "fixture.pt")
+def fixture(tmp_path: Path, **components) -> str:
+    torch.save({"meta": {}, **components}, tmp_path / "fixture.pt")
     return str(tmp_path / "fixture.pt")
 
 
@@ -123,8 +123,8 @@ def test_a_generator_of_any_depth_generates_as_the_published_one(tmp_path, syste
 
 @pytest.mark.parametrize("system", ["attngan", "s2igan"])
 def test_discriminators_of_every_scale_score_as_the_published_ones(tmp_path, system):
-    parts = [discriminator_part(system, further) for further in (0, 1, 2)]
-    assert check.compare(fixture(tmp_path, discriminators=parts))["discriminators"] < 1e-5
+    discriminators = [discriminator_part(system, further) for further in (0, 1, 2)]
+    assert check.compare(fixture(tmp_path, discriminators=discriminators))["discriminators"] < 1e-5
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -288,10 +288,10 @@ def test_images_are_searched_by_speech_over_the_published_image_encoder(files, t
     expected = F.normalize(layer(pooled), dim=1)
     torch.testing.assert_close(encoder.project(pooled, None)[0], expected)
     capsys.readouterr()
-    for wrong, found in ((torch.nn.Linear(2048, 6), "6"), (torch.nn.Linear(512, 2 * HIDDEN), "over 512")):
+    for wrong, width in ((torch.nn.Linear(2048, 6), "6"), (torch.nn.Linear(512, 2 * HIDDEN), "over 512")):
         state = {f"L1.{name}": value for name, value in wrong.state_dict().items()}
         image = published.write_weights(tmp_path / "image.pth", state)
-        refused(capsys, command("s2igan", [*files["s2igan"], image], tmp_path / "other"), "image.pth", found)
+        refused(capsys, command("s2igan", [*files["s2igan"], image], tmp_path / "other"), "image.pth", width)
 
 
 def test_an_imported_model_is_exported_again_beside_another(files, tmp_path):

@@ -19,11 +19,11 @@ KINDS = {"conference-paper": "inproceedings", "article": "article", "software": 
 def entries(page: str) -> list[dict[str, str]]:
     """The BibTeX entries of a page: their fields, without braces, and their `kind`."""
     [block] = re.findall(r"```bibtex\n(.*?)```", page, re.DOTALL)
-    found = []
+    citations = []
     for kind, body in re.findall(r"^@(\w+)\{[^,]+,\n(.*?)^\}", block, re.DOTALL | re.MULTILINE):
         fields = re.findall(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", body, re.MULTILINE)
-        found.append({"kind": kind, **{name: re.sub(r"[{}]", "", value) for name, value in fields}})
-    return found
+        citations.append({"kind": kind, **{name: re.sub(r"[{}]", "", value) for name, value in fields}})
+    return citations
 
 
 def as_entry(work: dict) -> dict[str, str]:

@@ -35,11 +35,11 @@ def words_of(instruction: str) -> list[str]:
 
 def copied() -> dict[str, str]:
     """{path in the repository: its place in the image}."""
-    found = {}
+    places = {}
     for words in words_of("COPY"):
         *sources, target = [word for word in shlex.split(words) if not word.startswith("--")]
-        found |= {source: target for source in sources}
-    return found
+        places |= {source: target for source in sources}
+    return places
 
 
 def test_it_is_a_dockerfile_of_known_instructions():

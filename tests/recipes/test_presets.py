@@ -202,10 +202,10 @@ OFF = {
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+        flattened |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flattened
 
 
 def resolved(path: Path) -> dict[str, Any]:
@@ -219,18 +219,18 @@ def stated(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("preset", PAPERS)
 def test_a_preset_resolves_to_what_its_paper_chose(preset):
-    found = resolved(CUB / f"{preset}.yaml")
+    settings = resolved(CUB / f"{preset}.yaml")
     differing = {
-        key: (found[key], value)
+        key: (settings[key], value)
         for key, value in PAPERS[preset].items()
-        if found[key] != (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
+        if settings[key] != (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
     }
     assert differing == {}
 
 
 @pytest.mark.parametrize("preset", ["deep_cross_modal_speech", "cmcgan"])
 def test_presets_that_generate_speech_resolve_to_what_their_papers_chose(preset):
-    found = resolved(CUB / f"{preset}.yaml")
+    settings = resolved(CUB / f"{preset}.yaml")
     chosen = {
         **adam("cross_modal.generator", 2e-4, [0.5, 0.999]),
         **adam("cross_modal.discriminator", 2e-4, [0.5, 0.999]),
@@ -239,8 +239,8 @@ def test_presets_that_generate_speech_resolve_to_what_their_papers_chose(preset)
         **under("audio", front_end="log_mel", mel_bins=128, cmvn=preset == "deep_cross_modal_speech"),
         **under("cross_modal", generates="speech" if preset == "deep_cross_modal_speech" else "both"),
     }
-    assert {key: found[key] for key in chosen} == chosen
-    assert bool(found["cross_modal.cycle_weight"]) == (preset == "cmcgan")
+    assert {key: settings[key] for key in chosen} == chosen
+    assert bool(settings["cross_modal.cycle_weight"]) == (preset == "cmcgan")
 
 
 @pytest.mark.parametrize("preset", PAPERS)
@@ -251,19 +251,19 @@ def test_a_preset_states_what_its_paper_chose_in_its_own_file(preset):
 
 @pytest.mark.parametrize("preset", PAPERS)
 def test_what_a_presets_paper_does_not_have_is_off(preset):
-    found = resolved(CUB / f"{preset}.yaml")
+    settings = resolved(CUB / f"{preset}.yaml")
     ours = stated(CUB / f"{preset}.yaml") if preset == "speech_attngan" else set()  # whose matching is ours
     expected = {key: value for key, value in OFF.items() if key not in PAPERS[preset] and key not in ours}
-    assert {key: found[key] for key in expected} == expected
+    assert {key: settings[key] for key in expected} == expected
 
 
 def test_defaults_are_neutral():
     """No regulariser, no term of one paper's, every weight of a sum 1, Adam as Kingma and Ba propose it."""
-    found = flat(config_to_dict(Config()))
+    defaults = flat(config_to_dict(Config()))
     neutral = {
         **adam("matching.optimiser", 1e-3, [0.9, 0.999]),
-        **{key: 0 for key in found if key.endswith((".weight_decay", ".clip", ".dropout", ".warmup"))},
-        **{key: "constant" for key in found if key.endswith("schedule.kind")},
+        **{key: 0 for key in defaults if key.endswith((".weight_decay", ".clip", ".dropout", ".warmup"))},
+        **{key: "constant" for key in defaults if key.endswith("schedule.kind")},
         **under("gan.terms", real_c=1, real_u=1, wrong_c=1, fake_c=1, fake_u=1),
         **under("gan", kl_weight=1, conditional_weight=1, unconditional_weight=1),
         **under("gan", matching_weight=0, relation_weight=0, contrast_weight=0, class_weight=0),
@@ -279,7 +279,7 @@ def test_defaults_are_neutral():
         **under("speech_encoder", normalize="none"),
         **under("text_encoder", normalize="none"),
     }
-    assert {key: found[key] for key in neutral} == neutral
+    assert {key: defaults[key] for key in neutral} == neutral
     assert OptimiserConfig() == OptimiserConfig(lr=1e-3, betas=(0.9, 0.999), weight_decay=0, clip=0)
 
 

@@ -87,8 +87,8 @@ def test_a_preset_is_built_at_its_published_size(preset):
         networks = [encoder, make_generator(config, encoder.embedding_dim)]
         if SIZES[preset][2] is not None:
             networks.append(build_discriminators(config, 0, encoder.embedding_dim))
-    found = [sum(weight.numel() for weight in network.parameters()) / 1e6 for network in networks]
-    assert found == pytest.approx([size for size in SIZES[preset] if size], rel=0.01), found
+    sizes = [sum(weight.numel() for weight in network.parameters()) / 1e6 for network in networks]
+    assert sizes == pytest.approx([size for size in SIZES[preset] if size], rel=0.01), sizes
 
 
 @pytest.mark.parametrize("preset", SPEAKING)
@@ -101,8 +101,8 @@ def test_a_preset_that_generates_speech_is_built_at_its_published_size(preset):
             networks = [encoder, make_generator(config, encoder.embedding_dim)]
         networks.append(build_image_encoder(config, config.speech_generator.code_dim))
         networks += [make_speech_generator(config), build_pair_discriminator(config)]
-    found = [sum(weight.numel() for weight in network.parameters()) / 1e6 for network in networks]
-    assert found == pytest.approx([size for size in SPEAKING[preset] if size], rel=0.01), found
+    sizes = [sum(weight.numel() for weight in network.parameters()) / 1e6 for network in networks]
+    assert sizes == pytest.approx([size for size in SPEAKING[preset] if size], rel=0.01), sizes
 
 
 @pytest.fixture(scope="module")
@@ -158,5 +158,5 @@ def test_a_preset_trains_a_step(path, birds, tmp_path):
 
 
 def test_every_preset_for_cub_is_narrowed_here():
-    own = {path.stem for path in WITH_OWN_NETWORKS if path.parts[-3] == "cub"}
-    assert set(NARROW) == own == set(SIZES) | set(SPEAKING)
+    presets = {path.stem for path in WITH_OWN_NETWORKS if path.parts[-3] == "cub"}
+    assert set(NARROW) == presets == set(SIZES) | set(SPEAKING)

@@ -90,8 +90,8 @@ def test_what_pages_name_of_the_shipped_checkpoints_exists(page):
 
 
 def test_the_page_on_limits_says_whether_the_shipped_model_knows_what_it_has_heard():
-    told = "can say so of a recording" not in README
-    assert told == (
+    claimed = "can say so of a recording" not in README
+    assert claimed == (
         load(ROOT / "checkpoints" / "painted_birds", only="speech").path("speech").domain is not None
     )
 

@@ -283,9 +283,9 @@ esac"""
     calls = tmp_path / "calls"
 
     def made() -> list[str]:
-        found = calls.read_text().split() if calls.exists() else []
+        logged_calls = calls.read_text().split() if calls.exists() else []
         calls.unlink(missing_ok=True)
-        return found
+        return logged_calls
 
     (tmp_path / "offline").touch()
     failed = environment(tmp_path, PATH=str(tools))
@@ -327,8 +327,8 @@ def grid(*words: str, script: Path = ABLATE) -> list[list[str]]:
 
 def twice_the_steps(commands: list[list[str]]) -> str:
     """Of the generator that is trained from both modalities for twice as long."""
-    [found] = [values(words) for words in commands if any(w.endswith("both-twice-the-steps") for w in words)]
-    return found["gan.steps"]
+    [config] = [values(words) for words in commands if any(w.endswith("both-twice-the-steps") for w in words)]
+    return config["gan.steps"]
 
 
 def test_every_setting_of_the_grid_reads_an_encoder_that_is_trained_as_it_is():

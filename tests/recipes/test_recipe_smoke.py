@@ -79,9 +79,9 @@ def test_the_report_has_the_contracts_numbers_and_opens_from_disk(exp):
     for of in ("speech", "text"):
         assert results["generation"][of].keys() >= GENERATION
     assert 0 < results["generation"]["chance"]["attribute_accuracy"] < 0.5
-    for found in results["difference"].values():
-        low, high = found["interval95"]
-        assert low <= found["speech_minus_text"] <= high and found["n"] > 0
+    for difference in results["difference"].values():
+        low, high = difference["interval95"]
+        assert low <= difference["speech_minus_text"] <= high and difference["n"] > 0
 
 
 def test_the_exported_model_generates_from_speech_and_from_text(exp, tree):
@@ -100,9 +100,9 @@ def test_a_finished_recipe_is_left_as_it_is(recipe, exp, tree):
 
     def stamps() -> dict[Path, int | bytes]:
         kept = [*(tree / "birds").rglob("*"), *exp.glob("*/checkpoints/*")]
-        found: dict[Path, int | bytes] = {p: p.stat().st_mtime_ns for p in kept if p.is_file()}
+        times: dict[Path, int | bytes] = {p: p.stat().st_mtime_ns for p in kept if p.is_file()}
         spoken = tree / "birds" / "spoken.jsonl"  # written again, the same
-        return found | {spoken: spoken.read_bytes()}
+        return times | {spoken: spoken.read_bytes()}
 
     before = stamps()
     listed = run(tree, *recipe, "--list").stdout.splitlines()

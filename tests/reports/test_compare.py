@@ -65,8 +65,8 @@ def world(tmp_path_factory) -> dict[str, Path]:
         config = replace(config, gan=replace(config.gan, encoder=str(encoder)))
         write_gan_run(runs[name], config)
     encoder.mkdir()
-    told = [{"step": step, "metric": "mAP", "value": step / 100, "split": "val"} for step in (10, 20)]
-    (encoder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    records = [{"step": step, "metric": "mAP", "value": step / 100, "split": "val"} for step in (10, 20)]
+    (encoder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in records))
     (folder / "report").mkdir()
     (folder / "report" / "seconds.json").write_text('{"draw": 12}')
     compare(runs["speech"], runs["text"], folder / "report")
@@ -147,12 +147,12 @@ def test_every_number_names_its_protocol_and_no_metric_is_made_up(results):
 
 
 def test_every_number_names_its_extractor_and_reference(results, page):
-    told = results["extractors"]
-    assert set(told) <= set(results["protocols"]) and "classifier_distances" in told
-    for facts in told.values():
+    extractors = results["extractors"]
+    assert set(extractors) <= set(results["protocols"]) and "classifier_distances" in extractors
+    for facts in extractors.values():
         assert set(facts) == {"reference", "extractor", "extractor_hash", "resize"} and all(facts.values())
-    assert told["classifier_distances"]["extractor_hash"] == results["data"]["classifier"]
-    assert " / " in told["retrieval_by_caption"]["extractor_hash"]  # each side's own encoders
+    assert extractors["classifier_distances"]["extractor_hash"] == results["data"]["classifier"]
+    assert " / " in extractors["retrieval_by_caption"]["extractor_hash"]  # each side's own encoders
     assert f"extractor hash: {results['data']['classifier']}; resize: " in page
 
 
@@ -165,8 +165,8 @@ def test_differences_are_of_the_two_columns(results):
     assert results["difference"]["generation/mAP"]["speech_minus_text"] == pytest.approx(expected)
     for part, section in (("by_image", "retrieval"), ("s2igan_by_classifier", "generation")):
         expected = [results[section][side][part]["mAP"] for side in ("speech", "text")]
-        found = results["difference"][f"{part}/mAP"]["speech_minus_text"]
-        assert found == pytest.approx(expected[0] - expected[1])
+        difference = results["difference"][f"{part}/mAP"]["speech_minus_text"]
+        assert difference == pytest.approx(expected[0] - expected[1])
     assert results["difference"]["attribute_accuracy"]["n"] == 60
 
 
@@ -185,14 +185,14 @@ def test_the_page_shows_each_difference_in_its_own_row(results, page):
 
 def test_the_numbers_are_those_of_evaluate(world, results):
     lines = evaluate(world["speech"])
-    told = {(line["protocol"], line["metric"], line["of"]): line["value"] for line in lines}
+    measured = {(line["protocol"], line["metric"], line["of"]): line["value"] for line in lines}
     speech = results["generation"]["speech"]
-    assert speech["attribute_accuracy"] == told["attribute_accuracy", "attribute_accuracy", "run"]
-    assert speech["mAP"] == told["class_retrieval_by_generated", "mAP", "run"]
-    assert speech["fid"] == told["classifier_distances", "fid", "run"]
+    assert speech["attribute_accuracy"] == measured["attribute_accuracy", "attribute_accuracy", "run"]
+    assert speech["mAP"] == measured["class_retrieval_by_generated", "mAP", "run"]
+    assert speech["fid"] == measured["classifier_distances", "fid", "run"]
     retrieval = results["retrieval"]["speech"]
-    assert retrieval["recall@1"] == told["retrieval_by_caption", "recall@1", "run"]
-    unseen = told["retrieval_by_caption_unseen_speakers", "mAP", "run"]
+    assert retrieval["recall@1"] == measured["retrieval_by_caption", "recall@1", "run"]
+    unseen = measured["retrieval_by_caption_unseen_speakers", "mAP", "run"]
     assert retrieval["unseen_speakers"]["mAP"] == unseen
     assert results["records"]["speech"] == lines  # counts, intervals and all
 
@@ -225,9 +225,9 @@ def test_the_page_leads_with_six_captions_and_five_rows(page, results):
     assert table.count("<tr>") == 1 + 5 and rest.index("<table") < rest.index("<details")
     difference = results["difference"]["attribute_accuracy"]
     low, high = sorted(map(abs, difference["interval95"]))
-    told = f"{abs(difference['speech_minus_text']):.3f} [{low:.3f}, {high:.3f}]"
+    estimate = f"{abs(difference['speech_minus_text']):.3f} [{low:.3f}, {high:.3f}]"
     ahead = difference["interval95"][0] > 0 or difference["interval95"][1] < 0
-    assert (f"{told} " in first) if ahead else ("no difference shown" in first)
+    assert (f"{estimate} " in first) if ahead else ("no difference shown" in first)
 
 
 def test_a_run_of_a_few_steps_over_a_few_classes_is_no_result(page):
@@ -404,13 +404,13 @@ def test_means_over_several_runs_have_the_number_of_runs(world, tmp_path):
     config = load_config(world["text"] / "config.yaml")
     write_gan_run(other, replace(config, run=str(other)), seed=1)
     compare(world["speech"], world["text"], tmp_path / "report", also_text=[other])
-    found = json.loads((tmp_path / "report" / "results.json").read_text())
-    runs = [run["values"]["generation"]["attribute_accuracy"] for run in found["runs"]["text"]]
+    comparison = json.loads((tmp_path / "report" / "results.json").read_text())
+    runs = [run["values"]["generation"]["attribute_accuracy"] for run in comparison["runs"]["text"]]
     assert len(runs) == 2 and runs[0] != runs[1]
-    told = {(line["protocol"], line["metric"], line["of"]): line for line in found["records"]["text"]}
-    assert told["attribute_accuracy", "attribute_accuracy", "run"]["value"] == pytest.approx(np.mean(runs))
-    assert all(line["runs"] == 2 for line in found["records"]["text"])
-    assert all("runs" not in line for line in found["records"]["speech"])
+    records = {(line["protocol"], line["metric"], line["of"]): line for line in comparison["records"]["text"]}
+    assert records["attribute_accuracy", "attribute_accuracy", "run"]["value"] == pytest.approx(np.mean(runs))
+    assert all(line["runs"] == 2 for line in comparison["records"]["text"])
+    assert all("runs" not in line for line in comparison["records"]["speech"])
 
 
 def test_without_a_classifier_only_retrieval_is_reported(world, tmp_path):
@@ -419,24 +419,26 @@ def test_without_a_classifier_only_retrieval_is_reported(world, tmp_path):
 
     runs = [copy_of(world, name, tmp_path / name, alone) for name in ("speech", "text")]
     compare(*runs, tmp_path / "report")
-    found = json.loads((tmp_path / "report" / "results.json").read_text())
-    assert found["generation"] == {} and found["data"]["classifier"] is None
+    comparison = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert comparison["generation"] == {} and comparison["data"]["classifier"] is None
     names = {"recall@1", "recall@5", "recall@10", "mAP", "median_rank"}
-    parts = ("by_image", "exact_image", "exact_captions")
+    variants = ("by_image", "exact_image", "exact_captions")
     differ = names - {"median_rank"}  # an interval has each side's, but none their difference
-    assert set(found["difference"]) == differ | {f"{part}/{name}" for part in parts for name in differ}
+    assert set(comparison["difference"]) == differ | {
+        f"{part}/{name}" for part in variants for name in differ
+    }
     assert "Recall@1 of retrieval by caption: " in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_photographs_without_attributes_are_compared_too(tmp_path):
     runs = write_world(tmp_path, classifier_steps=10, attributes=False)
     compare(runs["speech"], runs["text"], tmp_path / "report")
-    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    comparison = json.loads((tmp_path / "report" / "results.json").read_text())
     generated = {"fid", "kid", "inception_score", "precision", "recall", "mAP", "s2igan_by_classifier"}
-    assert set(found["generation"]["speech"]) == generated
-    assert "attribute_accuracy" not in found["protocols"] | found["difference"]
-    told = (tmp_path / "report" / "index.html").read_text()
-    assert ">Attributes<" not in told and protocol_title("classifier_distances") in told
+    assert set(comparison["generation"]["speech"]) == generated
+    assert "attribute_accuracy" not in comparison["protocols"] | comparison["difference"]
+    markup = (tmp_path / "report" / "index.html").read_text()
+    assert ">Attributes<" not in markup and protocol_title("classifier_distances") in markup
 
 
 def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_is(world, tmp_path):
@@ -446,14 +448,16 @@ def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_
     pack = world["speech"].parents[1] / "birds" / "pack"
     words = [f"data.pack={pack}", f"evaluation.classifier={world['classifier']}"]
     names = ["retrieval_by_caption", "attribute_accuracy", "classifier_distances"]
-    own = [line for run in ("speech", "text") for line in evaluate(world[run], names)]
+    expected = [line for run in ("speech", "text") for line in evaluate(world[run], names)]
     for processes in (1, 2):
         more = [f"evaluation.cache={tmp_path / str(processes)}", f"evaluation.processes={processes}"]
         settings = settings_of(model, [*words, *more, "evaluation.captions=2"])
-        found = evaluate(model, names, **settings)
-        told = [[(line["metric"], line["of"]) for line in lines] for lines in (found, own)]
-        assert told[0] == told[1]
-        assert [line["value"] for line in found] == pytest.approx([line["value"] for line in own], abs=1e-4)
+        records = evaluate(model, names, **settings)
+        keys = [[(line["metric"], line["of"]) for line in lines] for lines in (records, expected)]
+        assert keys[0] == keys[1]
+        assert [line["value"] for line in records] == pytest.approx(
+            [line["value"] for line in expected], abs=1e-4
+        )
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
     with pytest.raises(InputError, match="expected evaluation.key=value, found 'data.pack=x'"):
         settings_of(world["speech"], ["data.pack=x"])
@@ -462,8 +466,8 @@ def test_an_exported_model_is_measured_on_data_that_it_is_given_and_stays_as_it_
 def test_a_model_without_an_image_encoder_is_measured_by_what_it_generates(world, capsys):
     path = load(world["speech"], "cpu").path("speech")
     bank = FeatureBank(replace(path, image_encoder=None))
-    found = measure(bank, ["retrieval_by_caption", "attribute_accuracy"])
-    assert not found["retrieval_by_caption"] and found["attribute_accuracy"]
+    scores = measure(bank, ["retrieval_by_caption", "attribute_accuracy"])
+    assert not scores["retrieval_by_caption"] and scores["attribute_accuracy"]
     assert "retrieval_by_caption is left out: the model was imported without" in capsys.readouterr().err
     with pytest.raises(InputError, match="found a generator alone"):
         FeatureBank(replace(path, encoder=None))
@@ -487,15 +491,15 @@ def test_an_exported_model_is_compared_with_itself_as_its_runs_are(world, result
     with pytest.raises(InputError, match="expected data.root=DIR beside data.pack=DIR"):
         compare(model, model, report_folder, overrides=words)
     compare(model, model, report_folder, overrides=[*words, f"data.root={birds}"])
-    found = json.loads((report_folder / "results.json").read_text())
+    comparison = json.loads((report_folder / "results.json").read_text())
     for section in ("retrieval", "generation"):
-        assert numbers(found[section]) == pytest.approx(numbers(results[section]), abs=1e-4)
-    assert found["data"]["runs"]["text"]["name"] == "model"
-    assert found["data"]["folder"] == "birds/pack" and "note" not in found["data"]
-    told = (report_folder / "index.html").read_text()
-    size = found["data"]["generated_size"]
-    assert f">Images of {size} px from speech (model) and text (model): data of birds/pack</p><h1>" in told
-    assert all((report_folder / source).is_file() for source in Reader(told).sources)
+        assert numbers(comparison[section]) == pytest.approx(numbers(results[section]), abs=1e-4)
+    assert comparison["data"]["runs"]["text"]["name"] == "model"
+    assert comparison["data"]["folder"] == "birds/pack" and "note" not in comparison["data"]
+    markup = (report_folder / "index.html").read_text()
+    size = comparison["data"]["generated_size"]
+    assert f">Images of {size} px from speech (model) and text (model): data of birds/pack</p><h1>" in markup
+    assert all((report_folder / source).is_file() for source in Reader(markup).sources)
     assert {path.name: path.read_bytes() for path in model.iterdir()} == before
 
 
@@ -555,8 +559,8 @@ def test_nothing_is_generated_twice_for_one_report(world, tmp_path, monkeypatch)
     shared, diverse, interpolated = 60, 4 * diversity.IMAGES_A_CAPTION, 3 * (interpolation.STEPS - 1)
     swaps = 6
     counts = [shared + 30 + diverse + interpolated + n for n in (2 * swaps, swaps + shared)]  # 30 for S2IGAN
-    for (network, parts), count in zip(inputs.items(), counts, strict=True):
-        rows = torch.cat(parts).double()
+    for (network, batches), count in zip(inputs.items(), counts, strict=True):
+        rows = torch.cat(batches).double()
         distances = torch.cdist(rows, rows).fill_diagonal_(torch.inf)
         assert distances.min() > 1e-3 and len(rows) == count, network
 
@@ -570,12 +574,12 @@ def test_every_kth_caption_is_chosen():
 
 def test_a_line_chart_spans_its_points_and_skips_what_is_no_number():
     curves = [Curve("a <b>", "speech", False, [(0, 1.0), (10, 3.0), (20, float("nan"))])]
-    found = line_chart("losses", curves)
-    assert 'points="44.0,' in found and "step 10" in found and "a &lt;b&gt;" in found and "nan" not in found
+    chart = line_chart("losses", curves)
+    assert 'points="44.0,' in chart and "step 10" in chart and "a &lt;b&gt;" in chart and "nan" not in chart
     assert line_chart("nothing", [Curve("a", "speech", False, [])]) == ""
 
 
 def test_bars_are_as_long_as_their_values():
-    found = bar_chart("shares", [("wing", {"speech": 0.5, "text": 1.0})])
-    widths = [float(width) for width in re.findall(r'<rect[^>]*width="([\d.]+)"', found)]
+    chart = bar_chart("shares", [("wing", {"speech": 0.5, "text": 1.0})])
+    widths = [float(width) for width in re.findall(r'<rect[^>]*width="([\d.]+)"', chart)]
     assert widths[0] == pytest.approx(widths[1] / 2, abs=0.1)

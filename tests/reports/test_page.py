@@ -57,7 +57,7 @@ def results(low: float, high: float) -> dict:
 
 
 @pytest.mark.parametrize(
-    "low, high, told",
+    "low, high, expected",
     [
         (-0.3, -0.1, "Attribute accuracy of generated images: speech is 0.200 [0.100, 0.300] behind text"),
         (0.1, 0.3, "Attribute accuracy of generated images: speech is 0.200 [0.100, 0.300] ahead of text"),
@@ -69,8 +69,8 @@ def results(low: float, high: float) -> dict:
         ),
     ],
 )
-def test_the_headline_is_the_difference_with_its_interval(low, high, told):
-    assert headline(main_results(scores("speech", "text")), results(low, high)) == told
+def test_the_headline_is_the_difference_with_its_interval(low, high, expected):
+    assert headline(main_results(scores("speech", "text")), results(low, high)) == expected
 
 
 def test_of_one_modality_the_headline_is_its_value():
@@ -120,28 +120,28 @@ def test_the_chart_has_the_rows_that_are_shares():
 
 def test_dots_lie_where_their_values_are_and_marks_have_no_interval():
     dots = [Dot("speech", 0.25, (0.2, 0.5)), Dot("real", 1.0), Dot("chance", 0.0)]
-    found = dot_chart("shares", [("R-precision", "1 of 100", dots)])
-    track = re.search(r'class="track" x="([\d.]+)" y="\d+" width="([\d.]+)"', found)
+    chart = dot_chart("shares", [("R-precision", "1 of 100", dots)])
+    track = re.search(r'class="track" x="([\d.]+)" y="\d+" width="([\d.]+)"', chart)
     left, width = map(float, track.groups())
-    assert f'<circle class="speech" cx="{left + width / 4:.1f}"' in found
-    assert f'x1="{left + width / 5:.1f}" x2="{left + width / 2:.1f}"' in found
-    assert f'<rect class="real" x="{left + width - 1.5:.1f}"' in found
-    assert found.count("<circle") == 1 and dot_chart("none", []) == ""
+    assert f'<circle class="speech" cx="{left + width / 4:.1f}"' in chart
+    assert f'x1="{left + width / 5:.1f}" x2="{left + width / 2:.1f}"' in chart
+    assert f'<rect class="real" x="{left + width - 1.5:.1f}"' in chart
+    assert chart.count("<circle") == 1 and dot_chart("none", []) == ""
 
 
 def test_classes_stand_from_where_text_leads_to_where_speech_does():
-    found = class_chart("accuracy", [("even", 0.5, 0.5), ("ours", 0.2, 0.8), ("theirs", 0.9, 0.1)])
-    assert re.findall(r"<title>(\w+):", found) == ["theirs", "even", "ours"]
-    heights = [float(y) for y in re.findall(r'circle class="speech" cx="[\d.]+" cy="([\d.]+)"', found)]
+    chart = class_chart("accuracy", [("even", 0.5, 0.5), ("ours", 0.2, 0.8), ("theirs", 0.9, 0.1)])
+    assert re.findall(r"<title>(\w+):", chart) == ["theirs", "even", "ours"]
+    heights = [float(y) for y in re.findall(r'circle class="speech" cx="[\d.]+" cy="([\d.]+)"', chart)]
     assert heights == sorted(heights, reverse=True)  # speech rises from class to class
-    assert re.findall(r'<line class="(speech|text)"', found) == ["text", "text", "speech"]
+    assert re.findall(r'<line class="(speech|text)"', chart) == ["text", "text", "speech"]
     assert class_chart("none", []) == ""
 
 
 def test_few_classes_have_their_names_under_the_plot():
     few = [(f"<{number}> warbler", 0.5, number / 40) for number in range(NAMED_CLASSES)]
-    found = class_chart("accuracy", few)
-    names = re.findall(r'rotate\(-90\)"[^>]*>([^<]+)</text>', found)
+    chart = class_chart("accuracy", few)
+    names = re.findall(r'rotate\(-90\)"[^>]*>([^<]+)</text>', chart)
     assert names == [f"&lt;{number}&gt; warbler" for number in range(NAMED_CLASSES)]
     many = class_chart("accuracy", [*few, ("one more", 0.1, 0.2)])
     assert "rotate" not in many and many.count("<title>") == NAMED_CLASSES + 1
@@ -161,10 +161,10 @@ def test_each_loss_has_axes_of_its_own_and_says_what_good_looks_like(tmp_path):
     assert training_charts({"speech": {}}) == ""
 
 
-@pytest.mark.parametrize("steps, classes, told", [([24, 2200], 50, "Smoke"), ([6000], 12, "12 classes")])
-def test_what_a_reader_has_to_beware_of_is_said(steps, classes, told):
+@pytest.mark.parametrize("steps, classes, opening", [([24, 2200], 50, "Smoke"), ([6000], 12, "12 classes")])
+def test_what_a_reader_has_to_beware_of_is_said(steps, classes, opening):
     (notice,) = notices(steps, classes)
-    assert notice.startswith(told)
+    assert notice.startswith(opening)
 
 
 @pytest.mark.parametrize("classes, measured", [(5, "5 to 12"), (19, "5 to 12"), (4, "2 to 4"), (2, "2 to 4")])

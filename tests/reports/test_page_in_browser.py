@@ -42,14 +42,14 @@ def address(tmp_path_factory):
         GalleryItem(Caption(TEXT, "a.wav", "v", "en"), "b", "a.wav", "real.png", False, images)
         for _ in range(8)
     ]
-    main, told = main_results(scores("speech", "text")), results(-0.3, -0.1)
+    main, comparison = main_results(scores("speech", "text")), results(-0.3, -0.1)
     about = kind({"speech": "small-speech-gan", "text": "small-text-gan"}, DATA)
-    header = page_header(about, headline(main, told), summary(main), notices([24], 4, OTHER))
+    header = page_header(about, headline(main, comparison), summary(main), notices([24], 4, OTHER))
     data = {"generated_captions": 8}
     classes = [(f"Black footed Albatross {number}", 0.5, number / 30) for number in range(30)]
     sections = [
         leading_captions(items, data),
-        Section("Results", "", main_table(main, told), folded=False),
+        Section("Results", "", main_table(main, comparison), folded=False),
         every_caption(items, 1, data),
         Section("Set-up", "a run", "<p>facts</p>"),
         Section("Classes", "", class_chart("Accuracy of each class", classes), folded=False),

@@ -11,12 +11,12 @@ WHO = {"extractor": "a classifier", "extractor_hash": "77", "resize": "none", "r
 
 def record(metric: str, value: float, of: str = "run", protocol: str = "generated", **more) -> dict:
     counts = {"generated_images": 1200, "classes": 3}
-    told = {"metric": metric, "value": value, "interval95": None, "of": of, "protocol": protocol}
-    return told | {"counts": counts} | WHEN | WHO | more
+    score = {"metric": metric, "value": value, "interval95": None, "of": of, "protocol": protocol}
+    return score | {"counts": counts} | WHEN | WHO | more
 
 
 def test_a_metric_is_a_row_with_what_it_is_held_against():
-    found = rows(
+    table_rows = rows(
         [
             record("mAP", 0.25, interval95=[0.17571, 0.349]),
             record("fid", 45.3456, spread=0.51234, note="read KID"),
@@ -24,7 +24,7 @@ def test_a_metric_is_a_row_with_what_it_is_held_against():
             record("mAP", 0.0912345, "chance"),
         ]
     )
-    assert [{name: str(cell) for name, cell in cells(row).items()} for row in found] == [
+    assert [{name: str(cell) for name, cell in cells(row).items()} for row in table_rows] == [
         {
             "value": "0.250 [0.176, 0.349]",
             "real": "0.300",
@@ -47,14 +47,16 @@ def test_a_metric_is_a_row_with_what_it_is_held_against():
 
 
 def test_of_two_measurings_of_the_same_the_later_counts_and_another_split_has_its_own_row():
-    found = rows([record("mAP", 0.1), record("mAP", 0.2, split="val"), record("mAP", 0.3, step=9)])
-    assert [(row["run"]["split"], row["run"]["value"]) for row in found] == [("test", 0.3), ("val", 0.2)]
+    table_rows = rows([record("mAP", 0.1), record("mAP", 0.2, split="val"), record("mAP", 0.3, step=9)])
+    assert [(row["run"]["split"], row["run"]["value"]) for row in table_rows] == [("test", 0.3), ("val", 0.2)]
 
 
 def test_a_value_without_a_run_is_shown_too():
-    found = record("mAP", 0.5, "real", left_out={"without a known word": 1200}, read_in_part={"long": 3})
-    told = lines([found], {"generated": "GENERATED"})
-    assert told == [
+    real_record = record(
+        "mAP", 0.5, "real", left_out={"without a known word": 1200}, read_in_part={"long": 3}
+    )
+    printed_lines = lines([real_record], {"generated": "GENERATED"})
+    assert printed_lines == [
         "# generated: GENERATED",
         "# from speech, test split, step 7, seed 0, ema weights; left out: 1,200 without a known word;"
         " read in part: 3 long",
@@ -65,7 +67,7 @@ def test_a_value_without_a_run_is_shown_too():
 
 
 def test_the_card_names_a_protocol_once_and_shares_what_all_rows_share():
-    told = table(
+    card = table(
         [
             record("mAP", 0.25),
             record("mAP", 0.1, "chance"),
@@ -74,7 +76,7 @@ def test_the_card_names_a_protocol_once_and_shares_what_all_rows_share():
             record("mAP", 0.75, protocol="heard", seed=1),
         ]
     )
-    assert told == [
+    assert card == [
         "",
         "Of all that follows: step 7, split test, weights ema, classifier 77.",
         "",

@@ -50,10 +50,10 @@ def test_a_training_that_is_not_finished_is_said_to_be_so(planned, shown):
 
 
 def test_a_row_a_system_with_intervals_size_speed_and_published_figures(written):
-    found = json.loads((written / "results.json").read_text())
-    names = [row["name"] for row in found["systems"]]
+    comparison = json.loads((written / "results.json").read_text())
+    names = [row["name"] for row in comparison["systems"]]
     assert names == ["A system", "A system, seed 1", "real images", "chance"]
-    first, second, real, chance = found["systems"]
+    first, second, real, chance = comparison["systems"]
     for row in (first, second):
         assert {"attribute accuracy", "class mAP of generated images", "classifier KID"} <= row[
             "values"
@@ -63,7 +63,7 @@ def test_a_row_a_system_with_intervals_size_speed_and_published_figures(written)
         assert row["steps"] == 40 and row["seconds"] == 20 and row["planned_steps"] == PLANNED
     assert second["parameters"] > first["parameters"] > 0
     assert 0 < chance["values"]["attribute accuracy"] < 1 and "classifier KID" in real["values"]
-    assert first["published"] == "IS 4.00" and set(found["protocols"]) >= {"attribute_accuracy"}
+    assert first["published"] == "IS 4.00" and set(comparison["protocols"]) >= {"attribute_accuracy"}
     table = (written / "table.md").read_text()
     assert f"| 40 of {PLANNED:,} |" in table  # the fixture's training is no further
     assert "| A system, seed 1 |" in table and "0.50 |" in table and "- A system: its paper" in table

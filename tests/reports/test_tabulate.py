@@ -99,10 +99,10 @@ def test_differences_are_paired_and_stand_in_table_and_chart(table):
     column = "attribute accuracy"
     assert base["difference"] is None
     for row in (seed, tiles):
-        found = row["difference"]
-        assert found["value"] == pytest.approx(row["values"][column] - base["values"][column])
-        low, high = found["interval95"]
-        assert low <= found["value"] <= high
+        difference = row["difference"]
+        assert difference["value"] == pytest.approx(row["values"][column] - base["values"][column])
+        low, high = difference["interval95"]
+        assert low <= difference["value"] <= high
     lines = (table / "table.md").read_text().splitlines()
     cells = [cell.strip() for cell in lines[4].split("|")[1:-1]]
     assert len(cells) == lines[0].count("|") - 1

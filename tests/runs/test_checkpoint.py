@@ -32,9 +32,9 @@ def names(folder) -> list[str]:
 def test_a_checkpoint_comes_back_equal(tmp_path):
     state = {"step": 3, "nets": {"a": {"weight": torch.arange(6.0)}}, "extra": {"best": None}}
     write_checkpoint(tmp_path / "some.pt", state)
-    found = read_checkpoint(tmp_path / "some.pt")
-    assert torch.equal(found["nets"]["a"]["weight"], torch.arange(6.0))
-    assert found["step"] == 3 and found["extra"] == {"best": None}
+    checkpoint = read_checkpoint(tmp_path / "some.pt")
+    assert torch.equal(checkpoint["nets"]["a"]["weight"], torch.arange(6.0))
+    assert checkpoint["step"] == 3 and checkpoint["extra"] == {"best": None}
 
 
 def test_random_states_are_read_with_weights_only_and_continue_the_same_numbers(tmp_path):

@@ -344,7 +344,7 @@ def packed_again(
     root = Path(load_config(measured["speech"] / "config.yaml").data.root)
     copied = shutil.copytree(root, folder / "birds", ignore=shutil.ignore_patterns("pack"))
     write_manifest(copied / "manifest.jsonl", change(read_manifest(root / "manifest.jsonl")))
-    found = {}
+    paths = {}
     for modality in ("speech", "text"):
         path = load(measured[modality], "cpu").path(modality)
         data = replace(
@@ -353,9 +353,9 @@ def packed_again(
             manifest=str(copied / "manifest.jsonl"),
             pack=str(copied / "pack"),
         )
-        found[modality] = replace(path, config=replace(path.config, data=data))
-    build_pack(found["speech"].config, ("train", "val", "test"))
-    return found
+        paths[modality] = replace(path, config=replace(path.config, data=data))
+    build_pack(paths["speech"].config, ("train", "val", "test"))
+    return paths
 
 
 def another_split(images: list[ImageRecord]) -> list[ImageRecord]:
@@ -443,8 +443,8 @@ def test_an_exported_model_knows_its_data_and_is_measured_on_others_only_on_purp
         given = settings_of(tmp_path / "model", [f"data.pack={pack}", *words])
         return evaluate(tmp_path / "model", name, **given)
 
-    own = measure(shutil.copytree(run.config.data.pack, tmp_path / "moved"))
-    assert all("note" not in line and line["fingerprint"] == known["test"] for line in own)
+    moved_scores = measure(shutil.copytree(run.config.data.pack, tmp_path / "moved"))
+    assert all("note" not in line and line["fingerprint"] == known["test"] for line in moved_scores)
     others = packed_again(measured, tmp_path, another_split)["speech"].config.data.pack
     with pytest.raises(InputError, match=f"{OTHER_DATA}.*evaluation.other_data=true"):
         measure(others)

@@ -182,11 +182,11 @@ def test_the_environment_names_versions_command_and_commit_but_no_machine(tmp_pa
     monkeypatch.setattr("sys.argv", ["/some/where/s2i/__main__.py", "train-gan", "--config", "a b.yaml"])
     run = open_run(make_config(tmp_path))
     run.write_environment(0, device="cpu", processes=1)
-    found = json.loads((tmp_path / "env.json").read_text())
-    assert found["command"] == "s2i train-gan --config 'a b.yaml'"
-    assert found["packages"]["torch"].startswith("2.")
-    assert found["device"] == "cpu" and {"commit", "dirty", "python"} <= set(found)
-    assert "/some/where" not in json.dumps(found)
+    environment = json.loads((tmp_path / "env.json").read_text())
+    assert environment["command"] == "s2i train-gan --config 'a b.yaml'"
+    assert environment["packages"]["torch"].startswith("2.")
+    assert environment["device"] == "cpu" and {"commit", "dirty", "python"} <= set(environment)
+    assert "/some/where" not in json.dumps(environment)
 
 
 def test_the_environment_keeps_every_commit_that_trained(tmp_path, monkeypatch):

@@ -120,17 +120,17 @@ def test_search_orders_all_images_by_cosine_for_speech_text_and_image(data, mode
         best = np.argsort(-cosines, kind="stable")[:5]
         assert [hit.id for hit in hits] == [images[place].id for place in best]
         assert hits[0].score == pytest.approx(cosines.max(), abs=1e-6)
-        found = images[best[0]]
-        assert (hits[0].class_name, hits[0].caption) == (found.class_name, found.captions[0].text)
-        assert hits[0].image.resolve() == (folder / found.image).resolve() and hits[0].recording is None
+        nearest = images[best[0]]
+        assert (hits[0].class_name, hits[0].caption) == (nearest.class_name, nearest.captions[0].text)
+        assert hits[0].image.resolve() == (folder / nearest.image).resolve() and hits[0].recording is None
 
 
 def test_a_query_with_words_that_the_model_never_learnt_says_so(model, index, capsys):
     words = ["search", "--model", str(model), "--device", "cpu", "--index", str(index), "--json"]
     cli.main([*words, "--text", "a purpel red bird"])
-    found = capsys.readouterr()
+    output = capsys.readouterr()
     warning = "s2i: warning: 'a purpel red bird' is read in part: the model never learnt purpel"
-    assert warning in found.err.splitlines() and json.loads(found.out)
+    assert warning in output.err.splitlines() and json.loads(output.out)
 
 
 def test_recordings_are_found_by_image(data, model, index):
@@ -193,8 +193,8 @@ def test_a_folder_that_is_no_index_is_refused_and_stays(model, tmp_path):
     Image.new("RGB", (40, 30)).save(images / "a.png")
     project.mkdir()
     (project / "index.json").write_text("mine")
-    for output, found in ((images, "a.png"), (project, "index.json"), (project / "index.json", "a file")):
-        with pytest.raises(InputError, match=f"found {found}"):
+    for output, obstacle in ((images, "a.png"), (project, "index.json"), (project / "index.json", "a file")):
+        with pytest.raises(InputError, match=f"found {obstacle}"):
             build_index(load(model), images, output)
     assert (project / "index.json").read_text() == "mine"
     made = images / "birds.index"  # inside of what is indexed: no image, so the second call finds the same

@@ -51,8 +51,8 @@ def of_both(trained_encoders: Path, run: Path) -> Config:
 
 
 def altered(config: Config) -> Config:
-    parts = AugmentConfig(noise=NoisePart(1.0, 0.0), rate=AugmentPart(0.8, 0.3))
-    data, gan = replace(config.data, augment=parts), replace(config.gan, augment_recordings=True)
+    augment = AugmentConfig(noise=NoisePart(1.0, 0.0), rate=AugmentPart(0.8, 0.3))
+    data, gan = replace(config.data, augment=augment), replace(config.gan, augment_recordings=True)
     return replace(config, data=data, gan=gan)
 
 
@@ -172,8 +172,8 @@ def test_the_encoder_is_tuned_through_the_images_and_not_through_the_discriminat
         return encoding
 
     def reaches(value):
-        found = torch.autograd.grad(value.sum(), sentences[-1], retain_graph=True, allow_unused=True)
-        return found[0] is not None
+        gradients = torch.autograd.grad(value.sum(), sentences[-1], retain_graph=True, allow_unused=True)
+        return gradients[0] is not None
 
     def watch(generated, *rest):
         output = generated.output

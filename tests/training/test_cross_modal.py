@@ -157,7 +157,7 @@ def test_every_network_learns_from_each_path_that_it_is_on(packed_for_both, tmp_
     def remember(networks, batch, real):
         pairs = generate_pairs(networks, batch, real)
         reached = {}
-        parts = {
+        weights = {
             "image_encoder": networks.image_encoder.globe.weight,
             "speech_generator": networks.speech_generator.first.weight,
             "speech_encoder": networks.speech_encoder.project.weight,
@@ -165,8 +165,8 @@ def test_every_network_learns_from_each_path_that_it_is_on(packed_for_both, tmp_
         }
         for path, pair in pairs.items():
             total = pair.images.square().sum() + pair.speech.square().sum()
-            gradients = torch.autograd.grad(total, parts.values(), retain_graph=True, allow_unused=True)
-            reached[path] = {name for name, each in zip(parts, gradients, strict=True) if each is not None}
+            gradients = torch.autograd.grad(total, weights.values(), retain_graph=True, allow_unused=True)
+            reached[path] = {name for name, each in zip(weights, gradients, strict=True) if each is not None}
         before.update(reached)
         return pairs
 

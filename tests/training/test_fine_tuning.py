@@ -131,10 +131,12 @@ def test_an_encoder_does_not_score_what_one_tuned_from_it_has_trained(trained_en
     path = load(run, "cpu").path("speech")
     with pytest.raises(InputError, match="shares the weights .* encoder of start_from"):
         load_r_precision_encoder(first, path)
-    own = train_gan(replace(config, run=str(tmp_path / "own"), gan=replace(config.gan, encoder=str(first))))
+    run_of_first = train_gan(
+        replace(config, run=str(tmp_path / "own"), gan=replace(config.gan, encoder=str(first)))
+    )
     other = train_encoder(replace(config, seed=5, run=str(tmp_path / "other"), start_from=str(first)))
     with pytest.raises(InputError, match="shares the weights .* encoder of start_from"):
-        load_r_precision_encoder(other, load(own, "cpu").path("speech"))
+        load_r_precision_encoder(other, load(run_of_first, "cpu").path("speech"))
 
 
 def test_what_an_earlier_training_heard_is_not_unseen(trained_encoders, tmp_path):

@@ -297,8 +297,8 @@ def test_the_generator_is_matched_on_its_last_stage_as_the_encoder_was():
     total = terms["g/all"]
     vectors, regions = image_encoder(output.images[-1])
     batch = sum(losses.batch_matching_loss(vectors, encoding.sentence, CLASSES, 10.0))
-    parts = encoding.sequence, encoding.mask, CLASSES, (4.0, 5.0, 10.0)
-    region = sum(losses.region_loss(regions, *parts))
+    arguments = encoding.sequence, encoding.mask, CLASSES, (4.0, 5.0, 10.0)
+    region = sum(losses.region_loss(regions, *arguments))
     assert terms["g/matching"].item() == pytest.approx((2 * batch + 0.5 * region).item(), rel=1e-5)
     assert total.item() == pytest.approx(3 * terms["g/matching"].item(), rel=1e-5)
 
@@ -336,9 +336,9 @@ def test_relations_have_the_labels_of_the_published_table():
     labels = dict(zip(("identical", "same_class", "generated", "other_class"), (0, 1, 1, 2), strict=True))
     others = dict(zip(labels, (real, same, fake, real[[1, 2, 3, 0]]), strict=True))
     assert set(terms) == {f"relation/{name}" for name in labels}
-    found = dict(zip(labels, network.pairs, strict=True))
+    pairs = dict(zip(labels, network.pairs, strict=True))
     for name, label in labels.items():
-        assert torch.equal(found[name][0], real) and torch.equal(found[name][1], others[name])
+        assert torch.equal(pairs[name][0], real) and torch.equal(pairs[name][1], others[name])
         expected = gan_step.relation_loss(network, real, others[name], label)
         torch.testing.assert_close(terms[f"relation/{name}"], expected.detach())
     assert total.item() == pytest.approx(sum(value.item() for value in terms.values()), rel=1e-5)
@@ -444,8 +444,8 @@ def test_reconstruction_is_the_mean_difference_over_stages():
 
 def test_found_noise_costs_its_nats():
     output = GeneratorOutput(images(), [])
-    found = (torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.zeros(2, 2))
-    generated = GeneratedBatch(some_encoding(), output, [], torch.zeros(4, 4), found)
+    posterior = (torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.zeros(2, 2))
+    generated = GeneratedBatch(some_encoding(), output, [], torch.zeros(4, 4), posterior)
     total, terms = gan_losses.generator_losses(
         generated, None, None, CLASSES, GanConfig(posterior_weight=3), MatchingConfig()
     )

@@ -39,9 +39,9 @@ def test_tensorboard_has_the_lines_of_the_log_after_a_kill_too(tmp_path):
     events = EventAccumulator(str(tmp_path / "run" / TENSORBOARD), purge_orphaned_data=True)
     events.Reload()
     lines = training.run.read_log()
-    found = {event.step: event.value for event in events.Scalars("loss/all")}
-    assert sorted(found) == [line["step"] for line in lines]
-    assert all(math.isclose(found[line["step"]], line["loss/all"], rel_tol=1e-5) for line in lines)
+    losses = {event.step: event.value for event in events.Scalars("loss/all")}
+    assert sorted(losses) == [line["step"] for line in lines]
+    assert all(math.isclose(losses[line["step"]], line["loss/all"], rel_tol=1e-5) for line in lines)
     measured = {event.step: event.value for event in events.Scalars("metric/square")}
     assert measured == pytest.approx({line["step"]: line["value"] for line in training.run.read_metrics()})
     [image] = events.Images("samples")

@@ -51,8 +51,8 @@ def train(config: Config, until: int | None = None, during=None, steps: int = ST
     bare = Net()
     average = averaged(bare)
     net, optimiser = engine.prepare(bare, adam(bare.parameters(), OPTIMISER))
-    parts = {"net": net, "ema": average, "optimiser": optimiser}
-    with Training(engine, steps, parts, {"kind": "test"}) as training:
+    saved = {"net": net, "ema": average, "optimiser": optimiser}
+    with Training(engine, steps, saved, {"kind": "test"}) as training:
         while not training.finished:
             rate = set_learning_rate(optimiser, OPTIMISER, training.step, steps)
             loss = net(torch.randn(16, 4)).square().mean()
@@ -154,11 +154,11 @@ def test_bf16_trains_and_gives_float32_outputs(tmp_path):
     linear = nn.Linear(64, 64)
     net = engine.prepare(linear)
     values = torch.randn(8, 64)
-    found = net(values)
+    output = net(values)
     exact = torch.nn.functional.linear(values, linear.weight, linear.bias)
-    assert found.dtype == torch.float32 and linear.weight.dtype == torch.float32
-    assert not torch.equal(found, exact) and torch.allclose(found, exact, atol=0.05)
-    engine.backward(found.sum())
+    assert output.dtype == torch.float32 and linear.weight.dtype == torch.float32
+    assert not torch.equal(output, exact) and torch.allclose(output, exact, atol=0.05)
+    engine.backward(output.sum())
     assert torch.isfinite(linear.weight.grad).all()
     engine = Engine.start(make_config(tmp_path))  # the next training in this process has its own precision
     assert engine.prepare(nn.Linear(2, 2))(torch.zeros(1, 2)).dtype == torch.float32
@@ -194,8 +194,8 @@ def test_threads_are_as_configured(tmp_path):
     ],
 )
 def test_the_learning_rate_follows_its_formula(schedule, expected):
-    found = {step: learning_rate_factor(step, 100, schedule) for step in expected}
-    assert found == pytest.approx(expected)
+    factors = {step: learning_rate_factor(step, 100, schedule) for step in expected}
+    assert factors == pytest.approx(expected)
 
 
 def test_the_learning_rate_reaches_the_optimiser():
@@ -247,7 +247,7 @@ def test_the_average_ramps_up_to_its_decay():
 
 def test_many_weights_are_updated_in_one_pass_to_the_same_values(monkeypatch):
     settings = OptimiserConfig(lr=0.01, betas=(0.5, 0.99), weight_decay=0.1)
-    found, states = [], []
+    updated, states = [], []
     for least in (10**9, 1):
         monkeypatch.setattr(optim, "FUSED_FROM", least)
         torch.manual_seed(0)
@@ -258,13 +258,13 @@ def test_many_weights_are_updated_in_one_pass_to_the_same_values(monkeypatch):
             for weight in weights:
                 weight.grad = torch.randn_like(weight)
             optimiser.step()
-        found.append(weights)
+        updated.append(weights)
         states.append(optimiser.state_dict())
     assert [bool(state["param_groups"][0]["fused"]) for state in states] == [False, True]
-    for plain, fused in zip(*found, strict=True):
+    for plain, fused in zip(*updated, strict=True):
         torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)
     # One that was begun before goes on as it was begun.
-    optimiser = adam(found[1], settings)
+    optimiser = adam(updated[1], settings)
     optimiser.load_state_dict(states[0])
     assert not optimiser.param_groups[0]["fused"]
 

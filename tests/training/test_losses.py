@@ -51,8 +51,8 @@ def test_a_reversed_gradient_by_hand():
 
 def test_speakers_are_told_over_those_that_are_named():
     logits = torch.tensor([[0.0, log(3)], [5.0, 5.0], [log(4), 0.0]])
-    found = losses.speaker_loss(logits, torch.tensor([1, -1, 1]))
-    assert found.item() == pytest.approx((-log(3 / 4) - log(1 / 5)) / 2)
+    loss = losses.speaker_loss(logits, torch.tensor([1, -1, 1]))
+    assert loss.item() == pytest.approx((-log(3 / 4) - log(1 / 5)) / 2)
     assert losses.speaker_loss(logits, torch.tensor([-1, -1, -1])).item() == 0
 
 
@@ -64,16 +64,16 @@ PRODUCTS = torch.tensor([[2.0, 1.5, 0.0], [1.0, 1.0, 0.95], [3.0, 0.2, 0.0]])  #
 
 def test_joint_embedding_by_hand_asks_less_of_another_image_of_the_same_class():
     """Captions' own images have 2, 1 and 0; the first two are of one class."""
-    found = losses.joint_embedding_loss(PRODUCTS, torch.eye(3), torch.tensor([4, 4, 8]))
+    loss = losses.joint_embedding_loss(PRODUCTS, torch.eye(3), torch.tensor([4, 4, 8]))
     # Caption 0: .1 * (1 - 2) < 0, 1 + 3 - 2; 1: .1 * (1.5 - 1), 1 + .2 - 1; 2: 1 + 0 - 0, 1 + .95 - 0
-    assert found.item() == pytest.approx((2 + 0.05 + 0.2 + 1 + 1.95) / 9)
+    assert loss.item() == pytest.approx((2 + 0.05 + 0.2 + 1 + 1.95) / 9)
 
 
 def test_joint_embedding_goes_one_way_from_captions_to_images():
     """Swapped, each image's own caption has 2, 1 and 0."""
-    found = losses.joint_embedding_loss(torch.eye(3), PRODUCTS, torch.tensor([4, 4, 8]))
+    loss = losses.joint_embedding_loss(torch.eye(3), PRODUCTS, torch.tensor([4, 4, 8]))
     # Image 0: .1 * (1.5 - 2) < 0, 1 + 0 - 2 < 0; 1: .1 * (1 - 1), 1 + .95 - 1; 2: 1 + 3 - 0, 1 + .2 - 0
-    assert found.item() == pytest.approx((0 + 0.95 + 4 + 1.2) / 9)
+    assert loss.item() == pytest.approx((0 + 0.95 + 4 + 1.2) / 9)
 
 
 def test_joint_embedding_equals_its_sum_over_pairs():
@@ -86,8 +86,8 @@ def test_joint_embedding_equals_its_sum_over_pairs():
                 expected += max(0.0, 1 + excess)
             elif i != j:
                 expected += 0.1 * max(0.0, excess)
-    found = losses.joint_embedding_loss(image, caption, torch.tensor(classes))
-    assert found.item() == pytest.approx(expected / 64, rel=1e-5)
+    loss = losses.joint_embedding_loss(image, caption, torch.tensor(classes))
+    assert loss.item() == pytest.approx(expected / 64, rel=1e-5)
 
 
 def test_joint_embedding_loss_of_one_pair_is_zero():
@@ -103,8 +103,8 @@ def test_the_distance_of_student_and_teacher_is_of_batches_over_their_norms():
 
 def test_the_distance_of_64_unit_vectors_is_an_eighth_of_their_mean_difference():
     image, caption = (F.normalize(torch.randn(64, 9), dim=1) for _ in range(2))
-    found = losses.distance_loss(image, caption)
-    assert found.item() == pytest.approx((image - caption).abs().mean().item() / 8, rel=1e-5)
+    loss = losses.distance_loss(image, caption)
+    assert loss.item() == pytest.approx((image - caption).abs().mean().item() / 8, rel=1e-5)
 
 
 def test_distillation_softens_the_teacher_alone_and_is_a_mean_over_all_numbers():
@@ -153,25 +153,25 @@ def test_masked_batch_matching_equals_its_equation():
         over_images = log(sum(exp(10 * cosines[j][i]) for j in allowed))
         expected[0] += (over_captions - 10 * cosines[i][i]) / 4
         expected[1] += (over_images - 10 * cosines[i][i]) / 4
-    found = losses.batch_matching_loss(image, caption, torch.tensor(classes), scale=10)
-    assert [value.item() for value in found] == pytest.approx(expected, abs=1e-5)
+    matching = losses.batch_matching_loss(image, caption, torch.tensor(classes), scale=10)
+    assert [value.item() for value in matching] == pytest.approx(expected, abs=1e-5)
 
 
 def test_batch_matching_by_hand():
     """Right partners have cosine 1, wrong ones 0: ln(1 + e^-gamma) each way."""
-    found = losses.batch_matching_loss(5 * torch.eye(2), torch.eye(2), torch.tensor([0, 1]), scale=2)
-    assert [value.item() for value in found] == pytest.approx([log(1 + exp(-2))] * 2)
+    matching = losses.batch_matching_loss(5 * torch.eye(2), torch.eye(2), torch.tensor([0, 1]), scale=2)
+    assert [value.item() for value in matching] == pytest.approx([log(1 + exp(-2))] * 2)
 
 
 def test_batch_matching_takes_cosines_and_knows_no_order():
     image, caption, classes = torch.randn(6, 5), torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 3])
-    found = losses.batch_matching_loss(image, caption, classes, 10)
+    matching = losses.batch_matching_loss(image, caption, classes, 10)
     longer = losses.batch_matching_loss(3 * image, 0.1 * caption, classes, 10)
     order = torch.randperm(6)
     shuffled = losses.batch_matching_loss(image[order], caption[order], classes[order], 10)
     swapped = losses.batch_matching_loss(caption, image, classes, 10)
     for other in (longer, shuffled, swapped[::-1]):
-        torch.testing.assert_close(found, other)
+        torch.testing.assert_close(matching, other)
 
 
 # Region-segment (DAMSM)
@@ -257,10 +257,10 @@ def test_image_by_image_is_the_same_comparison_and_the_same_gradient(monkeypatch
     gradients = torch.autograd.grad((expected * weights).sum(), (regions, sequence))
     monkeypatch.setattr(region_comparison, "AT_ONCE", 0)
     monkeypatch.setattr(region_comparison, "_OF_A_PART", {"cpu": of_a_part})
-    found = losses.compare_regions(regions, sequence, mask, 4.0, 5.0)
-    torch.testing.assert_close(found, expected)
-    of_found = torch.autograd.grad((found * weights).sum(), (regions, sequence))
-    for one, other in zip(of_found, gradients, strict=True):
+    scores = losses.compare_regions(regions, sequence, mask, 4.0, 5.0)
+    torch.testing.assert_close(scores, expected)
+    of_scores = torch.autograd.grad((scores * weights).sum(), (regions, sequence))
+    for one, other in zip(of_scores, gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
@@ -303,13 +303,13 @@ def test_the_region_loss_compares_each_image_with_the_captions_of_its_group():
     torch.testing.assert_close(
         losses.region_loss(regions, sequence, mask, classes, gammas, group=6), expected
     )
-    parts = [
+    halves = [
         losses.region_loss(regions[p], sequence[p], mask[p], classes[p], gammas)
         for p in (slice(0, 3), slice(3, 6))
     ]
     grouped = losses.region_loss(regions, sequence, mask, classes, gammas, group=3)
     for way in range(2):
-        assert grouped[way].item() == pytest.approx((parts[0][way] + parts[1][way]).item() / 2, abs=1e-5)
+        assert grouped[way].item() == pytest.approx((halves[0][way] + halves[1][way]).item() / 2, abs=1e-5)
 
 
 def test_matching_losses_keep_float32_in_a_bf16_training():
@@ -325,8 +325,8 @@ def test_matching_losses_keep_float32_in_a_bf16_training():
 
     exact = both()
     with torch.autocast("cpu", torch.bfloat16):
-        found = both()
-    torch.testing.assert_close(found, exact, atol=1e-6, rtol=0)
+        in_autocast = both()
+    torch.testing.assert_close(in_autocast, exact, atol=1e-6, rtol=0)
 
 
 # Classes
@@ -335,8 +335,8 @@ def test_matching_losses_keep_float32_in_a_bf16_training():
 def test_the_class_loss_is_the_cross_entropy_of_both_modalities():
     image = torch.tensor([[log(3.0), 0.0], [0.0, 0.0]])
     caption = torch.tensor([[0.0, 0.0], [0.0, log(4.0)]])
-    found = losses.class_loss(image, caption, torch.tensor([0, 1]))
-    assert found.item() == pytest.approx((log(4 / 3) + log(2)) / 2 + (log(2) + log(5 / 4)) / 2)
+    loss = losses.class_loss(image, caption, torch.tensor([0, 1]))
+    assert loss.item() == pytest.approx((log(4 / 3) + log(2)) / 2 + (log(2) + log(5 / 4)) / 2)
 
 
 # Adversarial
@@ -442,7 +442,7 @@ def test_a_wrong_partner_is_never_of_the_same_class_and_its_lack_is_reported():
         classes = torch.randint(3, (6,), generator=random)
         partner, has_partner = losses.wrong_partner(classes)
         assert (classes[partner] != classes)[has_partner].all()
-        there_is = torch.tensor([(classes != own).any() for own in classes])
+        there_is = torch.tensor([(classes != label).any() for label in classes])
         assert torch.equal(has_partner, there_is)
 
 

@@ -80,8 +80,8 @@ def test_the_best_of_a_few_steps_counts_and_threads_are_given_back(monkeypatch, 
     monkeypatch.setattr(memory_format.time, "process_time", lambda: next(clock))
     monkeypatch.setattr(memory_format, "ENOUGH", enough)
     threads, seen = torch.get_num_threads(), []
-    found = seconds_in_both(torch.nn.Conv2d(3, 4, 3), lambda: seen.append(torch.get_num_threads()))
-    assert found == {"channels_last": 3, "channels_first": 5} and seen == [1] * 4
+    seconds = seconds_in_both(torch.nn.Conv2d(3, 4, 3), lambda: seen.append(torch.get_num_threads()))
+    assert seconds == {"channels_last": 3, "channels_first": 5} and seen == [1] * 4
     assert torch.get_num_threads() == threads
 
 
@@ -93,11 +93,11 @@ def test_a_continued_run_keeps_its_format_and_an_earlier_one_is_channels_last(co
     engine = Engine.start(config)
     for kept, expected in (("auto", "channels_last"), ("channels_first", "channels_first")):
         begun = replace(engine, begun=replace(config, memory_format=kept))
-        found = placed(config, begun, *networks_of(config))
-        assert (found.config.memory_format, found.format_reason) == (expected, "as this run was begun")
+        settled = placed(config, begun, *networks_of(config))
+        assert (settled.config.memory_format, settled.format_reason) == (expected, "as this run was begun")
     given = replace(config, memory_format="channels_first")
-    found = placed(given, replace(engine, config=given, begun=replace(config)), *networks_of(config))
-    assert (found.config.memory_format, found.format_reason) == ("channels_first", "as configured")
+    settled = placed(given, replace(engine, config=given, begun=replace(config)), *networks_of(config))
+    assert (settled.config.memory_format, settled.format_reason) == ("channels_first", "as configured")
 
 
 def test_without_a_trial_a_format_is_given_or_begun_with_or_the_usual_one(config, monkeypatch):
@@ -107,7 +107,7 @@ def test_without_a_trial_a_format_is_given_or_begun_with_or_the_usual_one(config
     cases = [("auto", None, last), (first, None, first), ("auto", first, first), (last, first, last)]
     for given, begun, expected in [*cases, ("auto", "auto", last)]:
         network = networks_of(config)[0]
-        found = in_settled_format(
+        settled = in_settled_format(
             replace(
                 engine,
                 config=replace(config, memory_format=given),
@@ -115,7 +115,7 @@ def test_without_a_trial_a_format_is_given_or_begun_with_or_the_usual_one(config
             ),
             network,
         )
-        assert found.config.memory_format == expected and lies(network, expected) and found.format_reason
+        assert settled.config.memory_format == expected and lies(network, expected) and settled.format_reason
 
 
 def test_both_formats_are_the_same_mathematics(config):

@@ -21,7 +21,7 @@ from s2i.training.encoder_memory import EncoderStep, count_encoder_peak
 from s2i.training.gan import train_gan
 from s2i.training.gan_memory import GanStep, count_gan_peak
 from s2i.training.memory import GIB, LiveBytes, candidates, fit_to_memory, without_data
-from s2i.training.micro_batches import parts
+from s2i.training.micro_batches import micro_batches
 from tests.fixtures.gradients import check_gradients, gradients_of
 from tests.fixtures.models import same, tiny_training_config
 
@@ -80,7 +80,7 @@ def test_parts_have_the_gradients_of_the_batch_without_batch_norms(
 
 def test_parts_are_even_and_have_two_rows_or_more():
     def sizes(count: int, rows: int) -> list[int]:
-        return [part.stop - part.start for part in parts(count, rows)]
+        return [part.stop - part.start for part in micro_batches(count, rows)]
 
     assert sizes(8, 3) == [2, 3, 3] and sizes(24, 8) == [8] * 3
     assert sizes(3, 2) == [3] and sizes(5, 2) == [2, 3] and sizes(8, 1) == [2] * 4
@@ -130,10 +130,10 @@ def test_an_adversary_that_starts_later_is_counted():
 def test_parts_take_less_memory():
     learnt = ("gan.reconstruction_weight=1", "generator.prior=flow", "generator.prior_dim=8")
     for words in ((), learnt):
-        whole, parts = (
+        whole, micro_batched = (
             count_gan_peak(sized("generator.base_size=64", f"micro_batch={n}", *words), 16) for n in (0, 4)
         )
-        assert whole > 2 * parts
+        assert whole > 2 * micro_batched
 
 
 # Choosing

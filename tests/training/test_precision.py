@@ -84,11 +84,11 @@ def test_several_processes_take_the_precision_that_the_weakest_can():
 def test_what_this_device_is_found_to_do_holds_together(modality):
     config = Config(modality=modality)
     before = torch.get_rng_state()
-    found = weigh(config, CPU)
+    evidence = weigh(config, CPU)
     assert torch.equal(torch.get_rng_state(), before)
-    assert found == weigh(config, CPU)  # so that two runs begin alike
-    assert found.native == precision.has_instructions(CPU)
-    assert (found.gain is not None) == (found.native and not found.failure)
+    assert evidence == weigh(config, CPU)  # so that two runs begin alike
+    assert evidence.native == precision.has_instructions(CPU)
+    assert (evidence.gain is not None) == (evidence.native and not evidence.failure)
     assert weigh(config, CPU, timed=False).gain is None
 
 
@@ -100,10 +100,10 @@ class NoBfloat16(nn.Module):
         self.linear = nn.Linear(40, 4)
 
     def forward(self, mels, lengths):
-        found = self.linear(mels.transpose(1, 2)).mean(1)
-        if found.dtype == torch.bfloat16:
+        output = self.linear(mels.transpose(1, 2)).mean(1)
+        if output.dtype == torch.bfloat16:
             raise RuntimeError("no kernel for BFloat16.\nSee the manual.")
-        return found
+        return output
 
 
 def test_an_encoder_from_outside_has_its_say(monkeypatch):
@@ -120,12 +120,12 @@ def test_an_encoder_from_outside_has_its_say(monkeypatch):
 
 
 def test_a_part_that_fails_is_named_on_one_line():
-    def parts():
+    def networks():
         yield "image networks", nn.Linear(2, 3), (torch.zeros(1, 2),)
         yield "text encoder", nn.Linear(2, 3), (torch.zeros(1, 5),)
 
-    found = first_failure(parts(), CPU)
-    assert found.startswith("its text encoder doesn't run: ") and "\n" not in found
+    failure = first_failure(networks(), CPU)
+    assert failure.startswith("its text encoder doesn't run: ") and "\n" not in failure
 
 
 @pytest.mark.parametrize(("evidence", "expected"), [(GOOD, "bf16"), (Evidence(native=False), "fp32")])
@@ -221,12 +221,14 @@ def test_the_benchmark_prints_seconds_a_step_of_each_part_in_both_precisions():
 def test_threads_that_wait_leave_their_core_to_others():
     """Before torch is loaded, in every process of ours; what a person has set stays."""
     code = "import os, sys, {}; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    found = {**os.environ, "PYTHONPATH": str(ROOT)}
-    found.pop("OMP_WAIT_POLICY", None)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("OMP_WAIT_POLICY", None)
 
     def run(package: str) -> str:
-        return subprocess.check_output([sys.executable, "-c", code.format(package)], env=found, text=True)
+        return subprocess.check_output(
+            [sys.executable, "-c", code.format(package)], env=environment, text=True
+        )
 
     assert {run(package) for package in ("s2i", "data_prep", "tests")} == {"PASSIVE False\n"}
-    found["OMP_WAIT_POLICY"] = "ACTIVE"
+    environment["OMP_WAIT_POLICY"] = "ACTIVE"
     assert run("s2i") == "ACTIVE False\n"

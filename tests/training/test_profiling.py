@@ -87,11 +87,11 @@ def test_a_profile_prints_shares_writes_a_trace_and_changes_no_bits(tmp_path, ca
     train_gan(config)
     capsys.readouterr()
     profiled = Path(train_gan(replace(config, run=str(tmp_path / "profiled"), profile=True)))
-    told = capsys.readouterr().err
-    assert f"profiled: {PROFILED} steps of " in told and f"the trace is {profiled / TRACE}" in told
+    stderr = capsys.readouterr().err
+    assert f"profiled: {PROFILED} steps of " in stderr and f"the trace is {profiled / TRACE}" in stderr
     names = ("data", "generate", "discriminators", "discriminators: backward", "discriminators: update")
     for name in (*names, "relation supervisor", "generator: backward", "average", "the rest"):
-        assert f" %  {name}\n" in told
+        assert f" %  {name}\n" in stderr
     events = json.loads((profiled / TRACE).read_text())["traceEvents"]
     assert {"generate", "backward"} <= {event.get("name") for event in events}
     states = [

@@ -184,8 +184,8 @@ def test_two_processes_see_what_one_sees_of_the_joint_batch_and_no_other_random_
     images, before = torch.rand(4, 3, 16, 16), torch.get_rng_state()
     (whole,) = gan_step.look(networks_of(0, 1), [images], 7, "real")
     for rank in (0, 1):
-        (own,) = gan_step.look(networks_of(rank, 2), [images[rank::2]], 7, "real")
-        assert torch.equal(own, whole[rank::2])
+        (shard,) = gan_step.look(networks_of(rank, 2), [images[rank::2]], 7, "real")
+        assert torch.equal(shard, whole[rank::2])
     assert torch.equal(torch.get_rng_state(), before)
     (other,) = gan_step.look(networks_of(0, 1), [images], 8, "real")
     (generated,) = gan_step.look(networks_of(0, 1), [images], 7, "generated")
@@ -199,9 +199,9 @@ def test_real_and_generated_images_are_changed_alike_in_distribution():
         for whose in ("real", "generated")
     }
     for statistic in (Tensor.mean, Tensor.std):
-        found = [statistic(seen[whose], 0) for whose in ("real", "generated")]
-        assert (found[0] - found[1]).abs().max() < 0.1
-        assert not torch.equal(*found)
+        statistics = [statistic(seen[whose], 0) for whose in ("real", "generated")]
+        assert (statistics[0] - statistics[1]).abs().max() < 0.1
+        assert not torch.equal(*statistics)
 
 
 # A training

@@ -90,11 +90,11 @@ def test_augmentation_and_a_second_recording_are_learnt_from_and_resumed_bit_for
     trained_encoders, tmp_path, monkeypatch
 ):
     config = make_config(trained_encoders, tmp_path / "broken")
-    parts = AugmentConfig(
+    augment = AugmentConfig(
         noise=NoisePart(0.5, 0.0), rate=AugmentPart(0.8, 0.3), silence=AugmentPart(0.5, 0.3)
     )
     plain = replace(config, matching=replace(config.matching, invariance_weight=2.0))
-    config = replace(plain, data=replace(config.data, augment=parts))
+    config = replace(plain, data=replace(config.data, augment=augment))
     unbroken = train_encoder(replace(config, run=str(tmp_path / "unbroken")))
     train_and_die(monkeypatch, train_encoder, config, 5)
     broken = train_encoder(config)
@@ -123,25 +123,29 @@ def test_the_encoder_unlearns_speakers_that_a_classifier_learns(trained_encoders
     weights = [each for each in networks.caption_encoder.parameters() if each.requires_grad]
 
     def gradients(loss: torch.Tensor, of: list[torch.Tensor]) -> list[torch.Tensor]:
-        found = torch.autograd.grad(loss, of, retain_graph=True, allow_unused=True)
-        return [torch.zeros_like(each) if one is None else one for each, one in zip(of, found, strict=True)]
+        derivatives = torch.autograd.grad(loss, of, retain_graph=True, allow_unused=True)
+        return [
+            torch.zeros_like(each) if one is None else one for each, one in zip(of, derivatives, strict=True)
+        ]
 
     total, terms = networks(batch)
     heard = networks.speaker_classifier(networks.caption_encoder(batch.inputs, batch.lengths).sentence)
     telling = torch.nn.functional.cross_entropy(heard, of_captions[batch.captions])
     assert terms["loss/speaker"].item() == pytest.approx(telling.item())
     plain = total - telling  # its gradient: the plain losses', the reversed one and minus the true one
-    told = gradients(telling, weights)
+    speaker_gradients = gradients(telling, weights)
     config = replace(config, matching=replace(config.matching, speaker_adversarial_weight=0.0))
     networks.config = config
     without, _ = networks(batch)
     for reversed_one, true_one, plain_one in zip(
-        gradients(plain, weights), told, gradients(without, weights), strict=True
+        gradients(plain, weights), speaker_gradients, gradients(without, weights), strict=True
     ):
         torch.testing.assert_close(reversed_one + 1.25 * true_one, plain_one, rtol=1e-4, atol=1e-6)
-    own = list(networks.speaker_classifier.parameters())
-    for found, true_one in zip(gradients(total, own), gradients(telling, own), strict=True):
-        torch.testing.assert_close(found, true_one)
+    classifier_weights = list(networks.speaker_classifier.parameters())
+    for total_one, true_one in zip(
+        gradients(total, classifier_weights), gradients(telling, classifier_weights), strict=True
+    ):
+        torch.testing.assert_close(total_one, true_one)
 
 
 def test_a_checkpoint_holds_every_net_and_optimiser(trained_encoders, tmp_path):

@@ -31,11 +31,11 @@ def utterances(count: int, seed: int) -> tuple[list[torch.Tensor], list[list[flo
 
 def test_change_is_the_distance_of_means_before_and_after():
     mel = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
-    found = change(mel, 3)
+    distances = change(mel, 3)
     for place in range(1, 11):
         expected = (mel[place : place + 3].mean(0) - mel[max(0, place - 3) : place].mean(0)).norm()
-        assert found[place].item() == pytest.approx(expected.item(), abs=1e-5)
-    assert found[0] == found[-1] == 0
+        assert distances[place].item() == pytest.approx(expected.item(), abs=1e-5)
+    assert distances[0] == distances[-1] == 0
 
 
 def test_a_change_point_lies_where_the_spectrum_steps():
@@ -66,8 +66,8 @@ def test_a_detector_finds_in_other_utterances_what_it_was_taught():
             true,
         )
     )
-    found = [detector.boundaries(mel, HOP) for mel in mels]
-    assert score_boundaries(true, found, 0.02).f1 > 0.9
+    boundaries = [detector.boundaries(mel, HOP) for mel in mels]
+    assert score_boundaries(true, boundaries, 0.02).f1 > 0.9
     again = train_word_detector(*utterances(40, 0), HOP)
     assert all(torch.equal(again.state_dict()[name], value) for name, value in detector.state_dict().items()
                if name != "threshold")  # fmt: skip

@@ -45,11 +45,11 @@ class SpeechAugmentation:
 
     def sample_timing(self, random: np.random.Generator, count: int) -> Timing:
         """How long each of `count` utterances is to take."""
-        parts, frames = self.config, 1 / self.audio.hop
-        rate = (1 + parts.rate.strength) ** _amounts(random, count, parts.rate.probability, -1)
-        silence = _amounts(random, count, parts.silence.probability) * parts.silence.strength
+        config, frames = self.config, 1 / self.audio.hop
+        rate = (1 + config.rate.strength) ** _amounts(random, count, config.rate.probability, -1)
+        silence = _amounts(random, count, config.silence.probability) * config.silence.strength
         share = random.random(count)
-        pause = _amounts(random, count, parts.pause.probability) * parts.pause.strength
+        pause = _amounts(random, count, config.pause.probability) * config.pause.strength
         before, after, pause = (
             np.rint(seconds * frames).astype(np.int64)
             for seconds in (silence * share, silence * (1 - share), pause)
@@ -74,9 +74,9 @@ class SpeechAugmentation:
         Returns:
             (T', M) float32, normalised if the audio settings say so.
         """
-        parts, floor = self.config, np.float32(self.audio.log_floor)
-        if _happens(random, parts.vocal_tract):
-            factor = (1 + parts.vocal_tract.strength) ** random.uniform(-1, 1)
+        config, floor = self.config, np.float32(self.audio.log_floor)
+        if _happens(random, config.vocal_tract):
+            factor = (1 + config.vocal_tract.strength) ** random.uniform(-1, 1)
             log_mel = log_mel @ frequency.vocal_tract_warp(factor, self.centres, self.highest)
         frames = max(round(len(log_mel) / timing.rate), min(self.least_frames, len(log_mel)))
         power = (np.exp(stretch(log_mel, frames)) - floor).clip(min=0)
@@ -94,7 +94,7 @@ class SpeechAugmentation:
         augmented = torch.from_numpy(np.log(power + floor))
         if self.audio.cmvn:
             augmented = normalise(augmented)
-        for axis, part in enumerate((parts.time_masks, parts.frequency_masks)):
+        for axis, part in enumerate((config.time_masks, config.frequency_masks)):
             if _happens(random, part):
                 unit = self.audio.hop if axis == 0 else 1
                 widths = [round(random.uniform(0, part.strength) / unit) for _ in range(MASKS)]
@@ -150,13 +150,13 @@ class SpeechAugmentation:
 
     def _response(self, random: np.random.Generator) -> np.ndarray | None:
         """Of the microphone and what follows it, factors of power: (M,); None for none."""
-        parts, response = self.config, None
-        for part in (parts.microphone, parts.band, parts.gain):
+        config, response = self.config, None
+        for part in (config.microphone, config.band, config.gain):
             if not _happens(random, part):
                 continue
-            if part is parts.microphone:
+            if part is config.microphone:
                 curve = frequency.smooth_response(part.strength, random, self.curves)
-            elif part is parts.band:
+            elif part is config.band:
                 low, high = (np.exp(random.uniform(*np.log(edges))) for edges in BAND_EDGES)
                 curve = frequency.band(low, high, part.strength, self.centres)
             else:

@@ -108,7 +108,7 @@ def _write(folder: Path, machine: Machine, quick: bool, entries: list[dict[str, 
 def _rows(choice: Choice, checkouts: list[Path]) -> Iterator[Row]:
     """The rows that are asked for; then those of the checkouts."""
     for module, names in PARTS.items():
-        if not choice.parts or set(choice.parts) & set(names):
+        if not choice.components or set(choice.components) & set(names):
             yield from (row for row in module.rows(choice) if choice.has(row.part, row.size))
     for checkout in checkouts:
         yield from against.rows(checkout, choice.quick)

@@ -69,9 +69,9 @@ def rows(choice: Choice) -> Iterator[Row]:
     for size, sides in SIDES.items():
         for side in sides:
             able = PARTS if side in NETWORKS else tuple(part for part in PARTS if part != "feature cache")
-            parts = [part for part in able if choice.has(part, size)]
+            components = [part for part in able if choice.has(part, size)]
             with tempfile.TemporaryDirectory() as folder:
-                yield from _of_pack(size, World.write(Path(folder), side), parts) if parts else ()
+                yield from _of_pack(size, World.write(Path(folder), side), components) if components else ()
 
 
 @dataclass(frozen=True)
@@ -111,13 +111,13 @@ class World:
         return Pack(self.folder / name / "train")
 
 
-def _of_pack(size: str, world: World, parts: list[str]) -> Iterator[Row]:
+def _of_pack(size: str, world: World, components: list[str]) -> Iterator[Row]:
     pack = world.pack("pack")
-    if "loading" in parts:
+    if "loading" in components:
         yield _loading(size, world, pack)
-    if "packing" in parts:
+    if "packing" in components:
         yield _packing(size, world, pack)
-    if "feature cache" in parts:
+    if "feature cache" in components:
         yield _feature_cache(size, pack)
 
 

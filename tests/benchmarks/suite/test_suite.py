@@ -116,7 +116,7 @@ def test_a_pack_has_rows_and_cached_features_are_those_computed_plainly(monkeypa
     monkeypatch.setattr(data_rows, "SIDES", {"paper": (32, 80)})
     monkeypatch.setattr(data_rows, "NETWORKS", {80: kind})
     named = []
-    for row in data_rows.rows(Choice(quick=True, parts=("loading", "packing", "feature cache"))):
+    for row in data_rows.rows(Choice(quick=True, components=("loading", "packing", "feature cache"))):
         named.append((row.part, row.size, re.search(r"(\d+) px", row.name)[1]))
         outputs, expected = row.forms[OURS](), row.forms[PLAIN]()
         if row.part == "feature cache":
@@ -127,7 +127,7 @@ def test_a_pack_has_rows_and_cached_features_are_those_computed_plainly(monkeypa
     expected = [(part, "paper", side) for side in ("32", "80") for part in ("loading", "packing")]
     assert named == [*expected, ("feature cache", "paper", "80")]
     monkeypatch.setattr(data_rows.World, "write", lambda folder, side: pytest.fail("nothing needs a pack"))
-    for choice in (Choice(parts=("search",)), Choice(sizes=("painted birds",))):
+    for choice in (Choice(components=("search",)), Choice(sizes=("painted birds",))):
         chosen = data_rows.rows(choice)
         assert not {row.part for row in chosen} & set(data_rows.PARTS)
 
@@ -194,7 +194,7 @@ def test_operations_and_bytes_are_counted_and_say_how_far_the_limit_is():
 
 def test_rows_are_chosen_by_part_size_and_precision():
     assert Choice().has("GAN", "paper") and Choice().has("search") and Choice().has_precision("bf16")
-    choice = Choice(parts=("GAN", "search"), sizes=("paper",), precisions=("fp32",))
+    choice = Choice(components=("GAN", "search"), sizes=("paper",), precisions=("fp32",))
     assert choice.has("GAN", "paper") and not choice.has("GAN", "painted birds")
     assert not choice.has("search") and not choice.has("encoder", "paper")
     assert choice.has_precision("fp32") and not choice.has_precision("bf16")

@@ -29,13 +29,13 @@ class Choice:
     """
 
     quick: bool = False
-    parts: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
 
     def has(self, part: str, size: str = "") -> bool:
         """Whether rows of a part and a size are asked for."""
-        return (not self.parts or part in self.parts) and (not self.sizes or size in self.sizes)
+        return (not self.components or part in self.components) and (not self.sizes or size in self.sizes)
 
     def has_precision(self, precision: str) -> bool:
         return not self.precisions or precision in self.precisions
