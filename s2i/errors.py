@@ -24,11 +24,12 @@ class LoaderLost(InputError):
     A lock that it held is never released, so a command must end without waiting for any.
     """
 
-    def __init__(self) -> None:
-        super().__init__(
-            "expected every loader process to live, found one killed (was memory short?):"
-            " the same command continues, with fewer data.workers if need be"
-        )
+    def __init__(
+        self,
+        message: str = "expected every loader process to live, found one killed (was memory short?):"
+        " the same command continues, with fewer data.workers if need be",
+    ) -> None:
+        super().__init__(message)
 
 
 class InputWarning(UserWarning):
@@ -53,6 +54,15 @@ def exit_on_input_error(main: Callable[[], None]) -> None:
         if hasattr(stream, "reconfigure"):  # a terminal of ASCII gets every letter, some as an escape
             stream.reconfigure(errors="backslashreplace")
     try:
+        _report_errors_of(main)
+    except Exception as error:  # also torch's, of another process that ends while the first is reported
+        if not _has_lost_loader(error):
+            raise
+        _end_without_waiting()
+
+
+def _report_errors_of(main: Callable[[], None]) -> None:
+    try:
         try:
             with warnings.catch_warnings():
                 _tell_warnings()
@@ -70,15 +80,24 @@ def exit_on_input_error(main: Callable[[], None]) -> None:
         _discard(sys.stderr)
         sys.exit(READER_GONE)
     except Exception as error:
-        # torch's words and its signal handler's, which raises them wherever the program happens to be
-        if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
-            error = LoaderLost()
+        if _has_lost_loader(error):
+            raise
         described = str(error) if isinstance(error, InputError) else _describe(error)
         if not described:
             raise
-        if isinstance(error, LoaderLost):
-            _end_without_waiting(described)
         _exit_with(described)
+
+
+def _has_lost_loader(error: BaseException | None) -> bool:
+    """Whether it, or what it was raised for, is LoaderLost or torch's error of a process that was killed,
+    which its signal handler raises wherever the program happens to be."""
+    while error is not None:
+        if isinstance(error, LoaderLost):
+            return True
+        if isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _tell_warnings() -> None:
@@ -135,15 +154,15 @@ def _exit_with(described: str) -> NoReturn:
     sys.exit(BAD_INPUT)
 
 
-def _end_without_waiting(described: str) -> NoReturn:
+def _end_without_waiting() -> NoReturn:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch raises again for each process that ends here
     import multiprocessing  # here: most commands start no process
 
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else torch raises again for each process that ends here
-    _report(f"s2i: error: {described}")
+    _report(f"s2i: error: {LoaderLost()}")
     _discard_what_is_full(sys.stdout)
     for process in multiprocessing.active_children():
         process.kill()
-        process.join()
+        process.join(5)
     os._exit(BAD_INPUT)
 
 

@@ -49,7 +49,8 @@ def launch(processes: int, words: Sequence[str]) -> int:
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             first = error.failures.get(0)
-            if first is None or first.exitcode < 0:  # it was ended with the others, before it could say why
+            # The first was ended with the others, before it could say why, or says that it lost them.
+            if first is None or first.exitcode < 0 or first.exitcode != failure.exitcode:
                 for path in Path(folder).glob(f"**/{rank}/stderr.log"):
                     sys.stderr.write("".join(path.read_text(errors="replace").splitlines(True)[-20:]))
             return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode

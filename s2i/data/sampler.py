@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from itertools import count
+from threading import Thread
 from types import TracebackType
 
 import numpy as np
@@ -120,8 +123,22 @@ def _from_living_processes(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def begin_loader_process(number: int) -> None:
-    """In a loader process: a training that ends while it fetches a batch is no error, and prints none."""
+    """In a loader process: a training that ends while it fetches a batch is no error, and prints none; and
+    this process ends when the training says so.
+
+    A signal to the whole group, as `timeout`, a recipe's script or a job's end send it, is the training's,
+    which saves before it ends: without its batches it couldn't.
+    """
     sys.excepthook = _print_unless_lost
+    if hasattr(signal, "sigwaitinfo"):  # macOS has none
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Thread(target=_end_when_the_training_says_so, daemon=True).start()
+
+
+def _end_when_the_training_says_so() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _print_unless_lost(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -76,7 +76,7 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     """Put the averaged generator of the run `start_from`, its discriminators and what else it trained into
     the networks of a generator's training, by their names in a checkpoint; what trained them. Encoders are
     those of `gan.encoder`. A learnt prior of another size, or where there was none, starts anew: it learns
-    from latents alone.
+    from latents alone. So do stages beyond those of the earlier generator.
 
     Raises InputError for a run that isn't finished, of another kind, modality or shape, whose encoder was
     tuned or whose generator has a first stage; and for classes of the test split that it, or what trained
@@ -95,17 +95,21 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
             f"expected gan.encoder_lr=0 and no gan.first_stage for {KEY}, here and in {config.start_from},"
             " found one of them: such a generator is trained anew"
         )
+    stages_anew = ""
     for name, network in networks.items():
         if any(each in name for each in ENCODERS):
             continue
         weights = state["nets"].get("ema" if name == "generator" else name)
         module = network.module if isinstance(network, AveragedModel) else network
-        if name in GENERATORS and config.generator.prior == "flow" and weights is not None:
-            on_top = _stages_on_top(module, weights)
-            if on_top and name == "generator":
-                say(f"generator: its last stages start anew, {config.start_from} has fewer")
-            weights = _with_prior_of_this_size(module, weights) | on_top
+        if name in GENERATORS and weights is not None:
+            if config.generator.prior == "flow":
+                weights = _with_prior_of_this_size(module, weights)
+            if on_top := _stages_on_top(module, weights):
+                stages_anew = f"generator: its last stages start anew, {config.start_from} has fewer"
+                weights = weights | on_top
         _load(module, weights, name, config.start_from)
+    if stages_anew:
+        say(stages_anew)
     if config.generator.prior == "flow" and _has_other_prior(networks["generator"], state["nets"]["ema"]):
         say(f"prior: starts anew, {config.start_from} has none of this size")
     return _origins_before(state)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from s2i import cli
+from s2i import cli, errors
 from s2i.errors import BAD_INPUT, INTERRUPTED, READER_GONE, InputError, LoaderLost, exit_on_input_error
 from s2i.files.atomic import append_json, json_line, read_json, read_json_lines, write_atomically
 from s2i.runs.checkpoint import read_checkpoint, write_checkpoint
@@ -57,14 +57,45 @@ def test_a_refusal_by_the_machine_is_reported_in_one_line(capsys, raised, messag
     assert len(lines[0]) < 300
 
 
-@pytest.mark.parametrize(
-    "raised", [LoaderLost(), RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")]
-)
-def test_a_lost_loader_process_ends_the_command_at_once_in_one_line(capsys, monkeypatch, raised):
+KILLED = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+
+@pytest.fixture
+def exits_in_process(monkeypatch):
+    """os._exit raises SystemExit; SIGCHLD's handler is put back."""
     handler = signal.getsignal(signal.SIGCHLD)
     monkeypatch.setattr(os, "_exit", sys.exit)
-    assert status_of(raised) == BAD_INPUT
+    yield
     signal.signal(signal.SIGCHLD, handler)
+
+
+@pytest.mark.parametrize("raised", [LoaderLost(), KILLED])
+def test_a_lost_loader_process_ends_the_command_at_once_in_one_line(capsys, exits_in_process, raised):
+    assert status_of(raised) == BAD_INPUT
+    assert capsys.readouterr().err.startswith("s2i: error: expected every loader process to live")
+
+
+def test_a_lost_loader_process_is_one_whatever_was_made_of_the_error(capsys, exits_in_process):
+    def main() -> None:
+        try:
+            raise KILLED
+        except RuntimeError as error:
+            raise InputError("expected an image, found none") from error
+
+    with pytest.raises(SystemExit) as stopped:
+        exit_on_input_error(main)
+    assert stopped.value.code == BAD_INPUT
+    assert capsys.readouterr().err.startswith("s2i: error: expected every loader process to live")
+
+
+def test_a_second_loader_process_that_is_lost_meanwhile_changes_nothing(
+    capsys, monkeypatch, exits_in_process
+):
+    def describe(error: Exception) -> str:
+        raise KILLED
+
+    monkeypatch.setattr(errors, "_describe", describe)  # as torch's handler of SIGCHLD may, anywhere
+    assert status_of(OSError(errno.ENOSPC, "No space left on device", "/a/file")) == BAD_INPUT
     assert capsys.readouterr().err.startswith("s2i: error: expected every loader process to live")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from data_prep import painted_birds
 from data_prep.voices.speak import in_pool
 from s2i.config_files import save_config
 from s2i.data.pack_builder import build_pack
-from s2i.data.sampler import _from_living_processes, begin_loader_process
+from s2i.data.sampler import _from_living_processes, _print_unless_lost, begin_loader_process
 from s2i.errors import BAD_INPUT, INTERRUPTED, InputError, LoaderLost
 from s2i.processes import in_processes
 from tests.fixtures.data import write_tiny_data
@@ -131,7 +132,8 @@ def test_a_connection_cut_off_while_a_batch_is_handed_over_is_a_lost_loader():
         yield 1
         raise error
 
-    for lost in (EOFError(), ConnectionResetError(104, "reset"), ConnectionRefusedError(111, "refused")):
+    refused = ConnectionRefusedError(111, "refused")
+    for lost in (EOFError(), ConnectionResetError(104, "reset"), refused, BrokenPipeError(32, "broken")):
         batches = _from_living_processes(raising(lost))
         assert next(batches) == 1
         with pytest.raises(LoaderLost):
@@ -142,8 +144,7 @@ def test_a_connection_cut_off_while_a_batch_is_handed_over_is_a_lost_loader():
 
 
 def test_a_connection_that_the_training_cuts_off_prints_nothing_in_a_loader_process(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    begin_loader_process(0)
+    monkeypatch.setattr(sys, "excepthook", _print_unless_lost)
     for error in (EOFError(), ConnectionResetError(104, "reset")):
         sys.excepthook(type(error), error, None)
     assert capsys.readouterr().err == ""
@@ -157,3 +158,28 @@ def test_an_interrupt_from_the_keyboard_saves_and_is_one_line(training, tmp_path
     assert training.returncode == INTERRUPTED and "Traceback" not in output.decode()
     assert output.decode().splitlines()[-1] == "s2i: interrupted; the same command continues"
     assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()
+
+
+def test_a_signal_to_the_whole_group_is_the_trainings_which_saves(training, tmp_path):
+    os.killpg(training.pid, signal.SIGTERM)  # as timeout, a recipe's script and a job's end do
+    _, output = training.communicate(timeout=60)
+    assert training.returncode == INTERRUPTED and "Traceback" not in output.decode()
+    *_, stopping, last = output.decode().splitlines()
+    assert "stopped and saved after step" in stopping
+    assert last == "s2i: interrupted; the same command continues"
+
+
+def test_a_loader_process_ends_when_its_training_ends_it():
+    """What torch does to one that doesn't end by itself, and multiprocessing at exit."""
+    process = multiprocessing.get_context("fork").Process(target=_serve)
+    process.start()
+    process.join(1)
+    os.kill(process.pid, 0)
+    process.terminate()
+    process.join(30)
+    assert process.exitcode == 0
+
+
+def _serve() -> None:
+    begin_loader_process(0)
+    time.sleep(60)
