@@ -18,8 +18,8 @@ from s2i.config import Config
 from s2i.config_checks import augments_recordings
 from s2i.config_files import require
 from s2i.data.dataset import CaptionedImages
+from s2i.data.loader import endless_batches
 from s2i.data.pack import Pack
-from s2i.data.sampler import endless_batches
 from s2i.errors import InputError
 from s2i.models.build import (
     build_caption_encoder,

@@ -21,8 +21,8 @@ from s2i.data.augment.augmentation import SpeechAugmentation
 from s2i.data.batches import Batch, evaluation_batches
 from s2i.data.dataset import CaptionedImages
 from s2i.data.feature_cache import FeatureCache
+from s2i.data.loader import endless_batches
 from s2i.data.pack import Pack
-from s2i.data.sampler import endless_batches
 from s2i.data.text import Vocabulary, vocabulary_of
 from s2i.errors import InputError
 from s2i.metrics.retrieval import retrieve_by_class

@@ -15,8 +15,8 @@ from torch import nn
 from s2i.config import Config, GanConfig
 from s2i.config_files import require
 from s2i.data.batches import Batch
+from s2i.data.loader import endless_batches
 from s2i.data.pack import Pack
-from s2i.data.sampler import endless_batches
 from s2i.errors import InputError
 from s2i.models.build import build_discriminators, build_generator, build_posterior
 from s2i.models.discriminator import Discriminators, image_pyramid

@@ -17,8 +17,8 @@ from s2i import losses
 from s2i.config import Config, RegressionConfig
 from s2i.config_files import require
 from s2i.data.dataset import CaptionedImages
+from s2i.data.loader import endless_batches
 from s2i.data.pack import Pack
-from s2i.data.sampler import endless_batches
 from s2i.data.text import vocabulary_of
 from s2i.errors import InputError
 from s2i.models.build import build_caption_encoder, build_generator, build_image_encoder

@@ -17,8 +17,8 @@ import pytest
 from data_prep import painted_birds
 from data_prep.voices.speak import in_pool
 from s2i.config_files import save_config
+from s2i.data.loader import _from_living_processes, _print_unless_lost, begin_loader_process
 from s2i.data.pack_builder import build_pack
-from s2i.data.sampler import _from_living_processes, _print_unless_lost, begin_loader_process
 from s2i.errors import BAD_INPUT, INTERRUPTED, InputError, LoaderLost
 from s2i.processes import in_processes
 from tests.fixtures.data import write_tiny_data
@@ -88,24 +88,38 @@ def test_a_killed_loader_process_ends_the_training_in_one_line(training):
             os.kill(number, 0)
 
 
-# Loads batches with two processes, of which one is killed while it holds a lock that all of them share.
-HOLDING_A_LOCK = """
-import os, signal, sys
+# Loads batches with two processes and holds every lock that one of them may hold as it is killed.
+HOLDING_LOCKS = """
+import os, signal, sys, time
+from multiprocessing import synchronize
 from pathlib import Path
 from s2i.data.dataset import CaptionedImages
+from s2i.data.loader import endless_batches
 from s2i.data.pack import Pack
-from s2i.data.sampler import endless_batches
 from s2i.errors import exit_on_input_error
+
+locks, create = [], synchronize.Lock.__init__
+
+def create_and_keep(lock, *, ctx):
+    create(lock, ctx=ctx)
+    locks.append(lock)
 
 def main():
     pack = Pack(Path(sys.argv[1]))
     dataset = CaptionedImages(pack, seed=7, image_size=16, modality="speech", same_class=True)
+    synchronize.Lock.__init__ = create_and_keep
     batches = endless_batches(dataset, 4, seed=1, workers=2)
     next(batches)
     loader = batches.gi_frame.f_locals["batches"]
-    loader._workers_done_event._cond.acquire()
-    print(*(worker.pid for worker in loader._workers), flush=True)
-    os.kill(loader._workers[0].pid, signal.SIGKILL)
+    for lock in locks:
+        if lock is not loader._worker_result_queue._rlock:  # which no loader process takes
+            lock.acquire(False)
+    process_ids = [worker.pid for worker in loader._workers]
+    print(*process_ids, flush=True)
+    if os.fork() == 0:
+        time.sleep(float(sys.argv[2]))
+        os.kill(process_ids[0], signal.SIGKILL)
+        os._exit(0)
     while True:
         next(batches)
 
@@ -113,11 +127,12 @@ exit_on_input_error(main)
 """
 
 
-def test_a_lock_of_a_killed_loader_process_is_not_waited_for(tmp_path):
+@pytest.mark.parametrize("seconds", (0, 2))  # 2: while the next batch is waited for
+def test_locks_of_a_killed_loader_process_are_not_waited_for(tmp_path, seconds):
     config = tiny_training_config(tmp_path, tmp_path / "run")
     write_tiny_data(tmp_path)
     build_pack(config, ("train",))
-    command = [sys.executable, "-c", HOLDING_A_LOCK, str(tmp_path / "pack" / "train")]
+    command = [sys.executable, "-c", HOLDING_LOCKS, str(tmp_path / "pack" / "train"), str(seconds)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == BAD_INPUT and len(ended.stderr.splitlines()) == 1

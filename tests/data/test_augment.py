@@ -19,10 +19,10 @@ from s2i.data.augment.masks import mask_bands
 from s2i.data.augment.rooms import decay_seconds, reverberate, stretch_of, white_noise
 from s2i.data.augment.timing import Timing, stretch, with_silence
 from s2i.data.dataset import CaptionedImages
+from s2i.data.loader import endless_batches
 from s2i.data.manifest import read_manifest, write_manifest
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
-from s2i.data.sampler import endless_batches
 from s2i.data.silence import spoken_frames, spoken_part
 from s2i.data.tts_espeak import speak
 from s2i.errors import InputError

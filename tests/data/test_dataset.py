@@ -11,10 +11,11 @@ import torch
 from s2i.data.batches import Batch, evaluation_batches, pad_mels, pad_tokens
 from s2i.data.dataset import CaptionedImages
 from s2i.data.images import to_tensor
+from s2i.data.loader import endless_batches
 from s2i.data.manifest import write_manifest
 from s2i.data.pack import Pack
 from s2i.data.pack_builder import build_pack
-from s2i.data.sampler import BucketSampler, endless_batches
+from s2i.data.sampler import BucketSampler
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
 from tests.fixtures.data import tiny_config, write_tiny_data
