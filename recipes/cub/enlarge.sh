@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Twice the size: the generators that run.sh has trained go on with one stage more, then with a matching loss beside.
+# `enlarge.sh --help` has the options, `--list` the recipe stages; a killed call continues where it stopped.
+set -euo pipefail
+last_stage=6
+default_preset=small
+source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
+begin "$@"
+source "$folder/presets.sh"
+
+set_paths "$work" "$pack" "$pack"
+earlier="$runs" # of run.sh
+exp="$exp-enlarged"
+runs="$folder/exp/$exp"
+
+# What is derived from the preset: `small` has 3 stages, 6,000 steps and an image encoder at 224 px, which is matched
+# for 1,600 steps. A dry run before the environment is made can't.
+stages="generator.stages+1" gan_steps="gan.steps/4" input_size="image_encoder.input_size/2" matching_steps="matching.steps*5/8"
+if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
+    configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
+    read -r stages gan_steps input_size matching_steps < <("$python" -c 'import sys, yaml
+config = yaml.safe_load(sys.argv[1])
+print(config["generator"]["stages"] + 1, -(-config["gan"]["steps"] // 4), config["image_encoder"]["input_size"] // 2,
+      config["matching"]["steps"] * 5 // 8)' "$configuration")
+fi
+generator_settings=(
+    gan.adversarial_start=0 gan.adversarial_ramp=0.1 gan.generator.lr=5e-4 # with an adversary from the first step on
+    gan.{generator,discriminator}.schedule.start=0.2
+    "${settings[@]:2}" generator.stages="$stages" gan.steps="$gan_steps"
+)
+
+# go_on MODALITY RUN FURTHER_RUN SETTING...
+go_on() {
+    run "$python" -m s2i train-gan --config "$config" "${generator_settings[@]}" modality="$1" \
+        gan.encoder="$earlier-$1-encoder" start_from="$2" run="$3" "${@:4}"
+}
+
+# match MODALITY: at half the size of images, at which the image encoder is a quarter of the work
+match() {
+    run "$python" -m s2i train-encoder "${settings[@]}" modality="$1" image_encoder.input_size="$input_size" \
+        matching.steps="$matching_steps" run="$runs-$1-encoder"
+}
+
+# with_matching_loss MODALITY
+with_matching_loss() {
+    go_on "$1" "$runs-$1-gan-unmatched" "$runs-$1-gan" gan.matching_weight=0.5 gan.matching_model="$runs-$1-encoder"
+}
+
+if stage 1 enlarge "train both generators further, with a stage for twice the size"; then
+    together go_on speech "$earlier-speech-gan" "$runs-speech-gan-unmatched" \
+        and go_on text "$earlier-text-gan" "$runs-text-gan-unmatched"
+fi
+
+if stage 2 encoders "match encoders for the matching loss, of smaller images"; then
+    together match speech and match text
+fi
+
+if stage 3 generators "train both generators further, with the matching loss"; then
+    together with_matching_loss speech and with_matching_loss text
+fi
+
+if stage 4 evaluate "evaluate both on the test classes"; then
+    together run "$python" -m s2i evaluate "$runs-speech-gan" and run "$python" -m s2i evaluate "$runs-text-gan"
+fi
+
+if stage 5 compare "report both side by side"; then
+    run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
+    report="$runs-report"
+fi
+
+if stage 6 export "write one model folder that generates from speech and from text"; then
+    run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model" --bits 8
+fi
+
+finish

@@ -1,0 +1,69 @@
+"""enlarge.sh: its commands start from the runs that run.sh has trained, each from the one before."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from s2i.config import Config
+from s2i.config_files import load_config
+from tests.recipes.test_recipe_options import ROOT, bash, values
+
+FOLDER = ROOT / "recipes" / "cub"
+
+
+def planned(script: str, *words: str | Path) -> list[list[str]]:
+    done = bash(FOLDER / script, "--dry-run", *words, S2I_PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def config_of(words: list[str]) -> Config:
+    settings = [word for word in words if "=" in word]
+    return load_config(ROOT / words[words.index("--config") + 1], settings)
+
+
+def trainings(commands: list[list[str]]) -> dict[str, Config]:
+    """The configuration of each run, by the end of its name."""
+    configs = [config_of(words) for words in commands if "run" in values(words)]
+    return {Path(config.run).name.split("-", 1)[1]: config for config in configs}
+
+
+@pytest.mark.parametrize("preset", ["small", "smoke"])
+def test_each_training_starts_from_the_one_before(preset):
+    earlier = trainings(planned("run.sh", "--preset", preset))
+    enlarged = trainings(planned("enlarge.sh", "--preset", preset))
+    assert len(enlarged) == 6
+    for modality in ("speech", "text"):
+        first, second = (enlarged[f"enlarged-{modality}-gan{end}"] for end in ("-unmatched", ""))
+        before = earlier[f"{modality}-gan"]
+        matching_model = enlarged[f"enlarged-{modality}-encoder"]
+        assert (first.start_from, second.start_from) == (before.run, first.run)
+        assert second.gan.matching_model == matching_model.run and second.gan.matching_weight > 0
+        assert first.gan.matching_weight == before.gan.matching_weight
+        for config in (first, second):
+            assert config.generator.stages == before.generator.stages + 1
+            assert config.gan.encoder == before.gan.encoder
+            assert (config.data, config.evaluation, config.modality) == (
+                before.data,
+                before.evaluation,
+                modality,
+            )
+            assert config.gan.feature_input_size == before.gan.feature_input_size  # heads of the same size
+        assert matching_model.image_encoder.input_size * 2 == before.image_encoder.input_size
+
+
+def test_the_images_are_packed_as_large_as_they_are_generated():
+    for preset in ("small", "smoke"):
+        config = config_of(planned("enlarge.sh", "--preset", preset)[0])
+        assert config.data.packed_size >= 8 * 2**config.generator.stages
+
+
+def test_steps_of_the_caller_are_those_of_run_sh():
+    words = ("--exp", "mine", "--", "gan.steps=100", "matching.steps=16")
+    runs = trainings(planned("enlarge.sh", *words))
+    assert runs["enlarged-speech-gan"].gan.steps == 25 and runs["enlarged-text-encoder"].matching.steps == 10
+    assert all(Path(config.run).name.startswith("mine-enlarged-") for config in runs.values())
