@@ -108,7 +108,16 @@ def generate(
     if interpolate:
         given = options | {"root": root, "processes": processes}
         _only(
-            given, "interpolate", "count", "candidates", "stages", "attention", "root", "caption", "processes"
+            given,
+            "interpolate",
+            "count",
+            "candidates",
+            "bf16",
+            "stages",
+            "attention",
+            "root",
+            "caption",
+            "processes",
         )
         from s2i.inference.interpolate import interpolate as generate_between
 
@@ -123,7 +132,18 @@ def generate(
     if image or options["output"].suffix.lower() == ".wav":
         name = "image" if image else "output *.wav"
         given = options | {"root": root, "frames": frames, "record": record, "texts": texts}
-        refused = ("count", "candidates", "stages", "attention", "root", "frames", "record", "texts", "scale")
+        refused = (
+            "count",
+            "candidates",
+            "bf16",
+            "stages",
+            "attention",
+            "root",
+            "frames",
+            "record",
+            "texts",
+            "scale",
+        )
         _only(given | {"processes": processes}, name, *refused, "caption", "processes")
         from s2i.inference.generate_speech import generate_speech
 

@@ -26,6 +26,7 @@ def generate(
     truncation: float = 1.0,
     guidance: float = 0.0,
     candidates: int = 1,
+    bf16: bool = False,
     stages: bool = False,
     attention: str | Path | None = None,
     scale: int = 1,
@@ -42,7 +43,7 @@ def generate(
         speech: a recording, as `Model.encode` takes it; or
         text: a sentence; one of the two.
         output: a .png file; several images are tiled.
-        truncation, guidance, candidates, stages, scale, caption: as `PageSettings`.
+        truncation, guidance, candidates, bf16, stages, scale, caption: as `PageSettings`.
         attention: a .png file for the attention map of each word over the first image, at the last stage that
             attends; of speech, of each segment that seems to be a word.
         device: "auto", "cpu" or "cuda".
@@ -61,8 +62,8 @@ def generate(
     if (speech is None) != (text is None):
         check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
     path, encoding = loaded.encode(speech=speech, text=text)
-    path = path.sampling(truncation, guidance).choosing_among(candidates)
-    settings = PageSettings(count, seed, truncation, guidance, candidates, stages, scale, caption)
+    path = path.sampling(truncation, guidance).choosing_among(candidates).computing_in(bf16)
+    settings = PageSettings(count, seed, truncation, guidance, candidates, bf16, stages, scale, caption)
     name, seeds = Path(model).absolute().name, progress(range(seed, seed + count), count, "images generated")
     pages = sentence_pages(path, encoding, text, speech, settings, seeds, name, attention is not None)
     about = text_chunks(image_facts(path, name, text, speech, **settings.chosen()))

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,14 @@ class Task:
     """What is to be made of every sentence.
 
     Attributes:
-        model: as it is loaded here, or as another process loads it.
+        model: loaded here and set, or as another process loads and sets it.
+        modality: of the sentences.
         name: of the model.
         attention: whether there are attention maps.
     """
 
     model: Model | str | Path
+    modality: str
     name: str
     device: str
     settings: PageSettings
@@ -97,6 +99,7 @@ def generate_many(
     truncation: float = 1.0,
     guidance: float = 0.0,
     candidates: int = 1,
+    bf16: bool = False,
     stages: bool = False,
     attention: str | Path | None = None,
     root: str | Path | None = None,
@@ -118,7 +121,7 @@ def generate_many(
             caption, or by the line: new, empty, or of an earlier call.
         attention: such a folder for attention maps.
         root: that a manifest's paths start from; by default its own folder.
-        count, seed, truncation, guidance, candidates, stages, scale, caption: as `generate`.
+        count, seed, truncation, guidance, candidates, bf16, stages, scale, caption: as `generate`.
         processes: that share the sentences; of several each has one thread and a copy of the model.
 
     Yields:
@@ -136,18 +139,20 @@ def generate_many(
     folders += [OutputFolder(attention, "s2i generate --attention")] if attention is not None else []
     loaded = load(model, device)
     sentences = _read(source, Path(root) if root is not None else source.parent, set(loaded.paths))
-    path = loaded.path("text" if sentences[0].speech is None else "speech")
-    path = path.sampling(truncation, guidance).choosing_among(candidates)
+    modality = "text" if sentences[0].speech is None else "speech"
+    settings = PageSettings(count, seed, truncation, guidance, candidates, bf16, stages, scale, caption)
+    loaded = _with_settings(loaded, modality, settings)
+    path = loaded.path(modality)
     check_attention(path, attention is not None)
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(folder.held())
-        settings = PageSettings(count, seed, truncation, guidance, candidates, stages, scale, caption)
         _check_settings(folders[0], path, settings.chosen())
         generated = _read_generated(folders[0].path / GENERATED)
         processes = min(processes, len(sentences))
         task = Task(
             loaded if processes == 1 else model,
+            modality,
             Path(model).absolute().name,
             device,
             settings,
@@ -185,9 +190,18 @@ def _is_there(sentence: Sentence, folders: list[OutputFolder]) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _load(model: str | Path, device: str) -> Model:
-    """Once in each process of several."""
-    return load(model, device)
+def _load(task: Task) -> Model:
+    """Once in each process of several; the first process has given the warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _with_settings(load(task.model, task.device), task.modality, task.settings)
+
+
+def _with_settings(model: Model, modality: str, settings: PageSettings) -> Model:
+    """With a path from this modality that generates as the settings say. Raises InputError where it can't."""
+    path = model.path(modality).sampling(settings.truncation, settings.guidance)
+    path = path.choosing_among(settings.candidates).computing_in(settings.bf16)
+    return replace(model, paths={**model.paths, modality: path})
 
 
 def _generate(task: Task, sentence: Sentence, known: str | None) -> Outcome:
@@ -196,14 +210,13 @@ def _generate(task: Task, sentence: Sentence, known: str | None) -> Outcome:
     if digest == known:
         return Outcome(digest)
     settings = task.settings
-    loaded = task.model if isinstance(task.model, Model) else _load(task.model, task.device)
+    loaded = task.model if isinstance(task.model, Model) else _load(task)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             path, encoding = loaded.encode(speech=sentence.speech, text=sentence.text, where=sentence.where)
         except InputError as error:
             return Outcome(digest, refusal=str(error))
-        path = path.sampling(settings.truncation, settings.guidance).choosing_among(settings.candidates)
         said = (sentence.text, sentence.speech)
         seeds = range(settings.seed, settings.seed + settings.count)
         pages = sentence_pages(path, encoding, *said, settings, seeds, task.name, task.attention)

@@ -123,6 +123,7 @@ def command_of(facts: Facts, beside: str | Path = ".") -> str:
         "truncation",
         "guidance",
         "candidates",
+        "bf16",
         "scale",
         "caption",
         "stages",

@@ -141,15 +141,17 @@ class Model:
         seed: int = 0,
         count: int = 1,
         candidates: int = 1,
+        bf16: bool = False,
     ) -> list[Image.Image]:
         """Generate `count` images of a sentence, with the seeds `seed` to `seed + count - 1`.
 
         Each is generated alone, so a seed's image has the same bytes however many are generated beside it; of
-        several `candidates` a seed, the best. Takes and raises what `encode` does, and
+        several `candidates` a seed, the best. With `bf16` the generator computes in bfloat16. Takes
+        and raises what `encode` does, and
         raises InputError for several candidates of a model without an image encoder.
         """
         path, encoding = self.encode(speech=speech, text=text)
-        path = path.choosing_among(candidates)
+        path = path.choosing_among(candidates).computing_in(bf16)
         outputs = (path.generate(encoding, [str(seed + i)]) for i in range(count))
         return [Image.fromarray(to_uint8(output.images[-1][0])) for output in outputs]
 

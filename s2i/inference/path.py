@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,12 +18,14 @@ from s2i.config import Config
 from s2i.data.audio import features
 from s2i.data.batches import Batch, pad_mels, pad_tokens
 from s2i.data.text import Vocabulary
-from s2i.errors import InputError
+from s2i.devices import has_instructions
+from s2i.errors import InputError, InputWarning
 from s2i.inference.candidates import best_of, candidate_keys, rule_of, suitability
 from s2i.inference.image_input import frame_image
 from s2i.inference.voice_normalisation import can_normalise, encode_normalised
 from s2i.metrics.domain import Domain
 from s2i.metrics.neighbours import Neighbours
+from s2i.models.bfloat16_form import Bfloat16Form
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import GeneratorOutput
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
@@ -54,6 +57,7 @@ class GenerationPath:
     truncation: float = 1.0  # factor of the noise; below 1 images are more usual, and more alike
     guidance: float = 0.0  # of the generator's prior, towards the caption; 0: the model's own
     candidates: int = 1  # images of a caption, of which the best is kept
+    bf16: bool = False  # the generator computes in bfloat16
     normalise_voices: bool = False  # recordings are read by `encode_normalised`; needs a domain
 
     @property
@@ -175,6 +179,20 @@ class GenerationPath:
             )
         return replace(self, truncation=truncation, guidance=guidance)
 
+    def computing_in(self, bf16: bool) -> GenerationPath:
+        """This path with a generator that computes in bfloat16, or in float32. An InputWarning says where
+        the device only emulates bfloat16, which takes many times as long."""
+        if bf16 == self.bf16:
+            return self
+        if bf16 and not has_instructions(self.device):
+            warnings.warn(
+                "this processor has no instructions for bf16 and emulates it: float32, without --bf16, is"
+                " faster",
+                InputWarning,
+                stacklevel=2,
+            )
+        return replace(self, bf16=bf16)
+
     def choosing_among(self, candidates: int) -> GenerationPath:
         """This path with the best of so many images of a caption in place of each that it generates.
 
@@ -221,7 +239,8 @@ class GenerationPath:
     def _quick_generator(self) -> Generator:
         """The generator, in a form that takes half of the time where images take long."""
         generator = self.generator.guided(self.guidance) if self.guidance else self.generator
-        return for_inference(generator) if max(generator.sizes) >= LARGE else generator
+        quick = for_inference(generator) if max(generator.sizes) >= LARGE else generator
+        return Bfloat16Form(quick) if self.bf16 else quick
 
     def sample_noise(
         self, keys: Sequence[str], seed: int, latent_keys: Sequence[str] | None = None

@@ -30,6 +30,7 @@ class PageSettings:
         truncation: factor of the noise.
         guidance: of a learnt prior, towards the caption; 0: the model's own.
         candidates: images of a seed, of which the best is shown.
+        bf16: the generator computes in bfloat16.
         stages: every stage's image in a row, enlarged to the size of the last.
         scale: each image is so many times as large, smoothed as data are (bicubic); attention maps are as
             large.
@@ -41,6 +42,7 @@ class PageSettings:
     truncation: float = 1.0
     guidance: float = 0.0
     candidates: int = 1
+    bf16: bool = False
     stages: bool = False
     scale: int = 1
     caption: bool | str = False

@@ -9,13 +9,11 @@ the same precision.
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -25,12 +23,12 @@ from torch import Tensor, nn
 from s2i.config import Config
 from s2i.config_data import AudioConfig
 from s2i.config_networks import SpeechEncoderConfig, TextEncoderConfig
+from s2i.devices import has_instructions
 from s2i.errors import InputError
 from s2i.models.build import build_caption_encoder
 from s2i.models.speech_encoder import SpeechEncoder
 from s2i.models.text_encoder import TextEncoder
 
-NATIVE = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86, ARM: names of torch.cpu.get_capabilities()
 # Less is within what so short a trial errs. Found: .5 on AVX-512, which emulates bf16; 1.4 to 1.8 with
 # instructions for it.
 LEAST_GAIN = 1.1
@@ -127,27 +125,6 @@ def weigh(config: Config, device: torch.device, reads_captions: bool = True, tim
             return Evidence(native, failure)
         failure = first_failure(_usual_parts(), device)
         return Evidence(native, failure, None if failure else gain_here())
-
-
-def has_instructions(device: torch.device) -> bool:
-    """Whether a device computes in bf16 by instructions of its own."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)  # compute capability 8 or more
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in NATIVE)
-
-
-def describe(device: torch.device) -> str:
-    """A GPU, or a processor with its vector instructions and what it has for bf16, in words."""
-    if device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(device)
-        return f"{torch.cuda.get_device_name(device)}, compute capability {major}.{minor}"
-    capabilities, file = torch.cpu.get_capabilities(), Path("/proc/cpuinfo")  # the file is Linux's
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    name = capabilities.get("cpu_name") or next(named, "") or platform.processor()
-    has = ", ".join(each for each in NATIVE if capabilities.get(each)) or "nothing for bf16"
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()}, {has})"
 
 
 def weakest(evidence: Sequence[Evidence]) -> Evidence:

@@ -36,14 +36,14 @@ from s2i.config_data import DataConfig
 from s2i.config_files import load_config
 from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.data.pack_builder import build_pack
-from s2i.devices import resolve_device
+from s2i.devices import describe, resolve_device
 from s2i.errors import InputError, Parser, exit_on_input_error
 from s2i.training.classifier import train_classifier
 from s2i.training.distributed import PAIR, set_threads
 from s2i.training.encoder import train_encoder
 from s2i.training.gan import train_gan
 from s2i.training.loop import Training
-from s2i.training.precision import choose, describe
+from s2i.training.precision import choose
 
 PRESET = Path(__file__).parents[2] / "recipes" / "painted_birds" / "conf" / "default.yaml"
 PRECISIONS = ("fp32", "bf16")

@@ -15,6 +15,7 @@ from s2i.data.images import to_uint8
 from s2i.errors import InputError, InputWarning
 from s2i.inference.attention_maps import STRIP, attention_overlay, heat, heat_over, segment_labels
 from s2i.inference.generate import generate
+from s2i.inference.image_facts import command_of, read_image_facts
 from s2i.inference.model import load
 from s2i.models.build import build_generator
 from tests.fixtures.models import SENTENCES, tiny_model_config, write_recording, write_tiny_run
@@ -261,6 +262,24 @@ def test_truncation_scales_the_noise(model, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main([*words, "--truncation", "5"])
     assert "expected a factor, 0 to 4, found '5'" in capsys.readouterr().err
+
+
+def test_bf16_is_chosen_recorded_and_doubted_where_it_is_emulated(model, tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr("s2i.inference.path.has_instructions", lambda device: True)
+    images = {}
+    for bf16 in (False, True):
+        [file] = generate(model, None, SENTENCES[0], tmp_path / f"{bf16}.png", bf16=bf16)
+        images[bf16] = np.asarray(Image.open(file)).astype(int)
+        [image] = load(model).generate(text=SENTENCES[0], bf16=bf16)
+        assert np.array_equal(np.asarray(image), images[bf16])
+    assert 0 < np.abs(images[True] - images[False]).max() < 13
+    assert not recwarn.list
+    assert "--bf16" in command_of(read_image_facts(tmp_path / "True.png")).split()
+    assert "--bf16" not in command_of(read_image_facts(tmp_path / "False.png"))
+    monkeypatch.setattr("s2i.inference.path.has_instructions", lambda device: False)
+    with pytest.warns(InputWarning, match="no instructions for bf16"):
+        generate(model, None, SENTENCES[0], tmp_path / "emulated.png", bf16=True)
+    assert (tmp_path / "emulated.png").read_bytes() == (tmp_path / "True.png").read_bytes()
 
 
 def test_guidance_is_of_a_learnt_prior_alone(model, tmp_path):

@@ -61,6 +61,22 @@ def test_several_processes_give_the_images_and_lines_of_one(model, tmp_path, cap
     assert [name for name, _ in named_images] == ["1.png", "3.png", "4.png"] and named_images == images(1)
 
 
+def test_settings_of_the_path_reach_several_processes_with_one_warning(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("s2i.inference.path.has_instructions", lambda device: False)
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(SENTENCES))
+    made = {}
+    for processes in (1, 2):
+        with pytest.warns(InputWarning, match="no instructions for bf16") as caught:
+            files = list(
+                generate_many(model, lines, tmp_path / str(processes), bf16=True, processes=processes)
+            )
+        assert len(caught) == 1
+        made[processes] = [file.read_bytes() for file in files]
+    generate(model, None, SENTENCES[0], tmp_path / "alone.png", bf16=True)
+    assert made[1] == made[2] and made[1][0] == (tmp_path / "alone.png").read_bytes()
+
+
 def test_photographs_beside_the_recordings_are_never_written_over(model, recordings, tmp_path):
     both = tmp_path / "both"
     shutil.copytree(recordings, both)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from s2i.training.precision import describe, has_instructions
+from s2i.devices import describe, has_instructions
 
 SIDE = 1024  # of the matrices
 COPIED = 2**24  # float32 numbers: 64 MB, more than caches hold

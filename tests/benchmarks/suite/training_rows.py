@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from s2i import losses
 from s2i.config import Config
 from s2i.config_files import load_config
+from s2i.devices import has_instructions
 from s2i.freed_memory import keep_freed_memory
 from s2i.models.build import build_caption_encoder, build_discriminators, build_generator
 from s2i.models.caption_encoding import CaptionEncoding
@@ -21,7 +22,6 @@ from s2i.models.discriminator import image_pyramid
 from s2i.training.gan_losses import GeneratedBatch, discriminator_losses, generator_adversarial_losses
 from s2i.training.memory_format import FORMATS, decide, try_both
 from s2i.training.optim import adam
-from s2i.training.precision import has_instructions
 from tests.benchmarks.suite import plain
 from tests.benchmarks.suite.timing import OURS, PLAIN, Choice, Form, Row, bytes_of, counted
 
@@ -52,7 +52,7 @@ def _bf16() -> AbstractContextManager:
     return torch.autocast("cpu", torch.bfloat16)
 
 
-def _precisions(choice: Choice) -> list[str]:
+def precisions_here(choice: Choice) -> list[str]:
     able = ["fp32", "bf16"] if has_instructions(torch.device("cpu")) else ["fp32"]
     return list(filter(choice.has_precision, able))
 
@@ -83,7 +83,7 @@ def _encoder(size: str, choice: Choice) -> Iterator[Row]:
 
     ours = partial(step, lambda: encoder(inputs, lengths).sentence)
     one_by_one = partial(step, lambda: plain.captions_one_by_one(encoder, inputs, lengths))
-    for precision in _precisions(choice):
+    for precision in precisions_here(choice):
         yield Row(
             "encoder",
             f"forward and backward of {CAPTIONS} spoken captions",
@@ -184,7 +184,7 @@ def _gan(size: str, images: int, choice: Choice) -> Iterator[Row]:
         "generator": counted(first.generator_step),
         "discriminators": counted(first.discriminator_step),
     }
-    for precision in _precisions(choice):
+    for precision in precisions_here(choice):
         context = _bf16 if precision == "bf16" else torch.enable_grad
         keep_freed_memory()  # as a training does before it tries
         chosen, _ = decide(try_both(*deepcopy(networks), widths, context))

@@ -18,6 +18,7 @@ import torch
 from s2i.config_files import load_config
 from s2i.inference.model import load
 from s2i.metrics.distances import kernel_distance
+from s2i.models.bfloat16_form import Bfloat16Form
 from s2i.models.build import build_generator
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.inference_form import for_inference
@@ -26,7 +27,7 @@ from tests.benchmarks.search import of_classes, unit
 from tests.benchmarks.suite import plain
 from tests.benchmarks.suite.data_rows import falling_noise
 from tests.benchmarks.suite.timing import OURS, PLAIN, Choice, Row, bytes_of, counted
-from tests.benchmarks.suite.training_rows import RECIPES
+from tests.benchmarks.suite.training_rows import RECIPES, precisions_here
 
 ROOT = RECIPES.parent
 MODEL = ROOT / "checkpoints" / "painted_birds"
@@ -96,10 +97,15 @@ def _warm(choice: Choice) -> Iterator[Row]:
             mask = torch.ones(count, 8, dtype=torch.bool)
             encoding = CaptionEncoding(torch.randn(count, width), torch.randn(count, width, 8), mask)
             noise = generator.sample_noise([str(number) for number in range(count)], 0)
-            ours, eager = (partial(_generate, each, encoding, noise) for each in (quicker, generator))
             name = f"{count} image{'s' * (count > 1)} of {side} px"
-            moved = bytes_of(quicker, ours())
-            yield Row("generation", name, size, "fp32", {OURS: ours, PLAIN: eager}, counted(ours), moved)
+            eager = partial(_generate, generator, encoding, noise)
+            for precision in precisions_here(choice):
+                form = Bfloat16Form(quicker) if precision == "bf16" else quicker
+                ours = partial(_generate, form, encoding, noise)
+                moved = bytes_of(form, ours())
+                yield Row(
+                    "generation", name, size, precision, {OURS: ours, PLAIN: eager}, counted(ours), moved
+                )
 
 
 @torch.no_grad()
