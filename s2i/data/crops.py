@@ -29,11 +29,15 @@ def read_images(pack: Pack, images: np.ndarray, crops: np.ndarray, image_size: i
             pack's images are without their margin, and resized where `image_size` is another.
     """
     cut = torch.from_numpy(cut_images(pack.images, images, crops, pack.packed_size))
-    if image_size != pack.packed_size:  # antialiased bicubic, as PIL's that made the pack
-        cut = F.interpolate(
-            cut.movedim(-1, -3), (image_size, image_size), mode="bicubic", antialias=True
-        ).movedim(-3, -1)
-    return to_tensor(cut)
+    return to_tensor(resized(cut, image_size))
+
+
+def resized(images: torch.Tensor, size: int) -> torch.Tensor:
+    """uint8 (B, S, S, 3) at `size` px, by an antialiased bicubic filter as PIL's that made the pack."""
+    if images.shape[1] == size:
+        return images
+    channels_first = images.movedim(-1, -3)
+    return F.interpolate(channels_first, (size, size), mode="bicubic", antialias=True).movedim(-3, -1)
 
 
 def cut_images(images: np.ndarray, indices: np.ndarray, crops: np.ndarray, size: int) -> np.ndarray:

@@ -26,7 +26,8 @@ from s2i.training.encoder import readable_captions
 GENERATED, S2IGAN = ("generated", "s2igan")
 
 
-SAMPLING = ("truncation", "guidance", "candidates", "normalise_voices")  # what `sampling_facts` may have
+# What `sampling_facts` and `CaptionSet.sampling_facts` may have.
+SAMPLING = ("truncation", "guidance", "candidates", "normalise_voices", "image_size")
 
 
 def sampling_note(facts: Mapping[str, Any]) -> str:
@@ -36,7 +37,9 @@ def sampling_note(facts: Mapping[str, Any]) -> str:
         notes.append(f"of {facts['candidates']} candidates each the best")
     if facts.get("normalise_voices"):
         notes.append("recordings read under the warps that suit their voices")
-    return f" Sampled otherwise: {', '.join(notes)}." if notes else ""
+    note = f" Sampled otherwise: {', '.join(notes)}." if notes else ""
+    size = facts.get("image_size")
+    return note + (f" Generated and real images are reduced to {size} px to be measured." if size else "")
 
 
 def sampling_facts(chosen: EvaluationConfig | GenerationPath) -> dict[str, float]:
@@ -60,8 +63,13 @@ class CaptionSet:
         """Open the pack of `settings.split`.
 
         Raises InputError as `Pack` does, for an exported model that nobody gave data, for a generator without
-        an encoder, and for other data than the path was trained on.
+        an encoder, for other data than the path was trained on, and for images that would be enlarged.
         """
+        if settings.image_size > path.config.generated_size:
+            raise InputError(
+                f"expected evaluation.image_size of at most {path.config.generated_size}, which is generated,"
+                f" found {settings.image_size}: lower it, or leave it out"
+            )
         path = path.sampling(settings.truncation, settings.guidance).choosing_among(settings.candidates)
         if path.config.modality == "speech":
             path = path.hearing(settings.normalise_voices)
@@ -98,6 +106,16 @@ class CaptionSet:
         self.read_in_part = _count_read_in_part(self.pack, self.path, self.readable)
         if len(self.readable) == 0:
             raise InputError(f"expected captions that every run can read in {self.pack.folder}, found none")
+
+    @property
+    def image_size(self) -> int:
+        """Side in px of the images that are measured, generated and real."""
+        return self.settings.image_size or self.path.config.generated_size
+
+    def sampling_facts(self) -> dict[str, Any]:
+        """Those of the path, and the size of images that are reduced to be measured."""
+        reduced = self.image_size < self.path.config.generated_size
+        return sampling_facts(self.path) | ({"image_size": self.image_size} if reduced else {})
 
     @cached_property
     def generated(self) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor
 from s2i.config import EvaluationConfig
 from s2i.data.pack import Pack
 from s2i.errors import InputError
-from s2i.evaluation.captions import GENERATED, CaptionSet, sampling_facts
+from s2i.evaluation.captions import GENERATED, CaptionSet
 from s2i.evaluation.classifier import Classifier, Predictions, probabilities_of
 from s2i.evaluation.extractors import FEATURES, Extractor
 from s2i.evaluation.feature_extraction import (
@@ -149,7 +149,7 @@ class FeatureBank:
             "fingerprint": self.pack.fingerprint,
             **({"note": captions.note} if captions.note else {}),
             "seed": self.settings.seed,
-            **sampling_facts(self.path),
+            **self.captions.sampling_facts(),
             "classifier": self.classifier.identity if self.classifier else None,
         }
 
@@ -163,7 +163,7 @@ class FeatureBank:
             "split": self.settings.split,
             "captions": self.settings.captions,
             "seed": self.settings.seed,
-            **sampling_facts(self.path),
+            **self.captions.sampling_facts(),
             **(self.path.chooser if self.path.candidates > 1 else {}),
             "classifier": self.classifier.identity if self.classifier else None,
         }

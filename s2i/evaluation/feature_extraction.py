@@ -21,11 +21,11 @@ from torch import Tensor
 from s2i.config import MISSING, EvaluationConfig
 from s2i.config_data import DataConfig
 from s2i.config_files import config_to_dict
-from s2i.data.crops import centre_crops, read_images
+from s2i.data.crops import centre_crops, read_images, resized
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.errors import InputError
-from s2i.evaluation.captions import GENERATED, S2IGAN, CaptionSet, sampling_facts
+from s2i.evaluation.captions import GENERATED, S2IGAN, CaptionSet
 from s2i.evaluation.extractors import FEATURES, Extractor, image_encoder_identity, weights_identity
 from s2i.evaluation.feature_store import FeatureStore
 from s2i.evaluation.generation import GeneratedCaption, generate_captions
@@ -77,7 +77,7 @@ def real_features(
     suffix = "" if images is None else f"-{_hash(','.join(map(str, images.tolist())))[:8]}"
     total = len(chosen)
     # The own encoders read what they were trained on, which may be larger than what is generated.
-    size = pack.packed_size if extractor.name == ENCODERS else captions.path.config.generated_size
+    size = pack.packed_size if extractor.name == ENCODERS else captions.image_size
     made_from = {**_made_from(captions, extractor, pack), "generated_size": size}
     name = f"real-{pack.folder.name}{suffix}-{_file_name(extractor)}"
     store = FeatureStore(_shared_folder(captions), name, made_from, total, extractor.outputs)
@@ -127,7 +127,7 @@ def _generate_rows(
     indices = captions.select(selection)[rows]
     for batch in generate_captions(captions, indices, share_noise=selection == S2IGAN):
         # As a file would hold them.
-        images = to_tensor(torch.from_numpy(to_uint8(batch.output.images[-1])))
+        images = to_tensor(resized(torch.from_numpy(to_uint8(batch.output.images[-1])), captions.image_size))
         _extract(zip(extractors, stores, strict=True), images, rows[batch.places])
         if selection == GENERATED:
             for row, index in enumerate(indices[batch.places].tolist()):
@@ -176,7 +176,7 @@ def _stores_of_generated(
         **({"chosen_by": _chooser(path)} if path.candidates > 1 else {}),
         "generator": config_to_dict(config.generator),
         "seed": captions.settings.seed,
-        **sampling_facts(path),
+        **captions.sampling_facts(),
         "noise": "of the image" if selection == S2IGAN else "of the caption",
     }
     folder, stores = _folder_of_generated(captions), []

@@ -10,7 +10,7 @@ from typing import Any
 from s2i.config import MISSING, Config, EvaluationConfig
 from s2i.config_data import DataConfig
 from s2i.errors import InputError
-from s2i.evaluation.captions import S2IGAN, sampling_facts
+from s2i.evaluation.captions import S2IGAN
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.generated_speech import GeneratedSpeech
 from s2i.evaluation.metric_networks import ENCODERS, asked_for
@@ -174,7 +174,7 @@ def record(bank: FeatureBank, protocol: str, score: Score) -> dict[str, Any]:
         "split": bank.settings.split,
         "fingerprint": bank.pack.fingerprint,
         "seed": bank.settings.seed,
-        **sampling_facts(bank.path),
+        **bank.captions.sampling_facts(),
         "weights": "ema",
         "modality": bank.path.config.modality,
         "classifier": bank.classifier.identity if bank.classifier else None,

@@ -28,7 +28,7 @@ from s2i.data.crops import centre_crops, read_images
 from s2i.data.griffin_lim import to_waveform
 from s2i.data.images import png_bytes, to_uint8
 from s2i.errors import InputError
-from s2i.evaluation.captions import caption_key, sampling_facts
+from s2i.evaluation.captions import caption_key
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.generated_speech import GeneratedSpeech
 from s2i.evaluation.metric_networks import CLASSIFIER, R_PRECISION_ENCODER
@@ -136,7 +136,7 @@ def compare_systems(
             "split": first.settings.split,
             "generated_captions": len(first.captions.generated),
             "seed": first.settings.seed,
-            **sampling_facts(first.path),
+            **first.captions.sampling_facts(),
             "protocols": {
                 name: known_protocol.procedure
                 for name, known_protocol in {**PROTOCOLS, **SPEECH_PROTOCOLS}.items()

@@ -21,7 +21,7 @@ import numpy as np
 
 from s2i.config_files import load_run_config
 from s2i.errors import InputError
-from s2i.evaluation.captions import sampling_facts, sampling_note
+from s2i.evaluation.captions import sampling_note
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.metric_networks import CLASSIFIER
 from s2i.evaluation.protocols.registry import PROTOCOLS
@@ -111,7 +111,7 @@ def tabulate(runs: Sequence[str | Path], output: str | Path, published: str | Pa
         "base": rows[0].name,
         "split": base.settings.split,
         "generated_captions": len(base.captions.generated),
-        **sampling_facts(base.path),
+        **base.captions.sampling_facts(),
         "protocols": {name: PROTOCOLS[name].procedure for name in sorted(protocols)},
         "difference_of": _leading(rows[0]),
         "rows": [_plain(row, differences.get(row.name)) for row in rows],

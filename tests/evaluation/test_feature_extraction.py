@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from s2i.config import EvaluationConfig
+from s2i.data.images import resize
 from s2i.errors import InputError
-from s2i.evaluation.captions import sampling_facts
+from s2i.evaluation.captions import sampling_facts, sampling_note
 from s2i.evaluation.extractors import FEATURES, Extractor
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.generation import generate_captions
@@ -155,6 +157,41 @@ def test_who_asks_for_some_images_looks_at_no_others(world, tmp_path):
     asking = np.unique(bank.pack.caption_image[bank.captions.s2igan])
     assert len(real_features) == 30 and sum(seen) == 70
     assert np.array_equal(bank.real("imagenet", images=asking)[FEATURES], real_features[asking])
+
+
+def test_images_are_reduced_to_be_measured_and_that_is_noted(world, tmp_path):
+    def seen_by(bank):
+        seen = []
+
+        def extract(images: torch.Tensor) -> dict[str, torch.Tensor]:
+            seen.append(images)
+            return {FEATURES: images.mean((2, 3))}
+
+        bank.networks.extractors["imagenet"] = Extractor(
+            "imagenet", "fake", "f00d", "none", {FEATURES: 3}, extract
+        )
+        bank.generated("imagenet"), bank.real("imagenet")
+        return torch.cat(seen)
+
+    whole = bank_of(world, tmp_path)
+    size = whole.path.config.generated_size // 2
+    half = bank_of(world, tmp_path, image_size=size)
+    full, small = seen_by(whole), seen_by(half)  # generated again: what is on disk is of another size
+    assert small.shape == (len(full), 3, size, size) and full.shape[-1] == 2 * size
+    pixels = ((full + 1) * 127.5).round().to(torch.uint8).movedim(1, -1)
+    reduced = [np.asarray(resize(Image.fromarray(image.numpy()), size)) for image in pixels]
+    generated = len(whole.captions.generated)
+    measured = ((small[:generated].movedim(1, -1) + 1) * 127.5).numpy()
+    assert np.abs(measured - np.stack(reduced[:generated])).max() < 1.01  # PIL's filter rounds otherwise
+    assert (small[generated:] - small[generated:].mean()).std() > 0.05
+    score = Score("x", 1.0, {})
+    assert record(half, "attribute_accuracy", score)["image_size"] == half.identity()["image_size"] == size
+    assert "image_size" not in record(whole, "attribute_accuracy", score)
+    assert f"reduced to {size} px" in sampling_note(half.facts()) and not sampling_note(whole.facts())
+    with pytest.raises(InputError, match=f"evaluation.image_size of at most {2 * size}"):
+        bank_of(world, tmp_path, image_size=2 * size + 1)
+    as_generated = bank_of(world, tmp_path, image_size=2 * size)
+    assert "image_size" not in as_generated.identity()
 
 
 def test_real_images_are_brought_to_the_generated_ones_size(world, tmp_path):
