@@ -314,8 +314,8 @@ class EvaluationConfig:
     guidance: float = setting(0.0, at_least=0, at_most=4)
     # images of each caption, of which the one that the path's image encoder finds best is kept
     candidates: int = setting(1, at_least=1, at_most=1024)
-    # px to which generated and real images are reduced before anything that measures looks at them, so that
-    # models of several sizes compare; 0: as they are generated
+    # px to which generated and real images are reduced before networks that measure look at them (the model's
+    # own encoders see their own size), so that models of several sizes compare; 0: as they are generated
     image_size: int = setting(0, at_least=0)
     # voices are normalised, as `s2i generate` does: of exported models, which know whom they were trained on
     normalise_voices: bool = False

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from s2i import region_comparison
+from s2i.float32 import in_float32
 
 
 def same_class_mask(class_ids: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def batch_matching_loss(
         class_ids: (B,).
         scale: gamma (S2IGAN: 10), gamma3 (AttnGAN: 10).
     """
-    with _float32(image):
+    with in_float32(image):
         # S_ij = cos(v_i, s_j)
         cosines = F.normalize(image.float(), dim=1) @ F.normalize(caption.float(), dim=1).t()
     return match_both_ways(scale * cosines, class_ids)
@@ -109,7 +110,7 @@ def region_scores(
     images, captions, steps = len(regions), len(sequence), sequence.shape[2]
     words = sequence.transpose(1, 2).reshape(captions * steps, -1)  # (C T, D)
     padding = ~mask[None, :, :, None]
-    with _float32(regions):
+    with in_float32(regions):
         products = (words @ regions).unflatten(1, (captions, steps))  # eq. 7; (B, C, T, R)
         over_words = products.masked_fill(padding, float("-inf")).softmax(2)  # eq. 8
         attention = (gamma1 * over_words).softmax(3)  # eq. 9
@@ -264,7 +265,7 @@ def joint_embedding_loss(
         image, caption: (B, D); scores are their products, without a norm.
         class_ids: (B,).
     """
-    with _float32(image):
+    with in_float32(image):
         scores = image.float() @ caption.float().t()
     excess = scores - scores.diagonal()  # of image i over caption j's own
     others = class_ids.unsqueeze(0) != class_ids.unsqueeze(1)
@@ -320,8 +321,3 @@ def class_loss(image_logits: Tensor, caption_logits: Tensor, class_ids: Tensor) 
     """
     image = F.cross_entropy(image_logits.float(), class_ids)
     return image + F.cross_entropy(caption_logits.float(), class_ids)  # eq. 5
-
-
-def _float32(values: Tensor) -> torch.autocast:
-    """Matrix products in float32, in a bfloat16 training too: cosines need more than its 8 bits."""
-    return torch.autocast(values.device.type, enabled=False)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from s2i.float32 import in_float32
+
 AT_ONCE = 2**20  # products of a region and a segment that are made, and kept for the gradient, at once
 _OF_A_PART = {"cpu": 2**19, "cuda": 2**25}  # else: what stays in a core's cache; what keeps a GPU busy
 
@@ -21,7 +23,7 @@ class RegionScores(torch.autograd.Function):
         ctx.save_for_backward(regions, sequence, mask)
         ctx.gammas = gamma1, gamma2
         segments = _Segments(sequence, mask)
-        with torch.autocast(regions.device.type, enabled=False):
+        with in_float32(regions):
             return torch.cat(
                 [_Comparison(part, segments, gamma1, gamma2).scores for part in _parts(regions, mask)]
             )
@@ -31,7 +33,7 @@ class RegionScores(torch.autograd.Function):
         regions, sequence, mask = ctx.saved_tensors
         segments = _Segments(sequence, mask)
         of_words, of_lengths, of_regions = torch.zeros_like(segments.words), 0, []
-        with torch.autocast(regions.device.type, enabled=False):
+        with in_float32(regions):
             chunks = _parts(regions, mask)
             for part, given in zip(chunks, gradient.split(len(chunks[0])), strict=True):
                 comparison = _Comparison(part, segments, *ctx.gammas)

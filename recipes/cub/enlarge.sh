@@ -18,10 +18,17 @@ runs="$folder/exp/$exp"
 stages="generator.stages+1" gan_steps="gan.steps/4" input_size="image_encoder.input_size/2" matching_steps="matching.steps*5/8"
 if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
     configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
-    read -r stages gan_steps input_size matching_steps < <("$python" -c 'import sys, yaml
+    read -r kind stages gan_steps input_size matching_steps < <("$python" -c 'import sys, yaml
 config = yaml.safe_load(sys.argv[1])
-print(config["generator"]["stages"] + 1, -(-config["gan"]["steps"] // 4), config["image_encoder"]["input_size"] // 2,
+generator, side = config["generator"], config["data"]["packed_size"]
+fits = generator["base_size"] * 2 ** generator["stages"] <= side
+print(config["discriminator"]["kind"] if fits else f"packed_size={side}", generator["stages"] + 1,
+      -(-config["gan"]["steps"] // 4), config["image_encoder"]["input_size"] // 2,
       config["matching"]["steps"] * 5 // 8)' "$configuration")
+    if [ "$kind" != projected ]; then
+        usage_error "expected a preset with discriminator.kind=projected and images packed at twice the size that it" \
+            "generates, such as small, found '$preset' with $kind: take another"
+    fi
 fi
 generator_settings=(
     gan.adversarial_start=0 gan.adversarial_ramp=0.1 gan.generator.lr=5e-4 # with an adversary from the first step on
@@ -52,6 +59,7 @@ if stage 1 enlarge "train both generators further, with a stage for twice the si
 fi
 
 if stage 2 encoders "match encoders for the matching loss, of smaller images"; then
+    run "$python" -m data_prep.feature_cache "${settings[@]}" image_encoder.input_size="$input_size"
     together match speech and match text
 fi
 

@@ -70,7 +70,7 @@ def score_encodings(
         if classifier:
             keys = [caption_key(bank.pack, int(captions[place])) for place in places]
             images = to_uint8(bank.path.generate(encoding, keys, bank.settings.seed).images[-1])
-            predictions = classifier.look([to_tensor(torch.from_numpy(images))])
+            predictions = classifier.look([to_tensor(torch.from_numpy(bank.captions.as_measured(images)))])
             features[places] = torch.from_numpy(predictions.features)
             if names:
                 answers[places] = np.stack([predictions.answers(name) for name in names], 1)

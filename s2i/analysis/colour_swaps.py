@@ -107,6 +107,6 @@ def _generate(
     """Shares of the colours (N, C) in the images of a sentence a swap, and the images of the examples."""
     shares, images = np.empty((len(swaps), len(NAMES))), {}
     for places, generated in generate_sentences(bank, swaps, texts, encode, "colour swaps"):
-        shares[places.start : places.stop] = colour_shares(generated)
+        shares[places.start : places.stop] = colour_shares(bank.captions.as_measured(generated))
         images |= {place: generated[row] for row, place in enumerate(places) if place in examples}
     return shares, images

@@ -51,7 +51,8 @@ def measure_diversity(bank: FeatureBank) -> Diversity:
             images[index] = generated[row * IMAGES_A_CAPTION : (row + 1) * IMAGES_A_CAPTION]
     images = dict(sorted(images.items()))
     extract = pixel_extractor().extract
-    pixels = torch.stack([extract(to_tensor(torch.from_numpy(each)))[FEATURES] for each in images.values()])
+    measured = (torch.from_numpy(bank.captions.as_measured(each)) for each in images.values())
+    pixels = torch.stack([extract(to_tensor(each))[FEATURES] for each in measured])
     within = mean_pair_distance(pixels)
     between = mean_pair_distance(pixels.transpose(0, 1)) if len(images) > 1 else np.zeros(1)
     mean = weighted_mean(within, np.arange(len(within)), bounds=None)

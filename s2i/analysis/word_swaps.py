@@ -122,7 +122,8 @@ def _generate(
     predictions: list[Predictions] = []
     images: dict[int, np.ndarray] = {}
     for places, generated in generate_sentences(bank, swaps, texts, encode, "word swaps"):
-        predictions.append(bank.classifier.look([to_tensor(torch.from_numpy(generated))]))
+        measured = torch.from_numpy(bank.captions.as_measured(generated))
+        predictions.append(bank.classifier.look([to_tensor(measured)]))
         images |= {place: generated[row] for row, place in enumerate(places) if place in examples}
     names = known_attributes(bank)
     answers = {name: np.concatenate([each.answers(name) for each in predictions]) for name in names}

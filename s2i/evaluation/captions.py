@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from s2i.config import MISSING, EvaluationConfig
 from s2i.data.batches import Batch, evaluation_batches
+from s2i.data.crops import resized
 from s2i.data.pack import Pack
 from s2i.errors import InputError
 from s2i.evaluation.trained_captions import trained_captions
@@ -39,7 +41,7 @@ def sampling_note(facts: Mapping[str, Any]) -> str:
         notes.append("recordings read under the warps that suit their voices")
     note = f" Sampled otherwise: {', '.join(notes)}." if notes else ""
     size = facts.get("image_size")
-    return note + (f" Generated and real images are reduced to {size} px to be measured." if size else "")
+    return note + (f" Generated and real images are measured at {size} px." if size else "")
 
 
 def sampling_facts(chosen: EvaluationConfig | GenerationPath) -> dict[str, float]:
@@ -67,8 +69,9 @@ class CaptionSet:
         """
         if settings.image_size > path.config.generated_size:
             raise InputError(
-                f"expected evaluation.image_size of at most {path.config.generated_size}, which is generated,"
-                f" found {settings.image_size}: lower it, or leave it out"
+                f"expected evaluation.image_size of at most {path.config.generated_size}, which"
+                f" {path.folder or path.config.run} generates, found {settings.image_size}: lower it, or"
+                " leave it out"
             )
         path = path.sampling(settings.truncation, settings.guidance).choosing_among(settings.candidates)
         if path.config.modality == "speech":
@@ -112,10 +115,14 @@ class CaptionSet:
         """Side in px of the images that are measured, generated and real."""
         return self.settings.image_size or self.path.config.generated_size
 
+    def as_measured(self, images: np.ndarray) -> np.ndarray:
+        """Generated images at `image_size`: uint8 (B, H, W, 3) -> (B, S, S, 3)."""
+        return resized(torch.from_numpy(images), self.image_size).numpy()
+
     def sampling_facts(self) -> dict[str, Any]:
-        """Those of the path, and the size of images that are reduced to be measured."""
-        reduced = self.image_size < self.path.config.generated_size
-        return sampling_facts(self.path) | ({"image_size": self.image_size} if reduced else {})
+        """Those of the path, and `evaluation.image_size`."""
+        size = self.settings.image_size
+        return sampling_facts(self.path) | ({"image_size": size} if size else {})
 
     @cached_property
     def generated(self) -> np.ndarray:

@@ -21,7 +21,7 @@ from torch import Tensor
 from s2i.config import MISSING, EvaluationConfig
 from s2i.config_data import DataConfig
 from s2i.config_files import config_to_dict
-from s2i.data.crops import centre_crops, read_images, resized
+from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import to_tensor, to_uint8
 from s2i.data.pack import Pack
 from s2i.errors import InputError
@@ -127,7 +127,8 @@ def _generate_rows(
     indices = captions.select(selection)[rows]
     for batch in generate_captions(captions, indices, share_noise=selection == S2IGAN):
         # As a file would hold them.
-        images = to_tensor(resized(torch.from_numpy(to_uint8(batch.output.images[-1])), captions.image_size))
+        measured = captions.as_measured(to_uint8(batch.output.images[-1]))
+        images = to_tensor(torch.from_numpy(measured))
         _extract(zip(extractors, stores, strict=True), images, rows[batch.places])
         if selection == GENERATED:
             for row, index in enumerate(indices[batch.places].tolist()):

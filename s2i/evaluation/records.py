@@ -174,7 +174,7 @@ def record(bank: FeatureBank, protocol: str, score: Score) -> dict[str, Any]:
         "split": bank.settings.split,
         "fingerprint": bank.pack.fingerprint,
         "seed": bank.settings.seed,
-        **bank.captions.sampling_facts(),
+        **_sampling(bank, protocol),
         "weights": "ema",
         "modality": bank.path.config.modality,
         "classifier": bank.classifier.identity if bank.classifier else None,
@@ -188,6 +188,14 @@ def record(bank: FeatureBank, protocol: str, score: Score) -> dict[str, Any]:
         line["read_in_part"] = bank.captions.read_in_part  # {reason: captions} of which it passes over words
     note = "; ".join(filter(None, (bank.captions.note, score.note)))
     return line | ({"note": note} if note else {})
+
+
+def _sampling(bank: FeatureBank, protocol: str) -> dict[str, Any]:
+    """What is noted of sampling; the model's own encoders see images at their own size."""
+    facts = bank.captions.sampling_facts()
+    if PROTOCOLS[protocol].extractor == ENCODERS:
+        facts.pop("image_size", None)
+    return facts
 
 
 def extractor_facts(bank: FeatureBank, protocol: str) -> dict[str, str | None]:

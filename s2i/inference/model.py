@@ -146,9 +146,8 @@ class Model:
         """Generate `count` images of a sentence, with the seeds `seed` to `seed + count - 1`.
 
         Each is generated alone, so a seed's image has the same bytes however many are generated beside it; of
-        several `candidates` a seed, the best. With `bf16` the generator computes in bfloat16. Takes
-        and raises what `encode` does, and
-        raises InputError for several candidates of a model without an image encoder.
+        several `candidates` a seed, the best. With `bf16` the generator computes in bfloat16. Takes and
+        raises what `encode` does, and InputError for several candidates of a model without an image encoder.
         """
         path, encoding = self.encode(speech=speech, text=text)
         path = path.choosing_among(candidates).computing_in(bf16)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_ne
 from s2i.runs.weight_fingerprint import weight_fingerprint
 
 LARGE = 128  # px; a smaller image takes milliseconds
+# Of each generator that is loaded, in the forms that its paths have asked for.
+_FORMS: WeakKeyDictionary[Generator, dict[tuple[float, bool, bool], Generator]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, repr=False)
@@ -186,8 +188,7 @@ class GenerationPath:
             return self
         if bf16 and not has_instructions(self.device):
             warnings.warn(
-                "this processor has no instructions for bf16 and emulates it: float32, without --bf16, is"
-                " faster",
+                "this device has no instructions for bf16 and emulates it: float32 is faster",
                 InputWarning,
                 stacklevel=2,
             )
@@ -235,12 +236,17 @@ class GenerationPath:
         score = suitability(images, sentence, self.training_images)
         return best_of(self.candidates, generate, lambda generated: score(generated.to(self.device)))
 
-    @cached_property
+    @property
     def _quick_generator(self) -> Generator:
-        """The generator, in a form that takes half of the time where images take long."""
-        generator = self.generator.guided(self.guidance) if self.guidance else self.generator
-        quick = for_inference(generator) if max(generator.sizes) >= LARGE else generator
-        return Bfloat16Form(quick) if self.bf16 else quick
+        """The generator, in a form that takes half of the time where images take long; made once for all
+        paths of this generator."""
+        wanted = (self.guidance, self.bf16, max(self.generator.sizes) >= LARGE)
+        if not any(wanted):
+            return self.generator
+        forms = _FORMS.setdefault(self.generator, {})
+        if wanted not in forms:
+            forms[wanted] = _form_of(self.generator, *wanted)
+        return forms[wanted]
 
     def sample_noise(
         self, keys: Sequence[str], seed: int, latent_keys: Sequence[str] | None = None
@@ -318,3 +324,9 @@ class GenerationPath:
                 f"expected a model that encodes {modality}, found a generator alone:"
                 " import it again with the encoder that it was trained on"
             )
+
+
+def _form_of(generator: Generator, guidance: float, bf16: bool, large: bool) -> Generator:
+    form = generator.guided(guidance) if guidance else generator
+    form = for_inference(form) if large else form
+    return Bfloat16Form(form) if bf16 else form

@@ -11,13 +11,12 @@ It learns from the latents alone; no gradient passes through its integration.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.config_networks import GeneratorConfig
+from s2i.float32 import in_float32
 
 _FREQUENCIES = 32  # of the sines and cosines of a time
 _HIGHEST = 6.0  # their highest, as a power of e
@@ -80,7 +79,7 @@ class FlowPrior(nn.Module):
         Returns:
             (B, Z) float32.
         """
-        with _in_float32(noise):
+        with in_float32(noise):
             caption, latent = self._caption(sentence), noise.float()
             steps, guidance = steps or self.steps, self.guidance if guidance is None else guidance
             for step in range(steps):
@@ -95,7 +94,7 @@ class FlowPrior(nn.Module):
         Args:
             latent: (B, Z), inferred from real images; sentence: (B, D), of their captions. No history.
         """
-        with _in_float32(latent):
+        with in_float32(latent):
             latent = latent.float().repeat(_REPEATS, 1)
             caption = self._caption(sentence).repeat(_REPEATS, 1)
             rows = (len(latent), 1)
@@ -126,8 +125,3 @@ class FlowPrior(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, condition)
         return self.velocity(hidden)
-
-
-def _in_float32(values: Tensor) -> torch.autocast | nullcontext:
-    """Whatever the surrounding autocast; tensors without data, of the meta device, know none."""
-    return nullcontext() if values.is_meta else torch.autocast(values.device.type, enabled=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2i.config import MISSING
+from s2i.evaluation.captions import SAMPLING
 from s2i.inference.front_matter import TAGS
 from s2i.reports.rows import Record, counted, leading, rows
 from s2i.tables import metric_label, number
@@ -51,7 +52,11 @@ def results(modality: str, dataset: str, records: Iterable[Record]) -> list[dict
             "type": record["metric"],
             "value": _rounded(record["value"], record["metric"]),
             "name": f"{metric_label(record['metric'])} of {what}, from {modality}",
-            "args": {"protocol": record["protocol"], "n": counted(record)},
+            "args": {
+                "protocol": record["protocol"],
+                "n": counted(record),
+                **{name: record[name] for name in SAMPLING if name in record},
+            },
         }
         if record.get("interval95"):
             metric["args"]["interval95"] = [_rounded(end, record["metric"]) for end in record["interval95"]]

@@ -15,6 +15,7 @@ import torchaudio
 
 from s2i.analysis import asr_cascade, recognisers
 from s2i.analysis.asr_cascade import measure_cascade, word_error_rate
+from s2i.analysis.caption_scores import score_generated
 from s2i.analysis.recognisers import CtcRecogniser, WhisperRecogniser, as_words, load_recogniser, spell
 from s2i.config_data import AudioConfig
 from s2i.data.audio import load_waveform
@@ -207,6 +208,21 @@ def test_a_recogniser_without_errors_reaches_the_captions_own_text(world, monkey
         assert change == pytest.approx(columns["cascade"]["value"] - columns["speech"]["value"])
     accuracy = numbers["metrics"]["attribute_accuracy"]["text"]["value"]
     assert accuracy == pytest.approx(text["attribute_accuracy", "run"], abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, 16])
+def test_images_that_an_analysis_generates_are_measured_as_the_captions_own(world, size):
+    path = load(world["text"], "cpu").path("text")
+    assert path.config.generated_size == 32
+    bank = FeatureBank(path, replace(path.config.evaluation, captions=1, image_size=size))
+    texts = [bank.pack.caption(int(index)).text for index in bank.captions.generated]
+    again, known = (
+        asr_cascade.score_transcriptions(bank, bank.captions.generated, texts),
+        score_generated(bank),
+    )
+    assert {"mAP", "attribute_accuracy"} <= set(known.values)
+    for metric, values in known.values.items():
+        np.testing.assert_allclose(again.values[metric], values, atol=1e-5)
 
 
 def test_captions_of_which_nothing_is_recognised_are_counted(world, monkeypatch):

@@ -225,6 +225,22 @@ def test_the_image_before_a_swap_of_text_is_the_captions_own(banks):
         assert abs(measured.examples[place][0].astype(int) - to_uint8(expected.images[-1])[0]).max() <= 1
 
 
+def test_swaps_and_diversity_look_at_images_of_the_measured_size(banks, monkeypatch):
+    bank = FeatureBank(banks["text"].path, replace(banks["text"].settings, image_size=16))
+    sides = []
+    look = bank.classifier.look
+    monkeypatch.setattr(
+        type(bank.classifier), "look", lambda _, images: sides.append(images[0].shape[-1]) or look(images)
+    )
+    measured = measure_word_swaps(bank, find_swaps(bank)[:3], [0])
+    assert set(sides) == {16} and measured.examples[0][1].shape == (32, 32, 3)
+    numbers = {
+        size: measure_diversity(FeatureBank(bank.path, replace(bank.settings, image_size=size))).numbers
+        for size in (0, 8)
+    }
+    assert numbers[8]["within"] < 0.99 * numbers[0]["within"]
+
+
 def test_a_caption_without_words_or_a_classifier_is_not_swapped(banks):
     bank = banks["speech"]
     bank.networks.classifier = None

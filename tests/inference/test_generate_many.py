@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from s2i.data.manifest import Caption, ImageRecord, write_manifest
 from s2i.errors import InputError, InputWarning
 from s2i.files.locks import only_process
 from s2i.inference.generate import generate
-from s2i.inference.generate_many import generate_many
+from s2i.inference.generate_many import Task, _load, generate_many
 from s2i.inference.interpolate import between, interpolate
 from s2i.inference.model import load
+from s2i.inference.sentence_page import PageSettings
 from s2i.models.caption_encoding import CaptionEncoding
 from tests.fixtures.models import SENTENCES, write_recording, write_tiny_run
 
@@ -61,7 +63,7 @@ def test_several_processes_give_the_images_and_lines_of_one(model, tmp_path, cap
     assert [name for name, _ in named_images] == ["1.png", "3.png", "4.png"] and named_images == images(1)
 
 
-def test_settings_of_the_path_reach_several_processes_with_one_warning(model, tmp_path, monkeypatch):
+def test_settings_of_the_path_reach_several_processes_which_warn_once(model, tmp_path, monkeypatch):
     monkeypatch.setattr("s2i.inference.path.has_instructions", lambda device: False)
     lines = tmp_path / "lines.txt"
     lines.write_text("\n".join(SENTENCES))
@@ -73,6 +75,10 @@ def test_settings_of_the_path_reach_several_processes_with_one_warning(model, tm
             )
         assert len(caught) == 1
         made[processes] = [file.read_bytes() for file in files]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what each process of several calls is silent
+        loaded = _load(Task(model, "text", "model", "cpu", PageSettings(bf16=True), False))
+    assert loaded.path("text").bf16
     generate(model, None, SENTENCES[0], tmp_path / "alone.png", bf16=True)
     assert made[1] == made[2] and made[1][0] == (tmp_path / "alone.png").read_bytes()
 

@@ -62,6 +62,15 @@ def test_the_images_are_packed_as_large_as_they_are_generated():
         assert config.data.packed_size >= 8 * 2**config.generator.stages
 
 
+@pytest.mark.parametrize(
+    "preset", ["small_s2igan", "ours", "s2igan", "gan_int_cls", "wav2pix", "speech2face"]
+)
+def test_presets_that_can_not_go_on_are_refused_at_once(preset):
+    done = bash(FOLDER / "enlarge.sh", "--preset", preset, "--dry-run", S2I_PYTHON=sys.executable)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("s2i: error: expected a preset with discriminator.kind=projected")
+
+
 def test_steps_of_the_caller_are_those_of_run_sh():
     words = ("--exp", "mine", "--", "gan.steps=100", "matching.steps=16")
     runs = trainings(planned("enlarge.sh", *words))

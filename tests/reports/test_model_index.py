@@ -46,6 +46,13 @@ def test_the_last_of_a_figure_counts_and_others_are_left_to_the_card():
     assert results("speech", "birds", records[2:]) == [] == results("text", "", [])
 
 
+def test_figures_that_were_sampled_or_measured_otherwise_say_so():
+    records = [_record(value=0.1), _record(value=0.2, candidates=8), _record(value=0.3, image_size=64)]
+    [result] = results("speech", "birds", records)
+    noted = [(each["args"].get("candidates"), each["args"].get("image_size")) for each in result["metrics"]]
+    assert noted == [(None, None), (8, None), (None, 64)]
+
+
 def test_splits_are_told_apart():
     both = results("text", "", [_record(split="val"), _record()])
     assert [result["dataset"].get("split") for result in both] == ["val", "test"]
