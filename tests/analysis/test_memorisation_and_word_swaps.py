@@ -238,7 +238,7 @@ def test_swaps_and_diversity_look_at_images_of_the_measured_size(banks, monkeypa
         size: measure_diversity(FeatureBank(bank.path, replace(bank.settings, image_size=size))).numbers
         for size in (0, 8)
     }
-    assert numbers[8]["within"] < 0.99 * numbers[0]["within"]
+    assert numbers[8]["within"] < numbers[0]["within"]  # a little: images are averaged down to 16 px
 
 
 def test_a_caption_without_words_or_a_classifier_is_not_swapped(banks):
