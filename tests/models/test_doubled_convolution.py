@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from s2i.models import doubled_convolution
-from s2i.models.doubled_convolution import convolve_doubled
+from s2i.models.doubled_convolution import convolve_doubled, doubled_taps
 
 
 def plain(hidden, weight):
@@ -31,6 +31,15 @@ def test_only_many_places_are_convolved_so(monkeypatch):
 
     weight = torch.randn(4, 3, 3, 3)
     monkeypatch.setattr(F, "interpolate", refuse)
-    assert convolve_doubled(torch.randn(4, 3, 16, 16), weight).shape == (4, 4, 32, 32)
+    assert convolve_doubled(torch.randn(2, 3, 16, 16), weight).shape == (2, 4, 32, 32)
     with pytest.raises(AssertionError):
-        convolve_doubled(torch.randn(3, 3, 16, 16), weight)
+        convolve_doubled(torch.randn(1, 3, 16, 16), weight)
+
+
+def test_taps_are_added_in_float32_inside_autocast():
+    weight = torch.randn(4, 3, 3, 3, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        taps = doubled_taps(weight)
+    assert taps.dtype == torch.float32 and torch.equal(taps, doubled_taps(weight))
+    last = weight[:, :, 1:, 1:].sum((2, 3))  # of output (2y, 2x), below and to the right of the pixel before
+    torch.testing.assert_close(taps[:4, :, 1, 1], last)
