@@ -21,6 +21,7 @@ from s2i.config_files import config_to_dict
 from s2i.data.pack import Pack, read_pack_facts
 from s2i.data.text import Vocabulary
 from s2i.errors import InputError
+from s2i.models.discriminator import Discriminators
 from s2i.models.generator import StackedGenerator
 from s2i.progress import say
 from s2i.runs.checkpoint import BEST, LAST, read_checkpoint
@@ -76,7 +77,8 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     """Put the averaged generator of the run `start_from`, its discriminators and what else it trained into
     the networks of a generator's training, by their names in a checkpoint; what trained them. Encoders are
     those of `gan.encoder`. A learnt prior of another size, or where there was none, starts anew: it learns
-    from latents alone. So do stages beyond those of the earlier generator.
+    from latents alone. So do stages beyond those of the earlier generator, and their discriminators where
+    each stage has its own.
 
     Raises InputError for a run that isn't finished, of another kind, modality or shape, whose encoder was
     tuned or whose generator has a first stage; and for classes of the test split that it, or what trained
@@ -95,7 +97,7 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
             f"expected gan.encoder_lr=0 and no gan.first_stage for {KEY}, here and in {config.start_from},"
             " found one of them: such a generator is trained anew"
         )
-    stages_anew = ""
+    stages_anew = False
     for name, network in networks.items():
         if any(each in name for each in ENCODERS):
             continue
@@ -105,11 +107,12 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
             if config.generator.prior == "flow":
                 weights = _with_prior_of_this_size(module, weights)
             if on_top := _stages_on_top(module, weights):
-                stages_anew = f"generator: its last stages start anew, {config.start_from} has fewer"
-                weights = weights | on_top
+                stages_anew, weights = True, weights | on_top
+        if isinstance(module, Discriminators) and weights is not None:
+            weights = weights | _scales_on_top(module, weights)
         _load(module, weights, name, config.start_from)
     if stages_anew:
-        say(stages_anew)
+        say(f"generator: its last stages start anew, {config.start_from} has fewer")
     if config.generator.prior == "flow" and _has_other_prior(networks["generator"], state["nets"]["ema"]):
         say(f"prior: starts anew, {config.start_from} has none of this size")
     return _origins_before(state)
@@ -224,6 +227,17 @@ def _stages_on_top(generator: nn.Module, weights: dict[str, torch.Tensor]) -> di
         for number in range(before, generator.config.stages)
     )
     return {name: value for name, value in generator.state_dict().items() if name.startswith(later)}
+
+
+def _scales_on_top(
+    discriminators: Discriminators, weights: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The weights of the discriminators of stages that an earlier run lacks, where each stage has its own."""
+    if discriminators.stages != list(range(len(discriminators))):
+        return {}
+    before = len({name.split(".")[1] for name in weights if name.startswith("scales.")})
+    later = tuple(f"scales.{number}." for number in range(before, len(discriminators)))
+    return {name: value for name, value in discriminators.state_dict().items() if name.startswith(later)}
 
 
 def _load(network: nn.Module, weights: dict[str, torch.Tensor] | None, name: str, folder: str) -> None:

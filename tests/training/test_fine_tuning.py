@@ -98,6 +98,26 @@ def test_a_generator_starts_with_the_average_and_the_discriminators(trained_enco
         assert same(learnt(began[name]), learnt(ended[name]))
 
 
+def test_a_stage_more_starts_anew_with_a_discriminator_of_its_own(trained_encoders, tmp_path, capsys):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    data = replace(config.data, packed_size=16)
+    config = replace(
+        config, data=data, gan=replace(config.gan, encoder=str(trained_encoders / "speech-encoder"))
+    )
+    fewer = replace(config.generator, stages=config.generator.stages - 1)
+    earlier = train_gan(replace(config, run=str(tmp_path / "earlier"), generator=fewer))
+    run = train_gan(replace(without_learning(config), start_from=str(earlier)))
+    began, ended = (load_last(folder / "checkpoints")["nets"] for folder in (earlier, run))
+    for name in ("ema", "discriminators"):
+        kept = {key: value for key, value in ended[name].items() if key in began[name]}
+        assert same(learnt(began[name]), learnt(kept))
+    anew = {
+        tuple(key.split(".")[:2]) for key in ended["discriminators"].keys() - began["discriminators"].keys()
+    }
+    assert anew == {("scales", f"{config.generator.stages - 1}")}
+    assert "generator: its last stages start anew" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("train", [train_encoder, train_gan])
 def test_fine_tuning_killed_and_resumed_equals_an_unbroken_one(
     train, trained_encoders, tmp_path, monkeypatch
