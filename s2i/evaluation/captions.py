@@ -116,8 +116,9 @@ class CaptionSet:
         return self.settings.image_size or self.path.config.generated_size
 
     def as_measured(self, images: np.ndarray) -> np.ndarray:
-        """Generated images at `image_size`: uint8 (B, H, W, 3) -> (B, S, S, 3)."""
-        return resized(torch.from_numpy(images), self.image_size).numpy()
+        """Generated images, reduced where `evaluation.image_size` says so: uint8 (B, H, W, 3)."""
+        size = self.settings.image_size
+        return resized(torch.from_numpy(images), size).numpy() if size else images
 
     def sampling_facts(self) -> dict[str, Any]:
         """Those of the path, and `evaluation.image_size`."""

@@ -180,6 +180,7 @@ def test_generate_passes_every_option_on(capsys, calls, tmp_path):
         "truncation": 1.0,
         "guidance": 0.0,
         "candidates": 1,
+        "bf16": False,
         "stages": True,
         "scale": 1,
         "caption": False,
