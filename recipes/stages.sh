@@ -357,16 +357,21 @@ train_and_compare() {
             ${text_from[@]+"${text_from[@]}"} ${text_first[@]+"${text_first[@]}"} run="$runs-text-gan"
     fi
 
-    if stage 7 evaluate "evaluate both on the test classes"; then
+    evaluate_compare_export 7
+}
+
+# evaluate_compare_export N: stages N to N + 2, of the generators of `runs`
+evaluate_compare_export() {
+    if stage "$1" evaluate "evaluate both on the test classes"; then
         together run "$python" -m s2i evaluate "$runs-speech-gan" and run "$python" -m s2i evaluate "$runs-text-gan"
     fi
 
-    if stage 8 compare "report both side by side"; then
+    if stage "$(($1 + 1))" compare "report both side by side"; then
         run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
         report="$runs-report"
     fi
 
-    if stage 9 export "write one model folder that generates from speech and from text"; then
+    if stage "$(($1 + 2))" export "write one model folder that generates from speech and from text"; then
         run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model" --bits 8
     fi
 }

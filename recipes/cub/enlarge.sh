@@ -6,6 +6,7 @@ last_stage=6
 default_preset=small
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
+[ -z "$root$voices" ] || usage_error "expected no --root and no --voices, found one: it reads what run.sh has made, leave it out"
 source "$folder/presets.sh"
 
 set_paths "$work" "$pack" "$pack"
@@ -67,17 +68,6 @@ if stage 3 generators "train both generators further, with the matching loss"; t
     together with_matching_loss speech and with_matching_loss text
 fi
 
-if stage 4 evaluate "evaluate both on the test classes"; then
-    together run "$python" -m s2i evaluate "$runs-speech-gan" and run "$python" -m s2i evaluate "$runs-text-gan"
-fi
-
-if stage 5 compare "report both side by side"; then
-    run "$python" -m s2i compare "$runs-speech-gan" "$runs-text-gan" --output "$runs-report"
-    report="$runs-report"
-fi
-
-if stage 6 export "write one model folder that generates from speech and from text"; then
-    run "$python" -m s2i export "$runs-speech-gan" "$runs-text-gan" "$runs-model" --bits 8
-fi
+evaluate_compare_export 4
 
 finish

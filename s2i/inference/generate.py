@@ -62,8 +62,8 @@ def generate(
     if (speech is None) != (text is None):
         check_attention(loaded.path("speech" if text is None else "text"), attention is not None)
     path, encoding = loaded.encode(speech=speech, text=text)
-    path = path.sampling(truncation, guidance).choosing_among(candidates).computing_in(bf16)
     settings = PageSettings(count, seed, truncation, guidance, candidates, bf16, stages, scale, caption)
+    path = settings.applied_to(path)
     name, seeds = Path(model).absolute().name, progress(range(seed, seed + count), count, "images generated")
     pages = sentence_pages(path, encoding, text, speech, settings, seeds, name, attention is not None)
     about = text_chunks(image_facts(path, name, text, speech, **settings.chosen()))

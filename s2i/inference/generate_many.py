@@ -199,9 +199,7 @@ def _load(task: Task) -> Model:
 
 def _with_settings(model: Model, modality: str, settings: PageSettings) -> Model:
     """With a path from this modality that generates as the settings say. Raises InputError where it can't."""
-    path = model.path(modality).sampling(settings.truncation, settings.guidance)
-    path = path.choosing_among(settings.candidates).computing_in(settings.bf16)
-    return replace(model, paths={**model.paths, modality: path})
+    return replace(model, paths={**model.paths, modality: settings.applied_to(model.path(modality))})
 
 
 def _generate(task: Task, sentence: Sentence, known: str | None) -> Outcome:

@@ -47,6 +47,11 @@ class PageSettings:
     scale: int = 1
     caption: bool | str = False
 
+    def applied_to(self, path: GenerationPath) -> GenerationPath:
+        """A path that generates as these say. Raises InputError where it can't."""
+        path = path.sampling(self.truncation, self.guidance).choosing_among(self.candidates)
+        return path.computing_in(self.bf16)
+
     def chosen(self) -> dict[str, Any]:
         """Count, seed and stages, and what else isn't the default."""
         default = PageSettings()

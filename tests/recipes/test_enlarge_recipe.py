@@ -71,6 +71,13 @@ def test_presets_that_can_not_go_on_are_refused_at_once(preset):
     assert done.stderr.startswith("s2i: error: expected a preset with discriminator.kind=projected")
 
 
+@pytest.mark.parametrize("option", ["--root", "--voices"])
+def test_options_of_data_that_is_made_already_are_refused(option):
+    done = bash(FOLDER / "enlarge.sh", option, "x", "--dry-run", S2I_PYTHON=sys.executable)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "it reads what run.sh has made" in done.stderr
+
+
 def test_steps_of_the_caller_are_those_of_run_sh():
     words = ("--exp", "mine", "--", "gan.steps=100", "matching.steps=16")
     runs = trainings(planned("enlarge.sh", *words))
