@@ -177,7 +177,7 @@ def generate(
         from s2i.inference.hub import model_folder
         from s2i.inference.microphone import record as record_speech
         from s2i.inference.model import load
-        from s2i.inference.stored import read_model
+        from s2i.runs.stored import read_model
 
         check_outputs([options["output"], *filter(None, [options["attention"]])])  # before recording
         if options["candidates"] > 1:

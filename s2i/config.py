@@ -182,6 +182,9 @@ class GanConfig:
     # the adversarial terms: off before this part of the steps, then rising over so long a part of them
     adversarial_start: float = setting(0.0, at_least=0, below=1)
     adversarial_ramp: float = setting(0.0, at_least=0, at_most=1)  # the part over which they rise
+    # before this part of the steps the generator, but for its prior, stays as it began (start_from):
+    # a posterior and discriminators that start anew learn first
+    generator_start: float = setting(0.0, at_least=0, below=1)
     # on discriminators' gradients: of real images (R1), of real images with their captions (DF-GAN)
     penalty: Literal["none", "r1", "matching_aware"] = "none"
     penalty_weight: float = setting(0.5, at_least=0)  # of that penalty, were it taken at every step

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from s2i.errors import InputError
-from s2i.inference.stored import FILES
+from s2i.runs.stored import FILES
 
 # As a `Path`, which the command line makes of a model's name, an address has one slash where it had two.
 _SCHEME = re.compile("hf:/{1,2}")

@@ -21,15 +21,6 @@ from s2i.inference.hub import model_folder
 from s2i.inference.image_input import ImageInput, read_image
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
-from s2i.inference.stored import (
-    DOMAIN,
-    IMAGE,
-    IMAGE_NETWORK,
-    TRAINING_IMAGES,
-    StoredPath,
-    cut_short,
-    read_model,
-)
 from s2i.inference.voice_normalisation import can_normalise
 from s2i.metrics.domain import Domain
 from s2i.metrics.neighbours import Neighbours
@@ -42,6 +33,15 @@ from s2i.models.build import (
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.runs.checkpoint import LAST
 from s2i.runs.pretrained_weights import connect
+from s2i.runs.stored import (
+    DOMAIN,
+    IMAGE,
+    IMAGE_NETWORK,
+    TRAINING_IMAGES,
+    StoredPath,
+    cut_short,
+    read_model,
+)
 from s2i.search.index import Hit, Index
 
 
@@ -310,6 +310,7 @@ def _assemble(stored: StoredPath, device: torch.device) -> GenerationPath:
         generator=networks["generator"],
         data=stored.data,
         trained_by=stored.trained_by,
+        classes=stored.classes,
         folder=_folder_of(stored),
         domain=domain,
         training_images=images,

@@ -53,6 +53,7 @@ class GenerationPath:
     generator: Generator
     data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
     trained_by: Origins = field(default_factory=dict)  # networks that had a part in its training, as recorded
+    classes: tuple[str, ...] | None = None  # seen in training; None: unknown
     folder: Path | None = None  # of the run or the exported model; None: never read from one
     domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
     training_images: Neighbours | None = None  # by pretrained features; None: unknown, or no such encoder

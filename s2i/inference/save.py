@@ -19,7 +19,11 @@ from s2i.files.output_folder import OutputFolder
 from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
-from s2i.inference.stored import (
+from s2i.models.image_encoder import PretrainedImageEncoder
+from s2i.models.pretrained import EFFICIENTNET_LITE0
+from s2i.progress import say
+from s2i.runs.pretrained_weights import comes_from_a_file
+from s2i.runs.stored import (
     DOMAIN,
     FILES,
     IMAGE,
@@ -32,11 +36,7 @@ from s2i.inference.stored import (
     has_prior_file,
     prior_file,
 )
-from s2i.inference.stored_weights import pack
-from s2i.models.image_encoder import PretrainedImageEncoder
-from s2i.models.pretrained import EFFICIENTNET_LITE0
-from s2i.progress import say
-from s2i.runs.pretrained_weights import comes_from_a_file
+from s2i.runs.stored_weights import pack
 from s2i.settings import declared
 from s2i.tables import markdown
 
@@ -61,7 +61,7 @@ def write_model(
         command: that made it, for the card.
         front_matter: lines for the top of the card.
         sections: lines of the card on the origin of each path.
-        bits: of a stored weight, 32, 16 or 8 (`s2i.inference.stored_weights`); read back into float32.
+        bits: of a stored weight, 32, 16 or 8 (`s2i.runs.stored_weights`); read back into float32.
 
     Raises:
         InputError: `folder` is something else, or can't be written; other bits.
@@ -126,12 +126,14 @@ def _write_files(
         for file, tensors in files.items():
             (folder / file).write_bytes(save(pack(tensors, bits)))
         vocabulary = None if isinstance(path, SpeechPath) else path.vocabulary
+        classes = getattr(path, "classes", None)
         description["paths"][source] = {
             "config": config,
             "vocabulary": vocabulary.to_list() if vocabulary else None,
             "step": path.step,
             **({"data": path.data} if path.data is not None else {}),
             "trained_by": path.trained_by,
+            **({"classes": list(classes)} if classes is not None else {}),
         }
         others = () if source == IMAGE else ("image_encoder.", f"{DOMAIN}.", f"{TRAINING_IMAGES}.")
         to_generate = sum(value.numel() for key, value in weights.items() if not key.startswith(others))

@@ -13,12 +13,13 @@ from s2i.inference.model import load
 from s2i.inference.path import GenerationPath
 from s2i.inference.save import write_model
 from s2i.inference.speech_path import SpeechPath
-from s2i.inference.stored import IMAGE
 from s2i.inference.training_domain import training_domain
 from s2i.inference.training_images import training_images
 from s2i.reports.model_card import describe_run
 from s2i.reports.model_index import data_set_name, results
+from s2i.runs.earlier_runs import EarlierRun, earlier_runs
 from s2i.runs.run import Run
+from s2i.runs.stored import IMAGE
 
 
 def export(runs: Sequence[str | Path], folder: str | Path, *, bits: int = 32, license: str = UNKNOWN) -> None:
@@ -27,7 +28,7 @@ def export(runs: Sequence[str | Path], folder: str | Path, *, bits: int = 32, li
     Args:
         runs: that generate, one a modality, or speech from images; their EMA generator is exported.
         folder: made, or replaced where it is an exported model.
-        bits: of a stored weight, 32, 16 or 8 (`s2i.inference.stored_weights`); read back into float32.
+        bits: of a stored weight, 32, 16 or 8 (`s2i.runs.stored_weights`); read back into float32.
         license: of the weights, by the name that the Hugging Face Hub has for it.
 
     Raises:
@@ -46,7 +47,7 @@ def export(runs: Sequence[str | Path], folder: str | Path, *, bits: int = 32, li
                     f" {origins[source][0]} and {run}: leave one out"
                 )
             if isinstance(path, GenerationPath):
-                path = replace(path, training_images=training_images(path))
+                path = replace(path, training_images=training_images(path), classes=_seen_classes(run, path))
             if source == "speech":
                 path = replace(path, domain=training_domain(path))
             origins[source] = run, path
@@ -56,6 +57,15 @@ def export(runs: Sequence[str | Path], folder: str | Path, *, bits: int = 32, li
     paths = {source: path for source, (_, path) in origins.items()}
     front = _front_matter(Path(os.path.abspath(folder)).name, origins, license)
     write_model(folder, paths, "s2i export", front, sections, bits=bits)
+
+
+def _seen_classes(run: Path, path: GenerationPath) -> tuple[str, ...] | None:
+    """The classes that a run, and all that it stands on, saw in training; None where that isn't known."""
+    try:
+        runs = [EarlierRun(run, path.config, path.data), *earlier_runs(path.config, "gan")]
+        return tuple(sorted({name for each in runs for _, names in each.seen_classes() for name in names}))
+    except InputError:
+        return None
 
 
 def _front_matter(

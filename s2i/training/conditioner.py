@@ -132,7 +132,7 @@ class Conditioner:
         origins = origins_of_network(self.encoder, f"the {modality} encoder gan.encoder")
         origins |= origins_of_image_encoder(self.image_encoder, "gan.encoder")
         if self.config.gan.encoder != MISSING:
-            origins |= encoder_origins(self.config.gan.encoder)
+            origins |= encoder_origins(self.config.gan.encoder, modality)
         if self._matching_model:
             origins |= origins_of_network(self._matching_model.encoder, "the encoder of gan.matching_model")
             origins |= origins_of_image_encoder(self.matching_image_encoder, "gan.matching_model")

@@ -1,4 +1,5 @@
-"""Fine-tuning: a training that starts from the networks of an earlier one, the run `start_from`.
+"""Fine-tuning: a training that starts from the networks of an earlier one: the run, or the exported model,
+`start_from`.
 
 Its data may be other: more voices, another way of speaking, further images. Optimisers, schedules and steps
 are its own. What an earlier training has seen it has seen for good, so its classes must not be among those
@@ -26,7 +27,8 @@ from s2i.models.generator import StackedGenerator
 from s2i.progress import say
 from s2i.runs.checkpoint import BEST, LAST, read_checkpoint
 from s2i.runs.earlier_runs import earlier_runs
-from s2i.runs.fingerprints import TRAINED_ON, read_fingerprints, refuse_other_data
+from s2i.runs.exported import as_checkpoint, is_exported, read_exported_path
+from s2i.runs.fingerprints import TRAINED_ON, read_fingerprints
 from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network
 from s2i.training.finished_runs import read_finished_gan
 from s2i.training.trained_encoders import refuse_other_encoders
@@ -53,7 +55,8 @@ def start_encoders(config: Config, networks: nn.Module) -> Origins:
     """Put the best networks of the run `start_from` into those of an encoder's training, where one is named;
     what trained them, themselves among it.
 
-    A classifier starts anew where the data has other classes, or other speakers.
+    A classifier starts anew where the data has other classes, or other speakers, and where an exported model
+    is started from, which keeps none.
     Raises InputError for a run of another kind or with other encoders, or that has seen classes of the test
     split.
     """
@@ -78,7 +81,7 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     the networks of a generator's training, by their names in a checkpoint; what trained them. Encoders are
     those of `gan.encoder`. A learnt prior of another size, or where there was none, starts anew: it learns
     from latents alone. So do stages beyond those of the earlier generator, and their discriminators where
-    each stage has its own.
+    each stage has its own; and whatever an exported model doesn't keep, which is all but the generator.
 
     Raises InputError for a run that isn't finished, of another kind, modality or shape, whose encoder was
     tuned or whose generator has a first stage; and for classes of the test split that it, or what trained
@@ -90,7 +93,8 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     refuse_seen_classes(config, "gan")
     if not config.start_from:
         return {}
-    state = read_finished_gan(config.start_from, KEY)
+    exported = is_exported(config.start_from)
+    state = _read_exported(config) if exported else read_finished_gan(config.start_from, KEY)
     _refuse_other_modality(config, state)
     if config.gan.encoder_lr or state["config"]["gan"].get("encoder_lr") or config.gan.first_stage:
         raise InputError(
@@ -102,6 +106,9 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
         if any(each in name for each in ENCODERS):
             continue
         weights = state["nets"].get("ema" if name == "generator" else name)
+        if weights is None and exported and name not in GENERATORS:
+            say(f"{name}: starts anew, {config.start_from} keeps none")
+            continue
         module = network.module if isinstance(network, AveragedModel) else network
         if name in GENERATORS and weights is not None:
             if config.generator.prior == "flow":
@@ -132,20 +139,11 @@ def refuse_seen_classes(config: Config, kind: str) -> None:
         if run.data is not None and all(run.data.get(split) == ours.get(split) for split in TRAINED_ON):
             continue
         kept = set(read_pack_facts(packs / "test")["classes"])  # its names alone, and here alone
-        theirs = Path(run.config.data.pack)
-        refuse_other_data(run.data, theirs, f"{run.folder}", "pack again what it was trained on")
-        for split in TRAINED_ON:
-            try:
-                seen = read_pack_facts(theirs / split)["classes"]
-            except InputError as error:
-                raise InputError(
-                    f"expected the data of {run.folder} in {theirs}, whose classes must not be those of"
-                    f" {packs}/test, found none: pack it again"
-                ) from error
+        for where, seen in run.seen_classes():
             if both := sorted(kept.intersection(seen)):
                 raise InputError(
                     f"expected {run.folder}, on which this training stands, to have seen no class of"
-                    f" {packs}/test, found {len(both)} of {len(kept)} in {theirs}/{split}, {both[0]!r} the"
+                    f" {packs}/test, found {len(both)} of {len(kept)} in {where}, {both[0]!r} the"
                     " first: start from another run"
                 )
 
@@ -156,7 +154,15 @@ def _own_checkpoint(config: Config) -> dict[str, Any] | None:
     return read_checkpoint(path, mapped=True) if path.exists() else None
 
 
+def _read_exported(config: Config) -> dict[str, Any]:
+    return as_checkpoint(read_exported_path(config.start_from, config.modality, KEY))
+
+
 def _read_encoder(config: Config) -> dict[str, Any]:
+    if is_exported(config.start_from):
+        state = _read_exported(config)
+        refuse_other_encoders(config, state, config.start_from)
+        return state
     state = read_checkpoint(Path(config.start_from) / "checkpoints" / BEST)
     if state.get("kind") != "encoder":
         raise InputError(
@@ -176,7 +182,7 @@ def _refuse_other_modality(config: Config, state: dict[str, Any]) -> None:
 
 
 def _has_these_outputs(of: Callable[[Pack], list[str]], config: Config, state: dict[str, Any]) -> bool:
-    """Whether the classes, or the speakers, that an earlier training named are those of this data."""
+    """Whether an earlier training kept a classifier, of the classes or the speakers of this data."""
     packs = [Path(each["data"]["pack"]) / "train" for each in (config_to_dict(config), state["config"])]
     try:
         ours, theirs = (of(Pack(pack)) for pack in packs)

@@ -216,8 +216,9 @@ class GeneratedBatch:
             whichever loss is computed first.
         condition: (B, C), what the discriminators see of a caption.
         noise_posterior: mu and log variance (N, Z) of the latents of the batch's first N images, inferred
-            from the real ones: of half of them, or of all while there is no adversary; None without a
-            posterior.
+            from the real ones: of half of them, or of all while there is no adversary and the generator
+            learns; None without a posterior.
+        latents: (B - N, Z), those of the other images, without history; likewise.
     """
 
     encoding: CaptionEncoding
@@ -225,6 +226,7 @@ class GeneratedBatch:
     views: list[View]
     condition: Tensor
     noise_posterior: tuple[Tensor, Tensor] | None = None
+    latents: Tensor | None = None
 
 
 @dataclass(frozen=True)

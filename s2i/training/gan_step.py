@@ -46,6 +46,8 @@ from s2i.training.generator_terms import (
     interpolation_loss,
     pixel_loss,
 )
+from s2i.training.inversion import WEIGHT as INVERSION
+from s2i.training.inversion import generator_waits, hold, inversion_loss
 from s2i.training.latents import decoder, sample_latents
 from s2i.training.learner import Learner
 from s2i.training.profiling import part
@@ -107,7 +109,7 @@ def train_step(
         terms |= generator_step(
             networks, conditioner, generated, embeddings, real_images, batch, config, step
         )
-    if networks.prior_learner is not None:
+    if networks.prior_learner is not None and not generator_waits(config, step):
         terms |= prior_step(networks, generated, step)
     return terms
 
@@ -119,7 +121,8 @@ def generate(
     """Encode a batch's captions, and generate `stages` images of each from new noise.
 
     With a posterior, the first half of the batch is generated from what it infers of the real images, and all
-    of it while there is no adversary: of what noise gives, reconstruction says nothing.
+    of it while there is no adversary and the generator learns: of what noise gives, reconstruction says
+    nothing.
 
     Of what the discriminators see of a caption (`discriminator.condition_on`), `mu` keeps its history, as
     published: conditioning augmentation learns through it as well. A sentence has none: the encoder is tuned
@@ -130,10 +133,11 @@ def generate(
     encoding = conditioner.encode(batch)
     noise = networks.generator.sample_batch_noise(len(batch), device)
     has_adversary = adversary_share(conditioner.config.gan, step) > 0
-    noise_posterior, generator = None, networks.generator
+    noise_posterior, others, generator = None, None, networks.generator
     with networks.engine.autocast():
         if networks.posterior is not None:
-            count = len(batch) // 2 if has_adversary else len(batch)
+            by_halves = has_adversary or generator_waits(conditioner.config.gan, step)
+            count = len(batch) // 2 if by_halves else len(batch)
             mixtures = torch.randn(count, 3, device=device)
             sentences = encoding.sentence.detach()
             mu, logvar = networks.posterior(batch.images[:count], sentences[:count], mixtures)
@@ -154,7 +158,7 @@ def generate(
             " found mu: change it"
         )
     condition = output.mu if condition_on == "mu" else encoding.sentence.detach()
-    return GeneratedBatch(encoding, output, views, condition, noise_posterior)
+    return GeneratedBatch(encoding, output, views, condition, noise_posterior, others)
 
 
 def adversary_share(config: GanConfig, step: int) -> float:
@@ -370,11 +374,25 @@ def generator_step(
         relation = relation_loss(conditioner.relation, *pair, SAME_CLASS)
         total = total + config.relation_weight * relation  # the generator's term of eq. 8
         terms["g/relation"] = relation
+    waits = generator_waits(config, step)
+    if waits and networks.posterior is not None:
+        count = len(generated.latents)
+        with engine.autocast():
+            inversion = inversion_loss(
+                networks.posterior,
+                images[-1][-count:],
+                generated.encoding.sentence[-count:],
+                generated.latents,
+            )
+        total = total + INVERSION * inversion
+        terms["g/inversion"] = inversion
     terms |= {**of_captions, **resampled, **balance, "g/all": total}
     learners = [networks.generator_learner, *conditioner.encoder_learners]
     for learner in learners:
         learner.zero_grad()
     networks.engine.backward(total)
+    if waits:
+        hold(networks.generator)
     terms["lr/generator"], terms["grad_norm/g"] = networks.generator_learner.update(step)
     for learner in conditioner.encoder_learners:
         learner.update(step)

@@ -17,9 +17,11 @@ from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.interfaces import CaptionEncoder
 from s2i.runs.checkpoint import BEST, read_checkpoint
+from s2i.runs.exported import as_checkpoint, is_exported, read_exported_path
 from s2i.runs.fingerprints import refuse_other_data
 from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.runs.provenance import Origins
+from s2i.runs.stored import IMAGE_NETWORK
 from s2i.training.matching_model import MatchingModel, freeze, load_matching_model
 
 ENCODER_SECTIONS = ("audio", "speech_encoder", "text_encoder", "image_encoder", "modality")
@@ -37,17 +39,17 @@ def load_encoders(config: Config) -> Encoders:
     """
     if config.gan.encoder == MISSING:
         return _unmatched_encoders(config)
-    path = Path(config.gan.encoder) / "checkpoints" / BEST
-    state = read_checkpoint(path)
+    state = _read(config.gan.encoder, config.modality)
     refuse_other_encoders(config, state, config.gan.encoder)
-    refuse_other_data(state.get("data"), config.data.pack, f"gan.encoder {config.gan.encoder}", RETRAIN)
+    if not is_exported(config.gan.encoder):  # whose classes alone count: see `refuse_seen_classes`
+        refuse_other_data(state.get("data"), config.data.pack, f"gan.encoder {config.gan.encoder}", RETRAIN)
     vocabulary = Vocabulary.from_list(state["vocabulary"]) if state["vocabulary"] else None
     encoder = build_caption_encoder(config, len(vocabulary or ()))
     image_encoder = build_image_encoder(config, encoder.embedding_dim)
     if config.gan.encoder_start == "matched":
         encoder.load_state_dict(state["nets"]["caption_encoder"])
     image_encoder.load_state_dict(state["nets"]["image_encoder"])
-    connect(image_encoder, config.image_encoder)
+    connect(image_encoder, config.image_encoder, Path(config.gan.encoder) / IMAGE_NETWORK)
     if (config.gan.matching_weight or config.gan.relation_weight) and not config.gan.matching_model:
         require_backbone(image_encoder)
     return freeze(encoder), freeze(image_encoder), vocabulary
@@ -65,9 +67,16 @@ def refuse_other_encoders(config: Config, state: dict[str, Any], folder: str) ->
             )
 
 
-def encoder_origins(folder: str | Path) -> Origins:
-    """The networks that had a part in the training of a run's encoders: of the run that they started from."""
-    return read_checkpoint(Path(folder) / "checkpoints" / BEST, mapped=True).get("trained_by", {})
+def encoder_origins(folder: str | Path, modality: str) -> Origins:
+    """The networks that had a part in the training of a run's encoders, of the run that they started from; of
+    an exported model all that trained it."""
+    return _read(folder, modality, mapped=True).get("trained_by", {})
+
+
+def _read(folder: str | Path, modality: str, mapped: bool = False) -> dict[str, Any]:
+    if is_exported(folder):
+        return as_checkpoint(read_exported_path(folder, modality, "gan.encoder"))
+    return read_checkpoint(Path(folder) / "checkpoints" / BEST, mapped)
 
 
 def _unmatched_encoders(config: Config) -> Encoders:

@@ -15,7 +15,7 @@ from s2i.errors import InputError
 from s2i.files.output_folder import RECORD
 from s2i.inference.hub import model_folder
 from s2i.inference.model import load
-from s2i.inference.stored import FILES
+from s2i.runs.stored import FILES
 from tests.fixtures.hub import Hub
 
 

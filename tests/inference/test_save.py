@@ -14,11 +14,11 @@ from s2i.errors import InputError
 from s2i.files.output_folder import RECORD
 from s2i.inference import save as export_module
 from s2i.inference.model import load
-from s2i.inference.stored_weights import pack, unpack
 from s2i.models.flow_prior import FlowPrior
 from s2i.models.generator import StackedGenerator
 from s2i.reports.export import export
 from s2i.runs.checkpoint import write_checkpoint
+from s2i.runs.stored_weights import pack, unpack
 from tests.fixtures.models import write_tiny_run
 
 

@@ -18,12 +18,12 @@ from s2i.inference import training_images as module
 from s2i.inference.candidates import UNLIKENESS, suitability
 from s2i.inference.model import load
 from s2i.inference.save import write_model
-from s2i.inference.stored import read_model
 from s2i.inference.training_images import training_images
 from s2i.metrics.neighbours import Neighbours, fit_neighbours
 from s2i.models.build import build_image_encoder
 from s2i.reports.export import export
 from s2i.runs.pretrained_weights import connect
+from s2i.runs.stored import read_model
 from tests.fixtures.models import SENTENCES, path_over_pack, write_tiny_run
 
 

@@ -22,7 +22,6 @@ from s2i.data.pack_builder import build_pack
 from s2i.errors import InputError
 from s2i.evaluation.r_precision_encoder import load_r_precision_encoder
 from s2i.inference.model import load
-from s2i.inference.stored import IMAGE_NETWORK
 from s2i.models.build import build_image_encoder
 from s2i.models.image_encoder import PretrainedImageEncoder
 from s2i.models.pretrained import KINDS, PretrainedNetwork
@@ -31,6 +30,7 @@ from s2i.runs import pretrained_weights
 from s2i.runs.checkpoint import BEST, read_checkpoint
 from s2i.runs.pretrained_weights import connect, efficientnet_lite0, fingerprint, require_backbone
 from s2i.runs.provenance import backbone_fingerprint
+from s2i.runs.stored import IMAGE_NETWORK
 from s2i.training import cached_features
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.encoder import train_encoder

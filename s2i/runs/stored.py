@@ -15,10 +15,10 @@ from s2i.config_files import config_from_dict, config_to_dict
 from s2i.errors import InputError
 from s2i.files.atomic import parse_json
 from s2i.files.paths import in_place_of_folder
-from s2i.inference.stored_weights import unpack
 from s2i.runs.checkpoint import LAST, read_checkpoint
 from s2i.runs.fingerprints import Fingerprints
 from s2i.runs.provenance import Origins
+from s2i.runs.stored_weights import unpack
 
 GENERATING = ("gan", "regression", "cross_modal")  # kinds of training whose runs generate images
 FORMATS = WHOLE, IN_EIGHT_BITS = 1, 2  # of an exported model's folder; a reader of the first knows no other
@@ -58,6 +58,7 @@ class StoredPath:
     weights: dict[str, dict[str, Tensor]]  # by the names of NETWORKS, and the two above
     data: Fingerprints | None = None  # of the packs that it was trained on; None: unknown
     trained_by: Origins = field(default_factory=dict)  # networks that had a part in its training
+    classes: tuple[str, ...] | None = None  # that it has seen in training; None: it doesn't say
 
 
 def read_model(folder: Path, only: str = "") -> list[StoredPath]:
@@ -194,7 +195,13 @@ def _stored(
             f"expected fingerprints {{digits: network}} as trained_by in {origin}, found {trained_by!r}:"
             " export it again"
         )
-    return StoredPath(origin, source, config, words, step, weights, data, trained_by)
+    classes = entry.get("classes")
+    if classes is not None and not (
+        isinstance(classes, list) and all(isinstance(each, str) for each in classes)
+    ):
+        raise InputError(f"expected names as classes in {origin}, found {classes!r}: export it again")
+    classes = None if classes is None else tuple(classes)
+    return StoredPath(origin, source, config, words, step, weights, data, trained_by, classes)
 
 
 def _is_of_words(value: Any) -> bool:
