@@ -67,7 +67,8 @@ def start_encoders(config: Config, networks: nn.Module) -> Origins:
     state = _read_encoder(config)
     refuse_seen_classes(config, "encoder")
     for name, network in networks.named_children():
-        if name in OUTPUTS and not _has_these_outputs(OUTPUTS[name], config, state):
+        kept = name in state["nets"]  # no exported model keeps a classifier
+        if name in OUTPUTS and not (kept and _has_these_outputs(OUTPUTS[name], config, state)):
             say(f"{name}: starts anew, {config.start_from} has none with these outputs")
             continue
         _load(network, state["nets"].get(name), name, config.start_from)
@@ -182,7 +183,7 @@ def _refuse_other_modality(config: Config, state: dict[str, Any]) -> None:
 
 
 def _has_these_outputs(of: Callable[[Pack], list[str]], config: Config, state: dict[str, Any]) -> bool:
-    """Whether an earlier training kept a classifier, of the classes or the speakers of this data."""
+    """Whether the classes, or the speakers, that an earlier training named are those of this data."""
     packs = [Path(each["data"]["pack"]) / "train" for each in (config_to_dict(config), state["config"])]
     try:
         ours, theirs = (of(Pack(pack)) for pack in packs)

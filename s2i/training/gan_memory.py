@@ -53,7 +53,8 @@ class GanStep:
     ) -> None:
         """`batch_size`: of this process; `joint`: the batch of all, where there are several."""
         settings = replace(config.gan, encoder_lr=0.0, caption_class_weight=0.0)
-        settings = replace(settings, grow=(), adversarial_start=0.0)  # all stages and terms, from step 0 on
+        # All stages and terms, from step 0 on.
+        settings = replace(settings, grow=(), adversarial_start=0.0, generator_start=0.0)
         self.config = replace(config, gan=settings)
         self.engine = StepEngine(self.config, device, joint)
         encoder = build_caption_encoder(config, vocabulary=2)

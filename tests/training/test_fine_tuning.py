@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -190,6 +191,82 @@ def test_captions_of_new_words_alone_do_not_train_an_earlier_text_encoder(
     build_pack(config, ["train", "val"])
     with pytest.raises(InputError, match="found 1 of 24 without one in .* 'quagga' the first"):
         train_encoder(replace(config, start_from=str(trained_encoders / "text-encoder")))
+
+
+@pytest.fixture
+def exported(trained_encoders, tmp_path) -> Path:
+    """A model of one generator from speech, in a folder without its runs."""
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "exported-run")
+    config = replace(config, gan=replace(config.gan, encoder=str(trained_encoders / "speech-encoder")))
+    export([train_gan(config)], tmp_path / "model", bits=16)
+    shutil.rmtree(tmp_path / "exported-run")
+    return tmp_path / "model"
+
+
+def test_a_generator_starts_from_an_exported_model_and_its_encoder(
+    exported, trained_encoders, tmp_path, capsys
+):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    gan = replace(config.gan, encoder=str(exported))
+    run = train_gan(replace(without_learning(replace(config, gan=gan)), start_from=str(exported)))
+    generator = load(exported, "cpu").path("speech").generator.state_dict()
+    nets = load_last(run / "checkpoints")["nets"]
+    assert same(learnt(generator), learnt(nets["generator"]))
+    assert same(learnt(generator), learnt(nets["ema"]))
+    began = read_checkpoint(trained_encoders / "speech-encoder" / "checkpoints" / BEST)["nets"]
+    for name in ("caption_encoder", "image_encoder"):
+        halves = {key: value.half().float() for key, value in learnt(began[name]).items()}
+        assert all(torch.equal(halves[key], value.float()) for key, value in learnt(nets[name]).items())
+    said = capsys.readouterr().err
+    for name in ("discriminators", "relation"):
+        assert f"{name}: starts anew, {exported} keeps none" in said
+    assert "the speech encoder gan.encoder" in load_last(run / "checkpoints")["trained_by"].values()
+    card = tmp_path / "card"
+    export([run], card)
+    assert "fine-tuned" not in (card / "README.md").read_text()  # the model's own card has its commands
+
+
+def test_an_encoder_starts_from_an_exported_model(exported, other_data, tmp_path, capsys):
+    config = tiny_training_config(other_data, tmp_path / "run")
+    run = train_encoder(replace(without_learning(config), start_from=str(exported)))
+    path, nets = load(exported, "cpu").path("speech"), load_last(run / "checkpoints")["nets"]
+    assert same(learnt(path.encoder.state_dict()), learnt(nets["caption_encoder"]))
+    assert same(learnt(path.image_encoder.state_dict()), learnt(nets["image_encoder"]))
+    assert "classifier: starts anew" in capsys.readouterr().err
+
+
+def test_what_an_exported_model_lacks_is_one_line(exported, other_data, tmp_path):
+    config = tiny_training_config(other_data, tmp_path / "run", "text")
+    config = replace(config, start_from=str(exported))
+    expected = "expected a model with a path from text as start_from, found one from speech"
+    with pytest.raises(InputError, match=expected):
+        train_encoder(config)
+    gan = replace(config.gan, encoder=str(exported))
+    with pytest.raises(InputError, match="a path from text as gan.encoder, found one from speech"):
+        train_gan(replace(config, gan=gan, start_from=""))
+
+
+def test_an_exported_model_says_which_classes_it_has_seen(exported, trained_encoders, other_data, tmp_path):
+    images = read_manifest(other_data / "manifest.jsonl")
+    seen = read_manifest(trained_encoders / "data" / "manifest.jsonl")[0].class_name
+    assert seen in json.loads((exported / "config.json").read_text())["paths"]["speech"]["classes"]
+
+    def with_test_class(name: str) -> Config:
+        kept = [replace(image, split="test", class_id=99, class_name=name) for image in images[:2]]
+        write_manifest(other_data / "manifest.jsonl", [*images[2:], *kept])
+        config = tiny_training_config(other_data, tmp_path / "run")
+        build_pack(config, ["train", "val", "test"])
+        return replace(without_learning(config), start_from=str(exported))
+
+    with pytest.raises(InputError, match=f"model, on which .* in .*config.json, {seen!r} the first"):
+        train_encoder(with_test_class(seen))
+    train_encoder(with_test_class("another class"))
+    description = json.loads((exported / "config.json").read_text())
+    del description["paths"]["speech"]["classes"]  # as models were exported before
+    (exported / "config.json").write_text(json.dumps(description))
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(InputError, match="expected the classes that .*model has seen .* found none"):
+        train_encoder(with_test_class("another class"))
 
 
 def test_the_card_names_the_trainings_before_this_one(trained_encoders, tmp_path):

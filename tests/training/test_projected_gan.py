@@ -15,6 +15,7 @@ from s2i.config import Config, DiscriminatorTerms, GanConfig
 from s2i.config_files import load_config
 from s2i.config_networks import DiffAugmentConfig, DiscriminatorConfig
 from s2i.errors import InputError
+from s2i.inference.model import load
 from s2i.models.discriminator import Discriminators
 from s2i.models.projected_discriminator import Head, ProjectedDiscriminator
 from s2i.reports.export import export
@@ -22,6 +23,7 @@ from s2i.runs.checkpoint import load_last
 from s2i.runs.provenance import backbone_fingerprint
 from s2i.runs.run import CLOCK, Run
 from s2i.training import gan, gan_losses, gan_step
+from s2i.training.inversion import inversion_loss
 from tests.fixtures.models import same, tiny_training_config
 from tests.fixtures.networks import TinyFeatures, tiny_feature_network
 from tests.fixtures.trainings import train_and_die
@@ -263,6 +265,57 @@ def test_a_step_passes_the_frozen_network_and_each_trunk_no_more_often_than_it_m
     assert seen["network"] == 2 * [(2, False), (4, True), (4, False), (2, False), (2, True)]
     assert seen["head"] == 2 * (4 * [False, False] + 4 * [True])  # real and generated; the generator's
     assert seen["changed"] == 2 * [True, False]  # the largest images, generated ones with their history
+
+
+def test_a_generator_waits_while_its_new_posterior_learns_to_invert_it(
+    trained_encoders, tmp_path, monkeypatch
+):
+    earlier = make_config(trained_encoders, tmp_path / "earlier", steps=3)
+    export([gan.train_gan(earlier)], tmp_path / "model")
+    config = replace(earlier, start_from=str(tmp_path / "model"))
+    settings = replace(earlier.gan, steps=4, adversarial_start=0.0, generator_start=0.5)
+    before = load(tmp_path / "model", "cpu").path("speech").generator
+    began = {key: value.clone() for key, value in before.named_parameters()}
+    seen: list[dict[str, Tensor]] = []
+    step = gan_step.train_step
+
+    def note(networks, *rest):
+        terms = step(networks, *rest)
+        states = networks.generator, networks.posterior, networks.discriminators
+        seen.append(
+            {
+                f"{number}.{key}": value.detach().clone()
+                for number, network in enumerate(states)
+                for key, value in network.named_parameters()
+            }
+        )
+        return terms
+
+    monkeypatch.setattr(gan.gan_step, "train_step", note)
+    run = gan.train_gan(replace(config, run=str(tmp_path / "run"), gan=settings))
+    for state in seen[:2]:
+        assert all(torch.equal(state[f"0.{key}"], value) for key, value in began.items())
+    for key in began:  # from half of the steps on, the prior too
+        assert not torch.equal(seen[2][f"0.{key}"], began[key]) or not began[key].numel()
+    for number in (1, 2):  # what starts anew learns from the first step on
+        learnt = [key for key in seen[0] if key.startswith(f"{number}.")]
+        assert learnt and any(not torch.equal(seen[0][key], seen[1][key]) for key in learnt)
+    log = Run(run).read_log()
+    assert [("g/inversion" in line, "g/prior" in line) for line in log] == 2 * [(True, False)] + 2 * [
+        (False, True)
+    ]
+
+
+def test_the_inversion_is_of_the_latents_that_images_were_generated_from():
+    posterior = SimpleNamespace(forward=lambda images, *rest: (images.flatten(1)[:, :2], None))
+    images = torch.rand(3, 3, 4, 4, requires_grad=True)
+    latents = torch.randn(3, 2, requires_grad=True)
+    weight = torch.ones((), requires_grad=True)
+    infer = lambda *given: (weight * posterior.forward(*given)[0], None)  # noqa: E731
+    loss = inversion_loss(infer, images, torch.rand(3, 5), latents)
+    assert loss.item() == pytest.approx((images.flatten(1)[:, :2] - latents).square().mean().item())
+    loss.backward()
+    assert weight.grad is not None and images.grad is None and latents.grad is None
 
 
 def test_bf16_trains_and_every_weight_stays_finite(trained_encoders, tmp_path):
