@@ -114,7 +114,7 @@ class DiscriminatorTerms:
 class GanConfig:
     """Training of a generator on the encodings of a trained caption encoder."""
 
-    # run folder of `s2i train-encoder`; may be left out where nothing that was matched is read
+    # run of `s2i train-encoder`, or exported model; may be left out where nothing that was matched is read
     encoder: str = setting(MISSING, local="run")
     # one of the other modality: one generator learns from both, batches in turn
     other_encoder: str = setting("", local="run")
@@ -331,7 +331,8 @@ class Config:
     run: str = setting(MISSING, local="path", changeable=True)  # the run's folder
     # what a caption is given as
     modality: Literal["speech", "text"] = setting("speech", read_by=("encoder", "gan", "regression"))
-    # run of the same training, whose networks this one starts from (fine-tuning); its data may be other
+    # run of the same training, or exported model, from whose networks this one starts (fine-tuning); its data
+    # may be other
     start_from: str = setting("", local="run", read_by=("encoder", "gan"))
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)  # of weights, order of data, augmentation and noise
     device: Literal["auto", "cpu", "cuda"] = setting("auto", changeable=True)  # auto: cuda where there is one
