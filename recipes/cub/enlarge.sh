@@ -55,6 +55,13 @@ with_matching_loss() {
 }
 
 if stage 1 enlarge "train both generators further, with a stage for twice the size"; then
+    for side in speech text; do
+        checkpoint="$earlier-$side-gan/checkpoints/last.pt"
+        if [ -z "$dry_run" ] && ! [ -e "$checkpoint" ] && ! [ -e "$runs-$side-gan-unmatched/checkpoints/last.pt" ]; then
+            usage_error "expected the generators of run.sh, found none in $checkpoint: call $folder/run.sh first, with the" \
+                "same --preset and --exp"
+        fi
+    done
     together go_on speech "$earlier-speech-gan" "$runs-speech-gan-unmatched" \
         and go_on text "$earlier-text-gan" "$runs-text-gan-unmatched"
 fi

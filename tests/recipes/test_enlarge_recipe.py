@@ -78,6 +78,16 @@ def test_options_of_data_that_is_made_already_are_refused(option):
     assert "it reads what run.sh has made" in done.stderr
 
 
+def test_without_the_runs_of_run_sh_it_says_so():
+    done = bash(FOLDER / "enlarge.sh", "--exp", "nothing-of-this-name", S2I_PYTHON=sys.executable)
+    assert done.returncode == 2
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(
+        "s2i: error: expected the generators of run.sh, found none in recipes/cub/exp/nothing"
+    )
+    assert "call recipes/cub/run.sh first" in said
+
+
 def test_steps_of_the_caller_are_those_of_run_sh():
     words = ("--exp", "mine", "--", "gan.steps=100", "matching.steps=16")
     runs = trainings(planned("enlarge.sh", *words))
