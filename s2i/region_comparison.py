@@ -10,11 +10,14 @@ from torch import Tensor
 from s2i.float32 import in_float32
 
 AT_ONCE = 2**20  # products of a region and a segment that are made, and kept for the gradient, at once
+# Of a larger batch, those that are kept for the gradient, four numbers each, 0.27 GB at most; what has no room is
+# made again.
+KEPT = 2**24
 _OF_A_PART = {"cpu": 2**19, "cuda": 2**25}  # else: what stays in a core's cache; what keeps a GPU busy
 
 
 class RegionScores(torch.autograd.Function):
-    """`region_scores` of a few images at a time, and its gradient, which keeps the inputs alone."""
+    """`region_scores` of a few images at a time, and its gradient, which makes again what it did not keep."""
 
     @staticmethod
     def forward(
@@ -22,11 +25,16 @@ class RegionScores(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(regions, sequence, mask)
         ctx.gammas = gamma1, gamma2
-        segments = _Segments(sequence, mask)
+        segments, scores = _Segments(sequence, mask), []
+        ctx.kept, kept = [], 0
         with in_float32(regions):
-            return torch.cat(
-                [_Comparison(part, segments, gamma1, gamma2).scores for part in _parts(regions, mask)]
-            )
+            for part in _parts(regions, mask):
+                comparison = _Comparison(part, segments, gamma1, gamma2)
+                scores.append(comparison.scores)
+                kept += comparison.attention.numel()
+                if kept <= KEPT:
+                    ctx.kept.append(comparison)
+        return torch.cat(scores)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -35,8 +43,9 @@ class RegionScores(torch.autograd.Function):
         of_words, of_lengths, of_regions = torch.zeros_like(segments.words), 0, []
         with in_float32(regions):
             chunks = _parts(regions, mask)
-            for part, given in zip(chunks, gradient.split(len(chunks[0])), strict=True):
-                comparison = _Comparison(part, segments, *ctx.gammas)
+            for number, (part, given) in enumerate(zip(chunks, gradient.split(len(chunks[0])), strict=True)):
+                kept = number < len(ctx.kept)
+                comparison = ctx.kept[number] if kept else _Comparison(part, segments, *ctx.gammas)
                 of_part, of_products, lengths = comparison.gradients(given)
                 of_regions.append(of_part)
                 of_words += torch.einsum("bnr,bdr->nd", of_products, part)

@@ -249,14 +249,16 @@ def _much_to_compare(dtype=torch.float32):
     return regions.requires_grad_(), sequence.requires_grad_(), mask
 
 
+@pytest.mark.parametrize("kept", [0, 250, 10**9])  # products: of no image, of two, of all
 @pytest.mark.parametrize("of_a_part", [1, 2 * 4 * 6 * 7, 10**9])  # images: one, two, all at once
-def test_image_by_image_is_the_same_comparison_and_the_same_gradient(monkeypatch, of_a_part):
+def test_image_by_image_is_the_same_comparison_and_the_same_gradient(monkeypatch, of_a_part, kept):
     regions, sequence, mask = _much_to_compare()
     weights = torch.randn(5, 4)
     expected = losses.region_scores(regions, sequence, mask, 4.0, 5.0)[0]
     gradients = torch.autograd.grad((expected * weights).sum(), (regions, sequence))
     monkeypatch.setattr(region_comparison, "AT_ONCE", 0)
     monkeypatch.setattr(region_comparison, "_OF_A_PART", {"cpu": of_a_part})
+    monkeypatch.setattr(region_comparison, "KEPT", kept)
     scores = losses.compare_regions(regions, sequence, mask, 4.0, 5.0)
     torch.testing.assert_close(scores, expected)
     of_scores = torch.autograd.grad((scores * weights).sum(), (regions, sequence))
@@ -274,7 +276,21 @@ def test_the_gradient_image_by_image_is_that_of_small_differences():
         )
 
 
-def test_image_by_image_keeps_nothing_but_its_inputs(monkeypatch):
+@pytest.mark.parametrize(("kept", "made"), [(0, 10), (250, 8), (10**9, 5)])
+def test_of_a_large_batch_as_much_is_kept_as_has_room(monkeypatch, kept, made):
+    """Of 5 images, 15 segments and 7 regions each: 105 products an image."""
+    regions, sequence, mask = _much_to_compare()
+    compare, comparisons = region_comparison._Comparison, []
+    note = lambda *given: comparisons.append(compare(*given)) or comparisons[-1]  # noqa: E731
+    monkeypatch.setattr(region_comparison, "AT_ONCE", 0)
+    monkeypatch.setattr(region_comparison, "_OF_A_PART", {"cpu": 1})
+    monkeypatch.setattr(region_comparison, "KEPT", kept)
+    monkeypatch.setattr(region_comparison, "_Comparison", note)
+    losses.compare_regions(regions, sequence, mask, 4.0, 5.0).sum().backward()
+    assert comparisons[0].attention.numel() == 105 and len(comparisons) == made
+
+
+def test_image_by_image_keeps_nothing_else_but_its_inputs(monkeypatch):
     regions, sequence, mask = _much_to_compare()
     kept = []
 
