@@ -128,8 +128,8 @@ def region_scores(
 def compare_regions(regions: Tensor, sequence: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> Tensor:
     """The scores (B, C) of `region_scores`; where there is much to compare, image by image.
 
-    Then nothing of the size of images x captions x segments x regions is ever made: the backward pass makes
-    the attention of each image again.
+    Then memory does not grow with images x captions x segments x regions: of the first images that have room
+    (`region_comparison.KEPT`) the attention is kept, that of the others is made again in the backward pass.
     """
     if regions.shape[0] * regions.shape[2] * mask.numel() <= region_comparison.AT_ONCE:
         return region_scores(regions, sequence, mask, gamma1, gamma2)[0]
