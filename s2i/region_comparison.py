@@ -10,7 +10,7 @@ from torch import Tensor
 from s2i.float32 import in_float32
 
 AT_ONCE = 2**20  # products of a region and a segment that are made, and kept for the gradient, at once
-# Of a larger batch, those that are kept for the gradient, four numbers each, 0.27 GB at most; the others are made
+# Of a larger batch, those that are kept for the gradient, four numbers each, 0.27 GB at most; others are made
 # again.
 KEPT = 2**24
 _OF_A_PART = {"cpu": 2**19, "cuda": 2**25}  # else: what stays in a core's cache; what keeps a GPU busy
