@@ -120,7 +120,7 @@ class GanConfig:
     other_encoder: str = setting("", local="run")
     # run of `s2i train-gan`, whose generator is the frozen first stage of this one's (StackGAN)
     first_stage: str = setting("", local="run")
-    # another such run as `encoder`, which looks at generated images in its place: a cheaper one
+    # another run of `s2i train-encoder`, which looks at generated images in its place: a cheaper one
     matching_model: str = setting("", local="run")
     encoder_start: Literal["matched", "random"] = "matched"  # random: as if it had never been matched
     # of the caption encoder, which then learns with the generator; 0: frozen
@@ -182,8 +182,8 @@ class GanConfig:
     # the adversarial terms: off before this part of the steps, then rising over so long a part of them
     adversarial_start: float = setting(0.0, at_least=0, below=1)
     adversarial_ramp: float = setting(0.0, at_least=0, at_most=1)  # the part over which they rise
-    # before this part of the steps the generator, but for its prior, stays as it began (start_from):
-    # a posterior and discriminators that start anew learn first
+    # before this part of the steps the weights of the generator, and of its prior, stay as they began
+    # (start_from): a posterior and discriminators that start anew learn first
     generator_start: float = setting(0.0, at_least=0, below=1)
     # on discriminators' gradients: of real images (R1), of real images with their captions (DF-GAN)
     penalty: Literal["none", "r1", "matching_aware"] = "none"

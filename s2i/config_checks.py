@@ -110,11 +110,6 @@ def _check_adversary(config: Config, origin: str) -> None:
                 f"{origin}: expected gan.reconstruction_weight or gan.perceptual_weight above 0 with"
                 f" gan.{key}, found none: set one"
             )
-    if settings.generator_start and not config.start_from:
-        raise InputError(
-            f"{origin}: expected start_from with gan.generator_start={settings.generator_start:g}, found"
-            " none: initial weights are not worth waiting with, leave it out"
-        )
     if settings.adversarial_ratio and config.discriminator.condition_on == "mu":
         raise InputError(
             f"{origin}: expected discriminator.condition_on=sentence with gan.adversarial_ratio, which"

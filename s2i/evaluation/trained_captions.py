@@ -15,7 +15,8 @@ def trained_captions(config: Config) -> list[Caption] | None:
     before, as far as these are at hand; None where the split itself isn't."""
     if not _index(config).is_file():
         return None
-    earlier = (run.config for run in earlier_runs(config, "gan", at_hand=True))
+    runs = earlier_runs(config, "gan", at_hand=True)
+    earlier = (run.config for run in runs if run.config is not None)  # no exported model has its captions
     packs = dict.fromkeys(_index(each).absolute() for each in (config, *earlier))
     return [caption for index in packs if index.is_file() for caption in _captions(index)]
 

@@ -17,7 +17,8 @@ from s2i.inference.training_domain import training_domain
 from s2i.inference.training_images import training_images
 from s2i.reports.model_card import describe_run
 from s2i.reports.model_index import data_set_name, results
-from s2i.runs.earlier_runs import EarlierRun, earlier_runs
+from s2i.runs.earlier_runs import with_earlier_runs
+from s2i.runs.exported import is_exported
 from s2i.runs.run import Run
 from s2i.runs.stored import IMAGE
 
@@ -60,12 +61,15 @@ def export(runs: Sequence[str | Path], folder: str | Path, *, bits: int = 32, li
 
 
 def _seen_classes(run: Path, path: GenerationPath) -> tuple[str, ...] | None:
-    """The classes that a run, and all that it stands on, saw in training; None where that isn't known."""
+    """The classes that a run, and all that it stands on, saw in training; None where that isn't known. An
+    exported model says it."""
+    if is_exported(run):
+        return path.classes
     try:
-        runs = [EarlierRun(run, path.config, path.data), *earlier_runs(path.config, "gan")]
-        return tuple(sorted({name for each in runs for _, names in each.seen_classes() for name in names}))
+        seen = {name for each in with_earlier_runs(run) for _, names in each.seen_classes() for name in names}
     except InputError:
         return None
+    return tuple(sorted(seen))
 
 
 def _front_matter(

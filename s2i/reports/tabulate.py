@@ -50,7 +50,7 @@ LEADING = (
 
 _STANDS_ON = {  # runs that a training stands on, in words: without one, and with one
     "gan.matching_model": ("the encoders", "another"),
-    "start_from": ("initial weights", "an earlier run"),
+    "start_from": ("initial weights", "an earlier run or model"),
 }
 
 

@@ -1,4 +1,4 @@
-"""An exported model in place of a run: what a training that starts from one finds in it."""
+"""An exported model in place of a run: what a training that stands on one finds in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from s2i.config_files import config_to_dict
 from s2i.errors import InputError
-from s2i.runs.stored import NETWORKS, StoredPath, read_model
+from s2i.runs.stored import IMAGE_NETWORK, NETWORKS, StoredPath, read_model
 
 
 def is_exported(folder: str | Path) -> bool:
@@ -43,3 +43,25 @@ def as_checkpoint(path: StoredPath) -> dict[str, Any]:
         "data": path.data,
         "trained_by": path.trained_by,
     }
+
+
+def classes_of_model(folder: Path) -> list[str] | None:
+    """The classes that any of a model's paths has seen in training; None where one doesn't say."""
+    of_paths = [path.classes for path in read_model(folder)]
+    if None in of_paths:
+        return None
+    return sorted({name for names in of_paths for name in names})
+
+
+def refuse_unnamed_network(folder: str | Path, weights: str) -> None:
+    """Raises InputError for a model with an image network of its own that the configuration doesn't name: a
+    run that stands on the model would not know where it is.
+
+    `weights`: the setting image_encoder.weights.
+    """
+    network = Path(folder) / IMAGE_NETWORK
+    if network.is_file() and not weights:
+        raise InputError(
+            f"expected image_encoder.weights={network}, through which the encoders of {folder} look at"
+            " images, found none: add it"
+        )

@@ -37,7 +37,7 @@ from s2i.training.autoencoding import autoencoding_errors, autoencoding_loss, bu
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.distributed import Engine
 from s2i.training.encoder_memory import count_encoder_peak
-from s2i.training.fine_tuning import start_encoders, vocabulary_to_start_from
+from s2i.training.fine_tuning import models_of_training, start_encoders, vocabulary_to_start_from
 from s2i.training.joint_batch import ALONE, JointBatch
 from s2i.training.loop import Training
 from s2i.training.matching_loss import matching_loss
@@ -162,6 +162,7 @@ def train_encoder(config: Config) -> Path:
     facts = {
         "kind": "encoder",
         "data": data,
+        "models": models_of_training(config, "encoder"),
         "trained_by": trained_by,
         "vocabulary": vocabulary.to_list() if vocabulary else None,
     }

@@ -26,8 +26,8 @@ from s2i.models.discriminator import Discriminators
 from s2i.models.generator import StackedGenerator
 from s2i.progress import say
 from s2i.runs.checkpoint import BEST, LAST, read_checkpoint
-from s2i.runs.earlier_runs import earlier_runs
-from s2i.runs.exported import as_checkpoint, is_exported, read_exported_path
+from s2i.runs.earlier_runs import Models, earlier_runs, models_before
+from s2i.runs.exported import as_checkpoint, is_exported, read_exported_path, refuse_unnamed_network
 from s2i.runs.fingerprints import TRAINED_ON, read_fingerprints
 from s2i.runs.provenance import Origins, origins_of_image_encoder, origins_of_network
 from s2i.training.finished_runs import read_finished_gan
@@ -85,13 +85,14 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     each stage has its own; and whatever an exported model doesn't keep, which is all but the generator.
 
     Raises InputError for a run that isn't finished, of another kind, modality or shape, whose encoder was
-    tuned or whose generator has a first stage; and for classes of the test split that it, or what trained
-    the encoders, has seen.
+    tuned or whose generator has a first stage; for classes of the test split that it, or what trained the
+    encoders, has seen; and for a wait of the generator in which nothing could be learnt.
     """
     if state := _own_checkpoint(config):
         origins = state.get("trained_by", {})
         return {digits: name for digits, name in origins.items() if name.endswith(f" of {KEY}")}
     refuse_seen_classes(config, "gan")
+    _check_wait(config)
     if not config.start_from:
         return {}
     exported = is_exported(config.start_from)
@@ -122,8 +123,22 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     if stages_anew:
         say(f"generator: its last stages start anew, {config.start_from} has fewer")
     if config.generator.prior == "flow" and _has_other_prior(networks["generator"], state["nets"]["ema"]):
+        if config.gan.generator_start:
+            raise InputError(
+                f"expected the prior of {KEY} {config.start_from} for gan.generator_start, found another"
+                " size: give it the same choices, or leave gan.generator_start out"
+            )
         say(f"prior: starts anew, {config.start_from} has none of this size")
     return _origins_before(state)
+
+
+def models_of_training(config: Config, kind: str) -> Models:
+    """The exported models that a training stands on, as they were when it began.
+
+    `kind`: "encoder" or "gan".
+    """
+    state = _own_checkpoint(config)
+    return models_before(config, kind) if state is None else state.get("models", {})
 
 
 def refuse_seen_classes(config: Config, kind: str) -> None:
@@ -149,6 +164,23 @@ def refuse_seen_classes(config: Config, kind: str) -> None:
                 )
 
 
+def _check_wait(config: Config) -> None:
+    """Raises InputError for gan.generator_start where nothing could be learnt while the generator waits."""
+    gan = config.gan
+    if not gan.generator_start:
+        return
+    for wrong, expected, actual in (
+        (not config.start_from, f"{KEY}, since initial weights are not worth waiting with,", "none"),
+        (gan.adversarial_start, "gan.adversarial_start=0", f"{gan.adversarial_start:g}"),
+        (gan.grow, "gan.grow=[]", f"{list(gan.grow)}"),
+    ):
+        if wrong:
+            raise InputError(
+                f"expected {expected} with gan.generator_start={gan.generator_start:g}, found {actual}:"
+                " change either"
+            )
+
+
 def _own_checkpoint(config: Config) -> dict[str, Any] | None:
     """The last checkpoint of the run itself; None where it has yet to begin."""
     path = Path(config.run) / "checkpoints" / LAST
@@ -156,12 +188,19 @@ def _own_checkpoint(config: Config) -> dict[str, Any] | None:
 
 
 def _read_exported(config: Config) -> dict[str, Any]:
-    return as_checkpoint(read_exported_path(config.start_from, config.modality, KEY))
+    path = read_exported_path(config.start_from, config.modality, KEY)
+    if 0 < path.step < path.config.gan.steps:  # 0: published weights
+        raise InputError(
+            f"expected a finished model as {KEY}, found {path.step} of {path.config.gan.steps} steps in"
+            f" {config.start_from}: train it to its end"
+        )
+    return as_checkpoint(path)
 
 
 def _read_encoder(config: Config) -> dict[str, Any]:
     if is_exported(config.start_from):
-        state = _read_exported(config)
+        refuse_unnamed_network(config.start_from, config.image_encoder.weights)
+        state = as_checkpoint(read_exported_path(config.start_from, config.modality, KEY))
         refuse_other_encoders(config, state, config.start_from)
         return state
     state = read_checkpoint(Path(config.start_from) / "checkpoints" / BEST)

@@ -29,7 +29,7 @@ from s2i.training import gan_step
 from s2i.training.conditioner import OTHER, Conditioner, conditioner_of_step
 from s2i.training.distributed import Engine
 from s2i.training.ema import averaged, update_average
-from s2i.training.fine_tuning import start_gan
+from s2i.training.fine_tuning import models_of_training, start_gan
 from s2i.training.first_stage import load_first_stage
 from s2i.training.gan_memory import count_gan_peak
 from s2i.training.gan_step import GanNetworks, learning_weights
@@ -98,6 +98,7 @@ def train_gan(config: Config) -> Path:
     facts = {
         "kind": "gan",
         "data": data,
+        "models": models_of_training(config, "gan"),
         "trained_by": of_first_stage | of_start | _trained_by(conditioners, networks),
         "vocabulary": vocabulary.to_list() if vocabulary else None,
     }

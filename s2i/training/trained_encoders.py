@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from s2i.config import MISSING, Config
 from s2i.config_files import config_from_dict, config_to_dict
@@ -17,11 +18,10 @@ from s2i.models.build import build_caption_encoder, build_image_encoder
 from s2i.models.image_encoder import ImageEncoder, PretrainedImageEncoder
 from s2i.models.interfaces import CaptionEncoder
 from s2i.runs.checkpoint import BEST, read_checkpoint
-from s2i.runs.exported import as_checkpoint, is_exported, read_exported_path
+from s2i.runs.exported import as_checkpoint, is_exported, read_exported_path, refuse_unnamed_network
 from s2i.runs.fingerprints import refuse_other_data
 from s2i.runs.pretrained_weights import connect, require_backbone
 from s2i.runs.provenance import Origins
-from s2i.runs.stored import IMAGE_NETWORK
 from s2i.training.matching_model import MatchingModel, freeze, load_matching_model
 
 ENCODER_SECTIONS = ("audio", "speech_encoder", "text_encoder", "image_encoder", "modality")
@@ -35,21 +35,23 @@ def load_encoders(config: Config) -> Encoders:
     With `gan.encoder_start` "random" the caption encoder keeps its initial weights, and without `gan.encoder`
     the image encoder too.
     Raises InputError where that run's encoders are others than this configuration describes, or were trained
-    on other data.
+    on other data, which an exported model's may be; and for a model that lacks one.
     """
     if config.gan.encoder == MISSING:
         return _unmatched_encoders(config)
     state = _read(config.gan.encoder, config.modality)
     refuse_other_encoders(config, state, config.gan.encoder)
-    if not is_exported(config.gan.encoder):  # whose classes alone count: see `refuse_seen_classes`
+    if is_exported(config.gan.encoder):  # whose classes alone count: see `refuse_seen_classes`
+        refuse_unnamed_network(config.gan.encoder, config.image_encoder.weights)
+    else:
         refuse_other_data(state.get("data"), config.data.pack, f"gan.encoder {config.gan.encoder}", RETRAIN)
     vocabulary = Vocabulary.from_list(state["vocabulary"]) if state["vocabulary"] else None
     encoder = build_caption_encoder(config, len(vocabulary or ()))
     image_encoder = build_image_encoder(config, encoder.embedding_dim)
     if config.gan.encoder_start == "matched":
-        encoder.load_state_dict(state["nets"]["caption_encoder"])
-    image_encoder.load_state_dict(state["nets"]["image_encoder"])
-    connect(image_encoder, config.image_encoder, Path(config.gan.encoder) / IMAGE_NETWORK)
+        _load(encoder, state, "caption_encoder", config.gan.encoder)
+    _load(image_encoder, state, "image_encoder", config.gan.encoder)
+    connect(image_encoder, config.image_encoder)
     if (config.gan.matching_weight or config.gan.relation_weight) and not config.gan.matching_model:
         require_backbone(image_encoder)
     return freeze(encoder), freeze(image_encoder), vocabulary
@@ -75,8 +77,25 @@ def encoder_origins(folder: str | Path, modality: str) -> Origins:
 
 def _read(folder: str | Path, modality: str, mapped: bool = False) -> dict[str, Any]:
     if is_exported(folder):
-        return as_checkpoint(read_exported_path(folder, modality, "gan.encoder"))
+        path = read_exported_path(folder, modality, "gan.encoder")
+        if path.config.gan.encoder_lr:
+            raise InputError(
+                f"expected encoders that stayed as they were matched in {folder}, as gan.encoder, found a"
+                " caption encoder that was tuned with its generator: name another"
+            )
+        return as_checkpoint(path)
     return read_checkpoint(Path(folder) / "checkpoints" / BEST, mapped)
+
+
+def _load(network: nn.Module, state: dict[str, Any], name: str, folder: str) -> None:
+    try:
+        network.load_state_dict(state["nets"][name])
+    except (KeyError, RuntimeError) as error:
+        reason = "none" if name not in state["nets"] else " ".join(str(error).split())[:160]
+        raise InputError(
+            f"expected the {name} of gan.encoder in {folder}, found {reason}: name a run of"
+            " s2i train-encoder, or a model that was exported with its encoders"
+        ) from error
 
 
 def _unmatched_encoders(config: Config) -> Encoders:

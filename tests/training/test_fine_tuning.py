@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from s2i.config import Config
 from s2i.data.manifest import read_manifest, write_manifest
@@ -19,6 +20,9 @@ from s2i.evaluation.trained_captions import trained_captions
 from s2i.inference.model import load
 from s2i.reports.export import export
 from s2i.runs.checkpoint import BEST, LAST, load_last, read_checkpoint, write_checkpoint
+from s2i.runs.earlier_runs import earlier_runs
+from s2i.runs.exported import classes_of_model
+from s2i.runs.fingerprints import TRAINED_ON, read_fingerprints
 from s2i.training.encoder import train_encoder
 from s2i.training.fine_tuning import refuse_seen_classes
 from s2i.training.gan import train_gan
@@ -336,3 +340,108 @@ def test_classes_of_the_test_that_an_earlier_training_has_seen_are_refused(
     shutil.rmtree(tmp_path / "third" / "pack")
     with pytest.raises(InputError, match="expected the data of .*tuned in .* found none: pack it again"):
         refuse_seen_classes(replace(config, start_from=str(tuned)), "encoder")
+
+
+# Exported models among the earlier trainings
+
+
+@pytest.fixture
+def waiting_run(trained_encoders, exported, tmp_path) -> Path:
+    """A run over an exported model, whose generator waited at first."""
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "waiting")
+    settings = replace(config.gan, encoder=str(exported), generator_start=0.5, grow=())
+    return train_gan(replace(config, gan=settings, start_from=str(exported)))
+
+
+def test_what_waited_is_exported_and_knows_the_classes_of_a_model_that_has_moved(
+    waiting_run, exported, trained_encoders, tmp_path
+):
+    export([waiting_run], tmp_path / "next")
+    entry = json.loads((tmp_path / "next" / "config.json").read_text())["paths"]["speech"]
+    assert entry["classes"] == classes_of_model(exported)
+    last = waiting_run / "checkpoints" / LAST
+    state = read_checkpoint(last)
+    assert state["models"] == {str(exported): entry["classes"]}
+    write_checkpoint(last, state | {"models": {str(exported): ["a class of before", *entry["classes"]]}})
+    shutil.move(exported, tmp_path / "moved")
+    export([waiting_run], tmp_path / "later")
+    later = json.loads((tmp_path / "later" / "config.json").read_text())["paths"]["speech"]
+    assert later["classes"] == sorted(["a class of before", *entry["classes"]])
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    [run, model] = earlier_runs(replace(config, start_from=str(waiting_run)), "gan")
+    assert (run.folder, model.folder) == (waiting_run, exported) and "a class of before" in model.classes
+    export([tmp_path / "later"], tmp_path / "smaller", bits=8)  # a model exported again says the same
+    smaller = json.loads((tmp_path / "smaller" / "config.json").read_text())["paths"]["speech"]
+    assert smaller["classes"] == later["classes"]
+
+
+def test_the_classes_of_a_model_count_though_its_data_is_this_one(exported, trained_encoders, tmp_path):
+    """It may have begun with another one, on other data."""
+    description = json.loads((exported / "config.json").read_text())
+    description["paths"]["speech"]["classes"].append("an earlier class")
+    (exported / "config.json").write_text(json.dumps(description))
+    data = tmp_path / "data"
+    shutil.copytree(trained_encoders / "data", data)
+    images = read_manifest(data / "manifest.jsonl")
+    kept = replace(images[0], id="kept", split="test", class_id=99, class_name="an earlier class")
+    write_manifest(data / "manifest.jsonl", [*images, kept])
+    config = tiny_training_config(data, tmp_path / "run")
+    build_pack(config, ["train", "val", "test"])
+    before = read_checkpoint(trained_encoders / "speech-encoder" / "checkpoints" / BEST)["data"]
+    assert read_fingerprints(config.data.pack, TRAINED_ON) == before
+    own = replace(config, gan=replace(config.gan, encoder=str(trained_encoders / "speech-encoder")))
+    over_model = replace(config, gan=replace(config.gan, encoder=str(exported)))
+    for given in (replace(own, start_from=str(exported)), over_model):
+        with pytest.raises(InputError, match="found 1 of 1 in .*model/config.json, 'an earlier class'"):
+            train_gan(given)
+
+
+def test_a_model_counts_with_all_of_its_paths(exported, tmp_path):
+    description = json.loads((exported / "config.json").read_text())
+    text = json.loads(json.dumps(description["paths"]["speech"]))
+    text["config"]["modality"], text["vocabulary"], text["classes"] = "text", ["bird"], ["of text alone"]
+    description["paths"]["text"] = text
+    (exported / "config.json").write_text(json.dumps(description))
+    shutil.copy(exported / "speech.safetensors", exported / "text.safetensors")
+    assert "of text alone" in classes_of_model(exported)
+    text.pop("classes")
+    (exported / "config.json").write_text(json.dumps(description))
+    assert classes_of_model(exported) is None
+
+
+def test_a_model_without_an_encoder_or_with_a_network_of_its_own_is_one_line(
+    exported, trained_encoders, tmp_path
+):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    config = replace(config, gan=replace(config.gan, encoder=str(exported)))
+    (exported / "image_network.safetensors").write_bytes(b"")
+    for train, given in ((train_gan, config), (train_encoder, replace(config, start_from=str(exported)))):
+        with pytest.raises(InputError, match="expected image_encoder.weights=.*model/image_network.safetens"):
+            train(given)
+    (exported / "image_network.safetensors").unlink()
+    tensors = load_file(exported / "speech.safetensors")
+    for name in ("image_encoder", "caption_encoder"):
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(name)}
+        save_file(tensors, exported / "speech.safetensors")
+        with pytest.raises(InputError, match=f"expected the {name} of gan.encoder in .*model, found none"):
+            train_gan(config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "expected start_from, since initial weights"),
+        (
+            {"adversarial_start": 0.2},
+            "expected gan.adversarial_start=0 with gan.generator_start=0.5, found 0.2",
+        ),
+        ({"grow": (0.5,)}, "expected gan.grow=.. with gan.generator_start=0.5, found .0.5."),
+    ],
+)
+def test_a_wait_without_sense_is_refused(exported, trained_encoders, tmp_path, settings, expected):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    settings = {"grow": (), **settings, "generator_start": 0.5, "reconstruction_weight": 1.0}
+    gan = replace(config.gan, encoder=str(trained_encoders / "speech-encoder"), **settings)
+    start = str(exported) if "start_from" not in expected else ""
+    with pytest.raises(InputError, match=expected):
+        train_gan(replace(config, gan=gan, start_from=start))
