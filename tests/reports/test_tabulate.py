@@ -90,7 +90,7 @@ def test_that_a_run_was_fine_tuned_is_a_change_and_from_where_is_none(world, tmp
     for name, place in {"tuned": "exp/earlier", "moved": "exp/elsewhere"}.items():
         write_gan_run(tmp_path / name, replace(config, run=str(tmp_path / name), start_from=place))
     changes = module._changes(world["grid-base"], tmp_path / "tuned")
-    assert changes == {"start_from": ("initial weights", "an earlier run")}
+    assert changes == {"start_from": ("initial weights", "an earlier run or model")}
     assert module._changes(tmp_path / "tuned", tmp_path / "moved") == {}
 
 
