@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from s2i.float32 import in_float32
+from s2i.matrix_products import products
 
 AT_ONCE = 2**20  # products of a region and a segment that are made, and kept for the gradient, at once
 # Of a larger batch, those that are kept for the gradient, four numbers each, 0.27 GB at most; others are made
@@ -48,7 +49,7 @@ class RegionScores(torch.autograd.Function):
                 comparison = ctx.kept[number] if kept else _Comparison(part, segments, *ctx.gammas)
                 of_part, of_products, lengths = comparison.gradients(given)
                 of_regions.append(of_part)
-                of_words += torch.einsum("bnr,bdr->nd", of_products, part)
+                of_words += products(of_products, part.transpose(1, 2)).sum(0)
                 of_lengths = of_lengths + lengths
         of_squares = torch.where(segments.squares >= _LEAST, of_lengths / segments.lengths, 0)
         of_words += of_squares[:, None] * segments.words
@@ -95,10 +96,10 @@ class _Comparison:
 
     def __init__(self, regions: Tensor, segments: _Segments, gamma1: float, gamma2: float) -> None:
         self.regions, self.segments, self.gamma1, self.gamma2 = regions, segments, gamma1, gamma2
-        self.products = segments.words @ regions  # eq. 7
+        self.products = products(segments.words.expand(len(regions), -1, -1), regions)  # eq. 7
         self.over_words = segments.softmax(self.products)  # eq. 8
         self.attention = (gamma1 * self.over_words).softmax(2)  # eq. 9
-        self.weighted = self.attention @ (regions.transpose(1, 2) @ regions)  # alpha' G
+        self.weighted = products(self.attention, products(regions.transpose(1, 2), regions))  # alpha' G
         self.inner = (self.attention * self.products).sum(2)  # <c, e>; (B, N)
         self.squared = (self.attention * self.weighted).sum(2)  # |c|^2
         self.cosines = self.inner / (self.squared.clamp(min=_LEAST).sqrt() * segments.lengths)
@@ -125,6 +126,7 @@ class _Comparison:
         of_products = of_over.sub_(sums[:, segments.captions]).mul_(over_words)
         of_products.addcmul_(of_inner[..., None], attention)
         # ... and to the regions, through the products and through G.
-        of_gram = attention.transpose(1, 2) @ (of_squared[..., None] * attention)
-        of_regions = segments.words.t() @ of_products + 2 * self.regions @ of_gram
+        of_gram = products(attention.transpose(1, 2), of_squared[..., None] * attention)
+        words = segments.words.t().expand(len(given), -1, -1)
+        of_regions = products(words, of_products) + 2 * products(self.regions, of_gram)
         return of_regions, of_products, -(of_cosines * self.cosines / segments.lengths).sum(0)

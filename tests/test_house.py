@@ -31,7 +31,7 @@ FLOORS = (
     }
     | {"progress", "processes", "plugins", "devices", "freed_memory", "tables", "version"},
     {"data"},
-    {"models", "losses", "region_comparison", "float32", "metrics"},
+    {"models", "losses", "region_comparison", "float32", "matrix_products", "metrics"},
     {"runs"},
     {"training", "inference", "search", "published"},
     {"evaluation"},

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from s2i.matrix_products import linear
+
 # Measured on one core with AttnGAN's widths at 256 px, forward and backward: up to here one product takes .4
 # to 1.1 of the time, the less the more weights, in fp32 and in bf16; with more places soon more than all.
 MOST_PLACES = 128  # of all images of the batch together
@@ -47,6 +49,6 @@ def convolve(
     if weight.stride(1) == 1 < weight.shape[2]:  # channels last: the product with the channels innermost
         form, weight = torch.channels_last, weight.permute(0, 2, 3, 1)
         patches = patches.unflatten(2, (hidden.shape[1], -1)).transpose(2, 3).flatten(2)
-    outputs = F.linear(patches.flatten(0, 1), weight.flatten(1), bias)
+    outputs = linear(patches.flatten(0, 1), weight.flatten(1), bias)
     outputs = outputs.view(len(hidden), height, width, -1).permute(0, 3, 1, 2)
     return outputs.contiguous(memory_format=form)
