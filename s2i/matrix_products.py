@@ -75,6 +75,13 @@ class _Product(torch.autograd.Function):
         first, second = ctx.saved_tensors
         of_first, of_second = ctx.needs_input_grad
         return (
-            product(gradient, second.t()) if of_first else None,
-            product(first.t(), gradient) if of_second else None,
+            _lying_as(first, gradient, second.t()) if of_first else None,
+            _lying_as(second, first.t(), gradient) if of_second else None,
         )
+
+
+def _lying_as(matrix: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The product of two, by rows or by columns as `matrix` lies: else a large weight's gradient would be
+    copied."""
+    by_columns = matrix.t().is_contiguous()
+    return product(second.t(), first.t()).t() if by_columns else product(first, second)

@@ -47,6 +47,7 @@ def test_a_product_and_its_gradients_are_torchs(taken, first_transposed, second_
     gradients = torch.autograd.grad(outputs, leaves, above, create_graph=True)
     once = torch.autograd.grad(expected, leaves, above, create_graph=True)
     torch.testing.assert_close(gradients, once)
+    assert [each.stride() for each in gradients] == [each.stride() for each in leaves]
     for one, other in zip(gradients, once, strict=True):  # a penalty of gradients goes through it twice
         again, twice = (
             torch.autograd.grad(each.square().sum(), leaves, retain_graph=True, allow_unused=True)

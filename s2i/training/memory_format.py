@@ -16,11 +16,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from s2i.config import OptimiserConfig
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.discriminator import Discriminators
 from s2i.models.interfaces import Generator
 from s2i.training.distributed import Engine
 from s2i.training.latents import decoder
+from s2i.training.optim import adam
 
 FORMATS = {"channels_last": torch.channels_last, "channels_first": torch.contiguous_format}
 USUAL = "channels_last"
@@ -129,16 +131,19 @@ def try_both(
     widths: tuple[int, int],
     autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> float | None:
-    """What `decide` reads, of networks that the trial changes: a forward and a backward pass of both.
+    """What `decide` reads, of networks that the trial changes: a forward and a backward pass of both, and an
+    update, which copies gradients that lie otherwise than torch likes.
 
     `widths`: of a caption's embedding, and of what discriminators read of it.
     """
     networks = nn.ModuleList(network for network in (generator, discriminators) if network is not None)
+    weights = [*generator.parameters(), *(discriminators.trainable_parameters() if discriminators else ())]
 
     def step() -> None:
         with autocast():
             loss = _loss(generator, discriminators, *widths)
         loss.backward()
+        adam(weights, OptimiserConfig()).step()  # anew each time: its moments lie as the weights do
         networks.zero_grad(set_to_none=True)
 
     best = seconds_in_both(networks, step)
