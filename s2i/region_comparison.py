@@ -74,7 +74,7 @@ class _Segments:
     """
 
     def __init__(self, sequence: Tensor, mask: Tensor) -> None:
-        self.shape = mask.shape
+        self.shape, self._empty = mask.shape, {}
         self.places = mask.flatten().nonzero()[:, 0]
         self.captions = self.places // mask.shape[1]
         self.words = sequence.transpose(1, 2).reshape(mask.numel(), -1)[self.places]
@@ -82,9 +82,11 @@ class _Segments:
         self.lengths = self.squares.clamp(min=_LEAST).sqrt()
 
     def padded(self, values: Tensor) -> Tensor:
-        """(B, N, ...) -> (B, C, T, ...), -inf in padding."""
-        empty = values.new_full((len(values), self.shape.numel(), *values.shape[2:]), float("-inf"))
-        return empty.index_copy_(1, self.places, values).unflatten(1, self.shape)
+        """(B, N, ...) -> (B, C, T, ...), -inf in padding; good until the next call of as many numbers."""
+        shape = (len(values), self.shape.numel(), *values.shape[2:])
+        if shape not in self._empty:
+            self._empty[shape] = values.new_full(shape, float("-inf"))
+        return self._empty[shape].index_copy_(1, self.places, values).unflatten(1, self.shape)
 
     def softmax(self, values: Tensor) -> Tensor:
         """Over the segments of each caption: (B, N, ...)."""
