@@ -82,7 +82,9 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
     the networks of a generator's training, by their names in a checkpoint; what trained them. Encoders are
     those of `gan.encoder`. A learnt prior of another size, or where there was none, starts anew: it learns
     from latents alone. So do stages beyond those of the earlier generator, and their discriminators where
-    each stage has its own; and whatever an exported model doesn't keep, which is all but the generator.
+    each stage has its own; whatever an exported model doesn't keep, which is all but the generator; and what
+    has another shape, such as with another network of features, where the generator waits for it
+    (`gan.generator_start`).
 
     Raises InputError for a run that isn't finished, of another kind, modality or shape, whose encoder was
     tuned or whose generator has a first stage; for classes of the test split that it, or what trained the
@@ -119,6 +121,9 @@ def start_gan(config: Config, networks: dict[str, nn.Module]) -> Origins:
                 stages_anew, weights = True, weights | on_top
         if isinstance(module, Discriminators) and weights is not None:
             weights = weights | _scales_on_top(module, weights)
+        if name not in GENERATORS and config.gan.generator_start and not _fits(module, weights):
+            say(f"{name}: starts anew, that of {config.start_from} has another shape")
+            continue
         _load(module, weights, name, config.start_from)
     if stages_anew:
         say(f"generator: its last stages start anew, {config.start_from} has fewer")
@@ -284,6 +289,12 @@ def _scales_on_top(
     before = len({name.split(".")[1] for name in weights if name.startswith("scales.")})
     later = tuple(f"scales.{number}." for number in range(before, len(discriminators)))
     return {name: value for name, value in discriminators.state_dict().items() if name.startswith(later)}
+
+
+def _fits(network: nn.Module, weights: dict[str, torch.Tensor] | None) -> bool:
+    """Whether weights have the names and shapes of a network's."""
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    return shapes == {name: value.shape for name, value in (weights or {}).items()}
 
 
 def _load(network: nn.Module, weights: dict[str, torch.Tensor] | None, name: str, folder: str) -> None:

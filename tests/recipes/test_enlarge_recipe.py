@@ -36,15 +36,18 @@ def trainings(commands: list[list[str]]) -> dict[str, Config]:
 def test_each_training_starts_from_the_one_before(preset):
     earlier = trainings(planned("run.sh", "--preset", preset))
     enlarged = trainings(planned("enlarge.sh", "--preset", preset))
-    assert len(enlarged) == 6
+    assert len(enlarged) == 8
     for modality in ("speech", "text"):
-        first, second = (enlarged[f"enlarged-{modality}-gan{end}"] for end in ("-unmatched", ""))
+        first, second, third = (
+            enlarged[f"enlarged-{modality}-gan{end}"] for end in ("-unmatched", "-matched", "")
+        )
         before = earlier[f"{modality}-gan"]
         matching_model = enlarged[f"enlarged-{modality}-encoder"]
-        assert (first.start_from, second.start_from) == (before.run, first.run)
+        starts = (first.start_from, second.start_from, third.start_from)
+        assert starts == (before.run, first.run, second.run)
         assert second.gan.matching_model == matching_model.run and second.gan.matching_weight > 0
         assert first.gan.matching_weight == before.gan.matching_weight
-        for config in (first, second):
+        for config in (first, second, third):
             assert config.generator.stages == before.generator.stages + 1
             assert config.gan.encoder == before.gan.encoder
             assert (config.data, config.evaluation, config.modality) == (
@@ -52,7 +55,11 @@ def test_each_training_starts_from_the_one_before(preset):
                 before.evaluation,
                 modality,
             )
-            assert config.gan.feature_input_size == before.gan.feature_input_size  # heads of the same size
+        for config in (first, second):  # heads of the same size
+            assert config.gan.feature_input_size == before.gan.feature_input_size
+            assert not config.gan.generator_start
+        assert third.gan.feature_input_size == 1.5 * before.gan.feature_input_size
+        assert third.gan.generator_start and third.gan.matching_weight == before.gan.matching_weight
         assert matching_model.image_encoder.input_size * 2 == before.image_encoder.input_size
 
 
@@ -91,5 +98,6 @@ def test_without_the_runs_of_run_sh_it_says_so():
 def test_steps_of_the_caller_are_those_of_run_sh():
     words = ("--exp", "mine", "--", "gan.steps=100", "matching.steps=16")
     runs = trainings(planned("enlarge.sh", *words))
-    assert runs["enlarged-speech-gan"].gan.steps == 25 and runs["enlarged-text-encoder"].matching.steps == 10
+    assert runs["enlarged-speech-gan-matched"].gan.steps == 25
+    assert runs["enlarged-speech-gan"].gan.steps == 42 and runs["enlarged-text-encoder"].matching.steps == 10
     assert all(Path(config.run).name.startswith("mine-enlarged-") for config in runs.values())

@@ -306,6 +306,22 @@ def test_a_generator_waits_while_its_new_posterior_learns_to_invert_it(
     ]
 
 
+def test_what_looks_through_another_size_starts_anew_where_the_generator_waits(
+    trained_encoders, tmp_path, capsys
+):
+    earlier = make_config(trained_encoders, tmp_path / "earlier", steps=3)
+    gan.train_gan(earlier)
+    settings = replace(earlier.gan, feature_input_size=64, adversarial_start=0.0)
+    config = replace(earlier, run=str(tmp_path / "run"), start_from=earlier.run, gan=settings)
+    with pytest.raises(
+        InputError, match="expected the discriminators of start_from .* configuration.s shape"
+    ):
+        gan.train_gan(config)
+    gan.train_gan(replace(config, gan=replace(settings, generator_start=0.5)))
+    said = capsys.readouterr().err
+    assert "posterior: starts anew, that of" in said and "generator: starts" not in said
+
+
 def test_the_inversion_is_of_the_latents_that_images_were_generated_from():
     posterior = SimpleNamespace(forward=lambda images, *rest: (images.flatten(1)[:, :2], None))
     images = torch.rand(3, 3, 4, 4, requires_grad=True)
