@@ -60,7 +60,7 @@ with_matching_loss() {
 # sharpen MODALITY: what looks through the network of features starts anew, for which the generator waits
 sharpen() {
     go_on "$1" "$runs-$1-gan-matched" "$runs-$1-gan" gan.generator_start=0.08 gan.feature_input_size="$feature_size" \
-        gan.steps="$sharpening_steps"
+        gan.steps="$sharpening_steps" generator.guidance=2
 }
 
 if stage 1 enlarge "train both generators further, with a stage for twice the size"; then

@@ -15,6 +15,7 @@ from s2i.inference.path import GenerationPath
 from s2i.inference.speech_path import SpeechPath
 from s2i.reports.rows import Record, cells, interval_forms, leading, rows
 from s2i.runs.checkpoint import BEST, read_checkpoint
+from s2i.runs.exported import is_exported
 from s2i.runs.run import Run
 from s2i.tables import filled, markdown, metric_label
 
@@ -35,6 +36,8 @@ def describe_run(source: str, run: Path, path: GenerationPath | SpeechPath) -> l
     if config.gan.encoder != MISSING:
         encoder = Path(config.gan.encoder)
         best = encoder / "checkpoints" / BEST
+        if is_exported(encoder):
+            lines += ["", f"The encoders are those of the exported model `{_shown(str(encoder))}`."]
         lines += _describe_start("encoder", encoder)
         lines += _describe_training("encoder", encoder)
         lines += table(_records(read_checkpoint(best)["metrics"])) if best.is_file() else []
@@ -111,7 +114,10 @@ def _describe_start(what: str, run: Path) -> list[str]:
             break
         starts.append(run)
     before = f"{what} from which the {what} below was fine-tuned"
-    return [line for start in reversed(starts) for line in _describe_training(before, start)]
+    lines = [line for start in reversed(starts) for line in _describe_training(before, start)]
+    if starts and is_exported(starts[-1]):  # what was before it is in its own card
+        lines = ["", f"The first {what} started from the exported model `{_shown(str(starts[-1]))}`.", *lines]
+    return lines
 
 
 def _commits(environment: dict[str, Any]) -> str:

@@ -225,9 +225,11 @@ def test_a_generator_starts_from_an_exported_model_and_its_encoder(
     for name in ("discriminators", "relation"):
         assert f"{name}: starts anew, {exported} keeps none" in said
     assert "the speech encoder gan.encoder" in load_last(run / "checkpoints")["trained_by"].values()
-    card = tmp_path / "card"
-    export([run], card)
-    assert "fine-tuned" not in (card / "README.md").read_text()  # the model's own card has its commands
+    export([run], tmp_path / "card")
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert "The encoders are those of the exported model `model`." in card
+    assert "The first generator started from the exported model `model`." in card
+    assert "fine-tuned" not in card
 
 
 def test_an_encoder_starts_from_an_exported_model(exported, other_data, tmp_path, capsys):
