@@ -447,3 +447,8 @@ def test_a_wait_without_sense_is_refused(exported, trained_encoders, tmp_path, s
     start = str(exported) if "start_from" not in expected else ""
     with pytest.raises(InputError, match=expected):
         train_gan(replace(config, gan=gan, start_from=start))
+
+
+@pytest.mark.parametrize("name", ["painted_birds", "cub_small"])
+def test_the_models_of_this_repository_say_which_classes_they_have_seen(name):
+    assert classes_of_model(Path(__file__).parents[2] / "checkpoints" / name)
