@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Twice the size: the generators that run.sh has trained go on with one stage more, then with a matching loss beside,
-# then before a network of features that sees their images enlarged.
+# then before a network of features that sees their images enlarged, and last beside discriminators of the images themselves.
 # `enlarge.sh --help` has the options, `--list` the recipe stages; a killed call continues where it stopped.
 set -euo pipefail
-last_stage=7
+last_stage=8
 default_preset=small
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
@@ -18,16 +18,16 @@ runs="$folder/exp/$exp"
 # What is derived from the preset: `small` has 3 stages, 6,000 steps and an image encoder at 224 px, which is matched
 # for 1,600 steps; its network of features sees images of 128 px. A dry run before the environment is made can't.
 stages="generator.stages+1" gan_steps="gan.steps/4" input_size="image_encoder.input_size/2" matching_steps="matching.steps*5/8"
-feature_size="gan.feature_input_size*3/2" sharpening_steps="gan.steps*5/12"
+feature_size="gan.feature_input_size*3/2" sharpening_steps="gan.steps*5/12" refining_steps="gan.steps*11/30"
 if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
     configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
-    read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps < <("$python" -c 'import sys, yaml
+    read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps refining_steps < <("$python" -c 'import sys, yaml
 config = yaml.safe_load(sys.argv[1])
 generator, side = config["generator"], config["data"]["packed_size"]
 enlarged = generator["base_size"] * 2 ** generator["stages"]
 print(config["discriminator"]["kind"] if enlarged <= side else f"packed_size={side}", generator["stages"] + 1,
       -(-config["gan"]["steps"] // 4), config["image_encoder"]["input_size"] // 2, config["matching"]["steps"] * 5 // 8,
-      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2, -(-config["gan"]["steps"] * 5 // 12))' "$configuration")
+      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2, -(-config["gan"]["steps"] * 5 // 12), -(-config["gan"]["steps"] * 11 // 30))' "$configuration")
     if [ "$kind" != projected ]; then
         usage_error "expected a preset with discriminator.kind=projected and images packed at twice the size that it" \
             "generates, such as small, found '$preset' with $kind: take another"
@@ -59,8 +59,16 @@ with_matching_loss() {
 
 # sharpen MODALITY: what looks through the network of features starts anew, for which the generator waits
 sharpen() {
-    go_on "$1" "$runs-$1-gan-matched" "$runs-$1-gan" gan.generator_start=0.08 gan.feature_input_size="$feature_size" \
-        gan.steps="$sharpening_steps" generator.guidance=2
+    go_on "$1" "$runs-$1-gan-matched" "$runs-$1-gan-sharpened" gan.generator_start=0.08 \
+        gan.feature_input_size="$feature_size" gan.steps="$sharpening_steps" generator.guidance=2
+}
+
+# refine MODALITY: all discriminators start anew, for which the generator waits
+refine() {
+    go_on "$1" "$runs-$1-gan-sharpened" "$runs-$1-gan" gan.generator_start=0.05 \
+        gan.feature_input_size="$feature_size" gan.steps="$refining_steps" generator.guidance=2 \
+        discriminator.plain_stages="$stages" gan.adversarial_ratio=1.5 gan.matching_weight=0.25 \
+        gan.matching_model="$runs-$1-encoder"
 }
 
 if stage 1 enlarge "train both generators further, with a stage for twice the size"; then
@@ -88,6 +96,10 @@ if stage 4 sharpen "train both generators further, before a network of features 
     together sharpen speech and sharpen text
 fi
 
-evaluate_compare_export 5
+if stage 5 refine "train both generators further, beside discriminators of the images themselves"; then
+    together refine speech and refine text
+fi
+
+evaluate_compare_export 6
 
 finish

@@ -36,7 +36,7 @@ from s2i.inference.path import GenerationPath
 from s2i.processes import in_processes
 from s2i.progress import progress, say
 
-VERSION = 1  # of how images are generated and features extracted: features of another one don't fit
+VERSION = 2  # of how images are generated and features extracted: features of another one don't fit
 IMAGES_A_BATCH = 256  # real ones
 Features = dict[str, np.ndarray]  # {output: (rows, width) float32}
 GeneratedCaptions = dict[int, GeneratedCaption]  # by index in the pack

@@ -109,13 +109,16 @@ class FlowPrior(nn.Module):
         return self.of_sentence(F.normalize(sentence.float(), dim=1) * sentence.shape[1] ** 0.5)
 
     def _guided(self, latent: Tensor, time: float, caption: Tensor, guidance: float) -> Tensor:
-        """Velocity at one time; with guidance further from that of no caption (classifier-free guidance)."""
+        """Velocity at one time; with guidance further from that of no caption (classifier-free guidance), and
+        as long as the caption's (as Lin et al., WACV 2024, keep the deviation): else latents become longer
+        than any image's, and images too rich in contrast."""
         times = latent.new_full((len(latent), 1), time)
         if guidance == 1:
             return self._velocity(latent, times, caption)
         both = torch.stack((caption, self.no_caption.expand_as(caption)))  # once through the weights
         velocity, without = self._velocity(latent, times, both)
-        return without + guidance * (velocity - without)
+        guided = without + guidance * (velocity - without)
+        return F.normalize(guided, dim=-1) * velocity.norm(dim=-1, keepdim=True)
 
     def _velocity(self, latent: Tensor, time: Tensor, caption: Tensor) -> Tensor:
         """Latents (B, Z) at times (B, 1), captions (B, W) or (N, B, W) -> (B, Z) or (N, B, Z)."""

@@ -70,6 +70,18 @@ def test_guidance_goes_further_from_what_is_sampled_without_a_caption(trained):
     assert guided(noise, caption).mean() > trained(noise, caption).mean()
 
 
+def test_a_guided_velocity_is_as_long_as_the_captions_own(trained):
+    latent, caption = torch.randn(50, WIDTH), trained._caption(CAPTIONS[0].expand(50, -1))
+    guided, usual = (trained._guided(latent, 0.3, caption, guidance) for guidance in (4.0, 1.0))
+    assert torch.allclose(guided.norm(dim=1), usual.norm(dim=1), rtol=1e-4)
+    assert not torch.allclose(guided, usual, rtol=1e-2)
+
+
+def test_a_flow_that_does_not_move_is_not_moved_by_guidance():
+    noise = torch.randn(5, WIDTH)
+    assert torch.equal(make_prior(guidance=3.0)(noise, torch.randn(5, EMBEDDING)), noise)
+
+
 def test_a_latent_depends_on_its_own_noise_and_caption_alone(trained):
     noise, caption = torch.randn(6, WIDTH), CAPTIONS[torch.tensor([0, 1, 1, 0, 1, 0])]
     assert torch.allclose(trained(noise, caption)[2:3], trained(noise[2:3], caption[2:3]), atol=1e-5)

@@ -36,18 +36,23 @@ def trainings(commands: list[list[str]]) -> dict[str, Config]:
 def test_each_training_starts_from_the_one_before(preset):
     earlier = trainings(planned("run.sh", "--preset", preset))
     enlarged = trainings(planned("enlarge.sh", "--preset", preset))
-    assert len(enlarged) == 8
+    assert len(enlarged) == 10
     for modality in ("speech", "text"):
-        first, second, third = (
-            enlarged[f"enlarged-{modality}-gan{end}"] for end in ("-unmatched", "-matched", "")
+        first, second, third, fourth = (
+            enlarged[f"enlarged-{modality}-gan{end}"] for end in ("-unmatched", "-matched", "-sharpened", "")
         )
         before = earlier[f"{modality}-gan"]
         matching_model = enlarged[f"enlarged-{modality}-encoder"]
-        starts = (first.start_from, second.start_from, third.start_from)
-        assert starts == (before.run, first.run, second.run)
-        assert second.gan.matching_model == matching_model.run and second.gan.matching_weight > 0
+        assert [first.start_from, second.start_from, third.start_from, fourth.start_from] == [
+            before.run,
+            first.run,
+            second.run,
+            third.run,
+        ]
+        for config in (second, fourth):
+            assert config.gan.matching_model == matching_model.run and config.gan.matching_weight > 0
         assert first.gan.matching_weight == before.gan.matching_weight
-        for config in (first, second, third):
+        for config in (first, second, third, fourth):
             assert config.generator.stages == before.generator.stages + 1
             assert config.gan.encoder == before.gan.encoder
             assert (config.data, config.evaluation, config.modality) == (
@@ -58,8 +63,12 @@ def test_each_training_starts_from_the_one_before(preset):
         for config in (first, second):  # heads of the same size
             assert config.gan.feature_input_size == before.gan.feature_input_size
             assert not config.gan.generator_start
-        assert third.gan.feature_input_size == 1.5 * before.gan.feature_input_size
-        assert third.gan.generator_start and third.gan.matching_weight == before.gan.matching_weight
+        for config in (third, fourth):
+            assert config.gan.feature_input_size == 1.5 * before.gan.feature_input_size
+            assert config.gan.generator_start
+        assert third.gan.matching_weight == before.gan.matching_weight
+        assert fourth.discriminator.plain_stages == fourth.generator.stages
+        assert not third.discriminator.plain_stages
         assert matching_model.image_encoder.input_size * 2 == before.image_encoder.input_size
 
 
@@ -99,5 +108,6 @@ def test_steps_of_the_caller_are_those_of_run_sh():
     words = ("--exp", "mine", "--", "gan.steps=100", "matching.steps=16")
     runs = trainings(planned("enlarge.sh", *words))
     assert runs["enlarged-speech-gan-matched"].gan.steps == 25
-    assert runs["enlarged-speech-gan"].gan.steps == 42 and runs["enlarged-text-encoder"].matching.steps == 10
+    assert runs["enlarged-speech-gan-sharpened"].gan.steps == 42
+    assert runs["enlarged-speech-gan"].gan.steps == 37 and runs["enlarged-text-encoder"].matching.steps == 10
     assert all(Path(config.run).name.startswith("mine-enlarged-") for config in runs.values())
