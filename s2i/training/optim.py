@@ -29,6 +29,34 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleConfig) -> flo
 FUSED_FROM = 2**22  # weights
 
 
+class _FusedAdam(Adam):
+    """torch's fused Adam, which sees every tensor as it lies in memory.
+
+    On a CPU torch (2.11) copies a gradient that is channels last before its fused update, which takes longer
+    than the update, and updates wrongly where it lies otherwise than its weight. The update is one of single
+    numbers, so it is given all tensors of such a weight with the channels innermost.
+    """
+
+    def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
+        """Fill torch's lists of a group: weights, gradients, both moments, the largest second ones, steps."""
+        is_complex = super()._init_group(group, *lists)
+        weights, gradients, *moments, _ = lists
+        gradients[:] = [_lying_as(*pair) for pair in zip(gradients, weights, strict=True)]
+        for tensors in (gradients, *moments, weights):
+            tensors[:] = [_innermost_last(tensor) for tensor in tensors]
+        return is_complex
+
+
+def _lying_as(tensor: Tensor, other: Tensor) -> Tensor:
+    return tensor if tensor.stride() == other.stride() else torch.empty_like(other).copy_(tensor)
+
+
+def _innermost_last(tensor: Tensor) -> Tensor:
+    """A view of (N, C, H, W), channels last, that is contiguous: (N, H, W, C); others as they are."""
+    is_dense = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return tensor.permute(0, 2, 3, 1) if is_dense else tensor
+
+
 def adam(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> Adam:
     """Adam as configured; its learning rate is set each step by `set_learning_rate`.
 
@@ -36,13 +64,10 @@ def adam(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> Adam:
     that continues keeps the form in which it was begun, by its checkpoint.
     """
     weights = list(parameters)
-    return Adam(
-        weights,
-        lr=config.lr,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-        fused=sum(weight.numel() for weight in weights) >= FUSED_FROM or None,
-    )
+    settings = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
+    if sum(weight.numel() for weight in weights) >= FUSED_FROM:
+        return _FusedAdam(weights, fused=True, **settings)
+    return Adam(weights, **settings)
 
 
 def load_optimiser(optimiser: Optimizer, state: dict[str, Any]) -> None:

@@ -290,3 +290,21 @@ def test_a_run_that_goes_on_in_another_memory_format_has_the_same_updates(least,
         continued.step()
         weights.append(second.detach())
     torch.testing.assert_close(*weights)
+
+
+@pytest.mark.parametrize("weight_lies", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("gradient_lies", [torch.channels_last, torch.contiguous_format])
+def test_a_fused_update_is_the_same_however_weight_and_gradient_lie(weight_lies, gradient_lies, monkeypatch):
+    start, gradients = torch.randn(6, 5, 3, 3), torch.randn(3, 6, 5, 3, 3)
+    updated = []
+    for least, formats in ((10**9, [torch.contiguous_format] * 2), (1, [weight_lies, gradient_lies])):
+        monkeypatch.setattr(optim, "FUSED_FROM", least)
+        weight = nn.Parameter(start.clone(memory_format=formats[0]))
+        optimiser = adam([weight], OPTIMISER)
+        for gradient in gradients:
+            weight.grad = gradient.clone(memory_format=formats[1])
+            optimiser.step()
+        updated.append(weight.detach())
+        assert optimiser.state[weight]["exp_avg"].shape == weight.shape
+    torch.testing.assert_close(*updated, rtol=1e-5, atol=1e-6)
+    assert updated[1].is_contiguous(memory_format=weight_lies)
