@@ -111,7 +111,7 @@ class FlowPrior(nn.Module):
     def _guided(self, latent: Tensor, time: float, caption: Tensor, guidance: float) -> Tensor:
         """Velocity at one time; with guidance further from that of no caption (classifier-free guidance), and
         as long as the caption's (as Lin et al., WACV 2024, keep the deviation): else latents become longer
-        than any image's, and images too rich in contrast."""
+        than images' are, the more the stronger the guidance."""
         times = latent.new_full((len(latent), 1), time)
         if guidance == 1:
             return self._velocity(latent, times, caption)

@@ -10,6 +10,7 @@ from typing import Any
 from s2i.config_files import config_to_dict
 from s2i.errors import InputError
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.feature_extraction import VERSION
 from s2i.evaluation.records import measure
 from s2i.evaluation.score import Score
 from s2i.files.atomic import read_json
@@ -39,6 +40,7 @@ def measured_once(
     """
     scoring = {name: bank.extractor(name) for name in extractors}
     made_from = {
+        "version": VERSION,
         "checkpoint": checkpoint_of(run),
         "modality": bank.path.config.modality,
         "evaluation": config_to_dict(bank.settings) | dict.fromkeys(LEFT_OUT),

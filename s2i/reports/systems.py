@@ -30,6 +30,7 @@ from s2i.data.images import png_bytes, to_uint8
 from s2i.errors import InputError
 from s2i.evaluation.captions import caption_key
 from s2i.evaluation.feature_bank import FeatureBank
+from s2i.evaluation.feature_extraction import VERSION
 from s2i.evaluation.generated_speech import GeneratedSpeech
 from s2i.evaluation.metric_networks import CLASSIFIER, R_PRECISION_ENCODER
 from s2i.evaluation.protocols.registry import PROTOCOLS
@@ -213,6 +214,7 @@ def _measured(bank: FeatureBank, run: Path, written: OutputFolder, kept: str) ->
 def _measured_speech(speech: GeneratedSpeech, run: Path, written: OutputFolder, kept: str) -> dict[str, Any]:
     """The same of the speech that a run generates."""
     made_from = {
+        "version": VERSION,
         "checkpoint": checkpoint_of(run),
         "evaluation": config_to_dict(speech.settings) | dict.fromkeys(LEFT_OUT),
         "pack": speech.pack.fingerprint,

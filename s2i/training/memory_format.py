@@ -132,7 +132,7 @@ def try_both(
     autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> float | None:
     """What `decide` reads, of networks that the trial changes: a forward and a backward pass of both, and an
-    update, which copies gradients that lie otherwise than torch likes.
+    update.
 
     `widths`: of a caption's embedding, and of what discriminators read of it.
     """

@@ -30,31 +30,34 @@ FUSED_FROM = 2**22  # weights
 
 
 class _FusedAdam(Adam):
-    """torch's fused Adam, which sees every tensor as it lies in memory.
+    """torch's fused Adam, given views that are contiguous in memory.
 
     On a CPU torch (2.11) copies a gradient that is channels last before its fused update, which takes longer
-    than the update, and updates wrongly where it lies otherwise than its weight. The update is one of single
-    numbers, so it is given all tensors of such a weight with the channels innermost.
+    than the update, and updates wrongly where it lies otherwise than its weight. The update is elementwise,
+    so all tensors of such a weight are viewed with the channels innermost.
     """
 
     def _init_group(self, group: dict[str, Any], *lists: list[Tensor]) -> bool:
         """Fill torch's lists of a group: weights, gradients, both moments, the largest second ones, steps."""
         is_complex = super()._init_group(group, *lists)
         weights, gradients, *moments, _ = lists
-        gradients[:] = [_lying_as(*pair) for pair in zip(gradients, weights, strict=True)]
-        for tensors in (gradients, *moments, weights):
-            tensors[:] = [_innermost_last(tensor) for tensor in tensors]
+        gradients[:] = [_lying_as(*pair) for pair in zip(weights, gradients, strict=True)]
+        for tensors in (gradients, *moments, weights):  # the weights last: they say how the others lie
+            pairs = zip(tensors, weights, strict=bool(tensors))
+            tensors[:] = [
+                tensor.permute(0, 2, 3, 1) if _is_channels_last(weight) else tensor
+                for tensor, weight in pairs
+            ]
         return is_complex
 
 
-def _lying_as(tensor: Tensor, other: Tensor) -> Tensor:
-    return tensor if tensor.stride() == other.stride() else torch.empty_like(other).copy_(tensor)
+def _lying_as(weight: Tensor, gradient: Tensor) -> Tensor:
+    form = torch.channels_last if _is_channels_last(weight) else torch.contiguous_format
+    return gradient.contiguous(memory_format=form)
 
 
-def _innermost_last(tensor: Tensor) -> Tensor:
-    """A view of (N, C, H, W), channels last, that is contiguous: (N, H, W, C); others as they are."""
-    is_dense = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    return tensor.permute(0, 2, 3, 1) if is_dense else tensor
+def _is_channels_last(weight: Tensor) -> bool:
+    return weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def adam(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> Adam:

@@ -305,6 +305,19 @@ def test_a_fused_update_is_the_same_however_weight_and_gradient_lie(weight_lies,
             weight.grad = gradient.clone(memory_format=formats[1])
             optimiser.step()
         updated.append(weight.detach())
-        assert optimiser.state[weight]["exp_avg"].shape == weight.shape
     torch.testing.assert_close(*updated, rtol=1e-5, atol=1e-6)
-    assert updated[1].is_contiguous(memory_format=weight_lies)
+
+
+def test_a_fused_update_copies_nothing_of_a_weight_that_is_channels_last(monkeypatch):
+    monkeypatch.setattr(optim, "FUSED_FROM", 1)
+    weight = nn.Parameter(torch.randn(6, 5, 3, 3).to(memory_format=torch.channels_last))
+    optimiser = adam([weight], OPTIMISER)
+    weight.grad = torch.randn_like(weight)
+    optimiser.step()
+    given = [[] for _ in range(6)]
+    optimiser._init_group(optimiser.param_groups[0], *given)
+    moments = optimiser.state[weight]
+    whole = [weight, weight.grad, moments["exp_avg"], moments["exp_avg_sq"]]
+    for (view,), tensor in zip(given[:4], whole, strict=True):
+        assert view.is_contiguous() and view.data_ptr() == tensor.data_ptr()
+        assert torch.equal(view.permute(0, 3, 1, 2), tensor) and tensor.shape == (6, 5, 3, 3)
