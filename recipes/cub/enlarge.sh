@@ -34,16 +34,13 @@ print(config["discriminator"]["kind"] if enlarged <= side else f"packed_size={si
             "generates, such as small, found '$preset' with $kind: take another"
     fi
 fi
-generator_settings=(
-    gan.adversarial_start=0 gan.adversarial_ramp=0.1 gan.generator.lr=5e-4 # with an adversary from the first step on
-    gan.{generator,discriminator}.schedule.start=0.2
-    "${settings[@]:2}" generator.stages="$stages" gan.steps="$gan_steps"
-)
+derived=(gan.steps="$gan_steps") # in place of the caller's
 
-# go_on MODALITY RUN FURTHER_RUN SETTING...
+# go_on MODALITY RUN FURTHER_RUN SETTING...: with an adversary from the first step on; the caller's settings come after
 go_on() {
-    run "$python" -m s2i train-gan --config "$config" "${generator_settings[@]}" modality="$1" \
-        gan.encoder="$earlier-$1-encoder" start_from="$2" run="$3" "${@:4}"
+    run "$python" -m s2i train-gan --config "$config" gan.adversarial_start=0 gan.adversarial_ramp=0.1 \
+        gan.generator.lr=5e-4 gan.{generator,discriminator}.schedule.start=0.2 "${@:4}" "${settings[@]:2}" modality="$1" \
+        gan.encoder="$earlier-$1-encoder" start_from="$2" run="$3" generator.stages="$stages" "${derived[@]}"
 }
 
 # match MODALITY: at half the size of images, at which the image encoder is a quarter of the work
@@ -60,14 +57,14 @@ with_matching_loss() {
 
 # sharpen MODALITY: what looks through the network of features starts anew, for which the generator waits
 sharpen() {
-    go_on "$1" "$runs-$1-gan-matched" "$runs-$1-gan-sharpened" gan.generator_start=0.08 \
-        gan.feature_input_size="$feature_size" gan.steps="$sharpening_steps" generator.guidance=2
+    local derived=(gan.steps="$sharpening_steps" gan.feature_input_size="$feature_size")
+    go_on "$1" "$runs-$1-gan-matched" "$runs-$1-gan-sharpened" gan.generator_start=0.08 generator.guidance=2
 }
 
 # refine MODALITY: all discriminators start anew, for which the generator waits
 refine() {
-    go_on "$1" "$runs-$1-gan-sharpened" "$runs-$1-gan" gan.generator_start=0.05 \
-        gan.feature_input_size="$feature_size" gan.steps="$refining_steps" generator.guidance=2 \
+    local derived=(gan.steps="$refining_steps" gan.feature_input_size="$feature_size")
+    go_on "$1" "$runs-$1-gan-sharpened" "$runs-$1-gan" gan.generator_start=0.05 generator.guidance=2 \
         discriminator.plain_stages="$stages" gan.adversarial_ratio=1.5 gan.matching_weight=0.25 \
         gan.matching_model="$runs-$1-encoder"
 }

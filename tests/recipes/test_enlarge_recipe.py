@@ -111,3 +111,12 @@ def test_steps_of_the_caller_are_those_of_run_sh():
     assert runs["enlarged-speech-gan-sharpened"].gan.steps == 42
     assert runs["enlarged-speech-gan"].gan.steps == 37 and runs["enlarged-text-encoder"].matching.steps == 10
     assert all(Path(config.run).name.startswith("mine-enlarged-") for config in runs.values())
+
+
+def test_settings_of_the_caller_come_before_the_scripts_own():
+    words = ("--", "generator.guidance=3", "gan.generator_start=0.5", "gan.generator.lr=1e-4")
+    runs = trainings(planned("enlarge.sh", *words))
+    for end in ("-sharpened", ""):
+        config = runs[f"enlarged-text-gan{end}"]
+        assert (config.generator.guidance, config.gan.generator_start) == (3, 0.5)
+        assert config.gan.generator.lr == 1e-4
