@@ -21,14 +21,14 @@ stages="generator.stages+1" gan_steps="gan.steps/4" input_size="image_encoder.in
 feature_size="gan.feature_input_size*3/2" sharpening_steps="gan.steps*5/12" refining_steps="gan.steps*11/30"
 if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
     configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
-    derived="$("$python" -c 'import sys, yaml
+    numbers="$("$python" -c 'import sys, yaml
 config = yaml.safe_load(sys.argv[1])
 generator, side, steps = config["generator"], config["data"]["packed_size"], config["gan"]["steps"]
 enlarged = generator["base_size"] * 2 ** generator["stages"]
 print(config["discriminator"]["kind"] if enlarged <= side else f"packed_size={side}", generator["stages"] + 1,
       -(-steps // 4), config["image_encoder"]["input_size"] // 2, config["matching"]["steps"] * 5 // 8,
       (config["gan"]["feature_input_size"] or enlarged) * 3 // 2, -(-steps * 5 // 12), -(-steps * 11 // 30))' "$configuration")"
-    read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps refining_steps <<<"$derived"
+    read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps refining_steps <<<"$numbers"
     if [ "$kind" != projected ]; then
         usage_error "expected a preset with discriminator.kind=projected and images packed at twice the size that it" \
             "generates, such as small, found '$preset' with $kind: take another"
