@@ -185,6 +185,9 @@ class GanConfig:
     # before this part of the steps the weights of the generator, and of its prior, stay as they began
     # (start_from): a posterior and discriminators that start anew learn first
     generator_start: float = setting(0.0, at_least=0, below=1)
+    # latents of a learnt prior are sampled as in generation (generator.guidance, generator.truncation), so
+    # that the adversary sees what is generated; else as those of real images are distributed
+    guided: bool = False
     # on discriminators' gradients: of real images (R1), of real images with their captions (DF-GAN)
     penalty: Literal["none", "r1", "matching_aware"] = "none"
     penalty_weight: float = setting(0.5, at_least=0)  # of that penalty, were it taken at every step

@@ -120,6 +120,8 @@ class GeneratorConfig:
     prior_steps: int = setting(12, at_least=1, read_by=("gan",))  # in which generation integrates the flow
     # of the flow, towards the caption (classifier-free guidance); 1 is none
     guidance: float = setting(1.0, at_least=0, read_by=("gan",))
+    # factor of the noise that generation gives to the flow: below 1 images are more usual, and more alike
+    truncation: float = setting(1.0, at_least=0, at_most=4, read_by=("gan",))
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class FlowPrior(nn.Module):
         """`embedding_dim`: D, of a sentence."""
         super().__init__()
         width = config.prior_dim
-        self.steps, self.guidance = config.prior_steps, config.guidance
+        self.steps, self.guidance, self.truncation = config.prior_steps, config.guidance, config.truncation
         self.of_latent = nn.Linear(config.noise_dim, width)
         self.of_time = nn.Linear(2 * _FREQUENCIES, width)
         self.of_sentence = nn.Linear(embedding_dim, width)
@@ -67,21 +67,25 @@ class FlowPrior(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, noise: Tensor, sentence: Tensor, steps: int | None = None, guidance: float | None = None
+        self, noise: Tensor, sentence: Tensor, steps: int | None = None, guided: bool = True
     ) -> Tensor:
         """Carry noise along the flow, by the midpoint rule, in float32.
 
         Args:
             noise: (B, Z) standard normal.
             sentence: (B, D).
-            steps, guidance: None: as configured.
+            steps: None: as configured.
+            guided: by the configured guidance, from noise times the configured truncation; else latents are
+                distributed as those of images.
 
         Returns:
             (B, Z) float32.
         """
         with in_float32(noise):
-            caption, latent = self._caption(sentence), noise.float()
-            steps, guidance = steps or self.steps, self.guidance if guidance is None else guidance
+            caption, latent, steps = self._caption(sentence), noise.float(), steps or self.steps
+            guidance = self.guidance if guided else 1.0
+            if guided:
+                latent = self.truncation * latent
             for step in range(steps):
                 halfway = latent + self._guided(latent, step / steps, caption, guidance) / (2 * steps)
                 latent = latent + self._guided(halfway, (step + 0.5) / steps, caption, guidance) / steps

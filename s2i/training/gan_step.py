@@ -143,7 +143,8 @@ def generate(
             mu, logvar = networks.posterior(batch.images[:count], sentences[:count], mixtures)
             latent, noise_posterior = noise[0], (mu, logvar)
             inferred = mu + (0.5 * logvar).exp() * latent[:count]
-            others = sample_latents(generator, latent[count:], sentences[count:])
+            guided = conditioner.config.gan.guided
+            others = sample_latents(generator, latent[count:], sentences[count:], guided)
             noise = (torch.cat((inferred, others)), *noise[1:])
         output = decoder(generator)(encoding, *noise, stages=stages)
         views = []
@@ -343,6 +344,7 @@ def generator_step(
                 generated.encoding.detach(),
                 len(images),
                 config.loss,
+                config.guided,
                 lambda each: look(networks, each, step, "interpolated"),
                 engine.joint,
             )

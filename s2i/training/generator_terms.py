@@ -25,6 +25,7 @@ def interpolation_loss(
     encoding: CaptionEncoding,
     stages: int,
     kind: str,
+    guided: bool,
     look: Callable[[list[Tensor]], list[View]],
     joint: JointBatch = ALONE,
 ) -> Tensor:
@@ -38,6 +39,7 @@ def interpolation_loss(
         encoding: of B captions, without history.
         stages: of the generator that train.
         kind: of adversarial loss.
+        guided: as of `s2i.training.latents.sample_latents`.
         look: what each discriminator is given of images, one (B, 3, S, S) a stage.
         joint: in which captions have neighbours.
     """
@@ -46,7 +48,7 @@ def interpolation_loss(
     between = replace(encoding, sentence=sentence)
     noise = generator.sample_batch_noise(len(sentence), sentence.device)
     if noise:  # none of a generator of one image a caption
-        noise = (sample_latents(generator, noise[0], sentence), *noise[1:])
+        noise = (sample_latents(generator, noise[0], sentence, guided), *noise[1:])
     output = decoder(generator)(between, *noise, stages=stages)
     condition = sentence if output.mu is None else output.mu
     total = sentence.new_zeros(())

@@ -14,13 +14,13 @@ from s2i.models.interfaces import Generator
 STEPS = 4  # in which a training step integrates the flow: near enough for an adversary
 
 
-def sample_latents(generator: Generator, noise: Tensor, sentence: Tensor) -> Tensor:
+def sample_latents(generator: Generator, noise: Tensor, sentence: Tensor, guided: bool) -> Tensor:
     """Latents (B, Z) of noise (B, Z) and sentences (B, D), without history.
 
-    Without guidance: as those of real images are distributed.
+    `guided`: as generation samples them (`gan.guided`); else as those of real images are distributed.
     """
     prior = getattr(generator, "prior", None)
-    return noise if prior is None else prior(noise, sentence, STEPS, guidance=1.0)
+    return noise if prior is None else prior(noise, sentence, STEPS, guided)
 
 
 def refuse_prior(config: Config) -> None:

@@ -77,6 +77,21 @@ def test_a_guided_velocity_is_as_long_as_the_captions_own(trained):
     assert not torch.allclose(guided, usual, rtol=1e-2)
 
 
+def test_truncation_is_a_factor_of_the_noise(trained):
+    noise, caption = torch.randn(50, WIDTH), CAPTIONS[1].expand(50, -1)
+    truncated = make_prior(truncation=0.5).eval()
+    truncated.load_state_dict(trained.state_dict())
+    assert torch.equal(truncated(noise, caption), trained(0.5 * noise, caption))
+
+
+def test_unguided_latents_are_neither_guided_nor_truncated(trained):
+    noise, caption = torch.randn(50, WIDTH), CAPTIONS[0].expand(50, -1)
+    other = make_prior(guidance=2.0, truncation=0.5).eval()
+    other.load_state_dict(trained.state_dict())
+    assert torch.equal(other(noise, caption, guided=False), trained(noise, caption))
+    assert not torch.equal(other(noise, caption), trained(noise, caption))
+
+
 def test_a_flow_that_does_not_move_is_not_moved_by_guidance():
     noise = torch.randn(5, WIDTH)
     assert torch.equal(make_prior(guidance=3.0)(noise, torch.randn(5, EMBEDDING)), noise)

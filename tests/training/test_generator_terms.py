@@ -47,7 +47,7 @@ def test_the_interpolation_loss_by_hand():
     sentence = torch.tensor([[0.5, 0.0, 0.25], [1.0, -1.0, 0.0], [-0.5, 0.5, 2.0]])
     encoding = CaptionEncoding(sentence, sentence[..., None], torch.ones(3, 1, dtype=torch.bool))
     generator = CopyingGenerator()
-    loss = interpolation_loss(generator, [SumDiscriminator()], encoding, 1, "bce", list)
+    loss = interpolation_loss(generator, [SumDiscriminator()], encoding, 1, "bce", False, list)
     between = [  # each caption and the one before it, the last before the first
         [(0.5 - 0.5) / 2, (0.0 + 0.5) / 2, (0.25 + 2.0) / 2],
         [(1.0 + 0.5) / 2, (-1.0 + 0.0) / 2, (0.0 + 0.25) / 2],
