@@ -417,6 +417,29 @@ def test_all_of_a_batch_is_resampled_while_there_is_no_adversary(trained_encoder
     assert counts == [4, 2, 2, 2]  # adversarial from step .2 * 4 on
 
 
+@pytest.mark.parametrize("guided", [True, False])
+def test_the_adversary_sees_guided_latents_where_they_are_asked_for(
+    trained_encoders, tmp_path, monkeypatch, guided
+):
+    """Noise truncated to nothing stays nothing in a flow that has not learnt to move."""
+    config = make_config(trained_encoders, tmp_path / "run", steps=1, guided=guided)
+    config = replace(
+        config,
+        generator=replace(config.generator, truncation=0.0),
+        gan=replace(config.gan, adversarial_start=0.0),
+    )
+    latents, step = [], gan_step.discriminator_step
+
+    def note(networks, generated, *rest):
+        latents.append(generated.latents)
+        return step(networks, generated, *rest)
+
+    monkeypatch.setattr(gan_step, "discriminator_step", note)
+    gan.train_gan(config)
+    assert len(latents) == 1 and len(latents[0]) == 2
+    assert latents[0].any().item() is not guided
+
+
 # Configurations
 
 
@@ -457,6 +480,14 @@ def test_a_posterior_on_features_needs_a_learnt_prior(trained_encoders, tmp_path
     normal = replace(config.generator, prior="normal")
     with pytest.raises(InputError, match="expected generator.prior=flow for gan.posterior=features"):
         gan.train_gan(replace(config, generator=normal))
+
+
+def test_nothing_is_guided_without_a_learnt_prior(trained_encoders, tmp_path):
+    config = make_config(trained_encoders, tmp_path / "run", steps=1, guided=True)
+    normal = replace(config.generator, prior="normal")
+    config = replace(config, generator=normal, gan=replace(config.gan, posterior="pixels"))
+    with pytest.raises(InputError, match="expected generator.prior=flow for gan.guided, found normal"):
+        gan.train_gan(config)
 
 
 @pytest.mark.parametrize(
