@@ -20,7 +20,7 @@ runs="$folder/exp/$exp"
 # for 1,600 steps; its network of features sees images of 128 px. A dry run before the environment is made can't.
 stages="generator.stages+1" gan_steps="gan.steps/4" input_size="image_encoder.input_size/2" matching_steps="matching.steps*5/8"
 feature_size="gan.feature_input_size*3/2" sharpening_steps="gan.steps*5/12" refining_steps="gan.steps*11/30"
-guiding_steps="gan.steps/5"
+guiding_steps="gan.steps*3/20"
 if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
     configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
     numbers="$("$python" -c 'import sys, yaml
@@ -29,7 +29,7 @@ generator, side, steps = config["generator"], config["data"]["packed_size"], con
 enlarged = generator["base_size"] * 2 ** generator["stages"]
 print(config["discriminator"]["kind"] if enlarged <= side else f"packed_size={side}", generator["stages"] + 1,
       -(-steps // 4), config["image_encoder"]["input_size"] // 2, config["matching"]["steps"] * 5 // 8,
-      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2, -(-steps * 5 // 12), -(-steps * 11 // 30), -(-steps // 5))' "$configuration")"
+      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2, -(-steps * 5 // 12), -(-steps * 11 // 30), -(-steps * 3 // 20))' "$configuration")"
     read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps refining_steps guiding_steps \
         <<<"$numbers"
     if [ "$kind" != projected ]; then

@@ -108,7 +108,7 @@ def test_steps_of_the_caller_are_those_of_run_sh():
     assert runs["enlarged-speech-gan-matched"].gan.steps == 25
     assert runs["enlarged-speech-gan-sharpened"].gan.steps == 42
     assert runs["enlarged-speech-gan-refined"].gan.steps == 37
-    assert runs["enlarged-speech-gan"].gan.steps == 20 and runs["enlarged-text-encoder"].matching.steps == 10
+    assert runs["enlarged-speech-gan"].gan.steps == 15 and runs["enlarged-text-encoder"].matching.steps == 10
     assert all(Path(config.run).name.startswith("mine-enlarged-") for config in runs.values())
 
 
