@@ -29,7 +29,8 @@ generator, side, steps = config["generator"], config["data"]["packed_size"], con
 enlarged = generator["base_size"] * 2 ** generator["stages"]
 print(config["discriminator"]["kind"] if enlarged <= side else f"packed_size={side}", generator["stages"] + 1,
       -(-steps // 4), config["image_encoder"]["input_size"] // 2, config["matching"]["steps"] * 5 // 8,
-      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2, -(-steps * 5 // 12), -(-steps * 11 // 30), -(-steps * 3 // 20))' "$configuration")"
+      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2,
+      -(-steps * 5 // 12), -(-steps * 11 // 30), -(-steps * 3 // 20))' "$configuration")"
     read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps refining_steps guiding_steps \
         <<<"$numbers"
     if [ "$kind" != projected ]; then
