@@ -314,7 +314,7 @@ class EvaluationConfig:
     # folder of features; empty: beside the run, and of real images beside the pack
     cache: str = setting("", local="path")
     seed: int = setting(0, at_least=0, at_most=2**32 - 1)  # of the noise
-    # factor of that noise, beside the model's own (generator.truncation): below 1 images are more usual, and
+    # factor of that noise, times the model's own (generator.truncation): below 1 images are more usual, and
     # more alike (BigGAN's is a limit instead)
     truncation: float = setting(1.0, at_least=0, at_most=4)
     # of a generator's learnt prior, towards the caption; 0: its own (generator.guidance)

@@ -59,7 +59,7 @@ def add_generation(verbs: Verbs) -> None:
         type=factor,
         default=1.0,
         metavar="T",
-        help="factor of the noise, 0 to 4, beside the model's own: below 1 images are more usual, and more"
+        help="factor of the noise, 0 to 4, times the model's own: below 1 images are more usual, and more"
         " alike (default: 1)",
     )
     output.add_argument(

@@ -155,6 +155,7 @@ class FeatureBank:
 
     def identity(self) -> dict[str, Any]:
         """What numbers kept in a file belong to: of anything else they say nothing."""
+        generator = self.path.config.generator
         return {
             "step": self.path.step,
             "encoder": self.path.fingerprint("encoder"),
@@ -163,6 +164,7 @@ class FeatureBank:
             "split": self.settings.split,
             "captions": self.settings.captions,
             "seed": self.settings.seed,
+            **({"prior": [generator.guidance, generator.truncation]} if generator.prior == "flow" else {}),
             **self.captions.sampling_facts(),
             **(self.path.chooser if self.path.candidates > 1 else {}),
             "classifier": self.classifier.identity if self.classifier else None,

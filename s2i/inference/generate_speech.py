@@ -40,7 +40,7 @@ def generate_speech(
         model: an exported model's folder or a run that generates speech.
         image, speech, text: one of the three; a sentence only for a .wav.
         seed: of all noise.
-        truncation: factor of the noise of generated images; guidance: of a learnt prior, 0: the model's own.
+        truncation: as of `PageSettings`; guidance: of a learnt prior, 0: the model's own.
 
     Returns:
         The file. Raises InputError for unusable input, and a model that lacks a path.

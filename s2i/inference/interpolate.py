@@ -39,7 +39,7 @@ def interpolate(
     """Generate `frames` images from one recording to another, both included, all from one noise.
 
     Args:
-        truncation: factor of the noise; guidance: of a learnt prior, 0: the model's own.
+        truncation: as of `PageSettings`; guidance: of a learnt prior, 0: the model's own.
         scale: each image is so many times as large, smoothed (bicubic).
         output: .png for a strip, which tells what made it (`image_facts`), .gif for an animation there and
             back.

@@ -27,7 +27,7 @@ class PageSettings:
 
     Attributes:
         count: images, of the seeds `seed` to `seed + count - 1`.
-        truncation: factor of the noise.
+        truncation: factor of the noise, times the model's own.
         guidance: of a learnt prior, towards the caption; 0: the model's own.
         candidates: images of a seed, of which the best is shown.
         bf16: the generator computes in bfloat16.

@@ -49,7 +49,8 @@ class Generator(Protocol):
     One may learn the distribution of the latents that it decodes, as
     `s2i.models.generator.StackedGenerator` does: it then has a `prior`, as
     `s2i.models.flow_prior.FlowPrior` is one, a method `decode` that takes latents where `forward` takes
-    noise, and `guided(guidance)`, itself with another guidance.
+    noise, and `guided(guidance)`, itself with another guidance. Training calls the prior with a third
+    argument, in how many steps, and with `guided`.
 
     Images from noise times a factor below 1 are more usual (truncation). Where that isn't so, the class says
     `can_be_truncated = False`, and such a factor is refused.

@@ -17,10 +17,11 @@ STEPS = 4  # in which a training step integrates the flow: near enough for an ad
 def sample_latents(generator: Generator, noise: Tensor, sentence: Tensor, guided: bool) -> Tensor:
     """Latents (B, Z) of noise (B, Z) and sentences (B, D), without history.
 
-    `guided`: as generation samples them (`gan.guided`); else as those of real images are distributed.
+    `guided`: as generation samples them (`gan.guided`), but in fewer steps; else as those of real images are
+    distributed.
     """
     prior = getattr(generator, "prior", None)
-    return noise if prior is None else prior(noise, sentence, STEPS, guided)
+    return noise if prior is None else prior(noise, sentence, STEPS, guided=guided)
 
 
 def refuse_prior(config: Config) -> None:

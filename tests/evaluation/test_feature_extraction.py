@@ -51,6 +51,17 @@ def test_truncation_is_noted_beside_a_number_and_scales_the_noise_of_all_who_gen
     assert not any(values.any() for values in path.sample_noise(["a"], 0))
 
 
+def test_numbers_belong_to_the_guidance_and_truncation_of_a_learnt_prior(world, tmp_path):
+    path = load(world["text"], "cpu").path("text")
+    identities = []
+    for truncation in (1.0, 0.9):
+        generator = replace(path.config.generator, prior="flow", truncation=truncation)
+        other = replace(path, config=replace(path.config, generator=generator))
+        identities.append(FeatureBank(other, replace(path.config.evaluation, cache=str(tmp_path))).identity())
+    assert identities[0] != identities[1]
+    assert "prior" not in bank_of(world, tmp_path).identity()
+
+
 class Counter:
     """Counts the images that a path's generator generates."""
 

@@ -87,7 +87,13 @@ def test_the_python_of_the_page_runs(exported, tmp_path, monkeypatch):
 def test_a_learnt_prior_is_part_of_the_file(model):
     path = load(model).path("speech")
     config = replace(
-        path.config.generator, prior="flow", prior_dim=8, prior_layers=1, prior_steps=2, guidance=2.0
+        path.config.generator,
+        prior="flow",
+        prior_dim=8,
+        prior_layers=1,
+        prior_steps=2,
+        guidance=2.0,
+        truncation=0.5,
     )
     generator = build_generator(replace(path.config, generator=config)).eval().requires_grad_(False)
     torch.nn.init.normal_(generator.prior.velocity.weight)  # zeros before it learns

@@ -47,7 +47,7 @@ def inputs(generator: StackedGenerator, count: int = 2) -> tuple:
         {"attention": True, "tile": False, "dense": False},  # AttnGAN's
         {"attention": True, "conditional_batch_norm": True},
         {"upsample": "bilinear", "activation": "relu", "image_skips": True},
-        {"prior": "flow", "prior_dim": 8, "prior_layers": 1, "guidance": 2.0},
+        {"prior": "flow", "prior_dim": 8, "prior_layers": 1, "guidance": 2.0, "truncation": 0.5},
     ],
 )
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

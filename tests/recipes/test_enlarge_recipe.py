@@ -113,9 +113,9 @@ def test_steps_of_the_caller_are_those_of_run_sh():
 
 
 def test_settings_of_the_caller_come_before_the_scripts_own():
-    words = ("--", "generator.guidance=2.5", "gan.generator_start=0.5", "gan.generator.lr=1e-4")
-    runs = trainings(planned("enlarge.sh", *words))
+    words = ("generator.guidance=2.5", "gan.generator_start=0.5", "gan.generator.lr=1e-4", "gan.guided=0")
+    runs = trainings(planned("enlarge.sh", "--", *words))
     for end in ENDS[2:]:
         config = runs[f"enlarged-text-gan{end}"]
         assert (config.generator.guidance, config.gan.generator_start) == (2.5, 0.5)
-        assert config.gan.generator.lr == 1e-4
+        assert config.gan.generator.lr == 1e-4 and not config.gan.guided

@@ -59,6 +59,23 @@ def test_the_interpolation_loss_by_hand():
     assert generator.gain.grad.abs() > 0
 
 
+class GuidedGenerator(CopyingGenerator):
+    """Its latents say whether they were guided."""
+
+    def prior(self, noise: Tensor, sentence: Tensor, steps: int, guided: bool) -> Tensor:
+        return torch.full_like(noise, float(guided))
+
+    def decode(self, encoding: CaptionEncoding, latent: Tensor, stages: int | None) -> GeneratorOutput:
+        return self(encoding, latent, stages)
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_images_of_interpolated_captions_are_guided_where_it_is_asked_for(guided):
+    encoding = CaptionEncoding(torch.zeros(2, 3), torch.zeros(2, 3, 1), torch.ones(2, 1, dtype=torch.bool))
+    loss = interpolation_loss(GuidedGenerator(), [SumDiscriminator()], encoding, 1, "bce", guided, list)
+    assert loss.item() == pytest.approx(log1p(exp(-3.0 * guided)), rel=1e-6)
+
+
 def test_feature_matching_compares_the_batchs_means():
     generated = torch.tensor([[1.0, 2.0], [3.0, 4.0]])[..., None, None].requires_grad_()
     real = torch.tensor([[0.0, 0.0], [2.0, 10.0]])[..., None, None]
