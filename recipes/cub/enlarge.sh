@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # Twice the size: the generators that run.sh has trained go on with one stage more, then with a matching loss beside,
-# then before a network of features that sees their images enlarged, then beside discriminators of the images themselves,
-# and last on latents that are sampled as generation samples them.
+# then before a network of features that sees their images enlarged, and last beside discriminators of the images themselves.
 # `enlarge.sh --help` has the options, `--list` the recipe stages; a killed call continues where it stopped.
 set -euo pipefail
-last_stage=9
+last_stage=8
 default_preset=small
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
@@ -20,7 +19,6 @@ runs="$folder/exp/$exp"
 # for 1,600 steps; its network of features sees images of 128 px. A dry run before the environment is made can't.
 stages="generator.stages+1" gan_steps="gan.steps/4" input_size="image_encoder.input_size/2" matching_steps="matching.steps*5/8"
 feature_size="gan.feature_input_size*3/2" sharpening_steps="gan.steps*5/12" refining_steps="gan.steps*11/30"
-guiding_steps="gan.steps*3/20"
 if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
     configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
     numbers="$("$python" -c 'import sys, yaml
@@ -29,10 +27,8 @@ generator, side, steps = config["generator"], config["data"]["packed_size"], con
 enlarged = generator["base_size"] * 2 ** generator["stages"]
 print(config["discriminator"]["kind"] if enlarged <= side else f"packed_size={side}", generator["stages"] + 1,
       -(-steps // 4), config["image_encoder"]["input_size"] // 2, config["matching"]["steps"] * 5 // 8,
-      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2,
-      -(-steps * 5 // 12), -(-steps * 11 // 30), -(-steps * 3 // 20))' "$configuration")"
-    read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps refining_steps guiding_steps \
-        <<<"$numbers"
+      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2, -(-steps * 5 // 12), -(-steps * 11 // 30))' "$configuration")"
+    read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps refining_steps <<<"$numbers"
     if [ "$kind" != projected ]; then
         usage_error "expected a preset with discriminator.kind=projected and images packed at twice the size that it" \
             "generates, such as small, found '$preset' with $kind: take another"
@@ -65,23 +61,12 @@ sharpen() {
     go_on "$1" "$runs-$1-gan-matched" "$runs-$1-gan-sharpened" gan.generator_start=0.08 generator.guidance=2
 }
 
-# before_plain_discriminators MODALITY RUN FURTHER_RUN STEPS SETTING...
-before_plain_discriminators() {
-    local derived=(gan.steps="$4" gan.feature_input_size="$feature_size")
-    go_on "$1" "$2" "$3" discriminator.plain_stages="$stages" gan.adversarial_ratio=1.5 gan.matching_weight=0.25 \
-        gan.matching_model="$runs-$1-encoder" "${@:5}"
-}
-
 # refine MODALITY: all discriminators start anew, for which the generator waits
 refine() {
-    before_plain_discriminators "$1" "$runs-$1-gan-sharpened" "$runs-$1-gan-refined" "$refining_steps" \
-        gan.generator_start=0.05 generator.guidance=2
-}
-
-# guide MODALITY: the generator waits for optimisers that start anew
-guide() {
-    before_plain_discriminators "$1" "$runs-$1-gan-refined" "$runs-$1-gan" "$guiding_steps" \
-        gan.generator_start=0.02 gan.guided=true generator.guidance=3 generator.truncation=0.9
+    local derived=(gan.steps="$refining_steps" gan.feature_input_size="$feature_size")
+    go_on "$1" "$runs-$1-gan-sharpened" "$runs-$1-gan" gan.generator_start=0.05 generator.guidance=2 \
+        discriminator.plain_stages="$stages" gan.adversarial_ratio=1.5 gan.matching_weight=0.25 \
+        gan.matching_model="$runs-$1-encoder"
 }
 
 if stage 1 enlarge "train both generators further, with a stage for twice the size"; then
@@ -113,10 +98,6 @@ if stage 5 refine "train both generators further, beside discriminators of the i
     together refine speech and refine text
 fi
 
-if stage 6 guide "train both generators further, on latents as generation samples them"; then
-    together guide speech and guide text
-fi
-
-evaluate_compare_export 7
+evaluate_compare_export 6
 
 finish
