@@ -57,7 +57,7 @@ class GenerationPath:
     folder: Path | None = None  # of the run or the exported model; None: never read from one
     domain: Domain | None = None  # of the training recordings' embeddings; None: unknown
     training_images: Neighbours | None = None  # by pretrained features; None: unknown, or no such encoder
-    truncation: float = 1.0  # of the noise, times the model's own; below 1 images are more usual, and alike
+    truncation: float = 1.0  # of the noise, times the model's own; below 1 images are more usual, more alike
     guidance: float = 0.0  # of the generator's prior, towards the caption; 0: the model's own
     candidates: int = 1  # images of a caption, of which the best is kept
     bf16: bool = False  # the generator computes in bfloat16

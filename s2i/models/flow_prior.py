@@ -82,10 +82,8 @@ class FlowPrior(nn.Module):
             (B, Z) float32.
         """
         with in_float32(noise):
-            caption, latent, steps = self._caption(sentence), noise.float(), steps or self.steps
-            guidance = self.guidance if guided else 1.0
-            if guided:
-                latent = self.truncation * latent
+            guidance, truncation = (self.guidance, self.truncation) if guided else (1.0, 1.0)
+            caption, latent, steps = self._caption(sentence), truncation * noise.float(), steps or self.steps
             for step in range(steps):
                 halfway = latent + self._guided(latent, step / steps, caption, guidance) / (2 * steps)
                 latent = latent + self._guided(halfway, (step + 0.5) / steps, caption, guidance) / steps

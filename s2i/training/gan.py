@@ -252,10 +252,12 @@ def _check_prior(config: Config, has_prior: bool, has_posterior: bool) -> None:
             "expected generator.prior=flow for gan.posterior=features, whose latents nothing else holds to"
             f" noise, found {config.generator.prior}: change either"
         )
-    if config.gan.guided and not has_prior:
-        raise InputError(
-            f"expected generator.prior=flow for gan.guided, found {config.generator.prior}: change either"
-        )
+    without_use = {"gan.guided": config.gan.guided, "generator.truncation": config.generator.truncation != 1}
+    for key, is_set in without_use.items():
+        if is_set and not has_prior:
+            raise InputError(
+                f"expected generator.prior=flow for {key}, found {config.generator.prior}: change either"
+            )
     if has_prior and not has_posterior:
         raise InputError(
             "expected gan.reconstruction_weight or gan.perceptual_weight above 0 for a learnt prior, found 0"

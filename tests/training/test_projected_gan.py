@@ -482,11 +482,16 @@ def test_a_posterior_on_features_needs_a_learnt_prior(trained_encoders, tmp_path
         gan.train_gan(replace(config, generator=normal))
 
 
-def test_nothing_is_guided_without_a_learnt_prior(trained_encoders, tmp_path):
-    config = make_config(trained_encoders, tmp_path / "run", steps=1, guided=True)
-    normal = replace(config.generator, prior="normal")
+@pytest.mark.parametrize(
+    ("guided", "truncation", "key"), [(True, 1.0, "gan.guided"), (False, 0.9, "generator.truncation")]
+)
+def test_nothing_is_guided_or_truncated_without_a_learnt_prior(
+    trained_encoders, tmp_path, guided, truncation, key
+):
+    config = make_config(trained_encoders, tmp_path / "run", steps=1, guided=guided)
+    normal = replace(config.generator, prior="normal", truncation=truncation)
     config = replace(config, generator=normal, gan=replace(config.gan, posterior="pixels"))
-    with pytest.raises(InputError, match="expected generator.prior=flow for gan.guided, found normal"):
+    with pytest.raises(InputError, match=f"expected generator.prior=flow for {key}, found normal"):
         gan.train_gan(config)
 
 
