@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
 from s2i.config_data import AudioConfig
 from s2i.data.audio import log_mel
+from s2i.data.sound_files import wav_bytes
 
 COLUMNS = 300  # of the waveform: one a few pixels, on a phone and on a desktop
 # RGB of the log-mel from quiet to loud: dark blue, violet, orange, pale yellow.
@@ -45,10 +44,7 @@ class Timeline:
 
     def wav(self, exact: bool = False) -> bytes:
         """A WAV file of 16 bits, or, twice as large, of the model's float32 samples."""
-        stream = io.BytesIO()
-        subtype = "FLOAT" if exact else "PCM_16"
-        soundfile.write(stream, self.samples, self.rate, format="WAV", subtype=subtype)
-        return stream.getvalue()
+        return wav_bytes(self.samples, self.rate, exact)
 
 
 def trace(waveform: Tensor, config: AudioConfig, start: int = 0, stop: int | None = None) -> Timeline:

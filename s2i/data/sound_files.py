@@ -73,6 +73,23 @@ def read_recording(path: str | Path, longest: float) -> tuple[np.ndarray, int]:
     return np.concatenate(blocks), rate
 
 
+def wav_bytes(samples: np.ndarray, rate: int, exact: bool = False) -> bytes:
+    """A WAV file of 16 bits or, `exact`, of float32: of the same samples always the same bytes.
+
+    Args:
+        samples: (N,) in [-1, 1], float32 where `exact`.
+        rate: Hz.
+    """
+    stream = BytesIO()
+    if exact:
+        from scipy.io import wavfile  # takes .5 s to import
+
+        wavfile.write(stream, rate, samples)  # libsndfile would note the time of day
+    else:
+        soundfile.write(stream, samples, rate, format="WAV", subtype="PCM_16")
+    return stream.getvalue()
+
+
 def _check_header(sound: soundfile.SoundFile, knows_length: bool, path: str | Path, longest: float) -> None:
     check_rate(sound.samplerate, str(path))
     if sound.channels > MOST_CHANNELS:

@@ -3,15 +3,13 @@ image generated from the speech of an image."""
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-import soundfile
 from PIL import Image
 
 from s2i.data.audio import Recording
 from s2i.data.images import save_png, to_uint8
+from s2i.data.sound_files import wav_bytes
 from s2i.errors import InputError
 from s2i.files.atomic import write_atomically
 from s2i.files.output_folder import check_output_file, say_replaced
@@ -70,13 +68,6 @@ def generate_speech(
     with write_atomically(output, "wb") as stream:
         stream.write(content)
     return output
-
-
-def wav_bytes(samples: np.ndarray, rate: int) -> bytes:
-    """A WAV file of 16 bits. `samples`: (N,) in [-1, 1]; `rate`: Hz."""
-    content = BytesIO()
-    soundfile.write(content, samples, rate, format="WAV", subtype="PCM_16")
-    return content.getvalue()
 
 
 def _image_again(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +14,7 @@ from s2i.data.crops import centre_crops, read_images
 from s2i.data.images import save_png, to_uint8
 from s2i.data.manifest import Caption
 from s2i.data.pack import Pack
+from s2i.data.sound_files import wav_bytes
 from s2i.evaluation.feature_bank import FeatureBank
 from s2i.evaluation.mentions import known_attributes, mentioned_values
 from s2i.files.atomic import write_atomically
@@ -91,10 +90,8 @@ def write_gallery(banks: dict[str, FeatureBank], folder: Path) -> tuple[list[Gal
         audio, real = f"audio/{number:02d}.wav" if caption.audio else "", f"images/{number:02d}-real.png"
         if audio:
             heard = hear(Path(config.data.root) / caption.audio, config.audio)  # as the encoder
-            encoded = BytesIO()  # libsndfile prints a traceback where a stream refuses
-            soundfile.write(encoded, heard.spoken.numpy(), heard.rate, "PCM_16", format="WAV")
             with write_atomically(folder / audio, "wb") as stream:
-                stream.write(encoded.getbuffer())
+                stream.write(wav_bytes(heard.spoken.numpy(), heard.rate))
         words.append(word_segments(heard) if audio and "speech" in banks else [])
         save_png(Image.fromarray(reals[number]), folder / real)
         is_unseen = unseen is not None and bool(unseen[index])

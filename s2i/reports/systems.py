@@ -27,6 +27,7 @@ from s2i.config_files import config_to_dict, load_run_config
 from s2i.data.crops import centre_crops, read_images
 from s2i.data.griffin_lim import to_waveform
 from s2i.data.images import png_bytes, to_uint8
+from s2i.data.sound_files import wav_bytes
 from s2i.errors import InputError
 from s2i.evaluation.captions import caption_key
 from s2i.evaluation.feature_bank import FeatureBank
@@ -38,7 +39,6 @@ from s2i.evaluation.protocols.speech import SPEECH_PROTOCOLS
 from s2i.evaluation.score import Score
 from s2i.files.atomic import read_json
 from s2i.files.output_folder import OutputFolder
-from s2i.inference.generate_speech import wav_bytes
 from s2i.inference.model import Model, load
 from s2i.metrics.statistics import FORM
 from s2i.models.feature_decoder import FeatureDecoder
