@@ -252,7 +252,11 @@ def _check_prior(config: Config, has_prior: bool, has_posterior: bool) -> None:
             "expected generator.prior=flow for gan.posterior=features, whose latents nothing else holds to"
             f" noise, found {config.generator.prior}: change either"
         )
-    without_use = {"gan.guided": config.gan.guided, "generator.truncation": config.generator.truncation != 1}
+    without_use = {
+        "gan.guided": config.gan.guided,
+        "generator.guidance": config.generator.guidance != 1,
+        "generator.truncation": config.generator.truncation != 1,
+    }
     for key, is_set in without_use.items():
         if is_set and not has_prior:
             raise InputError(

@@ -483,13 +483,18 @@ def test_a_posterior_on_features_needs_a_learnt_prior(trained_encoders, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("guided", "truncation", "key"), [(True, 1.0, "gan.guided"), (False, 0.9, "generator.truncation")]
+    ("guided", "guidance", "truncation", "key"),
+    [
+        (True, 1.0, 1.0, "gan.guided"),
+        (False, 2.0, 1.0, "generator.guidance"),
+        (False, 1.0, 0.9, "generator.truncation"),
+    ],
 )
 def test_nothing_is_guided_or_truncated_without_a_learnt_prior(
-    trained_encoders, tmp_path, guided, truncation, key
+    trained_encoders, tmp_path, guided, guidance, truncation, key
 ):
     config = make_config(trained_encoders, tmp_path / "run", steps=1, guided=guided)
-    normal = replace(config.generator, prior="normal", truncation=truncation)
+    normal = replace(config.generator, prior="normal", guidance=guidance, truncation=truncation)
     config = replace(config, generator=normal, gan=replace(config.gan, posterior="pixels"))
     with pytest.raises(InputError, match=f"expected generator.prior=flow for {key}, found normal"):
         gan.train_gan(config)
