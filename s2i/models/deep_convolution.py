@@ -1,4 +1,4 @@
-"""Convolutions with many weights and few places, as the last halvings of discriminators have them.
+"""Convolutions with many weights and few places: the last halvings of discriminators, and their logits.
 
 A library of small kernels lays out weights and gradients anew for each, which then takes longer than all
 products. On a CPU such a convolution is one product of matrices here, with the weights as they lie.
@@ -41,14 +41,17 @@ def convolve(
         (side + 2 * padding - kernel) // stride + 1
         for side, kernel in zip(hidden.shape[2:], weight.shape[2:], strict=True)
     )
+    is_whole = hidden.shape[2:] == weight.shape[2:] and padding == 0  # a logit of a map
     few = len(hidden) * height * width <= MOST_PLACES and weight.numel() >= LEAST_WEIGHTS
-    if not few or hidden.device.type != "cpu":
+    if not (is_whole or few) or hidden.device.type != "cpu":
         return F.conv2d(hidden, weight, bias, stride, padding)
-    patches = F.unfold(hidden, weight.shape[2:], padding=padding, stride=stride).transpose(1, 2)
     form = torch.contiguous_format
+    patches = hidden.unsqueeze(1)  # (B, H' * W', C, h, w)
+    if not is_whole:
+        patches = F.unfold(hidden, weight.shape[2:], padding=padding, stride=stride).transpose(1, 2)
+        patches = patches.unflatten(2, weight.shape[1:])
     if weight.stride(1) == 1 < weight.shape[2]:  # channels last: the product with the channels innermost
-        form, weight = torch.channels_last, weight.permute(0, 2, 3, 1)
-        patches = patches.unflatten(2, (hidden.shape[1], -1)).transpose(2, 3).flatten(2)
-    outputs = linear(patches.flatten(0, 1), weight.flatten(1), bias)
+        form, weight, patches = torch.channels_last, weight.permute(0, 2, 3, 1), patches.movedim(2, 4)
+    outputs = linear(patches.flatten(2).flatten(0, 1), weight.flatten(1), bias)
     outputs = outputs.view(len(hidden), height, width, -1).permute(0, 3, 1, 2)
     return outputs.contiguous(memory_format=form)

@@ -48,8 +48,8 @@ class Discriminator(nn.Module):
             before //= 2
         self.backbone = nn.Sequential(*layers)
         self.joint = nn.Sequential(*_layer(before + condition, before, 3, 1, config.norm))
-        self.conditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
-        self.unconditional = _normed(nn.Conv2d(before, 1, 4), config.norm)
+        self.conditional = _normed(DeepConvolution(before, 1, 4), config.norm)
+        self.unconditional = _normed(DeepConvolution(before, 1, 4), config.norm)
         self.contrast = self.contrast_condition = None
         if contrastive:
             self.contrast = nn.Linear(before * 16, condition)
@@ -138,7 +138,7 @@ def convolve_constant(values: Tensor, weight: Tensor, size: tuple[int, int]) -> 
     """A 3x3 convolution, padding 1, of a map that holds the same numbers at every place.
 
     What the published networks do with a condition tiled over the map, without the map: each place sees the
-    sum of the taps that lie inside, so it takes H * W products of the condition in place of 9 * H * W.
+    sum of the taps that lie inside, so it takes 9 products of the condition in place of 9 * H * W.
 
     Args:
         values: (B, C); weight: (K, C, 3, 3); size: H and W of the map.
@@ -146,10 +146,11 @@ def convolve_constant(values: Tensor, weight: Tensor, size: tuple[int, int]) -> 
     Returns:
         (B, K, H, W).
     """
+    of_taps = F.linear(values, weight.permute(2, 3, 0, 1).flatten(0, 2)).unflatten(1, (9, len(weight)))
     inside = [[[0 <= place + tap - 1 < side for tap in range(3)] for place in range(side)] for side in size]
-    rows, columns = (torch.tensor(taps, dtype=weight.dtype, device=weight.device) for taps in inside)
-    sums = torch.einsum("ha,wb,kcab->ckhw", rows, columns, weight)
-    return (values @ sums.flatten(1)).unflatten(1, (weight.shape[0], *size))
+    rows, columns = (of_taps.new_tensor(taps) for taps in inside)
+    places = torch.einsum("ha,wb->hwab", rows, columns).view(-1, 9)  # which taps each one sees
+    return (places @ of_taps).unflatten(1, size).permute(0, 3, 1, 2)
 
 
 def image_pyramid(images: Tensor, image_sizes: list[int]) -> list[Tensor]:

@@ -15,7 +15,7 @@ from s2i.config_data import AudioConfig
 from s2i.config_networks import SpeechEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mean
 from s2i.models.log_mel_generator import laid_out
-from s2i.models.speech_encoder import MaskedBatchNorm1d
+from s2i.models.masked_batch_norm import MaskedBatchNorm1d
 from s2i.models.widths import check_widths
 
 SLOPE = 0.2

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from s2i.config_networks import DiscriminatorConfig
+from s2i.models.deep_convolution import DeepConvolution
 from s2i.models.initial_weights import initialise_normally
 from s2i.models.log_mel_generator import HALVINGS
 from s2i.models.widths import check_widths
@@ -55,7 +56,7 @@ class PairDiscriminator(nn.Module):
         self.joint = nn.Sequential(
             nn.Conv2d(last + project_dim, last, 1), nn.BatchNorm2d(last), nn.LeakyReLU(SLOPE)
         )
-        self.logit = nn.Conv2d(last, 1, 4)
+        self.logit = DeepConvolution(last, 1, 4)
 
     def initialise(self) -> None:
         """Normal weights of deviation .02 (DCGAN)."""

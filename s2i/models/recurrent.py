@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from s2i.models.caption_encoding import length_mask, masked_mean
 
@@ -39,22 +42,36 @@ class Bidirectional(nn.Module):
         """
         mask = length_mask(lengths, inputs.shape[1])
         steps = torch.arange(inputs.shape[1], device=inputs.device)
-        mirrored = torch.where(mask, lengths.unsqueeze(1) - 1 - steps, steps)  # its own inverse
+        mirrored = torch.where(mask, lengths.unsqueeze(1) - 1 - steps, steps)
         states = inputs
         for number, (onward, backward) in enumerate(zip(self.onward, self.back, strict=True)):
             states = self.dropout(states) if number else states
             ahead, _ = onward(states)
-            behind, _ = backward(_pick(states, mirrored))
-            states = torch.cat((ahead, _pick(behind, mirrored)), 2)
+            behind, _ = backward(_Mirrored.apply(states, mirrored))
+            states = torch.cat((ahead, _Mirrored.apply(behind, mirrored)), 2)
         half = states.shape[2] // 2
         last = (lengths - 1).view(-1, 1, 1).expand(-1, 1, half)
         final = torch.cat((states[:, :, :half].gather(1, last).squeeze(1), states[:, 0, half:]), 1)
         return states * mask.unsqueeze(2), final, mask
 
 
-def _pick(sequence: Tensor, steps: Tensor) -> Tensor:
-    """Steps of each sequence in another order: (B, T, C), (B, T) -> (B, T, C)."""
-    return sequence.gather(1, steps.unsqueeze(2).expand_as(sequence))
+class _Mirrored(Function):
+    """Steps of each sequence in an order that is its own inverse, and so its gradient's: (B, T, C), (B, T) ->
+    (B, T, C)."""
+
+    @staticmethod
+    def forward(context: Any, sequence: Tensor, steps: Tensor) -> Tensor:
+        context.save_for_backward(steps)
+        return _mirror(sequence, steps)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _mirror(gradient, *context.saved_tensors), None
+
+
+def _mirror(sequence: Tensor, steps: Tensor) -> Tensor:
+    first = sequence.shape[1] * torch.arange(len(sequence), device=sequence.device).unsqueeze(1)
+    return sequence.flatten(0, 1).index_select(0, (first + steps).flatten()).view_as(sequence)
 
 
 class AttentionPooling(nn.Module):

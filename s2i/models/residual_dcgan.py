@@ -137,7 +137,7 @@ class MatchingAwareDiscriminator(nn.Module):
         self.joint = nn.Sequential(
             nn.Conv2d(before + project_dim, before, 1), nn.BatchNorm2d(before), nn.LeakyReLU(SLOPE)
         )
-        self.conditional = nn.Conv2d(before, 1, 4)
+        self.conditional = DeepConvolution(before, 1, 4)
 
     def initialise(self) -> None:
         """Normal weights of deviation .02 (DCGAN)."""

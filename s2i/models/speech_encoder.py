@@ -12,34 +12,8 @@ from s2i.config_data import AudioConfig
 from s2i.config_networks import SpeechEncoderConfig
 from s2i.errors import InputError
 from s2i.models.caption_encoding import CaptionEncoding, length_mask
+from s2i.models.masked_batch_norm import MaskedBatchNorm1d
 from s2i.models.recurrent import Bidirectional, Pooling
-
-
-class MaskedBatchNorm1d(nn.BatchNorm1d):
-    """Batch norm over (B, C, T) whose statistics leave padding out; state keys as nn.BatchNorm1d.
-
-    Statistics are float32 whatever the inputs are: bfloat16 can't even count the frames of a batch.
-    """
-
-    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, T), (B, T) -> (B, C, T), zero over padding."""
-        if not self.training:
-            return super().forward(inputs) * mask.unsqueeze(1)
-        values, weights = inputs.float(), mask.unsqueeze(1).float()
-        count = self.joined(weights.sum())
-        mean = self.joined((values * weights).sum((0, 2))) / count
-        centred = (values - mean[:, None]) * weights
-        variance = self.joined(centred.square().sum((0, 2))) / count
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale[:, None] + self.bias[:, None] * weights).to(inputs.dtype)
-
-    def joined(self, sums: Tensor) -> Tensor:
-        """Sums over this batch -> over all that it is part of; to be overridden where it is a part."""
-        return sums
 
 
 class SpeechEncoder(nn.Module):
@@ -138,24 +112,24 @@ class SpeechEncoder(nn.Module):
                 # Zeros around: what padding is after the norm, so that a caption is the same in any batch.
                 hidden, lengths = F.max_pool1d(F.pad(hidden, (1, 1)), 3, 2), self._pooled(number, lengths)
                 hidden = hidden * length_mask(lengths, hidden.shape[2]).unsqueeze(1)
-        hidden, lengths = average_steps(hidden, lengths, self.config.pool)
-        states, final, mask = self.recurrent(hidden.transpose(1, 2), lengths)  # bidirectional GRU
+        hidden, lengths = average_steps(hidden.transpose(1, 2), lengths, self.config.pool)
+        states, final, mask = self.recurrent(hidden, lengths)  # bidirectional GRU
         sentence = self.pooling(states, final, mask)
-        sequence, lengths = average_steps(states.transpose(1, 2), lengths, self.config.segment)
-        return CaptionEncoding(sentence, sequence, length_mask(lengths, sequence.shape[2]))
+        segments, lengths = average_steps(states, lengths, self.config.segment)
+        return CaptionEncoding(sentence, segments.transpose(1, 2), length_mask(lengths, segments.shape[1]))
 
 
 def average_steps(sequence: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Average each `count` neighbouring valid steps, a last shorter group too: (B, C, T) -> (B, C, T')."""
+    """Average each `count` neighbouring valid steps, a last shorter group too: (B, T, C) -> (B, T', C)."""
     if count == 1:
         return sequence, lengths
-    mask = length_mask(lengths, sequence.shape[2]).unsqueeze(1).to(sequence.dtype)
+    mask = length_mask(lengths, sequence.shape[1]).unsqueeze(2).to(sequence.dtype)
 
     def grouped(steps: Tensor) -> Tensor:
         # As many zeros behind as any length needs, and the rest of them cut off: an exporter takes a number
         # of zeros that depends on the length for a constant.
-        return F.pad(steps, (0, count - 1)).narrow(2, 0, whole * count).unflatten(2, (-1, count))
+        return F.pad(steps, (0, 0, 0, count - 1)).narrow(1, 0, whole * count).unflatten(1, (-1, count))
 
-    whole = (sequence.shape[2] + count - 1) // count
-    total, number = grouped(sequence * mask).sum(3), grouped(mask).sum(3)
+    whole = (sequence.shape[1] + count - 1) // count
+    total, number = grouped(sequence * mask).sum(2), grouped(mask).sum(2)
     return total / number.clamp(min=1), (lengths + count - 1) // count

@@ -20,9 +20,9 @@ from s2i.config_networks import GeneratorConfig, SpeechEncoderConfig
 from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mean
 from s2i.models.generator import GeneratorOutput
 from s2i.models.initial_weights import initialise_normally
+from s2i.models.masked_batch_norm import MaskedBatchNorm1d
 from s2i.models.noise import batch_noise, caption_noise
 from s2i.models.spectral import SpectralConvTranspose2d
-from s2i.models.speech_encoder import MaskedBatchNorm1d
 from s2i.models.widths import check_widths
 
 KERNEL, STRIDE = 15, 4  # samples, or steps, of each convolution

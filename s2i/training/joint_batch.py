@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.models.caption_encoding import CaptionEncoding
-from s2i.models.speech_encoder import MaskedBatchNorm1d
+from s2i.models.masked_batch_norm import MaskedBatchNorm1d
 
 
 @dataclass(frozen=True)

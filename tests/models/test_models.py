@@ -32,9 +32,10 @@ from s2i.models.caption_encoding import CaptionEncoding, length_mask, masked_mea
 from s2i.models.discriminator import Discriminator, image_pyramid
 from s2i.models.generator import StackedGenerator, stage_widths
 from s2i.models.image_encoder import ImageEncoder
+from s2i.models.masked_batch_norm import MaskedBatchNorm1d
 from s2i.models.recurrent import Bidirectional, Pooling
 from s2i.models.relation import RelationSupervisor
-from s2i.models.speech_encoder import MaskedBatchNorm1d, SpeechEncoder, average_steps
+from s2i.models.speech_encoder import SpeechEncoder, average_steps
 from s2i.models.text_encoder import TextEncoder
 
 MELS = AudioConfig().mel_bins
@@ -177,9 +178,15 @@ def test_statistics_of_batch_norm_in_training_leave_padding_out():
     for norm in (masked, plain):
         nn.init.uniform_(norm.weight), nn.init.uniform_(norm.bias)
     plain.load_state_dict(masked.state_dict())  # the same keys
-    normalised = masked(batch.transpose(1, 2), mask).transpose(1, 2)
-    torch.testing.assert_close(normalised[mask], plain(torch.cat(sequences)), atol=1e-5, rtol=0)
+    batch, valid = batch.requires_grad_(), torch.cat(sequences).requires_grad_()
+    normalised, expected = masked(batch.transpose(1, 2), mask).transpose(1, 2), plain(valid)
+    torch.testing.assert_close(normalised[mask], expected, atol=1e-5, rtol=0)
     assert not normalised[~mask].any()
+    above = torch.randn_like(normalised)
+    of_batch, *of_masked = torch.autograd.grad(normalised, (batch, *masked.parameters()), above)
+    of_valid, *of_plain = torch.autograd.grad(expected, (valid, *plain.parameters()), above[mask])
+    torch.testing.assert_close((of_batch[mask], *of_masked), (of_valid, *of_plain), atol=1e-5, rtol=1e-4)
+    assert not of_batch[~mask].any()
     assert not masked.eval()(batch.transpose(1, 2), mask).transpose(1, 2)[~mask].any()
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(masked.state_dict()[name], value, atol=1e-5, rtol=1e-5)
@@ -288,9 +295,9 @@ def test_a_speech_encoder_runs_and_learns_in_bf16():
 
 
 def test_neighbouring_steps_are_averaged_over_valid_ones_alone():
-    sequence = torch.tensor([[[1.0, 3.0, 5.0, 7.0, 9.0]], [[2.0, 4.0, 6.0, 100.0, 100.0]]])
+    sequence = torch.tensor([[1.0, 3.0, 5.0, 7.0, 9.0], [2.0, 4.0, 6.0, 100.0, 100.0]]).unsqueeze(2)
     averages, lengths = average_steps(sequence, torch.tensor([5, 3]), 2)
-    assert averages.tolist() == [[[2.0, 6.0, 9.0]], [[3.0, 6.0, 0.0]]]
+    assert averages.squeeze(2).tolist() == [[2.0, 6.0, 9.0], [3.0, 6.0, 0.0]]
     assert lengths.tolist() == [3, 2]
 
 

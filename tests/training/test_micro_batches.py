@@ -14,7 +14,7 @@ from s2i import losses, region_comparison
 from s2i.config import Config
 from s2i.config_files import override
 from s2i.errors import InputError
-from s2i.models.speech_encoder import MaskedBatchNorm1d
+from s2i.models.masked_batch_norm import MaskedBatchNorm1d
 from s2i.runs.checkpoint import load_last
 from s2i.training.encoder import EncoderNetworks, train_encoder
 from s2i.training.encoder_memory import EncoderStep, count_encoder_peak
