@@ -28,8 +28,20 @@ class Norm(nn.Module):
         hidden = with_aligned_gradient(self.norm(hidden))
         if self.modulation is None:
             return hidden
-        scale, shift = self.modulation(condition).to(hidden.dtype)[..., None, None].chunk(2, 1)
+        return modulate(hidden, *self.modulation(condition).to(hidden.dtype).chunk(2, 1))
+
+
+def modulate(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """(B, C, H, W), (B, C) each -> hidden * (1 + scale) + shift."""
+    is_slow = (hidden.device.type, hidden.dtype) == ("cpu", torch.bfloat16)
+    if not is_slow or memory_format_of(hidden) != torch.channels_last:
+        scale, shift = scale[..., None, None], shift[..., None, None]
         return torch.addcmul(hidden + shift, hidden, scale)
+    # torch would take the channels, which lie innermost and are few, one by one. Rows of places are long.
+    width = hidden.shape[3]
+    scale, shift = (each.repeat(1, width).unsqueeze(1) for each in (scale, shift))
+    rows = hidden.permute(0, 2, 3, 1).flatten(2)
+    return torch.addcmul(rows + shift, rows, scale).unflatten(2, (width, -1)).permute(0, 3, 1, 2)
 
 
 class Gate(nn.Module):

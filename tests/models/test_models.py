@@ -20,7 +20,7 @@ from s2i.config_networks import (
     TextEncoderConfig,
 )
 from s2i.errors import InputError
-from s2i.models.blocks import ConditioningAugmentation, Norm, SegmentAttention
+from s2i.models.blocks import ConditioningAugmentation, Norm, SegmentAttention, modulate
 from s2i.models.build import (
     build_caption_encoder,
     build_discriminators,
@@ -601,6 +601,22 @@ def test_modulation_begins_as_a_plain_norm_and_then_follows_the_condition():
     torch.testing.assert_close(plain(hidden, condition), modulated(hidden, condition))
     modulated.modulation.bias.data = torch.tensor([1.0] * 4 + [2.0] * 4)  # twice, and two more
     torch.testing.assert_close(2 * plain(hidden, condition) + 2, modulated(hidden, condition))
+
+
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_map_is_modulated_alike_however_it_lies(form, kind):
+    hidden = torch.randn(2, 3, 4, 6).to(kind).to(memory_format=form).requires_grad_()
+    scale, shift = (torch.randn(2, 3).to(kind).requires_grad_() for _ in range(2))
+    above = torch.randn_like(hidden)
+    modulated = modulate(hidden, scale, shift)
+    assert modulated.is_contiguous(memory_format=form) and modulated.dtype == kind
+    expected = torch.addcmul(hidden + shift[..., None, None], hidden, scale[..., None, None])
+    assert torch.equal(modulated, expected)
+    of_ours, of_plain = (
+        torch.autograd.grad(outputs, (hidden, scale, shift), above) for outputs in (modulated, expected)
+    )
+    torch.testing.assert_close(of_ours, of_plain, atol=0.1 if kind == torch.bfloat16 else 1e-5, rtol=0.02)
 
 
 # Discriminators
