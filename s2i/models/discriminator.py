@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from s2i.config_networks import DiscriminatorConfig
 from s2i.models.deep_convolution import DeepConvolution, convolve
 from s2i.models.generator import initialise_orthogonally
+from s2i.models.gradient_layout import flatten_map
 
 
 class Discriminator(nn.Module):
@@ -84,11 +85,11 @@ class Discriminator(nn.Module):
 
     def embed(self, hidden: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (B, condition) of images and captions, to be matched; where it is `contrastive`."""
-        return self.contrast(hidden.flatten(1)), self.contrast_condition(condition)
+        return self.contrast(flatten_map(hidden)), self.contrast_condition(condition)
 
     def classify(self, hidden: Tensor) -> Tensor:
         """Logits (B, classes); where it has a class head."""
-        return self.classifier(hidden.flatten(1))
+        return self.classifier(flatten_map(hidden))
 
 
 View = Tensor | list[Tensor]  # what a discriminator is given: images, or a frozen network's maps of them

@@ -22,6 +22,12 @@ def with_aligned_gradient(hidden: Tensor) -> Tensor:
     return _AlignedGradient.apply(hidden)
 
 
+def flatten_map(hidden: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C * H * W); its gradient lies as the map does. A leaky ReLU takes 25 times as long
+    for one of channels first behind a map that is channels last."""
+    return with_aligned_gradient(hidden).flatten(1)
+
+
 def gated_linear_unit(hidden: Tensor) -> Tensor:
     """`F.glu` over channels: (B, 2 C, H, W) -> (B, C, H, W). Its own gradient is always channels first; this
     one lies as the map does."""

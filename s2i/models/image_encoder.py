@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.config_networks import ImageEncoderConfig
+from s2i.models.gradient_layout import flatten_map
 from s2i.models.pretrained import KINDS, PretrainedNetwork
 
 
@@ -49,7 +50,7 @@ class ImageEncoder(nn.Module):
             hidden = block(hidden)
         regions = self.region(hidden).flatten(2)
         # All places of the last map, unpooled: which part has a colour shows in where the colour is.
-        pooled = self.globe(self.blocks[-1](hidden).flatten(1))
+        pooled = self.globe(flatten_map(self.blocks[-1](hidden)))
         return (F.normalize(pooled, dim=1) if self.config.normalize == "l2" else pooled), regions
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from s2i.models.gradient_layout import flatten_map
+
 IMAGE_SIDE = 32  # px of its input: pose, light and background show in them
 _WIDTHS = (24, 48, 96)
 
@@ -32,7 +34,7 @@ class Posterior(nn.Module):
         for width in _WIDTHS:
             layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2)]
             before = width
-        self.backbone = nn.Sequential(*layers, nn.Flatten())
+        self.backbone = nn.Sequential(*layers)
         flat = before * (IMAGE_SIDE // 2 ** len(_WIDTHS)) ** 2
         self.join = nn.Sequential(nn.Linear(flat + embedding_dim, hidden), nn.LeakyReLU(0.2))
         self.out = nn.Linear(hidden, 2 * noise_dim)
@@ -52,7 +54,7 @@ class Posterior(nn.Module):
         """
         small = nn.functional.adaptive_avg_pool2d(images, IMAGE_SIDE)
         shown = small if self.sees == "colours" else shown_channel(small, mixtures, self.sees)
-        joined = torch.cat((self.backbone(shown), sentence.to(small.dtype)), 1)
+        joined = torch.cat((flatten_map(self.backbone(shown)), sentence.to(small.dtype)), 1)
         mu, logvar = self.out(self.join(joined)).float().chunk(2, 1)
         return mu, logvar
 

@@ -11,7 +11,7 @@ from s2i.config_networks import GeneratorConfig
 from s2i.models.blocks import SegmentAttention
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.generator import StackedGenerator
-from s2i.models.gradient_layout import gated_linear_unit, memory_format_of, with_aligned_gradient
+from s2i.models.gradient_layout import flatten_map, gated_linear_unit, memory_format_of, with_aligned_gradient
 from tests.benchmarks.suite import plain
 
 FORMATS = (torch.channels_last, torch.contiguous_format)
@@ -66,6 +66,15 @@ def test_without_gradients_it_is_torchs_own():
     hidden = maps(2, 6, 5, 4, memory_format=torch.channels_last)
     with torch.no_grad():
         assert torch.equal(gated_linear_unit(hidden.detach()), F.glu(hidden, 1))
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_a_flattened_maps_gradient_lies_as_the_map_does(memory_format):
+    hidden, above = maps(2, 6, 5, 4, memory_format=memory_format), torch.randn(2, 120)
+    flat = flatten_map(hidden)
+    assert torch.equal(flat, hidden.flatten(1))
+    (gradient,) = torch.autograd.grad(flat, hidden, above)
+    assert torch.equal(gradient, above.view(2, 6, 5, 4)) and gradient.stride() == hidden.stride()
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
