@@ -77,14 +77,15 @@ def wav_bytes(samples: np.ndarray, rate: int, exact: bool = False) -> bytes:
     """A WAV file of 16 bits or, `exact`, of float32: of the same samples always the same bytes.
 
     Args:
-        samples: (N,) in [-1, 1], float32 where `exact`.
+        samples: (N,) in [-1, 1].
         rate: Hz.
     """
     stream = BytesIO()
     if exact:
         from scipy.io import wavfile  # takes .5 s to import
 
-        wavfile.write(stream, rate, samples)  # libsndfile would note the time of day
+        # libsndfile would note the time of day.
+        wavfile.write(stream, rate, samples.astype(np.float32, copy=False))
     else:
         soundfile.write(stream, samples, rate, format="WAV", subtype="PCM_16")
     return stream.getvalue()

@@ -33,11 +33,12 @@ class Norm(nn.Module):
 
 def modulate(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """(B, C, H, W), (B, C) each -> hidden * (1 + scale) + shift."""
-    is_slow = (hidden.device.type, hidden.dtype) == ("cpu", torch.bfloat16)
-    if not is_slow or memory_format_of(hidden) != torch.channels_last:
+    # A processor's vector holds 32 bfloat16 numbers, and torch takes what is left over one by one: of the
+    # channels, where they lie innermost. Rows of places are long.
+    is_bfloat16 = (hidden.device.type, hidden.dtype) == ("cpu", torch.bfloat16)
+    if not (is_bfloat16 and hidden.shape[1] % 32 and memory_format_of(hidden) == torch.channels_last):
         scale, shift = scale[..., None, None], shift[..., None, None]
         return torch.addcmul(hidden + shift, hidden, scale)
-    # torch would take the channels, which lie innermost and are few, one by one. Rows of places are long.
     width = hidden.shape[3]
     scale, shift = (each.repeat(1, width).unsqueeze(1) for each in (scale, shift))
     rows = hidden.permute(0, 2, 3, 1).flatten(2)

@@ -42,7 +42,11 @@ def convolve(
         for side, kernel in zip(hidden.shape[2:], weight.shape[2:], strict=True)
     )
     is_whole = hidden.shape[2:] == weight.shape[2:] and padding == 0  # a logit of a map
-    few = len(hidden) * height * width <= MOST_PLACES and weight.numel() >= LEAST_WEIGHTS
+    few = (
+        weight.numel() >= LEAST_WEIGHTS
+        and not torch.compiler.is_exporting()  # of any number of images
+        and len(hidden) * height * width <= MOST_PLACES
+    )
     if not (is_whole or few) or hidden.device.type != "cpu":
         return F.conv2d(hidden, weight, bias, stride, padding)
     form = torch.contiguous_format

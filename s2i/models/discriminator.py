@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from math import log2
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from s2i.config_networks import DiscriminatorConfig
-from s2i.models.deep_convolution import DeepConvolution, convolve
+from s2i.models.deep_convolution import DeepConvolution
 from s2i.models.generator import initialise_orthogonally
 from s2i.models.gradient_layout import flatten_map
+from s2i.models.tiled_convolution import convolve_tiled
 
 
 class Discriminator(nn.Module):
@@ -72,11 +72,7 @@ class Discriminator(nn.Module):
 
     def conditional_logits(self, hidden: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,) of "real, and of this caption": map (B, C, 4, 4), condition (B, condition)."""
-        convolution = self.joint[0]
-        of_features, of_condition = convolution.weight.split((hidden.shape[1], condition.shape[1]), 1)
-        joined = convolve(hidden, of_features, convolution.bias, padding=1)
-        # D(x, c)
-        joined = joined + convolve_constant(condition.to(hidden.dtype), of_condition, hidden.shape[2:])
+        joined = convolve_tiled(hidden, condition, self.joint[0].weight, self.joint[0].bias)  # D(x, c)
         return self.conditional(self.joint[1:](joined)).flatten()
 
     def unconditional_logits(self, hidden: Tensor) -> Tensor:
@@ -133,25 +129,6 @@ class Discriminators(nn.Module):
 def each_map(view: View, function: Callable[[Tensor], Tensor]) -> View:
     """A function of a tensor on each tensor of a view."""
     return function(view) if isinstance(view, Tensor) else [function(maps) for maps in view]
-
-
-def convolve_constant(values: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
-    """A 3x3 convolution, padding 1, of a map that holds the same numbers at every place.
-
-    What the published networks do with a condition tiled over the map, without the map: each place sees the
-    sum of the taps that lie inside, so it takes 9 products of the condition in place of 9 * H * W.
-
-    Args:
-        values: (B, C); weight: (K, C, 3, 3); size: H and W of the map.
-
-    Returns:
-        (B, K, H, W).
-    """
-    of_taps = F.linear(values, weight.permute(2, 3, 0, 1).flatten(0, 2)).unflatten(1, (9, len(weight)))
-    inside = [[[0 <= place + tap - 1 < side for tap in range(3)] for place in range(side)] for side in size]
-    rows, columns = (of_taps.new_tensor(taps) for taps in inside)
-    places = torch.einsum("ha,wb->hwab", rows, columns).view(-1, 9)  # which taps each one sees
-    return (places @ of_taps).unflatten(1, size).permute(0, 3, 1, 2)
 
 
 def image_pyramid(images: Tensor, image_sizes: list[int]) -> list[Tensor]:

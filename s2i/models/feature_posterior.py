@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2i.models.feature_network import FeatureNetwork
+from s2i.models.gradient_layout import flatten_map
 
 GRID = 12  # rows and columns of averaged colours
 _WIDTHS = (32, 64, 128)  # of what is read of the maps at strides 8, 16 and 32
@@ -38,7 +39,7 @@ class FeaturePosterior(nn.Module):
         super().__init__()
         channels, sides = network.channels[1:], network.sides[1:]  # what is finer than 8 px is no pose
         self.readers = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(before, after, 1), nn.LeakyReLU(0.2), nn.Flatten())
+            nn.Sequential(nn.Conv2d(before, after, 1), nn.LeakyReLU(0.2))
             for before, after in zip(channels, _WIDTHS, strict=True)
         )
         flat = sum(width * side**2 for width, side in zip(_WIDTHS, sides, strict=True)) + 3 * GRID**2
@@ -61,7 +62,7 @@ class FeaturePosterior(nn.Module):
         """
         with torch.no_grad():
             maps = self._network[0](images)[1:]
-        inputs = [reader(each) for reader, each in zip(self.readers, maps, strict=True)]
+        inputs = [flatten_map(reader(each)) for reader, each in zip(self.readers, maps, strict=True)]
         inputs.append(2 * F.adaptive_avg_pool2d(images, GRID).flatten(1))  # they vary by about 1
         mu = self.mu(self.join(torch.cat([each.float() for each in inputs], 1))).float()
         return mu, torch.full_like(mu, self.logvar)

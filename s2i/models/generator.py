@@ -19,6 +19,7 @@ from s2i.models.blocks import ConditioningAugmentation, Gate, Norm, Residual, Se
 from s2i.models.caption_encoding import CaptionEncoding
 from s2i.models.flow_prior import FlowPrior
 from s2i.models.noise import batch_noise, caption_noise
+from s2i.models.tiled_convolution import convolve_tiled
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class TiledConvolution(nn.Conv2d):
 
     def forward(self, maps: list[Tensor], condition: Tensor) -> Tensor:
         """Maps (B, ..., H, W) and condition (B, C) -> (B, out_channels, H, W)."""
-        tiled = condition[..., None, None].expand(-1, -1, *maps[0].shape[2:])
-        return super().forward(torch.cat([*maps, tiled], 1))
+        hidden = maps[0] if len(maps) == 1 else torch.cat(maps, 1)
+        return convolve_tiled(hidden, condition, self.weight, self.bias)
 
 
 class NextStage(nn.Module):

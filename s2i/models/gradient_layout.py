@@ -23,8 +23,8 @@ def with_aligned_gradient(hidden: Tensor) -> Tensor:
 
 
 def flatten_map(hidden: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C * H * W); its gradient lies as the map does. A leaky ReLU takes 25 times as long
-    for one of channels first behind a map that is channels last."""
+    """(B, C, H, W) -> (B, C * H * W); its gradient lies as the map does. A leaky ReLU of 160 channels and 4 x
+    4 places, channels last, takes 25 times as long for one of channels first."""
     return with_aligned_gradient(hidden).flatten(1)
 
 

@@ -21,6 +21,7 @@ from s2i.models.blocks import Gate, Norm, Residual, Upsample
 from s2i.models.doubled_convolution import doubled_taps
 from s2i.models.generator import NextStage, StackedGenerator, TiledConvolution
 from s2i.models.interfaces import Generator
+from s2i.models.tiled_convolution import convolve_constant
 
 FEW = 16  # places: for so few a convolution takes longer to lay out its many weights anew than to compute
 
@@ -58,7 +59,7 @@ class DoubledConvolution(nn.Module):
 
 
 class ConstantConvolution(nn.Module):
-    """`TiledConvolution` without the tiled map."""
+    """`TiledConvolution` with its weights apart."""
 
     def __init__(self, weight: Tensor, bias: Tensor, condition_dim: int) -> None:
         super().__init__()
@@ -72,16 +73,7 @@ class ConstantConvolution(nn.Module):
         outputs = F.conv2d(
             maps[0] if len(maps) == 1 else torch.cat(maps, 1), self.of_maps, self.bias, padding=1
         )
-        taps = torch.einsum("bc,kcyx->bkyx", condition.to(outputs.dtype), self.of_condition)
-        rows, columns = (_inside(side, outputs) for side in outputs.shape[2:])
-        return outputs + rows @ taps @ columns.t()
-
-
-def _inside(side: int, like: Tensor) -> Tensor:
-    """Which of three taps lie inside at each place of a side: (side, 3), 1 or 0."""
-    inside = like.new_ones(side, 3)
-    inside[0, 0] = inside[-1, 2] = 0
-    return inside
+        return outputs + convolve_constant(condition, self.of_condition, outputs)
 
 
 def for_inference(generator: Generator) -> Generator:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from s2i.config_networks import DiscriminatorConfig
 from s2i.models.deep_convolution import DeepConvolution
+from s2i.models.gradient_layout import flatten_map
 from s2i.models.initial_weights import initialise_normally
 from s2i.models.log_mel_generator import HALVINGS
 from s2i.models.widths import check_widths
@@ -79,7 +80,7 @@ class PairDiscriminator(nn.Module):
         maps = {key: self.image(images) for key, images in maps.items()}
         codes = {id(speech): speech for _, speech in pairs}
         codes = {
-            key: self.project(self.speech(speech.unsqueeze(1)).flatten(1)) for key, speech in codes.items()
+            key: self.project(flatten_map(self.speech(speech.unsqueeze(1)))) for key, speech in codes.items()
         }
         return [self.logits_of(maps[id(images)], codes[id(speech)]) for images, speech in pairs]
 

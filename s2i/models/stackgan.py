@@ -20,6 +20,7 @@ from s2i.models.doubled_convolution import convolve_doubled
 from s2i.models.generator import GeneratorOutput
 from s2i.models.initial_weights import initialise_normally
 from s2i.models.noise import batch_noise, caption_noise
+from s2i.models.tiled_convolution import convolve_tiled
 from s2i.models.widths import check_widths
 
 NARROWING = 8  # of Stage I's channels at 4 px over `generator.channels`
@@ -207,8 +208,8 @@ class StageTwoGenerator(nn.Module):
         mu, logvar = self.augmentation(encoding.sentence)
         condition = mu + (0.5 * logvar).exp() * condition_noise  # c = mu + sigma eps
         hidden = self.encoder(small)
-        tiled = condition.to(hidden.dtype)[..., None, None].expand(-1, -1, *hidden.shape[2:])
-        hidden = self.residuals(self.join(torch.cat((hidden, tiled), 1)))  # G(s_0, c): no noise of its own
+        joined = convolve_tiled(hidden, condition, self.join[0].weight)
+        hidden = self.residuals(self.join[1:](joined))  # G(s_0, c): no noise of its own
         return GeneratorOutput([self.head(self.blocks(hidden)).float().tanh()], [], mu, logvar)
 
 

@@ -43,6 +43,24 @@ def test_outputs_and_gradients_are_those_of_a_convolution(always, kernel, stride
     torch.testing.assert_close(again, torch.autograd.grad(once[0].square().sum(), weight))
 
 
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_a_kernel_as_large_as_its_map_is_one_product(monkeypatch, form):
+    torch.manual_seed(0)
+    hidden = torch.randn(3, 5, 4, 6, dtype=torch.float64).to(memory_format=form).requires_grad_()
+    layer = DeepConvolution(5, 2, (4, 6), dtype=torch.float64).to(memory_format=form)
+    expected = F.conv2d(hidden, layer.weight, layer.bias)
+    leaves, above = [hidden, *layer.parameters()], torch.randn_like(expected)
+    gradients = torch.autograd.grad(expected, leaves, above, create_graph=True)
+    again = torch.autograd.grad(gradients[0].square().sum(), layer.weight)
+    monkeypatch.setattr(F, "conv2d", refuse)
+    outputs = layer(hidden)
+    torch.testing.assert_close(outputs, expected)
+    ours = torch.autograd.grad(outputs, leaves, above, create_graph=True)
+    torch.testing.assert_close(ours, gradients)
+    assert ours[0].is_contiguous(memory_format=form)
+    torch.testing.assert_close(torch.autograd.grad(ours[0].square().sum(), layer.weight), again)
+
+
 def test_a_part_of_a_weight_is_taken_in_either_format(always):
     torch.manual_seed(0)
     hidden = torch.randn(2, 4, 5, 5)

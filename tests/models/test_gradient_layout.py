@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from s2i.config_networks import GeneratorConfig
+from s2i.config_networks import DiscriminatorConfig, GeneratorConfig
 from s2i.models.blocks import SegmentAttention
 from s2i.models.caption_encoding import CaptionEncoding
+from s2i.models.discriminator import Discriminator
 from s2i.models.generator import StackedGenerator
 from s2i.models.gradient_layout import flatten_map, gated_linear_unit, memory_format_of, with_aligned_gradient
 from tests.benchmarks.suite import plain
@@ -139,3 +140,26 @@ def test_a_generator_of_plain_layers_has_the_same_images_and_gradients(form):
         theirs = images_and_gradients()
     # Attention is computed in float32, whatever else is.
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_discriminator_of_plain_layers_has_the_same_logits_by_convolutions_alone(monkeypatch):
+    config = DiscriminatorConfig(channels=4, max_channels=16)
+    network = Discriminator(config, 16, 6, contrastive=True).to(memory_format=torch.channels_last)
+    images, condition = torch.rand(3, 3, 16, 16) * 2 - 1, torch.randn(3, 6)
+
+    def logits() -> list[torch.Tensor]:
+        hidden = network(images)
+        alone = network.unconditional_logits(hidden)
+        return [network.conditional_logits(hidden, condition), alone, *network.embed(hidden, condition)]
+
+    ours, kernels, convolve = logits(), [], F.conv2d
+
+    def count(hidden, weight, *arguments, **options):
+        kernels.append(tuple(weight.shape[2:]))
+        return convolve(hidden, weight, *arguments, **options)
+
+    monkeypatch.setattr(F, "conv2d", count)
+    with plain.layers():
+        theirs = logits()
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    assert kernels == [(4, 4)] * 3 + [(3, 3), (4, 4)]  # two halvings, then the heads

@@ -122,16 +122,31 @@ def attend(
     return torch.einsum("bthw,bct->bchw", shares.to(keys.dtype), keys), shares
 
 
+def convolve_tiled(hidden: Tensor, condition: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`s2i.models.tiled_convolution.convolve_tiled`, with the condition tiled."""
+    tiled = condition.to(hidden.dtype)[..., None, None].expand(-1, -1, *hidden.shape[2:])
+    return F.conv2d(torch.cat((hidden, tiled), 1), weight, bias, padding=1)
+
+
+def modulate(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """`s2i.models.blocks.modulate` over channels."""
+    return torch.addcmul(hidden + shift[..., None, None], hidden, scale[..., None, None])
+
+
 @contextmanager
 def layers() -> Iterator[None]:
-    """Every convolution is `F.conv2d`, of a doubled map too; gates and attention are torch's own operations,
-    and gradients lie as these make them."""
-    few, many = "s2i.models.deep_convolution.MOST_PLACES", "s2i.models.doubled_convolution.LEAST_PLACES"
-    blocks = "s2i.models.blocks"
+    """Every convolution is `F.conv2d`, of doubled and tiled maps too; gates, modulation and attention are
+    torch's own operations, and gradients lie as these make them."""
+    models = "s2i.models"
+    blocks, tiled = f"{models}.blocks", "convolve_tiled"
     with ExitStack() as stack:
         for name, value in (
-            (few, 0),
-            (many, float("inf")),
+            (f"{models}.deep_convolution.convolve", F.conv2d),
+            (f"{models}.doubled_convolution.LEAST_PLACES", float("inf")),
+            (f"{models}.discriminator.{tiled}", convolve_tiled),
+            (f"{models}.generator.{tiled}", convolve_tiled),
+            (f"{models}.gradient_layout.with_aligned_gradient", lambda hidden: hidden),
+            (f"{blocks}.modulate", modulate),
             (f"{blocks}.gated_linear_unit", partial(F.glu, dim=1)),
             (f"{blocks}.with_aligned_gradient", lambda hidden: hidden),
             (f"{blocks}.SegmentAttention.forward", attend),
