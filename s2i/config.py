@@ -85,6 +85,10 @@ class MatchingConfig:
     autoencoding_weight: float = setting(0.0, at_least=0)
     added_loss: str = ""  # module:function of another package: a further term, see s2i/README.md
     added_weight: float = setting(1.0, at_least=0)  # of that term
+    # the image encoder stays as the run start_from has it: captions are heard further in the same space
+    hold_images: bool = False
+    # decay a step of the averaged caption encoder, which is validated and kept; 0: there is none
+    ema: float = setting(0.0, at_least=0, below=1)
     # images compared with each other in the region loss; 0: the whole batch
     region_group: int = setting(0, at_least=0)
     # steps; the best by validation mAP is kept, or, where captions are autoencoded alone, by its error

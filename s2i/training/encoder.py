@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from s2i import losses
 from s2i.config import Config
@@ -36,6 +37,7 @@ from s2i.runs.run import alone_in_its_run
 from s2i.training.autoencoding import autoencoding_errors, autoencoding_loss, build_decoder
 from s2i.training.cached_features import gallery_vectors, open_feature_cache
 from s2i.training.distributed import Engine
+from s2i.training.ema import averaged, update_average
 from s2i.training.encoder_memory import count_encoder_peak
 from s2i.training.fine_tuning import models_of_training, start_encoders, vocabulary_to_start_from
 from s2i.training.joint_batch import ALONE, JointBatch
@@ -44,6 +46,8 @@ from s2i.training.matching_loss import matching_loss
 from s2i.training.memory import fit_to_memory
 from s2i.training.micro_batches import use_micro_batches
 from s2i.training.optim import adam, clip_gradients, set_learning_rate
+
+AVERAGE = "caption_encoder_ema"  # its name in a checkpoint
 
 
 class EncoderNetworks(nn.Module):
@@ -78,6 +82,13 @@ class EncoderNetworks(nn.Module):
                 nn.Linear(width, width), nn.ReLU(), nn.Linear(width, count)
             )
             self.register_buffer("speakers", of_captions, persistent=False)
+
+    def train(self, mode: bool = True) -> EncoderNetworks:
+        """As of any module; an image encoder that is held stays in evaluation mode."""
+        super().train(mode)
+        if self.config.matching.hold_images:
+            self.image_encoder.eval()
+        return self
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch and its terms: batch matching, region-segment and class ("distinctive") loss."""
@@ -130,6 +141,11 @@ def train_encoder(config: Config) -> Path:
             _refuse_unknown_words(config, train_pack, vocabulary)
         else:
             vocabulary = vocabulary_of(config.text_encoder.units, train_pack.texts())
+    if config.matching.hold_images and not config.start_from:
+        raise InputError(
+            "expected start_from for matching.hold_images, as the image encoder learns nothing, found none:"
+            " name a run of s2i train-encoder, or an exported model"
+        )
     settings, engine = config.matching, Engine.start(config)
     rows = engine.rows(settings.batch_size, "matching.batch_size")
     lower = "matching.batch_size or image_encoder.input_size"
@@ -137,6 +153,10 @@ def train_encoder(config: Config) -> Path:
     sizes = len(vocabulary or ()), len(train_pack.class_labels)
     networks = EncoderNetworks(config, *sizes, _speakers(config, train_pack), engine.joint).to(engine.device)
     trained_by = start_encoders(config, networks)
+    if settings.hold_images:
+        networks.image_encoder.requires_grad_(False)
+        networks.train()
+    average = averaged(networks.caption_encoder) if settings.ema else None
     image_encoder = connect(networks.image_encoder, config.image_encoder)
     require_backbone(image_encoder)
     use_micro_batches(engine.config.micro_batch, networks.caption_encoder, image_encoder)
@@ -159,6 +179,8 @@ def train_encoder(config: Config) -> Path:
         twice=settings.invariance_weight > 0,
     )
     networks_and_optimiser = {**dict(engine.unwrap(networks).named_children()), "optimiser": optimiser}
+    if average:
+        networks_and_optimiser[AVERAGE] = average
     facts = {
         "kind": "encoder",
         "data": data,
@@ -183,9 +205,11 @@ def train_encoder(config: Config) -> Path:
             engine.backward(total)
             norm = clip_gradients(networks.parameters(), settings.optimiser.clip)
             optimiser.step()
+            if average:
+                update_average(average, engine.unwrap(networks).caption_encoder, step, settings.ema)
             training.record(terms | {"loss/all": total, "grad_norm/all": norm, "lr/all": rate})
             if training.every(settings.validate_every):
-                _validate(training, engine.unwrap(networks), val_pack, vocabulary, val_views)
+                _validate(training, engine.unwrap(networks), average, val_pack, vocabulary, val_views)
             training.save_if_due()
     return training.run.folder
 
@@ -193,26 +217,29 @@ def train_encoder(config: Config) -> Path:
 def _validate(
     training: Training,
     networks: EncoderNetworks,
+    average: AveragedModel | None,
     pack: Pack,
     vocabulary: Vocabulary | None,
     cached_crops: FeatureCache | None,
 ) -> None:
-    """Measure on the validation split; keep the networks if they are the best so far."""
+    """Measure on the validation split; keep the networks if they are the best so far, with the average of the
+    caption encoder in its place, where there is one."""
     config = networks.config
+    caption_encoder = average.module if average else networks.caption_encoder
     if not training.engine.is_main:
         return
     networks.eval()
     if config.matching.autoencodes_alone:
-        scores = autoencoding_errors(networks.caption_encoder, networks.decoder, pack, config)
+        scores = autoencoding_errors(caption_encoder, networks.decoder, pack, config)
         protocol, deciding, sign = "autoencoding", "autoencoding_error", -1
     else:
-        nets = networks.caption_encoder, networks.image_encoder
+        nets = caption_encoder, networks.image_encoder
         scores = retrieval_scores(*nets, pack, config, vocabulary, cached_crops)
         protocol, deciding, sign = "retrieval_by_caption", "mAP", 1
     networks.train()
     means = {name: round(float(values.mean()), 5) for name, values in scores.items()}
     procedure = {"step": training.step, "split": "val", "counts": {"captions": len(scores[deciding])}}
-    procedure |= {"protocol": protocol, "weights": "live", "seed": config.seed}
+    procedure |= {"protocol": protocol, "weights": "ema" if average else "live", "seed": config.seed}
     procedure["fingerprint"] = pack.fingerprint
     for name, value in means.items():
         training.run.metric({"metric": name, "value": value, **procedure})
@@ -220,9 +247,10 @@ def _validate(
     best = training.extra.get("best", {}).get(deciding)
     if best is None or sign * means[deciding] > sign * best:
         training.extra["best"] = {"step": training.step, **means}
-        write_checkpoint(
-            training.run.checkpoints / BEST, {**training.snapshot(), "metrics": means | procedure}
-        )
+        snapshot = training.snapshot()
+        if average:
+            snapshot["nets"]["caption_encoder"] = snapshot["nets"].pop(AVERAGE)
+        write_checkpoint(training.run.checkpoints / BEST, {**snapshot, "metrics": means | procedure})
 
 
 @torch.no_grad()

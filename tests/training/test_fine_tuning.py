@@ -23,6 +23,8 @@ from s2i.runs.checkpoint import BEST, LAST, load_last, read_checkpoint, write_ch
 from s2i.runs.earlier_runs import earlier_runs
 from s2i.runs.exported import classes_of_model
 from s2i.runs.fingerprints import TRAINED_ON, read_fingerprints
+from s2i.training import encoder
+from s2i.training.ema import update_average
 from s2i.training.encoder import train_encoder
 from s2i.training.fine_tuning import refuse_seen_classes
 from s2i.training.gan import train_gan
@@ -87,6 +89,40 @@ def test_one_of_as_many_others_starts_anew(trained_encoders, tmp_path, capsys):
     build_pack(config, ["train", "val"])
     train_encoder(replace(without_learning(config), start_from=str(trained_encoders / "speech-encoder")))
     assert "classifier: starts anew" in capsys.readouterr().err
+
+
+def test_an_image_encoder_is_held_while_captions_are_heard_further(trained_encoders, tmp_path):
+    earlier = trained_encoders / "speech-encoder"
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    config = replace(config, matching=replace(config.matching, steps=3, hold_images=True))
+    with pytest.raises(InputError, match="expected start_from for matching.hold_images"):
+        train_encoder(config)
+    run = train_encoder(replace(config, start_from=str(earlier)))
+    began, ended = read_checkpoint(earlier / "checkpoints" / BEST), load_last(run / "checkpoints")
+    assert same(began["nets"]["image_encoder"], ended["nets"]["image_encoder"])  # statistics of norms too
+    assert not same(learnt(began["nets"]["caption_encoder"]), learnt(ended["nets"]["caption_encoder"]))
+
+
+def test_the_average_of_a_caption_encoder_is_what_is_kept(trained_encoders, tmp_path, monkeypatch):
+    config = tiny_training_config(trained_encoders / "data", tmp_path / "run")
+    settings = replace(config.matching, steps=4, validate_every=4, ema=0.9)
+    config, weights = replace(config, matching=settings), []
+
+    def record(average, net, step, decay):
+        update_average(average, net, step, decay)
+        weights.append({name: value.clone() for name, value in net.state_dict().items()})
+
+    monkeypatch.setattr(encoder, "update_average", record)
+    train_encoder(config)
+    kept = read_checkpoint(tmp_path / "run" / "checkpoints" / BEST)["nets"]
+    last = load_last(tmp_path / "run" / "checkpoints")["nets"]
+    assert same(last["caption_encoder"], weights[-1]) and same(last[encoder.AVERAGE], kept["caption_encoder"])
+    assert encoder.AVERAGE not in kept and not same(learnt(kept["caption_encoder"]), learnt(weights[-1]))
+    name = next(name for name, value in weights[0].items() if value.is_floating_point())
+    expected = weights[0][name]  # the first of all is forgotten
+    for step, each in enumerate(weights[1:], 1):
+        expected = expected.lerp(each[name], 1 - min(0.9, (1 + step) / (10 + step)))
+    torch.testing.assert_close(kept["caption_encoder"][name], expected)
 
 
 def test_a_generator_starts_with_the_average_and_the_discriminators(trained_encoders, tmp_path):
