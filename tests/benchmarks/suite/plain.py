@@ -145,6 +145,7 @@ def layers() -> Iterator[None]:
             (f"{models}.doubled_convolution.LEAST_PLACES", float("inf")),
             (f"{models}.discriminator.{tiled}", convolve_tiled),
             (f"{models}.generator.{tiled}", convolve_tiled),
+            (f"{models}.stackgan.{tiled}", convolve_tiled),
             (f"{models}.gradient_layout.with_aligned_gradient", lambda hidden: hidden),
             (f"{blocks}.modulate", modulate),
             (f"{blocks}.gated_linear_unit", partial(F.glu, dim=1)),
