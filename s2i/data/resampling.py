@@ -26,9 +26,11 @@ def resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
     if rate == wanted:
         return waveform
     divisor, width = gcd(rate, wanted), _width(rate, wanted)
-    if wanted // divisor * (2 * width + rate // divisor) <= LARGEST_KERNEL:
-        return _filter(rate, wanted)(waveform)
     length = -(-len(waveform) * wanted // rate)
+    if wanted // divisor * (2 * width + rate // divisor) <= LARGEST_KERNEL:
+        # To whole seconds: a convolution is prepared anew for each length, which takes longer than itself.
+        whole = F.pad(waveform, (0, -len(waveform) % rate))
+        return _filter(rate, wanted)(whole)[:length]
     if (factor := rate // (_NEAR * wanted)) > 1:
         waveform, wanted = _filter(factor, 1)(waveform), factor * wanted
     return _resample_anew(waveform, rate, wanted, length)

@@ -86,9 +86,10 @@ def _level(power: np.ndarray) -> float:
 
 def _power(framed: np.ndarray, spread: int) -> np.ndarray:
     """Variance of each frame with as many as `spread` before and behind it: (T, N) -> (T,)."""
+    centred = framed - framed.mean()
     means, squares = (
-        _windows(np.pad(moment.mean(1), spread, mode="edge"), 2 * spread + 1).mean(1)
-        for moment in (framed - framed.mean(), (framed - framed.mean()) ** 2)
+        _windows(np.pad(moment, spread, mode="edge"), 2 * spread + 1).mean(1)
+        for moment in (centred.mean(1), np.einsum("tn,tn->t", centred, centred) / centred.shape[1])
     )
     return (squares - means**2).clip(min=0)
 

@@ -3,6 +3,7 @@ where it is installed (`pip install -e '.[formats]'`)."""
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ from s2i.errors import InputError
 ENDINGS = (".3gp", ".aac", ".amr", ".m4a", ".mka", ".mp4", ".webm", ".wma")
 
 
+@cache  # asked for every file
 def can_decode() -> bool:
     """Whether PyAV is installed."""
     return find_spec("av") is not None

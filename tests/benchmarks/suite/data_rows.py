@@ -6,9 +6,10 @@ import contextlib
 import io
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,8 @@ def rows(choice: Choice) -> Iterator[Row]:
     for rate in (48000, 16000) if choice.has("resampling") else ():
         recorded, wanted = falling_noise(4, rate), config.sample_rate
         forms = {
-            OURS: partial(resample, recorded, rate, wanted),
-            PLAIN: partial(plain.resample, recorded.numpy(), rate, wanted),
+            OURS: partial(resample_shorter, resample, recorded, count(), rate, wanted),
+            PLAIN: partial(resample_shorter, plain.resample, recorded.numpy(), count(), rate, wanted),
         }
         moved = bytes_of(recorded) * (1 + wanted / rate)
         yield Row("resampling", f"4 s from {rate} Hz", "", "fp32", forms, bytes=moved)
@@ -72,6 +73,14 @@ def rows(choice: Choice) -> Iterator[Row]:
             components = [part for part in able if choice.has(part, size)]
             with tempfile.TemporaryDirectory() as folder:
                 yield from _of_pack(size, World.write(Path(folder), side), components) if components else ()
+
+
+def resample_shorter(
+    resampling: Callable, waveform: torch.Tensor | np.ndarray, by: Iterator[int], rate: int, wanted: int
+) -> None:
+    """Resample a recording that is a sample shorter each time: of a data set hardly two have one length, and
+    what a library prepares for a length is then of no use to the next."""
+    resampling(waveform[: len(waveform) - next(by)], rate, wanted)
 
 
 @dataclass(frozen=True)
