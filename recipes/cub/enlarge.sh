@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # Twice the size: the generators that run.sh has trained go on with one stage more, then with a matching loss beside,
-# then before a network of features that sees their images enlarged, then beside discriminators of the images themselves,
-# then from encoders that were matched further, with guided latents, and last with a heavier matching loss.
+# then before a network of features that sees their images enlarged, and last beside discriminators of the images themselves.
 # `enlarge.sh --help` has the options, `--list` the recipe stages; a killed call continues where it stopped.
 set -euo pipefail
-last_stage=11
+last_stage=8
 default_preset=small
 source "$(dirname -- "${BASH_SOURCE[0]}")/../stages.sh"
 begin "$@"
@@ -20,7 +19,6 @@ runs="$folder/exp/$exp"
 # for 1,600 steps; its network of features sees images of 128 px. A dry run before the environment is made can't.
 stages="generator.stages+1" gan_steps="gan.steps/4" input_size="image_encoder.input_size/2" matching_steps="matching.steps*5/8"
 feature_size="gan.feature_input_size*3/2" sharpening_steps="gan.steps*5/12" refining_steps="gan.steps*11/30"
-further_steps="matching.steps*5/2" guiding_steps="gan.steps/5" following_steps="gan.steps/20"
 if [ -z "$list" ] && { [ -z "$dry_run" ] || command -v "$python" >/dev/null; }; then
     configuration="$("$python" -m s2i show-config --config "$config" ${overrides[@]+"${overrides[@]}"})"
     numbers="$("$python" -c 'import sys, yaml
@@ -29,10 +27,8 @@ generator, side, steps = config["generator"], config["data"]["packed_size"], con
 enlarged = generator["base_size"] * 2 ** generator["stages"]
 print(config["discriminator"]["kind"] if enlarged <= side else f"packed_size={side}", generator["stages"] + 1,
       -(-steps // 4), config["image_encoder"]["input_size"] // 2, config["matching"]["steps"] * 5 // 8,
-      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2, -(-steps * 5 // 12), -(-steps * 11 // 30),
-      config["matching"]["steps"] * 5 // 2, -(-steps // 5), -(-steps // 20))' "$configuration")"
-    read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps refining_steps further_steps \
-        guiding_steps following_steps <<<"$numbers"
+      (config["gan"]["feature_input_size"] or enlarged) * 3 // 2, -(-steps * 5 // 12), -(-steps * 11 // 30))' "$configuration")"
+    read -r kind stages gan_steps input_size matching_steps feature_size sharpening_steps refining_steps <<<"$numbers"
     if [ "$kind" != projected ]; then
         usage_error "expected a preset with discriminator.kind=projected and images packed at twice the size that it" \
             "generates, such as small, found '$preset' with $kind: take another"
@@ -44,7 +40,7 @@ derived=(gan.steps="$gan_steps") # in place of the caller's
 go_on() {
     run "$python" -m s2i train-gan --config "$config" gan.adversarial_start=0 gan.adversarial_ramp=0.1 \
         gan.generator.lr=5e-4 gan.{generator,discriminator}.schedule.start=0.2 "${@:4}" "${settings[@]:2}" modality="$1" \
-        gan.encoder="${encoder:-$earlier-$1-encoder}" start_from="$2" run="$3" generator.stages="$stages" "${derived[@]}"
+        gan.encoder="$earlier-$1-encoder" start_from="$2" run="$3" generator.stages="$stages" "${derived[@]}"
 }
 
 # match MODALITY: at half the size of images, at which the image encoder is a quarter of the work
@@ -65,41 +61,12 @@ sharpen() {
     go_on "$1" "$runs-$1-gan-matched" "$runs-$1-gan-sharpened" gan.generator_start=0.08 generator.guidance=2
 }
 
-# before_plain_discriminators MODALITY RUN FURTHER_RUN SETTING...: of images at every size, and with a light matching loss
-before_plain_discriminators() {
-    go_on "$1" "$2" "$3" discriminator.plain_stages="$stages" gan.adversarial_ratio=1.5 gan.matching_weight=0.25 \
-        gan.matching_model="$runs-$1-encoder" "${@:4}"
-}
-
 # refine MODALITY: all discriminators start anew, for which the generator waits
 refine() {
     local derived=(gan.steps="$refining_steps" gan.feature_input_size="$feature_size")
-    before_plain_discriminators "$1" "$runs-$1-gan-sharpened" "$runs-$1-gan-refined" gan.generator_start=0.05 \
-        generator.guidance=2
-}
-
-# match_further MODALITY: captions alone; the image encoder stays as it is
-match_further() {
-    run "$python" -m s2i train-encoder --config "$config" matching.hold_images=true matching.ema=0.99 \
-        matching.optimiser.lr=1e-3 matching.validate_every=100 "${settings[@]:2}" modality="$1" \
-        start_from="$earlier-$1-encoder" matching.steps="$further_steps" run="$runs-$1-encoder-further"
-}
-
-# from_guided_latents MODALITY STEPS RUN FURTHER_RUN SETTING...: latents are sampled as generation samples them
-from_guided_latents() {
-    local derived=(gan.steps="$2" gan.feature_input_size="$feature_size")
-    local encoder="$runs-$1-encoder-further"
-    before_plain_discriminators "$1" "$3" "$4" gan.generator_start=0.02 gan.guided=true generator.guidance=2.5 "${@:5}"
-}
-
-# guide MODALITY: the generator learns to read what the encoder hears now
-guide() {
-    from_guided_latents "$1" "$guiding_steps" "$runs-$1-gan-refined" "$runs-$1-gan-guided"
-}
-
-# follow MODALITY: the caption counts for more
-follow() {
-    from_guided_latents "$1" "$following_steps" "$runs-$1-gan-guided" "$runs-$1-gan" gan.matching_weight=0.5
+    go_on "$1" "$runs-$1-gan-sharpened" "$runs-$1-gan" gan.generator_start=0.05 generator.guidance=2 \
+        discriminator.plain_stages="$stages" gan.adversarial_ratio=1.5 gan.matching_weight=0.25 \
+        gan.matching_model="$runs-$1-encoder"
 }
 
 if stage 1 enlarge "train both generators further, with a stage for twice the size"; then
@@ -131,18 +98,6 @@ if stage 5 refine "train both generators further, beside discriminators of the i
     together refine speech and refine text
 fi
 
-if stage 6 further "match the encoders of run.sh further, against the images as they see them"; then
-    together match_further speech and match_further text
-fi
-
-if stage 7 guide "train both generators further, from these encoders, with guided latents"; then
-    together guide speech and guide text
-fi
-
-if stage 8 follow "train both generators further, with twice the matching loss"; then
-    together follow speech and follow text
-fi
-
-evaluate_compare_export 9
+evaluate_compare_export 6
 
 finish
