@@ -32,7 +32,7 @@ STYLE = """
   --card: #212327; --rule: #3a3d43; --speech: #ff8a7a; --text: #82b4ff; --real: #7fd197; --chance: #9aa0a9;
   --notice: #3a3117; } }
 * { box-sizing: border-box; }
-html { scroll-padding-top: 3.6rem; }
+html { scroll-padding-top: 3.6rem; scrollbar-gutter: stable; }
 body { margin: 0 auto; max-width: 1180px; padding: 0 1.25rem 4rem; background: var(--paper);
   color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }

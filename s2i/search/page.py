@@ -26,6 +26,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
+html {{ scrollbar-gutter: stable; }}
 body {{ font: 16px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff; }}
 h1 {{ font-size: 1.2rem; font-weight: 600; }}
 ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)); gap: 1rem; padding: 0;

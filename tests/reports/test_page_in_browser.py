@@ -112,6 +112,18 @@ def test_nothing_moves_while_images_load(driver, address):
     assert driver.execute_async_script(SHIFTS) == 0
 
 
+def test_nothing_moves_on_a_slow_processor_which_shows_what_it_has_read_so_far(driver, address):
+    """A page that is shorter than the window at first has no scroll bar, and would be narrower with it."""
+    browser.resize(driver, 390, 844)
+    try:
+        for slowness in (10, 20, 20, 20, 40, 40, 40):
+            driver.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": slowness})
+            driver.get(address)
+            assert driver.execute_async_script(SHIFTS) == 0
+    finally:
+        driver.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": 1})
+
+
 def test_contents_open_what_they_lead_to(driver, address):
     browser.resize(driver, 1280, 900)
     driver.get(address)
