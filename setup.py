@@ -31,6 +31,7 @@ setup(
         "espeakng-loader",  # the espeak-ng library and its voices in a wheel
         "joblib",  # librosa brings it too
         "librosa>=0.10",
+        "llvmlite>=0.45",  # numba brings it, which librosa brings
         "numpy",
         "omegaconf>=2.4",
         "pillow>=11.3",  # has AVIF

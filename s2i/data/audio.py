@@ -220,10 +220,7 @@ def log_mel(waveform: Tensor, config: AudioConfig) -> Tensor:
             " record or make it again"
         )
     spectrum = mel_spectrum(config.sample_rate, window, config.mel_bins)
-    waveform = waveform.to("cpu", torch.float32)
-    silence = waveform.new_zeros(*waveform.shape[:-1], window // 2)
-    padded = torch.cat([silence, waveform, silence], dim=-1)  # half the time of torch's pad
-    return spectrum(padded.unfold(-1, window, hop)).add_(config.log_floor).log_()
+    return torch.add(spectrum(waveform.to("cpu", torch.float32), hop), config.log_floor).log_()
 
 
 def normalise(mel: Tensor) -> Tensor:
