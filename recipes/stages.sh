@@ -314,10 +314,17 @@ set_paths() {
 # text, after set_paths. `r_precision_encoder` (array): settings in which the R-precision encoder differs from the
 # others, where they look through a pretrained network.
 train_and_compare() {
-    local speech_first=() text_first=()
+    local speech_first=() text_first=() matched_side_by_side="" classifier_follows=""
+    if [ "$generator_training$matches_encoders" = train-ganyes ] || [ -n "$image_network_of_encoder" ]; then
+        matched_side_by_side=yes
+    fi
     if stage 4 classifier "train the classifier, which is used only to score"; then
-        is_named evaluation.classifier ||
-            run "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier"
+        if [ -n "$matched_side_by_side" ] && [ "$last" -gt 4 ]; then
+            classifier_follows=yes
+            printf '# on the core that the text encoder leaves free in the next stage\n' >&2
+        else
+            train_classifier
+        fi
     fi
 
     local speech_from=(gan.encoder="$runs-speech-encoder") text_from=(gan.encoder="$runs-text-encoder")
@@ -333,9 +340,9 @@ train_and_compare() {
     fi
 
     if stage 5 encoders "match a speech encoder and a text encoder against images, and the R-precision encoder"; then
-        if [ "$generator_training$matches_encoders" = train-ganyes ] || [ -n "$image_network_of_encoder" ]; then
+        if [ -n "$matched_side_by_side" ]; then
             together run "$python" -m s2i train-encoder "${settings[@]}" modality=speech run="$runs-speech-encoder" \
-                and match_text
+                and match_text_and_train_scorers
         else
             match_for_r_precision
         fi
@@ -376,13 +383,18 @@ evaluate_compare_export() {
     fi
 }
 
-match_text() {
+# The text encoder, then what is used only to score: beside the speech encoder, whose steps take twice as long.
+match_text_and_train_scorers() {
     run "$python" -m s2i train-encoder "${settings[@]}" modality=text run="$runs-text-encoder"
     match_for_r_precision
+    if [ -n "$classifier_follows" ]; then train_classifier; fi
 }
 
-# The encoder that is used only to score. It is matched after the text encoder, which takes half the time of the
-# speech encoder beside it.
+train_classifier() {
+    is_named evaluation.classifier ||
+        run "$python" -m s2i train-classifier "${settings[@]}" run="$runs-classifier"
+}
+
 match_for_r_precision() {
     is_named evaluation.r_precision_encoder ||
         run "$python" -m s2i train-encoder "${settings[@]}" modality=text seed=100 \

@@ -26,9 +26,6 @@ def learning_rate_factor(step: int, steps: int, schedule: ScheduleConfig) -> flo
     return max(factor, schedule.min_factor) * min(1.0, (step + 1) / max(1, schedule.warmup))
 
 
-FUSED_FROM = 2**22  # weights
-
-
 class _FusedAdam(Adam):
     """torch's fused Adam, given views that are contiguous in memory.
 
@@ -63,14 +60,12 @@ def _is_channels_last(weight: Tensor) -> bool:
 def adam(parameters: Iterable[nn.Parameter], config: OptimiserConfig) -> Adam:
     """Adam as configured; its learning rate is set each step by `set_learning_rate`.
 
-    Many weights are updated in one fused pass: the same mathematics, and memory is read once. A training
-    that continues keeps the form in which it was begun, by its checkpoint.
+    Weights are updated in one fused pass: the same mathematics, and memory is read once. A training that
+    continues keeps the form in which it was begun, by its checkpoint.
     """
-    weights = list(parameters)
-    settings = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay}
-    if sum(weight.numel() for weight in weights) >= FUSED_FROM:
-        return _FusedAdam(weights, fused=True, **settings)
-    return Adam(weights, **settings)
+    return _FusedAdam(
+        parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+    )
 
 
 def load_optimiser(optimiser: Optimizer, state: dict[str, Any]) -> None:

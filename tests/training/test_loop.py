@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,6 @@ from s2i.config import Config, LogConfig, OptimiserConfig, ScheduleConfig
 from s2i.errors import InputError
 from s2i.runs.checkpoint import load_last
 from s2i.runs.run import CLOCK
-from s2i.training import optim
 from s2i.training.distributed import Engine
 from s2i.training.ema import average_decay, averaged, update_average
 from s2i.training.loop import Training
@@ -245,14 +245,19 @@ def test_the_average_ramps_up_to_its_decay():
 # Adam
 
 
-def test_many_weights_are_updated_in_one_pass_to_the_same_values(monkeypatch):
+def plain_adam(weights: Iterable[nn.Parameter], settings: OptimiserConfig) -> torch.optim.Adam:
+    return torch.optim.Adam(
+        weights, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=False
+    )
+
+
+def test_weights_are_updated_in_one_pass_to_the_same_values():
     settings = OptimiserConfig(lr=0.01, betas=(0.5, 0.99), weight_decay=0.1)
     updated, states = [], []
-    for least in (10**9, 1):
-        monkeypatch.setattr(optim, "FUSED_FROM", least)
+    for make in (plain_adam, adam):
         torch.manual_seed(0)
         weights = [nn.Parameter(torch.randn(40, 30)), nn.Parameter(torch.randn(7))]
-        optimiser = adam(iter(weights), settings)
+        optimiser = make(iter(weights), settings)
         for step in range(5):
             set_learning_rate(optimiser, settings, step, 5)
             for weight in weights:
@@ -263,15 +268,24 @@ def test_many_weights_are_updated_in_one_pass_to_the_same_values(monkeypatch):
     assert [bool(state["param_groups"][0]["fused"]) for state in states] == [False, True]
     for plain, fused in zip(*updated, strict=True):
         torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-6)
-    # One that was begun before goes on as it was begun.
-    optimiser = adam(updated[1], settings)
-    optimiser.load_state_dict(states[0])
-    assert not optimiser.param_groups[0]["fused"]
 
 
-@pytest.mark.parametrize("least", [10**9, 1])
-def test_a_run_that_goes_on_in_another_memory_format_has_the_same_updates(least, monkeypatch):
-    monkeypatch.setattr(optim, "FUSED_FROM", least)
+def test_a_run_that_was_begun_without_fused_updates_goes_on_without():
+    weights = [nn.Parameter(torch.randn(6, 5, 3, 3).to(memory_format=torch.channels_last)) for _ in range(2)]
+    weights[1].data.copy_(weights[0].data)
+    begun, continued = plain_adam(weights[:1], OPTIMISER), adam(weights[1:], OPTIMISER)
+    load_optimiser(continued, begun.state_dict())
+    assert not continued.param_groups[0]["fused"]
+    for _ in range(3):
+        weights[0].grad = torch.randn(6, 5, 3, 3)
+        weights[1].grad = weights[0].grad.clone(memory_format=torch.channels_last)
+        begun.step()
+        continued.step()
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("make", [plain_adam, adam])
+def test_a_run_that_goes_on_in_another_memory_format_has_the_same_updates(make):
     formats = (torch.channels_last, torch.contiguous_format)
     gradients = torch.randn(2, 6, 5, 3, 3)
     weights = []
@@ -281,7 +295,7 @@ def test_a_run_that_goes_on_in_another_memory_format_has_the_same_updates(least,
             nn.Parameter(torch.randn(6, 5, 3, 3).to(memory_format=each))
             for each in (formats[0], memory_format)
         )
-        begun, continued = (adam([weight], OPTIMISER) for weight in (first, second))
+        begun, continued = (make([weight], OPTIMISER) for weight in (first, second))
         first.grad = gradients[0].clone(memory_format=torch.channels_last)
         begun.step()
         second.data.copy_(first.data)
@@ -294,13 +308,12 @@ def test_a_run_that_goes_on_in_another_memory_format_has_the_same_updates(least,
 
 @pytest.mark.parametrize("weight_lies", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("gradient_lies", [torch.channels_last, torch.contiguous_format])
-def test_a_fused_update_is_the_same_however_weight_and_gradient_lie(weight_lies, gradient_lies, monkeypatch):
+def test_a_fused_update_is_the_same_however_weight_and_gradient_lie(weight_lies, gradient_lies):
     start, gradients = torch.randn(6, 5, 3, 3), torch.randn(3, 6, 5, 3, 3)
     updated = []
-    for least, formats in ((10**9, [torch.contiguous_format] * 2), (1, [weight_lies, gradient_lies])):
-        monkeypatch.setattr(optim, "FUSED_FROM", least)
+    for make, formats in ((plain_adam, [torch.contiguous_format] * 2), (adam, [weight_lies, gradient_lies])):
         weight = nn.Parameter(start.clone(memory_format=formats[0]))
-        optimiser = adam([weight], OPTIMISER)
+        optimiser = make([weight], OPTIMISER)
         for gradient in gradients:
             weight.grad = gradient.clone(memory_format=formats[1])
             optimiser.step()
@@ -308,8 +321,7 @@ def test_a_fused_update_is_the_same_however_weight_and_gradient_lie(weight_lies,
     torch.testing.assert_close(*updated, rtol=1e-5, atol=1e-6)
 
 
-def test_a_fused_update_copies_nothing_of_a_weight_that_is_channels_last(monkeypatch):
-    monkeypatch.setattr(optim, "FUSED_FROM", 1)
+def test_a_fused_update_copies_nothing_of_a_weight_that_is_channels_last():
     weight = nn.Parameter(torch.randn(6, 5, 3, 3).to(memory_format=torch.channels_last))
     optimiser = adam([weight], OPTIMISER)
     weight.grad = torch.randn_like(weight)
