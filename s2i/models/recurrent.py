@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from s2i.models.caption_encoding import length_mask, masked_mean
+from s2i.models.gated_recurrence import is_faster, read_both_ways
 
 
 class Bidirectional(nn.Module):
@@ -25,6 +26,7 @@ class Bidirectional(nn.Module):
     ) -> None:
         super().__init__()
         widths = [inputs] + [2 * hidden] * (layers - 1)
+        self.kind = kind
         self.onward = nn.ModuleList(kind(width, hidden, batch_first=True) for width in widths)
         self.back = nn.ModuleList(kind(width, hidden, batch_first=True) for width in widths)
         self.dropout = nn.Dropout(dropout)
@@ -44,10 +46,13 @@ class Bidirectional(nn.Module):
         steps = torch.arange(inputs.shape[1], device=inputs.device)
         mirrored = torch.where(mask, lengths.unsqueeze(1) - 1 - steps, steps)
         states = inputs
-        for number, (onward, backward) in enumerate(zip(self.onward, self.back, strict=True)):
+        for number, directions in enumerate(zip(self.onward, self.back, strict=True)):
             states = self.dropout(states) if number else states
-            ahead, _ = onward(states)
-            behind, _ = backward(_Mirrored.apply(states, mirrored))
+            given = (states, _Mirrored.apply(states, mirrored))
+            if is_faster(self.kind, states):
+                ahead, behind = read_both_ways(directions, torch.stack(given))
+            else:
+                ahead, behind = (read(each)[0] for read, each in zip(directions, given, strict=True))
             states = torch.cat((ahead, _Mirrored.apply(behind, mirrored)), 2)
         half = states.shape[2] // 2
         last = (lengths - 1).view(-1, 1, 1).expand(-1, 1, half)
