@@ -26,7 +26,6 @@ class Bidirectional(nn.Module):
     ) -> None:
         super().__init__()
         widths = [inputs] + [2 * hidden] * (layers - 1)
-        self.kind = kind
         self.onward = nn.ModuleList(kind(width, hidden, batch_first=True) for width in widths)
         self.back = nn.ModuleList(kind(width, hidden, batch_first=True) for width in widths)
         self.dropout = nn.Dropout(dropout)
@@ -49,7 +48,7 @@ class Bidirectional(nn.Module):
         for number, directions in enumerate(zip(self.onward, self.back, strict=True)):
             states = self.dropout(states) if number else states
             given = (states, _Mirrored.apply(states, mirrored))
-            if is_faster(self.kind, states):
+            if is_faster(directions[0], states):
                 ahead, behind = read_both_ways(directions, torch.stack(given))
             else:
                 ahead, behind = (read(each)[0] for read, each in zip(directions, given, strict=True))

@@ -89,4 +89,4 @@ def test_each_layer_of_grus_is_read_both_ways_at_once(kind, calls, monkeypatch):
 
 def test_an_exporter_is_given_torchs(monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
-    assert not gated_recurrence.is_faster(nn.GRU, torch.zeros(1))
+    assert not gated_recurrence.is_faster(nn.GRU(1, 1), torch.zeros(1))

@@ -6,7 +6,7 @@ Benchmarks time them beside the package's own forms; a test holds the package to
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -157,9 +157,15 @@ def layers() -> Iterator[None]:
 
 
 def captions_one_by_one(encoder: torch.nn.Module, inputs: Tensor, lengths: Tensor) -> Tensor:
-    """The sentences (B, D) of captions, each encoded alone."""
-    sentences = [
-        encoder(inputs[row : row + 1, :, : int(length)], lengths[row : row + 1]).sentence
-        for row, length in enumerate(lengths)
-    ]
+    """The sentences (B, D) of captions, each encoded alone, by torch's recurrent layers."""
+    with torchs_recurrence():
+        sentences = [
+            encoder(inputs[row : row + 1, :, : int(length)], lengths[row : row + 1]).sentence
+            for row, length in enumerate(lengths)
+        ]
     return torch.cat(sentences)
+
+
+def torchs_recurrence() -> AbstractContextManager:
+    """Each direction of a GRU is a layer of torch's."""
+    return patch("s2i.models.recurrent.is_faster", lambda layer, inputs: False)

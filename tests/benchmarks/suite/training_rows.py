@@ -30,7 +30,7 @@ ENCODERS = {"painted birds": "painted_birds/conf/default.yaml", "paper": "cub/co
 GANS = {"painted birds": "painted_birds/conf/default.yaml", "paper": "cub/conf/attngan.yaml"}
 # Images, width, regions, segments.
 REGIONS = {"painted birds": (64, 128, 64, 12), "paper": (48, 256, 289, 20)}
-CAPTIONS, FRAMES = 16, 320  # of 3.2 s
+CAPTIONS, FRAMES, STEPS = 16, 320, 40  # of 3.2 s; steps of 80 ms
 IMAGES = {"painted birds": 16, "paper": 8}
 QUICK_IMAGES = 2
 
@@ -92,6 +92,26 @@ def _encoder(size: str, choice: Choice) -> Iterator[Row]:
             {OURS: _in(precision, ours), PLAIN: one_by_one},
             bytes=bytes_of(inputs, encoder) * 2,
         )
+    yield from _recurrence(size, encoder.recurrent, choice)
+
+
+def _recurrence(size: str, layers: nn.Module, choice: Choice) -> Iterator[Row]:
+    """An encoder's recurrent layers alone; the plain ones in the same precision."""
+    lengths = torch.full((CAPTIONS,), STEPS)
+    inputs = torch.randn(CAPTIONS, STEPS, layers.onward[0].input_size, requires_grad=True)
+
+    def ours() -> None:
+        layers.zero_grad(set_to_none=True)
+        layers(inputs, lengths)[0].float().square().mean().backward()
+
+    def torchs() -> None:
+        with plain.torchs_recurrence():
+            ours()
+
+    for precision in precisions_here(choice):
+        forms = {OURS: _in(precision, ours), PLAIN: _in(precision, torchs)}
+        name = f"recurrent layers, forward and backward, {CAPTIONS} captions of {STEPS} steps"
+        yield Row("encoder", name, size, precision, forms, counted(torchs), 4 * bytes_of(inputs, layers))
 
 
 def _regions(size: str) -> Row:
