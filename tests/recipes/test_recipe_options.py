@@ -105,6 +105,23 @@ def test_a_network_that_scores_is_not_trained_where_another_is_named():
         assert not any(word in words for words in other)
 
 
+def trainings(*options: str) -> list[str]:
+    """The runs that are trained, in the order in which a single core would train them."""
+    runs = [values(words).get("run") for words in planned(*options) if words[2] == "s2i"]
+    return [Path(run).name for run in runs if run]
+
+
+def test_the_classifier_follows_the_text_encoder_where_both_are_trained():
+    alone = trainings("--stage", "4", "--stop-stage", "4")
+    assert alone == ["default-classifier"]
+    encoders = [f"default-{name}-encoder" for name in ("speech", "text", "r-precision")]
+    assert trainings("--stage", "4", "--stop-stage", "5") == encoders + alone
+    assert trainings("--stage", "5", "--stop-stage", "5") == encoders
+    # Where no captions are matched there is nothing beside which it could be.
+    unmatched = trainings("--preset", "deep_cross_modal_random", "--stage", "4", "--stop-stage", "5")
+    assert unmatched[0] == "deep_cross_modal_random-classifier"
+
+
 def test_the_classifier_is_trained_on_data_of_its_own():
     commands = planned()
     packs = {values(words)["data.pack"] for words in commands if words[2] == "data_prep.pack"}
