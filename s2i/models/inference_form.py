@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
+from s2i.matrix_products import product
 from s2i.models.blocks import Gate, Norm, Residual, Upsample
 from s2i.models.doubled_convolution import doubled_taps
 from s2i.models.generator import NextStage, StackedGenerator, TiledConvolution
@@ -39,12 +40,12 @@ class DoubledConvolution(nn.Module):
     def forward(self, hidden: Tensor, condition: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, after, 2H, 2W)."""
         height, width = hidden.shape[2:]
-        padded = F.pad(hidden, (1, 1, 1, 1))
         if len(hidden) * height * width <= FEW:
-            outputs = (self.weight.flatten(1) @ F.unfold(padded, 2)).unflatten(2, (height + 1, width + 1))
-            outputs = outputs + self.bias[:, None, None]
+            columns = F.unfold(hidden, 2, padding=1).transpose(0, 1).flatten(1)  # of all images
+            outputs = product(self.weight.flatten(1), columns) + self.bias[:, None]
+            outputs = outputs.unflatten(1, (len(hidden), height + 1, width + 1)).transpose(0, 1)
         else:
-            outputs = F.conv2d(padded, self.weight, self.bias)
+            outputs = F.conv2d(hidden, self.weight, self.bias, padding=1)
         doubled = None
         for place, phase in enumerate(outputs.chunk(4, 1)):
             y, x = divmod(place, 2)

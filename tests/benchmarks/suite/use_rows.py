@@ -98,7 +98,7 @@ def _warm(choice: Choice) -> Iterator[Row]:
             encoding = CaptionEncoding(torch.randn(count, width), torch.randn(count, width, 8), mask)
             noise = generator.sample_noise([str(number) for number in range(count)], 0)
             name = f"{count} image{'s' * (count > 1)} of {side} px"
-            eager = partial(_generate, generator, encoding, noise)
+            eager = partial(_generate_plainly, generator, encoding, noise)
             for precision in precisions_here(choice):
                 form = Bfloat16Form(quicker) if precision == "bf16" else quicker
                 ours = partial(_generate, form, encoding, noise)
@@ -111,6 +111,11 @@ def _warm(choice: Choice) -> Iterator[Row]:
 @torch.no_grad()
 def _generate(generator: torch.nn.Module, encoding: CaptionEncoding, noise: tuple) -> torch.Tensor:
     return generator(encoding, *noise).images[-1]
+
+
+def _generate_plainly(generator: torch.nn.Module, encoding: CaptionEncoding, noise: tuple) -> torch.Tensor:
+    with plain.layers():
+        return _generate(generator, encoding, noise)
 
 
 def _search(count: int) -> Iterator[Row]:
