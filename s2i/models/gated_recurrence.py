@@ -60,20 +60,23 @@ class _Recurrence(torch.autograd.Function):
         _, batch, steps, width = projected.shape
         hidden = width // 3
         states = projected.new_zeros(steps + 1, 2, batch, hidden)
-        gates = projected.new_empty(steps, 2, batch, 2 * hidden)  # r, z
-        candidates = projected.new_empty(steps, 2, batch, hidden)  # n
-        recurrent = projected.new_empty(steps, 2, batch, width)  # the state's part of each
+        # Without a gradient each step takes the place of the one before.
+        kept = steps if any(context.needs_input_grad) else 1
+        gates = projected.new_empty(kept, 2, batch, 2 * hidden)  # r, z
+        candidates = projected.new_empty(kept, 2, batch, hidden)  # n
+        recurrent = projected.new_empty(kept, 2, batch, width)  # the state's part of each
         bias, across = bias.unsqueeze(1), weight.transpose(1, 2)
         for step in range(steps):
-            given, state = projected[:, :, step], states[step]
-            of_state = torch.add(products(state, across), bias, out=recurrent[step])
-            torch.add(given[..., : 2 * hidden], of_state[..., : 2 * hidden], out=gates[step]).sigmoid_()
-            reset, update = gates[step].chunk(2, dim=-1)
+            given, state, row = projected[:, :, step], states[step], step % kept
+            of_state = torch.add(products(state, across), bias, out=recurrent[row])
+            torch.add(given[..., : 2 * hidden], of_state[..., : 2 * hidden], out=gates[row]).sigmoid_()
+            reset, update = gates[row].chunk(2, dim=-1)
             candidate = torch.addcmul(
-                given[..., 2 * hidden :], reset, of_state[..., 2 * hidden :], out=candidates[step]
+                given[..., 2 * hidden :], reset, of_state[..., 2 * hidden :], out=candidates[row]
             ).tanh_()
             torch.lerp(candidate, state, update, out=states[step + 1])
-        context.save_for_backward(states, gates, candidates, recurrent, weight)
+        if any(context.needs_input_grad):
+            context.save_for_backward(states, gates, candidates, recurrent, weight)
         return states[1:].permute(1, 2, 0, 3)
 
     @staticmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from s2i import matrix_products
 from s2i.models import gated_recurrence, recurrent
@@ -71,6 +72,32 @@ def test_in_autocast_numbers_are_as_close_to_fp32_as_torchs():
         errors.append(differences)
     for theirs, ours in zip(*errors, strict=True):
         assert ours < 1.2 * theirs + 1e-3
+
+
+class Kept(TorchDispatchMode):
+    """Counts the numbers of all memory that is set aside without a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, operation, types, given=(), named=None):  # noqa: ANN001, ANN204
+        made = operation(*given, **(named or {}))
+        if operation is torch.ops.aten.new_empty.default:
+            self.numbers += made.numel()
+        return made
+
+
+def test_without_a_gradient_the_states_are_the_same_and_the_gates_of_one_step_are_kept():
+    directions, sequences = make(4, 5), torch.randn(2, 3, 50, 4)
+    states, numbers = [], []
+    for is_training in (True, False):
+        with torch.set_grad_enabled(is_training), Kept() as kept:
+            states.append(read_both_ways(directions, sequences))
+        numbers.append(kept.numbers)
+    assert torch.equal(*states) and states[0].requires_grad and not states[1].requires_grad
+    one_step = 2 * 3 * (2 + 1 + 3) * 5  # of two directions and three sequences
+    assert numbers == [50 * one_step, one_step]
 
 
 @pytest.mark.parametrize(("kind", "calls"), [(nn.GRU, 2), (nn.LSTM, 0)])
