@@ -321,7 +321,7 @@ train_and_compare() {
     if stage 4 classifier "train the classifier, which is used only to score"; then
         if [ -n "$matched_side_by_side" ] && [ "$last" -gt 4 ]; then
             classifier_follows=yes
-            printf '# on the core that the text encoder leaves free in the next stage\n' >&2
+            printf '# with stage 5, on the core that the text encoder leaves free; --stage 4 --stop-stage 4 trains it alone\n' >&2
         else
             train_classifier
         fi
