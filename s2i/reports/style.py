@@ -36,6 +36,7 @@ html { scroll-padding-top: 3.6rem; scrollbar-gutter: stable; }
 body { margin: 0 auto; max-width: 1180px; padding: 0 1.25rem 4rem; background: var(--paper);
   color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
+body > :not(:has(~ *)) { visibility: hidden; } /* the last part while it comes: nothing moves as it grows */
 header { padding: 1.6rem 0 .4rem; }
 .kind { margin: 0 0 .3rem; color: var(--soft); font-size: .9rem; }
 h1 { margin: 0; font-size: 1.75rem; line-height: 1.22; letter-spacing: -.01em; max-width: 41em;

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from pathlib import Path
+from threading import Thread
+from urllib.parse import unquote, urlparse
 
 import pytest
 from PIL import Image
@@ -93,23 +100,28 @@ def test_the_plot_of_classes_is_as_wide_as_the_page_and_its_text_large_enough(dr
 
 
 SHIFTS = """
-const done = arguments[0];
+const [toItsEnd, done] = arguments;
 let moved = 0; // parts of the page: what moves inside a player of sound has no node
 new PerformanceObserver((list) => list.getEntries().forEach((each) => {
   moved += each.sources.filter((source) => source.node).length;
 })).observe({ type: "layout-shift", buffered: true });
 document.querySelectorAll("img").forEach((each) => { each.loading = "eager"; });
-scrollTo(0, document.documentElement.scrollHeight);
+if (toItsEnd) scrollTo(0, document.documentElement.scrollHeight);
 const wait = () => [...document.images].every((each) => each.complete) ? setTimeout(() => done(moved), 300)
   : setTimeout(wait, 50);
 wait();
 """
 
 
+def moved(driver, *, scrolled=True):
+    """How many parts have moved since the page began to come, with its images; scrolled to its end then."""
+    return driver.execute_async_script(SHIFTS, scrolled)
+
+
 def test_nothing_moves_while_images_load(driver, address):
     browser.resize(driver, 390, 844)
     driver.get(address)
-    assert driver.execute_async_script(SHIFTS) == 0
+    assert moved(driver) == 0
 
 
 def test_nothing_moves_on_a_slow_processor_which_shows_what_it_has_read_so_far(driver, address):
@@ -119,9 +131,53 @@ def test_nothing_moves_on_a_slow_processor_which_shows_what_it_has_read_so_far(d
         for slowness in (10, 20, 20, 20, 40, 40, 40):
             driver.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": slowness})
             driver.get(address)
-            assert driver.execute_async_script(SHIFTS) == 0
+            assert moved(driver) == 0
     finally:
         driver.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": 1})
+
+
+class InPieces(SimpleHTTPRequestHandler):
+    """Sends a page as a slow line does, tag by tag, so that a browser shows each beginning of it."""
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+    def copyfile(self, source, outputfile):
+        """The file's bytes, with pauses of a frame of the screen."""
+        if not self.path.endswith(".html"):
+            return super().copyfile(source, outputfile)
+        head, body = source.read().split(b"<body>")
+        outputfile.write(head)
+        pieces = rb"\s*<article.*?</article>|\s*<figure class=.chart.*?</figure>|[^<]*<[^>]*>"
+        for piece in re.findall(pieces, b"<body>" + body, re.DOTALL):  # folded cards and charts whole
+            outputfile.write(piece)
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def slow_address(address):
+    """The report from a server that sends it in pieces."""
+    folder = Path(unquote(urlparse(address).path)).parent
+    handler = partial(InPieces, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/index.html"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("width, height", [(1280, 900), (390, 844)])
+def test_nothing_moves_while_the_page_comes_or_comes_again_where_its_middle_was_read(
+    driver, slow_address, width, height
+):
+    """A caption that is read in part, a button without its words yet, a chart that comes before its table."""
+    browser.resize(driver, width, height)
+    driver.get(slow_address)
+    assert moved(driver) == 0
+    driver.execute_script("scrollTo(0, document.documentElement.scrollHeight / 2)")
+    time.sleep(0.3)  # the browser notes the place
+    driver.refresh()
+    assert moved(driver, scrolled=False) == 0
+    assert driver.execute_script("return scrollY") > height
 
 
 def test_contents_open_what_they_lead_to(driver, address):
